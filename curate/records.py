@@ -1,0 +1,104 @@
+"""Records and the batches they travel in.
+
+A record is a plain `dict`: one row of a manifest, one utterance or one recording. Inside a run it carries its identity
+under `_id`: its position, `<input>:<line>`, and `…/k` for the k-th child of a split record. Outside a run (eager
+use of a stage) it needs no `_id`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeAlias
+
+from curate.errors import RecordError
+
+Record: TypeAlias = dict[str, Any]
+
+ID = "_id"
+DEFAULT_FILEPATH_KEY = "audio_filepath"
+
+
+@dataclass(slots=True)
+class Rejected:
+    """A record that a filter left out, and why."""
+
+    record: Record
+    reason: str
+
+
+@dataclass(slots=True)
+class Failed:
+    """A record that a stage could not work on, and the error that says why."""
+
+    record: Record
+    error: RecordError
+
+
+@dataclass(slots=True)
+class AudioBatch:
+    """Records that travel together through the stages.
+
+    Args:
+        data: the records, in order.
+        filepath_key: the column that holds the path of a record's audio file.
+        task_id: a name for this batch, for logs.
+        dataset_name: the dataset that the records belong to.
+    """
+
+    data: list[Record] = field(default_factory=list[Record])
+    filepath_key: str = DEFAULT_FILEPATH_KEY
+    task_id: str = ""
+    dataset_name: str = ""
+    rejected: list[Rejected] = field(default_factory=list[Rejected], repr=False, compare=False, kw_only=True)
+    failed: list[Failed] = field(default_factory=list[Failed], repr=False, compare=False, kw_only=True)
+    on_announce: Callable[[Sequence[Record]], None] | None = field(
+        default=None, repr=False, compare=False, kw_only=True
+    )
+
+    def __post_init__(self) -> None:
+        data: Any = self.data
+        if isinstance(data, dict):
+            self.data = [data]
+        elif not isinstance(data, list):
+            self.data = list(data)
+        for record in self.data:
+            if type(record) is not dict:
+                raise TypeError(f"a record is a plain dict, not {type(record).__name__}: {record!r:.80}")
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def with_data(self, data: Iterable[Record], *, task_id: str | None = None) -> AudioBatch:
+        """Return a batch of other records under the same description; rejects and failures stay with this one."""
+        return AudioBatch(
+            data=list(data),
+            filepath_key=self.filepath_key,
+            task_id=self.task_id if task_id is None else task_id,
+            dataset_name=self.dataset_name,
+        )
+
+    def reject(self, record: Record, reason: str) -> None:
+        """Say that a filter leaves `record` out, and why. The record must then not be returned as well."""
+        self.rejected.append(Rejected(record, reason))
+
+    def fail(self, record: Record, error: RecordError) -> None:
+        """Say that `record` cannot be worked on, while its neighbours go on. It goes to quarantine."""
+        self.failed.append(Failed(record, error))
+
+    def announce(self, records: Sequence[Record]) -> None:
+        """Say which records are touched next: a crash or an exception is then blamed on these and not on the rest."""
+        if self.on_announce is not None:
+            self.on_announce(records)
+
+
+class RecordReader(Protocol):
+    """Kept records in the order of the input, readable more than once, in bounded memory."""
+
+    def __iter__(self) -> Iterator[Record]:
+        """Yield the records, with their `_id`."""
+        ...
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the records as lines of JSON that end in a newline, without their `_id`."""
+        ...

@@ -1,0 +1,327 @@
+"""What a pipeline is made of: the kinds of stage, and the `.with_()` that changes one.
+
+    Stage                   settings, columns, name: what all kinds share
+    ├── Source              read(after) → records           runs in the driver, metadata only
+    ├── Partitioner         partition(records) → batches    runs in the driver
+    ├── ProcessingStage     process(batch) → batch          runs in workers
+    │   └── RecordStage     process_record(record) → record
+    ├── Gather              gather(records) → records       sees everything, runs in the driver
+    ├── Writer              write(records, directory)       publishes files
+    └── CompositeStage      decompose() → stages            a name for several
+
+A stage is an ordinary dataclass of settings (attrs classes work as well). What a run changes about it without changing
+its results, such as the number of workers, is kept beside the fields and set through `.with_()`.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Self, TypeAlias, cast
+
+import attrs
+
+from curate.records import ID, AudioBatch, Failed, Record, RecordReader
+from curate.resources import Resources
+from curate.settings import RUN_TIME_OPTIONS, field_names, unknown_option
+
+Cardinality: TypeAlias = Literal["maps", "filters", "splits"]
+
+@attrs.frozen
+class WorkerContext:
+    """What a worker tells its stages before `setup()`.
+
+    Args:
+        audio_roots: the folders that audio may be read from; None: anywhere (eager use).
+    """
+
+    audio_roots: tuple[str, ...] | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Reject:
+    """What a filter's `process_record` returns for a record that it leaves out."""
+
+    reason: str
+
+
+class Stage:
+    """What all kinds of stage share. It has no fields of its own, so that subclasses are free dataclasses."""
+
+    name: str = "stage"
+    batch_size: int = 1
+    resources: Resources = Resources()
+    workers: int | None = None
+    prefetch_batches: int = 1
+    timeout_s: float | None = None
+    retries: int = 0
+    checkpoint: bool = False
+
+    tuning: ClassVar[frozenset[str]] = frozenset()
+    """Own fields that change how fast a result comes, but not the result: they stay out of the fingerprint."""
+
+    _overrides: Mapping[str, Any] = {}
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "name" not in vars(cls) and "name" not in vars(cls).get("__annotations__", {}):
+            words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__.removesuffix("Stage") or cls.__name__)
+            cls.name = words.lower().strip("_")
+
+    def with_(self, **changes: Any) -> Self:
+        """Return a copy with other settings; the original is never touched.
+
+        The stage's own fields are changed through its class, so its validators and `__post_init__` run again. Run-time
+        options (`RUN_TIME_OPTIONS`) are kept beside them and read back as attributes.
+
+        Raises:
+            TypeError: an option that the stage does not know, with the nearest one.
+            ValueError: a value out of range.
+        """
+        cls = type(self)
+        own = set(field_names(cls))
+        fields = {name: value for name, value in changes.items() if name in own}
+        overrides = dict(self._overrides)
+        for name, value in changes.items():
+            if name in own:
+                continue
+            check = RUN_TIME_OPTIONS.get(name)
+            if check is None:
+                raise TypeError(unknown_option(cls, name))
+            try:
+                overrides[name] = check(value)
+            except ValueError as error:
+                raise ValueError(f"{cls.__name__}.with_({name}=…): {error}") from None
+        changed = self._rebuilt(fields)
+        for name, value in overrides.items():
+            object.__setattr__(changed, name, value)
+        object.__setattr__(changed, "_overrides", overrides)
+        return changed
+
+    def _rebuilt(self, fields: Mapping[str, Any]) -> Self:
+        me: Any = self
+        if attrs.has(type(self)):
+            return attrs.evolve(me, **fields)
+        if dataclasses.is_dataclass(self):
+            return dataclasses.replace(me, **fields)
+        return copy.copy(self)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the stage's own fields and their values, in order of declaration."""
+        if attrs.has(type(self)):
+            return {field.alias: getattr(self, field.name) for field in attrs.fields(type(self)) if field.init}
+        return {name: getattr(self, name) for name in field_names(type(self))}
+
+    @property
+    def overrides(self) -> Mapping[str, Any]:
+        """The run-time options that were set through `.with_()`."""
+        return dict(self._overrides)
+
+    def reads(self) -> Collection[str]:
+        """Return the columns that a record must have when it comes to this stage."""
+        return ()
+
+    def writes(self) -> Collection[str] | None:
+        """Return the columns that a record has after this stage in addition; None: the stage does not say."""
+        return None
+
+    def check(self) -> None:
+        """Find the mistakes that can be found before work starts, without importing anything heavy.
+
+        Raises:
+            PlanError: what is wrong and what to do about it.
+        """
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Return what determines this stage's results beside its fields, such as a model file's sha256."""
+        return {}
+
+
+class Source(Stage):
+    """Where records come from. Runs in the driver, so it reads metadata and never audio."""
+
+    def read(self, after: str | None = None) -> Iterator[Record | Failed]:
+        """Yield every record with its `_id`, in order, from the one behind the id `after`.
+
+        A row that is no usable record is yielded as `Failed`, under its `_id`: it goes to quarantine.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define read(after)")
+
+    def columns(self) -> Collection[str] | None:
+        """Return the columns that the records have, as far as a look at the input tells; None: unknown."""
+        return None
+
+    def audio_roots(self) -> tuple[str, ...] | None:
+        """Return the folders under which the records' audio must lie; None: anywhere."""
+        return None
+
+    def inputs(self) -> Sequence[Path]:
+        """Return the files that are read; a resumed run is refused when one of them has changed."""
+        return ()
+
+
+class Partitioner(Stage):
+    """Cuts the stream of records into the batches that travel. Runs in the driver."""
+
+    def partition(self, records: Iterator[Record]) -> Iterator[AudioBatch]:
+        """Yield batches so that every record is in exactly one of them."""
+        raise NotImplementedError(f"{type(self).__name__} must define partition(records)")
+
+    def writes(self) -> Collection[str] | None:
+        return ()
+
+
+class ProcessingStage(Stage):
+    """One step of work on a batch. Define `process(batch)`, or `stream(batch)` to hand records on as they are done.
+
+    It *maps* (every record comes out exactly once) unless it declares that it *filters* (may leave records out;
+    `batch.reject(record, reason)` says why) or *splits* (one record becomes several, each a copy with its parent's
+    `_id`; a record that has no parts is rejected).
+    """
+
+    cardinality: Cardinality = "maps"
+    thread_safe: bool = True
+    context: WorkerContext = WorkerContext()
+
+    def setup(self) -> None:
+        """Load what the work needs. Called once in every worker, on the worker's own copy of the stage."""
+
+    def teardown(self) -> None:
+        """Release what `setup` has loaded."""
+
+    def process(self, batch: AudioBatch) -> AudioBatch | list[AudioBatch]:
+        """Work on all records of a batch and return them, in the batch's order.
+
+        Raises:
+            RecordError: a record is bad; the engine finds out which.
+            InfrastructureError: the run cannot go on.
+        """
+        if not streams(self):
+            raise NotImplementedError(f"{type(self).__name__} must define process(batch) or stream(batch)")
+        return _collect_stream(self, batch)
+
+    def stream(self, batch: AudioBatch) -> Iterator[AudioBatch]:
+        """Yield the records of a batch in parts, as they are done, in any order."""
+        raise NotImplementedError
+
+
+class RecordStage(ProcessingStage):
+    """A step that looks at one record at a time: define `process_record(record)`."""
+
+    def process_record(self, record: Record) -> Record | Reject | Iterable[Record] | None:
+        """Return the record, changed or not.
+
+        A stage that filters may return `Reject(reason)`; one that splits returns or yields several records.
+
+        Raises:
+            RecordError: this record is bad.
+            InfrastructureError: the run cannot go on.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define process_record(record)")
+
+    def process(self, batch: AudioBatch) -> AudioBatch | list[AudioBatch]:
+        from curate.errors import RecordError
+
+        done = batch.with_data([])
+        for record in batch.data:
+            try:
+                result = self.process_record(record)
+            except RecordError as error:
+                done.fail(record, error)
+                continue
+            if isinstance(result, dict):
+                done.data.append(cast("Record", result))
+            elif isinstance(result, Reject):
+                done.reject(record, result.reason)
+            elif result is not None:
+                done.data.extend(result)
+        return done
+
+
+class Gather(Stage):
+    """A step that needs to see every record before it can go on: a shuffle, a global deduplication."""
+
+    def gather(self, records: Iterator[Record]) -> Iterator[Record]:
+        """Yield the records, in any order; those left out count as filtered. Memory must stay bounded."""
+        raise NotImplementedError(f"{type(self).__name__} must define gather(records)")
+
+
+class Writer(Stage):
+    """Publishes the records as files that the user asked for; the records then go on unchanged."""
+
+    def write(self, records: RecordReader, directory: Path) -> list[Path]:
+        """Write the files, each under a temporary name and then renamed, and return their paths.
+
+        Args:
+            records: all kept records, in the order of the input; can be read more than once.
+            directory: the run directory, where relative paths lie.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define write(records, directory)")
+
+    def writes(self) -> Collection[str] | None:
+        return ()
+
+
+class CompositeStage(Stage):
+    """A name for several stages. Run-time options set on it apply to each of them."""
+
+    def decompose(self) -> Sequence[Stage]:
+        """Return the stages that this one stands for; they may be composite themselves."""
+        raise NotImplementedError(f"{type(self).__name__} must define decompose()")
+
+    def flattened(self) -> list[Stage]:
+        """Return the stages down to the last level, named `<composite>.<stage>`, with this one's run-time options."""
+        inherited = {name: value for name, value in self._overrides.items() if name != "name"}
+        flat: list[Stage] = []
+        for stage in self.decompose():
+            changed = stage.with_(**inherited, name=f"{self.name}.{stage.name}")
+            flat.extend(changed.flattened() if isinstance(changed, CompositeStage) else [changed])
+        return flat
+
+
+def defining_class(stage: Stage, method: str) -> type | None:
+    """Return the most derived class that defines `method`, and is not one of this module's."""
+    for cls in type(stage).__mro__:
+        if method in vars(cls):
+            return None if cls.__module__ == __name__ else cls
+    return None
+
+
+def streams(stage: ProcessingStage) -> bool:
+    """Return whether the engine calls `stream`: a `process` of a more derived class overrides it."""
+    by_stream, by_process = defining_class(stage, "stream"), defining_class(stage, "process")
+    return by_stream is not None and (by_process is None or issubclass(by_stream, by_process))
+
+
+def works_by_record(stage: ProcessingStage) -> bool:
+    """Return whether the engine calls `process_record`: a `process` of a more derived class overrides it."""
+    by_record, by_process = defining_class(stage, "process_record"), defining_class(stage, "process")
+    return by_record is not None and (by_process is None or issubclass(by_record, by_process))
+
+
+def _collect_stream(stage: ProcessingStage, batch: AudioBatch) -> AudioBatch:
+    """Run `stream` to its end and put the records back into the batch's order."""
+    borrowed = [record for record in batch.data if ID not in record]
+    for number, record in enumerate(borrowed):
+        record[ID] = f"eager:{number}"
+    try:
+        order = {record[ID]: position for position, record in enumerate(batch.data)}
+        done: list[Record] = []
+        rejected, failed = batch.rejected, batch.failed
+        for part in stage.stream(batch):
+            done.extend(part.data)
+            if part is not batch:
+                rejected.extend(part.rejected)
+                failed.extend(part.failed)
+        done.sort(key=lambda record: order.get(record.get(ID), len(order)))
+    finally:
+        for record in borrowed:
+            record.pop(ID, None)
+    if borrowed:
+        done = [{name: value for name, value in record.items() if name != ID} for record in done]
+    result = batch.with_data(done)
+    result.rejected, result.failed = rejected, failed
+    return result
