@@ -27,6 +27,7 @@ class _FunctionStage(ProcessingStage):
         return self.columns_written
 
 
+@dataclasses.dataclass
 class BatchFunctionStage(_FunctionStage):
     """A function from a batch to a batch, or to a list of batches."""
 
@@ -34,8 +35,13 @@ class BatchFunctionStage(_FunctionStage):
         return self.function(batch)
 
 
+@dataclasses.dataclass
 class RecordFunctionStage(_FunctionStage, RecordStage):
     """A function from a record to a record; if it filters, it may also answer True, False or None."""
+
+    def __post_init__(self) -> None:
+        if self.cardinality != "filters":  # nothing to interpret, so save every record a call
+            self.process_record = self.function
 
     def process_record(self, record: Record) -> Record | Reject | Iterable[Record] | None:
         result = self.function(record)

@@ -16,6 +16,7 @@ from curate.errors import RecordError
 Record: TypeAlias = dict[str, Any]
 
 ID = "_id"
+_NUMBERS = (int, float)
 DEFAULT_FILEPATH_KEY = "audio_filepath"
 
 
@@ -102,3 +103,15 @@ class RecordReader(Protocol):
     def lines(self) -> Iterator[bytes]:
         """Yield the records as lines of JSON that end in a newline, without their `_id`."""
         ...
+
+
+def audio_ms(record: Record) -> int:
+    """Return a record's `duration` in whole milliseconds, so that sums are exact; 0 where it has none."""
+    duration: Any = record.get("duration")
+    # `type` and not `isinstance`, because True is an int
+    return int(duration * 1000 + 0.5) if type(duration) in _NUMBERS and 0 <= duration < 1e12 else 0
+
+
+def path_below(identity: str, root: str) -> tuple[int, ...]:
+    """Return the numbers of a descendant's id behind its ancestor's: `("a:1/0/2", "a:1")` gives `(0, 2)`."""
+    return tuple(map(int, identity[len(root) :].split("/")[1:]))

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
+import inspect
+import pickle
 import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any, cast
 
 import attrs
@@ -19,7 +23,6 @@ _ANSWERED_DIFFERENTLY: Mapping[str, str] = {
     "num_workers": "it is called `workers`",
     "num_workers_per_node": "it is called `workers`",
 }
-
 
 
 def _check_name(value: Any) -> str:
@@ -91,3 +94,38 @@ def unknown_option(cls: type, name: str) -> str:
     nearest = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {nearest[0]!r}?" if nearest else f"it knows {', '.join(known)}"
     return f"{cls.__name__} has no option {name!r}: {hint}"
+
+
+def describe_value(value: Any) -> Any:
+    """Return a setting as JSON-ready data that is the same for equal settings, in every process.
+
+    A function is described by its source, because its name says nothing about what it does.
+    """
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(name): describe_value(item) for name, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [describe_value(item) for item in cast("list[Any]", value)]
+    if isinstance(value, set | frozenset):
+        return sorted((describe_value(item) for item in cast("set[Any]", value)), key=repr)
+    if attrs.has(type(value)):  # pyright: ignore[reportUnknownArgumentType]
+        return describe_value(attrs.asdict(value, recurse=False))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: describe_value(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, PurePath):
+        return str(value)
+    if callable(value):
+        return describe_code(value)
+    return f"{type(value).__qualname__}:{hashlib.sha256(pickle.dumps(value, 5)).hexdigest()[:16]}"
+
+
+def describe_code(function: Any) -> str:
+    """Return a function's or class's qualified name with the sha256 of its source, or of its code if that is lost."""
+    name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', repr(function))}"
+    try:
+        source = inspect.getsource(function).encode()
+    except (OSError, TypeError):
+        code = getattr(function, "__code__", None)
+        source = code.co_code + repr(code.co_consts).encode() if code is not None else b""
+    return f"{name}:{hashlib.sha256(source).hexdigest()[:16]}"

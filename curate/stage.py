@@ -30,6 +30,7 @@ from curate.settings import RUN_TIME_OPTIONS, field_names, unknown_option
 
 Cardinality: TypeAlias = Literal["maps", "filters", "splits"]
 
+
 @attrs.frozen
 class WorkerContext:
     """What a worker tells its stages before `setup()`.
@@ -114,6 +115,16 @@ class Stage:
         if attrs.has(type(self)):
             return {field.alias: getattr(self, field.name) for field in attrs.fields(type(self)) if field.init}
         return {name: getattr(self, name) for name in field_names(type(self))}
+
+    def shown_settings(self) -> dict[str, Any]:
+        """Return the settings that a person wants to see: not those that are left out of the `repr`."""
+        if attrs.has(type(self)):
+            hidden = {field.alias for field in attrs.fields(type(self)) if field.repr is False}
+        elif dataclasses.is_dataclass(self):
+            hidden = {field.name for field in dataclasses.fields(self) if not field.repr}
+        else:
+            hidden = set[str]()
+        return {name: value for name, value in self.settings().items() if name not in hidden}
 
     @property
     def overrides(self) -> Mapping[str, Any]:

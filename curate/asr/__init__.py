@@ -1,0 +1,11 @@
+"""Speech recognisers: the adapter protocol that makes them pluggable, and the engine that runs NeMo models.
+
+Importing this package loads neither numpy nor torch nor NeMo; `NemoRecogniser.setup()` does.
+"""
+
+from curate.asr.checkpoint import check_model
+from curate.asr.memory import is_oom
+from curate.asr.nemo import NemoRecogniser
+from curate.asr.recogniser import Recogniser, Transcript, Word
+
+__all__ = ["NemoRecogniser", "Recogniser", "Transcript", "Word", "check_model", "is_oom"]

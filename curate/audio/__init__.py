@@ -1,0 +1,34 @@
+"""Opens, checks, decodes, resamples and reads ahead: thin over soundfile and soxr.
+
+    probe        what a file holds, without its samples
+    load         a file or a segment as float32 mono
+    load_record  the same for a record of a manifest
+    load_ahead   records with their samples, decoded in the background
+
+Whatever is wrong with one file is a `RecordError`; whatever would be wrong with the next one too is an
+`InfrastructureError`. Importing this package imports neither soundfile nor soxr nor numpy.
+"""
+
+from curate.audio.ahead import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
+from curate.audio.decode import (
+    DEFAULT_MAX_DURATION_S,
+    DEFAULT_RATE_HZ,
+    SEGMENT_TOLERANCE_S,
+    AudioInfo,
+    load,
+    load_record,
+    probe,
+)
+
+__all__ = [
+    "ASSUMED_DURATION_S",
+    "DEFAULT_MAX_AUDIO_S",
+    "DEFAULT_MAX_DURATION_S",
+    "DEFAULT_RATE_HZ",
+    "SEGMENT_TOLERANCE_S",
+    "AudioInfo",
+    "load",
+    "load_ahead",
+    "load_record",
+    "probe",
+]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from speech import RATE_HZ
+from .speech import RATE_HZ
 
 if TYPE_CHECKING:
     from nemo.collections.asr.models import EncDecCTCModel

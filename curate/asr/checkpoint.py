@@ -1,0 +1,274 @@
+"""Finds a NeMo checkpoint, looks at it before anything runs, and restores it.
+
+A `.nemo` file is a tar of a configuration, weights and tokenizer files. The configuration names Python classes that
+NeMo imports and calls. NeMo 3.0 guards itself (no paths outside its folder, no pickled weights, an allow-list of
+classes); older releases do not and are refused. What can be told without importing NeMo is checked here first, so that
+a mistake is found at plan time, and so that one guard's gap is not the whole defence.
+"""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, cast
+
+from attrs import frozen
+
+from curate.asr.quiet import quiet_nemo
+from curate.errors import InfrastructureError, PlanError
+
+INSTALL = "pip install 'curate-speech[nemo]'"
+
+DECODERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "EncDecCTCModel": ("ctc",),
+        "EncDecCTCModelBPE": ("ctc",),
+        "EncDecRNNTModel": ("rnnt",),
+        "EncDecRNNTBPEModel": ("rnnt",),
+        "EncDecHybridRNNTCTCModel": ("rnnt", "ctc"),
+        "EncDecHybridRNNTCTCBPEModel": ("rnnt", "ctc"),
+    }
+)
+"""The model classes that we can run → their decoders, the default one first. TDT models are of the `rnnt` classes."""
+
+_CONFIG = "model_config.yaml"
+_WEIGHTS = "model_weights.ckpt"
+_MAX_CONFIG_BYTES = 64 * 1024**2
+_MODEL_PREFIX = "nemo.collections.asr."
+_PART_PREFIXES = ("nemo.", "torch.nn.", "torch.optim.")
+_CLASS_KEYS = ("_target_", "target", "cls")
+_OTHER_THINGS = (
+    (b"version https://git-lfs", "a Git LFS pointer; fetch the real file with `git lfs pull`"),
+    (b"<", "an HTML or XML page; the download went wrong"),
+    (b"PK\x03\x04", "a zip archive, perhaps a bare PyTorch checkpoint; NeMo models are saved with `save_to('x.nemo')`"),
+)
+
+
+@frozen
+class Checkpoint:
+    """What a `.nemo` file says about itself.
+
+    Args:
+        path: the file.
+        target: the qualified name of its model class.
+        decoders: the decoders it has, the default one first: of `ctc`, `rnnt`.
+    """
+
+    path: Path
+    target: str
+    decoders: tuple[str, ...]
+
+
+def local_path(model_name: str | Path) -> Path | None:
+    """Return the file that `model_name` means, or None where it is the name of a pretrained model."""
+    name = str(model_name)
+    path = Path(name).expanduser()
+    if isinstance(model_name, Path) or name.endswith(".nemo") or name.startswith(("/", "./", "../", "~")):
+        return path
+    return path if path.exists() else None
+
+
+def check_model(model_name: str | Path, decoder: str | None = None) -> None:
+    """Find what is wrong with `model_name` before work starts, without importing NeMo or reading weights.
+
+    The name of a pretrained model is taken on trust; whether it can be fetched turns out at `setup`.
+
+    Args:
+        model_name: the path of a `.nemo` file, or the name of a pretrained model.
+        decoder: the decoder that will be asked for, or None.
+
+    Raises:
+        PlanError: the file is missing, is no NeMo checkpoint, names a class that we do not run, or lacks the decoder.
+    """
+    if not str(model_name).strip():
+        raise PlanError("model_name is empty: give the path of a .nemo file or the name of a pretrained model")
+    path = local_path(model_name)
+    if path is not None:
+        choose_decoder(read_checkpoint(path), decoder)
+
+
+def choose_decoder(checkpoint: Checkpoint, decoder: str | None) -> str:
+    """Return the decoder to use, the model's default where `decoder` is None.
+
+    Raises:
+        PlanError: the model has no such decoder.
+    """
+    if decoder is None:
+        return checkpoint.decoders[0]
+    if decoder not in checkpoint.decoders:
+        has = " and ".join(checkpoint.decoders)
+        raise PlanError(
+            f"{checkpoint.path}: decoder {decoder!r} is asked for, but this {checkpoint.target.rpartition('.')[2]} "
+            f"has only {has}; leave `decoder` out, or use a hybrid model"
+        )
+    return decoder
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read the configuration inside the `.nemo` file `path` and refuse classes from anywhere but NeMo.
+
+    Raises:
+        PlanError: with the path, the reason and the remedy.
+    """
+    if not path.exists():
+        raise PlanError(
+            f"{path}: there is no such model file (looked in {path.absolute().parent}); "
+            "give the path of an existing .nemo file, or the name of a pretrained model without .nemo"
+        )
+    if path.is_dir():
+        raise PlanError(f"{path}: is a directory; give the path of a .nemo file")
+    if not path.is_file():
+        raise PlanError(f"{path}: is not a regular file")
+    target = _model_class(_read_config(path), path)
+    return Checkpoint(path=path, target=target, decoders=DECODERS[target.rpartition(".")[2]])
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        with path.open("rb") as stream:
+            mode = "r:gz" if stream.read(2) == b"\x1f\x8b" else "r:"  # compressed before NeMo 1.7
+        with tarfile.open(path, mode) as archive:
+            members = archive.getmembers()
+            configs = [member for member in members if Path(member.name).name == _CONFIG]
+            # Of two members of one name, we would check the first and NeMo would extract the last.
+            if len(configs) != 1 or not configs[0].isfile() or configs[0].size > _MAX_CONFIG_BYTES:
+                raise PlanError(f"{path}: is a tar archive, but no NeMo checkpoint: it needs exactly one {_CONFIG}")
+            if not any(Path(member.name).name == _WEIGHTS for member in members):
+                raise PlanError(f"{path}: has no {_WEIGHTS}; it may have been cut short: fetch it again")
+            content = archive.extractfile(configs[0])
+            text = content.read() if content else b""
+    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+        raise PlanError(f"{path}: is not a .nemo file: {_what_it_is(path, error)}") from error
+    try:
+        config = yaml.safe_load(text)
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise PlanError(f"{path}: its {_CONFIG} is not valid YAML: {error}") from error
+    if isinstance(config, dict) and isinstance(cast("dict[str, Any]", config).get("model"), dict):
+        config = cast("dict[str, Any]", config)["model"]
+    if not isinstance(config, dict):
+        raise PlanError(f"{path}: its {_CONFIG} is not a mapping")
+    return cast("dict[str, Any]", config)
+
+
+def _what_it_is(path: Path, error: Exception) -> str:
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(64).lstrip()
+    except OSError as unreadable:
+        return f"it cannot be read ({unreadable.strerror})"
+    if not head:
+        return "it is empty"
+    for magic, meaning in _OTHER_THINGS:
+        if head.startswith(magic):
+            return f"it is {meaning}"
+    return f"it is no tar archive, or a damaged one ({error}); fetch it again"
+
+
+def _model_class(config: dict[str, Any], path: Path) -> str:
+    """Return the model's class after a look at every class that the configuration names."""
+    for place, target in _named_classes(config):
+        if place != "target" and not target.startswith(_PART_PREFIXES):
+            raise PlanError(f"{path}: refused, because its {_CONFIG} names the foreign class {target!r} at {place}")
+    target = config.get("target")
+    if not isinstance(target, str) or not target.startswith(_MODEL_PREFIX):
+        raise PlanError(
+            f"{path}: refused, because its model class is {target!r}; only classes of {_MODEL_PREFIX[:-1]} are restored"
+        )
+    if target.rpartition(".")[2] not in DECODERS:
+        raise PlanError(
+            f"{path}: its model class {target.rpartition('.')[2]} cannot be run; these can: {', '.join(DECODERS)}"
+        )
+    return target
+
+
+def _named_classes(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield (place, class name) for every key that makes NeMo import something."""
+    seen: set[int] = set()  # YAML aliases can make a small file expand without end
+    waiting: list[tuple[str, Any]] = [("", config)]
+    while waiting:
+        place, node = waiting.pop()
+        if id(node) in seen:
+            continue
+        seen.add(id(node))
+        if isinstance(node, list):
+            waiting += [(f"{place}[{index}]", item) for index, item in enumerate(cast("list[Any]", node))]
+        elif isinstance(node, dict):
+            for key, value in cast("dict[Any, Any]", node).items():
+                below = f"{place}.{key}" if place else str(key)
+                if key in _CLASS_KEYS and isinstance(value, str):
+                    yield below, value
+                waiting.append((below, value))
+
+
+def load_nemo() -> None:
+    """Import NeMo, quietly.
+
+    Raises:
+        InfrastructureError: NeMo is missing, too old or broken.
+    """
+    try:
+        release = version("nemo_toolkit")
+    except PackageNotFoundError as error:
+        raise InfrastructureError(f"nemo_toolkit is not installed; run: {INSTALL}") from error
+    if int(release.partition(".")[0]) < 3:
+        raise InfrastructureError(
+            f"nemo_toolkit {release} is installed, but restoring a checkpoint is only safe from 3.0 on; run: {INSTALL}"
+        )
+    try:
+        with quiet_nemo():
+            import_module("nemo.collections.asr")
+    except ImportError as error:
+        raise InfrastructureError(f"nemo_toolkit {release} cannot be imported ({error}); run: {INSTALL}") from error
+
+
+def fetch(model_name: str) -> Path:
+    """Return the `.nemo` file of a pretrained model, from NeMo's or Hugging Face's cache or the network.
+
+    Raises:
+        InfrastructureError: there is no such model, or no network.
+    """
+    load_nemo()
+    models: Any = import_module("nemo.collections.asr.models")
+    try:
+        with quiet_nemo():
+            found = models.ASRModel.from_pretrained(model_name, return_model_file=True)
+    except Exception as error:  # whatever the hub, the network or NeMo raise means "not there"
+        raise InfrastructureError(
+            f"the pretrained model {model_name!r} could not be fetched ({type(error).__name__}: {_first_line(error)}). "
+            "Without a network: download its .nemo file where there is one and give the file's path as model_name, or "
+            "point HF_HUB_CACHE to a copy of a Hugging Face cache that holds it. (If you meant a local file: there is "
+            "none of that name.)"
+        ) from error
+    return Path(found)
+
+
+def restore(checkpoint: Checkpoint) -> Any:
+    """Return the model of `checkpoint`, in fp32, on the CPU.
+
+    Raises:
+        InfrastructureError: NeMo cannot restore it; the cause is chained.
+    """
+    load_nemo()
+    # With it, torch would unpickle whatever the file holds. It is cleared for good: nothing here may need it.
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
+    torch: Any = import_module("torch")
+    models: Any = import_module("nemo.collections.asr.models")
+    try:
+        with quiet_nemo():
+            return models.ASRModel.restore_from(str(checkpoint.path), map_location=torch.device("cpu"))
+    except Exception as error:  # NeMo raises anything; whatever it is, no record is to blame
+        raise InfrastructureError(
+            f"{checkpoint.path}: the model cannot be restored ({type(error).__name__}: {_first_line(error)})"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0]

@@ -1,0 +1,180 @@
+"""Sets up NeMo's decoding once, and reads transcripts from what it returns.
+
+A NeMo model carries a decoding configuration from its training. We keep it, except for what decides speed, memory and
+the kind of output: greedy decoding over the whole batch, label looping for transducers (the same tokens as frame
+looping, several times faster), no alignments (they would keep every frame's logits), no timestamps of NeMo's (see
+`curate.asr.words.fold_ctc`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any
+
+from attrs import frozen
+from loguru import logger
+
+from curate.asr.recogniser import Transcript
+from curate.asr.words import Token, fold_ctc, overall_confidence, place_words
+from curate.errors import InfrastructureError
+
+STRATEGIES = ("greedy_batch", "greedy")
+
+
+@frozen
+class DecodingOptions:
+    """How to decode.
+
+    Args:
+        strategy: `greedy_batch`, or `greedy`: one utterance after the other, slow, the same tokens; to compare with.
+        label_looping: for transducers in batches: loop over labels; False loops over frames.
+        cuda_graphs: whether to capture the transducer's loop as CUDA graphs; without effect on the CPU.
+        timestamps: whether to place words in time.
+        confidence: whether to tell how sure the model is.
+    """
+
+    strategy: str = "greedy_batch"
+    label_looping: bool = True
+    cuda_graphs: bool = True
+    timestamps: bool = False
+    confidence: bool = False
+
+
+class Decoding:
+    """Decodes encoder outputs with one of a model's decoders, the way that was decided when it was made.
+
+    Args:
+        model: a restored NeMo model; its decoding configuration is replaced.
+        decoder: `ctc` or `rnnt`, one that the model has.
+        options: how to decode.
+        on_gpu: whether the model runs on CUDA.
+
+    Raises:
+        InfrastructureError: this model cannot be decoded that way.
+    """
+
+    def __init__(self, model: Any, decoder: str, options: DecodingOptions, *, on_gpu: bool) -> None:
+        self._options = options
+        self._is_ctc = decoder == "ctc"
+        is_hybrid = hasattr(model, "ctc_decoder")
+        trained_with = model.cfg.aux_ctc.decoding if is_hybrid and self._is_ctc else model.cfg.decoding
+        omegaconf: Any = import_module("omegaconf")
+        config = omegaconf.OmegaConf.to_container(trained_with, resolve=True)
+        if config.get("strategy", options.strategy) not in STRATEGIES:
+            logger.warning("the model's own decoding is {!r}; {!r} is used", config["strategy"], options.strategy)
+        config = omegaconf.OmegaConf.create(_overridden(config, options, on_gpu=on_gpu))
+        if is_hybrid:
+            model.change_decoding_strategy(config, decoder_type=decoder, verbose=False)
+        else:
+            model.change_decoding_strategy(config, verbose=False)
+        if self._is_ctc:
+            self._head = model.ctc_decoder if is_hybrid else model.decoder
+            self._nemo: Any = model.ctc_decoding if is_hybrid else model.decoding
+        else:
+            self._nemo = model.decoding
+        self._refuse_the_impossible(type(model).__name__)
+        self._blank: int = self._nemo.blank_id
+        self._spell: Callable[[list[int]], str] = self._nemo.decode_ids_to_str
+        self._frame_s: float = _frame_s(model) if options.timestamps else 0.0
+
+    def __call__(self, encoded: Any, lengths: Any, durations_s: Sequence[float]) -> list[Transcript]:
+        """Decode a batch.
+
+        Args:
+            encoded: (B, D, T) the encoder's output.
+            lengths: (B,) the valid frames of each.
+            durations_s: the length of each waveform in seconds.
+        """
+        with_details = self._options.timestamps or self._options.confidence
+        if self._is_ctc:
+            log_probs = self._head(encoder_output=encoded).float()
+            hypotheses = self._nemo.ctc_decoder_predictions_tensor(
+                log_probs, decoder_lengths=lengths, return_hypotheses=with_details
+            )
+        else:
+            # Without `return_hypotheses` NeMo keeps the text alone and lets go of the decoder's states.
+            hypotheses = self._nemo.rnnt_decoder_predictions_tensor(encoded, lengths, return_hypotheses=with_details)
+        if not with_details:
+            return [Transcript(hypothesis.text) for hypothesis in hypotheses]
+        return [self._read(hypothesis, seconds) for hypothesis, seconds in zip(hypotheses, durations_s, strict=True)]
+
+    def _read(self, hypothesis: Any, duration_s: float) -> Transcript:
+        text: str = hypothesis.text
+        tokens = self._ctc_tokens(hypothesis) if self._is_ctc else self._transducer_tokens(hypothesis)
+        return Transcript(
+            text,
+            confidence=overall_confidence(tokens),
+            words=place_words(text, tokens, self._spell, self._frame_s, duration_s)
+            if self._options.timestamps
+            else None,
+        )
+
+    def _ctc_tokens(self, hypothesis: Any) -> list[Token]:
+        confidences = hypothesis.frame_confidence if self._options.confidence else None
+        return fold_ctc(_plain(hypothesis.y_sequence), self._blank, confidences)
+
+    def _transducer_tokens(self, hypothesis: Any) -> list[Token]:
+        ids = _plain(hypothesis.y_sequence)
+        starts = _plain(hypothesis.timestamp)
+        durations = _plain(hypothesis.token_duration) if self._is_tdt else [1] * len(ids)
+        confidences: Sequence[float | None] = (
+            hypothesis.non_blank_frame_confidence if self._options.confidence else [None] * len(ids)
+        )
+        return [
+            Token(token, start, start + max(1, duration), sure)
+            for token, start, duration, sure in zip(ids, starts, durations, confidences, strict=True)
+        ]
+
+    @property
+    def _is_tdt(self) -> bool:
+        return bool(self._nemo.durations)
+
+    def _refuse_the_impossible(self, name: str) -> None:
+        if self._is_ctc:
+            return
+        if self._nemo.big_blank_durations and (self._options.timestamps or self._options.confidence):
+            raise InfrastructureError(f"this {name} has several blanks: it gives neither timestamps nor confidence")
+        if self._is_tdt and self._options.strategy == "greedy_batch" and not self._options.label_looping:
+            raise InfrastructureError(f"this {name} predicts durations (TDT): it has no frame looping in batches")
+
+
+def _overridden(config: dict[str, Any], options: DecodingOptions, *, on_gpu: bool) -> dict[str, Any]:
+    confidence = {
+        "preserve_frame_confidence": options.confidence,
+        "preserve_token_confidence": False,
+        "preserve_word_confidence": False,
+        "exclude_blank": True,
+        "aggregation": "mean",
+    }
+    greedy = {
+        "loop_labels": options.label_looping,
+        "use_cuda_graph_decoder": options.cuda_graphs and on_gpu,
+        "allow_cuda_graphs": options.cuda_graphs and on_gpu,
+        "preserve_alignments": False,
+        "preserve_frame_confidence": options.confidence,
+        "compute_timestamps": False,
+    }
+    return config | {
+        "strategy": options.strategy,
+        "preserve_alignments": False,
+        "compute_timestamps": False,
+        "tdt_include_token_duration": options.timestamps or options.confidence,
+        "confidence_cfg": confidence,
+        "greedy": dict(config.get("greedy") or {}) | greedy,
+    }
+
+
+def _frame_s(model: Any) -> float:
+    """Return the length of one encoder frame in seconds."""
+    subsampling = getattr(model.encoder, "subsampling_factor", None)
+    stride_s = model.cfg.preprocessor.get("window_stride")
+    if subsampling is None or stride_s is None:
+        raise InfrastructureError(
+            f"the encoder {type(model.encoder).__name__} does not say how long its frames are: no timestamps"
+        )
+    return float(subsampling) * float(stride_s)
+
+
+def _plain(values: Any) -> list[int]:
+    return values.tolist() if hasattr(values, "tolist") else [int(value) for value in values]

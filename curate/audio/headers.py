@@ -1,0 +1,143 @@
+"""How many bytes a file's own header promises, so that a torn file is told from a whole one.
+
+libsndfile quietly shortens a file whose header claims more than it holds. Only the container headers are read here;
+the samples stay with libsndfile.
+
+Covered: WAV (RIFF, RIFX, RF64), W64, AIFF, AU, CAF, NIST SPHERE, Ogg (its last page), MP3.
+FLAC counts its samples, which `decode` compares. Rare formats (VOC, PAF, IRCAM, …) are taken at libsndfile's word.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+
+import attrs
+
+from curate.audio.mpeg import MpegLength, read_mpeg_length
+from curate.audio.paths import AudioFile
+
+_UNKNOWN_32 = 0xFFFFFFFF
+_UNKNOWN_64 = (0xFFFFFFFFFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0)
+_CHUNKS = 1000
+_OGG_LONGEST_PAGE = 27 + 255 + 255 * 255
+
+
+@attrs.frozen
+class Promise:
+    """What the container's header says about the length of the file.
+
+    Attributes:
+        missing_bytes: how many promised bytes the file does not hold; 0 when it is whole or promises nothing.
+        patches: bytes to show the decoder in place of the file's own, as `(offset, bytes)`: the sizes that the writer
+            of a WAV stream left at 0, which libsndfile would take for "no samples".
+        mpeg: the lengths of an MP3, else None.
+    """
+
+    missing_bytes: int = 0
+    patches: tuple[tuple[int, bytes], ...] = ()
+    mpeg: MpegLength | None = None
+
+
+def read_promise(file: AudioFile) -> Promise:
+    """Read the container's header. A format that is not covered, or a damaged header, promises nothing."""
+    head = file.pread(1024, 0)
+    magic = head[:4]
+    if magic in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
+        return _read_wave(file, head)
+    if magic == b"riff":
+        return _ends(file, _find_chunk(file, 40, b"data", "<16sq", align=8, counts_header=True))
+    if magic == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        return _ends(file, _find_chunk(file, 12, b"SSND", ">4sI", align=2))
+    if magic == b"caff":
+        return _ends(file, _find_chunk(file, 8, b"data", ">4sq", align=1))
+    if magic in (b".snd", b"dns.") and len(head) >= 12:
+        return _ends(file, struct.unpack(">II" if magic == b".snd" else "<II", head[4:12]))
+    if head.startswith(b"NIST_1A"):
+        return _ends(file, _nist_data(head))
+    if magic == b"OggS":
+        return _read_last_ogg_page(file)
+    mpeg = read_mpeg_length(file) if magic[:3] == b"ID3" or magic[:1] == b"\xff" else None
+    return Promise() if mpeg is None else Promise(missing_bytes=mpeg.missing_bytes, mpeg=mpeg)
+
+
+def _ends(file: AudioFile, data: tuple[int, int] | None) -> Promise:
+    """The promise of a header that says where the samples begin and how many bytes they are."""
+    if data is None:
+        return Promise()
+    offset, size = data
+    if size < 0 or size == _UNKNOWN_32 or size in _UNKNOWN_64:
+        return Promise()
+    return Promise(missing_bytes=max(0, offset + size - file.size))
+
+
+def _find_chunk(
+    file: AudioFile, offset: int, wanted: bytes, layout: str, *, align: int, counts_header: bool = False
+) -> tuple[int, int] | None:
+    """Where the chunk's contents begin and how many bytes it says they are; None when there is no such chunk."""
+    header = struct.calcsize(layout)
+    for _ in range(_CHUNKS):
+        raw = file.pread(header, offset)
+        if len(raw) < header:
+            return None
+        name, size = struct.unpack(layout, raw)
+        size -= header if counts_header else 0
+        offset += header
+        if name.startswith(wanted):
+            return offset, size
+        if size < 0:
+            return None
+        offset += -(-size // align) * align
+    return None
+
+
+def _read_wave(file: AudioFile, head: bytes) -> Promise:
+    order = ">" if head.startswith(b"RIFX") else "<"
+    data = _find_chunk(file, 12, b"data", order + "4sI", align=2)
+    if data is None:
+        return Promise()
+    offset, size = data
+    if head.startswith(b"RF64"):
+        ds64 = _find_chunk(file, 12, b"ds64", "<4sI", align=2)
+        raw = file.pread(16, ds64[0]) if ds64 is not None else b""
+        return _ends(file, (offset, struct.unpack("<QQ", raw)[1])) if len(raw) == 16 else Promise()
+    if size != 0 or offset >= file.size or _is_chunk(file, offset, order):
+        return _ends(file, (offset, size))
+    # A stream whose writer could not come back to fill in the sizes: everything up to the end is samples.
+    samples = min(file.size - offset, _UNKNOWN_32)
+    sizes = struct.pack(order + "I", min(file.size - 8, _UNKNOWN_32)), struct.pack(order + "I", samples)
+    return Promise(patches=((4, sizes[0]), (offset - 4, sizes[1])))
+
+
+def _is_chunk(file: AudioFile, offset: int, order: str) -> bool:
+    """Whether a chunk (`LIST`, `id3 `, …) begins here, rather than samples."""
+    raw = file.pread(8, offset)
+    if len(raw) < 8 or not all(0x20 <= byte < 0x7F for byte in raw[:4]):
+        return False
+    return offset + 8 + struct.unpack(order + "I", raw[4:])[0] <= file.size
+
+
+def _nist_data(head: bytes) -> tuple[int, int] | None:
+    fields = dict(re.findall(rb"^(\w+) -\w+ ([^\n]*)$", head, re.MULTILINE))
+    coding = fields.get(b"sample_coding", b"pcm").strip()
+    try:
+        header = int(head[8:16])
+        count, width, channels = (int(fields[key]) for key in (b"sample_count", b"sample_n_bytes", b"channel_count"))
+    except (KeyError, ValueError):
+        return None
+    # Compressed codings (shorten) promise samples, not bytes.
+    return (header, count * width * channels) if coding in (b"pcm", b"ulaw", b"mu-law", b"alaw") else None
+
+
+def _read_last_ogg_page(file: AudioFile) -> Promise:
+    """Ogg has no length; but a page says how long it is, and a torn file nearly always ends inside one."""
+    begin = max(0, file.size - _OGG_LONGEST_PAGE)
+    tail = file.pread(_OGG_LONGEST_PAGE, begin)
+    at = tail.rfind(b"OggS")
+    if at < 0:
+        return Promise()
+    page = tail[at:]
+    segments = page[26] if len(page) > 26 else 0
+    lacing = page[27 : 27 + segments]
+    length = 27 + segments + sum(lacing)
+    return Promise(missing_bytes=max(0, length - len(page)))

@@ -1,0 +1,161 @@
+"""The one place that talks to soundfile and soxr. Both are imported when a file is opened, never before."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from curate.audio.paths import AudioFile
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Samples: TypeAlias = npt.NDArray[np.float32]
+
+# libsndfile answers SF_COUNT_MAX (2**63 - 1) for "unknown".
+_UNKNOWN_FRAMES = 1 << 62
+
+
+class DecoderError(Exception):
+    """libsndfile gave up on a file.
+
+    Args:
+        code: libsndfile's error number, 0 when it has none.
+        message: libsndfile's words.
+    """
+
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(code, message)
+        self.code = code
+        self.message = message
+
+    def __str__(self) -> str:
+        return self.message
+
+
+class Decoder:
+    """One open sound file, read forward in blocks.
+
+    Attributes:
+        frames: samples per channel that libsndfile expects, from the header or a guess; None when it does not know.
+        rate_hz, channels, format, subtype: as in the header.
+    """
+
+    def __init__(self, sound: Any) -> None:
+        self._sound = sound
+        frames = int(sound.frames)
+        self.frames: int | None = frames if frames < _UNKNOWN_FRAMES else None
+        self.rate_hz = int(sound.samplerate)
+        self.channels = int(sound.channels)
+        self.format = str(sound.format)
+        self.subtype = str(sound.subtype)
+
+    def read(self, frames: int) -> Samples:
+        """The next frames as `(frames, channels)`, scaled to ±1 when the file holds integers; none at the end."""
+        try:
+            return self._sound.read(frames, dtype="float32", always_2d=True)
+        except _soundfile().LibsndfileError as error:
+            raise DecoderError(error.code, error.error_string) from error
+
+    def seek(self, frame: int) -> bool:
+        """Go to a frame; False when the decoder cannot, after which it must not be used."""
+        try:
+            return int(self._sound.seek(frame)) == frame
+        except _soundfile().LibsndfileError:
+            return False
+
+
+@contextmanager
+def open_decoder(file: AudioFile, patches: tuple[tuple[int, bytes], ...] = ()) -> Generator[Decoder]:
+    """Decode from the descriptor of an open file, from its beginning. `DecoderError` when libsndfile will not."""
+    source: Any = _PatchedFile(file, patches) if patches else file.fd
+    if not patches:
+        os.lseek(file.fd, 0, os.SEEK_SET)
+    try:
+        sound = _forward_sound_file()(source, closefd=False)
+    except _soundfile().LibsndfileError as error:
+        raise DecoderError(error.code, error.error_string) from error
+    with sound:
+        yield Decoder(sound)
+
+
+def _soundfile() -> Any:
+    """The module, without its types: it ships none that a strict checker could use."""
+    return import_module("soundfile")
+
+
+@cache
+def _forward_sound_file() -> Any:
+    sound_file: Any = _soundfile().SoundFile
+
+    class ForwardSoundFile(sound_file):
+        """A SoundFile that does not seek on its own.
+
+        After each read soundfile seeks to where it already is. In an MP3 that restarts the decoder, so that the
+        samples depend on the block size; in a FLAC of unknown length it fails.
+        """
+
+        def seekable(self) -> bool:
+            return False
+
+    return ForwardSoundFile
+
+
+class _PatchedFile:
+    """A file with some bytes of its header replaced, as soundfile wants its file objects."""
+
+    def __init__(self, file: AudioFile, patches: tuple[tuple[int, bytes], ...]) -> None:
+        self._file = file
+        self._patches = patches
+        self._position = 0
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._file.size}[whence]
+        self._position = max(0, base + offset)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, length: int) -> bytes:
+        start = self._position
+        # Past errors of the disk: soundfile's callback reports them as a short read, and `require_readable` finds them.
+        found = bytearray(self._file.pread(length, start))
+        for offset, patch in self._patches:
+            for at, byte in enumerate(patch, offset - start):
+                if 0 <= at < len(found):
+                    found[at] = byte
+        self._position += len(found)
+        return bytes(found)
+
+
+class Resampler:
+    """Brings mono blocks from one rate to another; the result is the same however the samples are cut into blocks.
+
+    Blocks also keep soxr from holding the interpreter lock for the length of a file.
+    """
+
+    def __init__(self, rate_in_hz: int, rate_out_hz: int) -> None:
+        self._stream: Any = import_module("soxr").ResampleStream(
+            rate_in_hz, rate_out_hz, 1, dtype="float32", quality="HQ"
+        )
+
+    def push(self, block: Samples) -> Samples:
+        """What comes out after one more block went in; may be empty."""
+        return self._stream.resample_chunk(block)
+
+    def finish(self) -> Samples:
+        """What was still inside. Once, after the last block."""
+        import numpy as np
+
+        return self._stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
+
+
+def resampled_frames(frames: int, rate_in_hz: int, rate_out_hz: int) -> int:
+    """How many samples a clip has after resampling: the exact length, rounded half up."""
+    return (2 * frames * rate_out_hz + rate_in_hz) // (2 * rate_in_hz)

@@ -1,0 +1,60 @@
+"""What an exception means at the command line: its exit code, and the text that a person sees.
+
+0    done
+1    a bug, in curate or in a plugin
+2    the request cannot work: usage, configuration, plan, plugins
+4    the machine failed: disk full, device gone, model missing
+130  interrupted by Ctrl-C
+"""
+
+from __future__ import annotations
+
+import traceback
+
+import click
+from rich.text import Text
+
+from curate.cli.session import new_console
+from curate.errors import EXIT_BUG, EXIT_INFRASTRUCTURE, EXIT_USAGE, InfrastructureError, UsageError
+
+EXIT_INTERRUPTED = 130
+
+
+def report(error: BaseException, *, debug: bool) -> int:
+    """Print one clear block about an error to standard error, and return the exit code that goes with it."""
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        _print("interrupted")
+        return EXIT_INTERRUPTED
+    if isinstance(error, click.ClickException):
+        _print(_click_message(error))
+        return EXIT_USAGE
+    if debug:
+        new_console(stderr=True).print("".join(traceback.format_exception(error)), end="", soft_wrap=True)
+    if isinstance(error, UsageError):
+        _print(str(error))
+        return EXIT_USAGE
+    if isinstance(error, InfrastructureError):
+        _print(str(error))
+        return EXIT_INFRASTRUCTURE
+    last_line = "".join(traceback.format_exception_only(error)).strip()
+    how = "" if debug else "\nTo see where it comes from: curate --debug …"
+    _print(f"this is a bug in curate or a plugin\n{last_line}{how}")
+    return EXIT_BUG
+
+
+def _print(message: str) -> None:
+    first, newline, rest = message.partition("\n")
+    text = Text.assemble(("error: ", "bold red"), first, newline, rest)
+    new_console(stderr=True).print(text, soft_wrap=True)
+
+
+def _click_message(error: click.ClickException) -> str:
+    message = error.format_message()
+    if not isinstance(error, click.UsageError) or error.ctx is None:
+        return message
+    root = error.ctx.find_root()
+    option = error.option_name if isinstance(error, click.NoSuchOption) else None
+    if option and error.ctx is not root and any(option in parameter.opts for parameter in root.command.params):
+        verb = error.ctx.info_name
+        return f"{option} is an option of curate itself, so it comes before the verb: curate {option} … {verb} …"
+    return f"{message}\nTry: {error.ctx.command_path} --help"

@@ -1,0 +1,61 @@
+"""`curate plugins`: what is installed, what it provides, and what is wrong with it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from curate.cli.session import Session, pass_session
+from curate.plugin import PluginRow
+
+_STYLES = {"active": "green", "failed": "bold red", "disabled": "dim"}
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_session
+def plugins(session: Session, as_json: bool) -> None:
+    """List the plugins, what they provide and what is wrong with them."""
+    rows = session.host.rows()
+    if as_json:
+        click.echo(json.dumps([as_dict(row) for row in rows], indent=2))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("name", "version", "status", "provides"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        provides = "\n".join(f"{kind}: {', '.join(names)}" for kind, names in provided(row).items() if names)
+        status = Text(row.status, style=_STYLES[row.status])
+        table.add_row(row.distribution, row.version or "", status, row.error or provides)
+    session.console.print(table)
+    if any(row.status == "failed" for row in rows):
+        session.messages.print("The tracebacks of failed plugins: curate plugins --json")
+
+
+def provided(row: PluginRow) -> dict[str, list[str]]:
+    """Return the names of what a plugin announces, by kind."""
+    return {
+        "stages": list(row.stages),
+        "executors": list(row.executors),
+        "recognisers": list(row.recognisers),
+        "commands": list(row.commands),
+    }
+
+
+def as_dict(row: PluginRow) -> dict[str, Any]:
+    """Return a row as `--json` prints it."""
+    return {
+        "name": row.distribution,
+        "version": row.version,
+        "entry": row.entry,
+        "module": row.module,
+        "status": row.status,
+        "error": row.error,
+        "traceback": row.traceback,
+        "provides": provided(row),
+    }

@@ -1,0 +1,98 @@
+"""The command `curate`: its global options, and its verbs, which plugins announce and which load when called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+import curate
+from curate.cli import logs
+from curate.cli.session import Session, new_console
+from curate.errors import EXIT_USAGE
+from curate.plugin import PluginHost
+
+
+class Verbs(click.Group):
+    """A group whose commands come from the plugin host; listing them imports none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        commands = _host(ctx).commands
+        return [commands.shortest_name(reference) for reference in commands]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        return _host(ctx).command(cmd_name).load()
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        commands = _host(ctx).commands
+        with formatter.section("Commands"):
+            formatter.write_dl([(commands.shortest_name(one), one.summary) for one in commands])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        commands = _host(ctx).commands
+        names = {commands.shortest_name(one): one.summary for one in commands}
+        verbs = [CompletionItem(name, help=text) for name, text in names.items() if name.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
+
+
+def _host(ctx: click.Context) -> PluginHost:
+    """Return the call's plugin host, opened when it is first needed: for a verb, or for the list in `--help`."""
+    host = ctx.meta.get("curate.host")
+    if host is None:
+        options = ctx.params
+        logs.configure(_log_level(options.get("log_level"), bool(options.get("verbose")), bool(options.get("quiet"))))
+        host = PluginHost(disabled=options.get("no_plugin", ()), plugin_files=options.get("plugins_file", ()))
+        ctx.meta["curate.host"] = host
+    return host
+
+
+def _log_level(asked: str | None, verbose: bool, quiet: bool) -> str:
+    if asked is not None:
+        return asked.upper()
+    return "INFO" if verbose else "ERROR" if quiet else "WARNING"
+
+
+def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
+    if asked:
+        click.echo(f"curate {curate.__version__}")
+        ctx.exit()
+
+
+# All global options are eager: click then knows them when `--help` behind them asks the host for the verbs.
+@click.group(cls=Verbs, invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--no-plugin",
+    metavar="NAME",
+    multiple=True,
+    is_eager=True,
+    help="Do not load the plugins of this distribution. Can be repeated.",
+)
+@click.option(
+    "--plugins-file",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    is_eager=True,
+    help="A Python file with stages or hooks of your own. Can be repeated.",
+)
+@click.option(
+    "--log-level",
+    type=click.Choice(logs.LEVELS, case_sensitive=False),
+    is_eager=True,
+    help="What to log to standard error; WARNING by default.",
+)
+@click.option("-v", "--verbose", is_flag=True, is_eager=True, help="The same as --log-level INFO.")
+@click.option("-q", "--quiet", is_flag=True, is_eager=True, help="Print results and errors only.")
+@click.option("--debug", is_flag=True, is_eager=True, help="Show the traceback of an error.")
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
+)
+@click.pass_context
+def root(ctx: click.Context, quiet: bool, **_: Any) -> None:
+    """Turns piles of recorded speech into clean training data."""
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        ctx.exit(EXIT_USAGE)
+    ctx.obj = Session(_host(ctx), new_console(), new_console(stderr=True), quiet)

@@ -1,0 +1,104 @@
+"""The books of a run: every record, and every millisecond of audio, is accounted for.
+
+records in + children = kept + filtered + quarantined + split parents
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+
+from curate.engine.messages import Filtered, Quarantined, Row, Split
+from curate.errors import AccountingError
+from curate.records import audio_ms
+
+
+@dataclass(slots=True)
+class Books:
+    """Counts of records and of their audio in milliseconds (integers, so that sums are exact in any order)."""
+
+    records_in: int = 0
+    children: int = 0
+    kept: int = 0
+    filtered: int = 0
+    quarantined: int = 0
+    split: int = 0
+    in_ms: int = 0
+    children_ms: int = 0
+    kept_ms: int = 0
+    filtered_ms: int = 0
+    quarantined_ms: int = 0
+    split_ms: int = 0
+
+    def add(self, other: Books) -> None:
+        """Add another's counts to these."""
+        for name in _NAMES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def measured_ms(self) -> int:
+        """Audio whose length was not known when it came in, or was corrected by a stage that measures it."""
+        out_ms = self.kept_ms + self.filtered_ms + self.quarantined_ms + self.split_ms
+        return out_ms - self.in_ms - self.children_ms
+
+    def check(self, *, measures_audio: bool) -> None:
+        """Check the identity.
+
+        Args:
+            measures_audio: whether a stage says that it writes `duration`, or does not say what it writes.
+
+        Raises:
+            AccountingError: the books do not balance.
+        """
+        into = self.records_in + self.children
+        out = self.kept + self.filtered + self.quarantined + self.split
+        if into != out:
+            raise AccountingError(
+                f"the books do not balance: {self.records_in} in + {self.children} children != {self.kept} kept + "
+                f"{self.filtered} filtered + {self.quarantined} quarantined + {self.split} split parents "
+                f"({out - into:+d}); the run directory is not to be trusted"
+            )
+        if self.measured_ms and not measures_audio:
+            raise AccountingError(
+                f"the audio does not balance by {self.measured_ms / 1000:+.3f} s although no stage writes 'duration': "
+                "a stage changes it without saying so in writes()"
+            )
+
+
+_NAMES = tuple(field.name for field in fields(Books))
+
+
+@dataclass(slots=True)
+class Settled:
+    """Roots of a phase with everything that became of them, ready to be committed.
+
+    Args:
+        seqs: the roots' positions in the phase's input.
+        rows: what is kept, and `row_seqs[i]`, the position of the root that `rows[i]` descends from.
+    """
+
+    seqs: Sequence[int]
+    rows: list[Row]
+    row_seqs: Sequence[int]
+    in_ms: int
+    kept_ms: int
+    filtered: list[tuple[int, Filtered]] = field(default_factory=list[tuple[int, Filtered]])
+    quarantined: list[tuple[int, Quarantined]] = field(default_factory=list[tuple[int, Quarantined]])
+    splits: list[Split] = field(default_factory=list[Split])
+
+    def books(self) -> Books:
+        """Return what these roots add to the books."""
+        return Books(
+            records_in=len(self.seqs),
+            children=sum(split.children for split in self.splits),
+            kept=len(self.rows),
+            filtered=len(self.filtered),
+            quarantined=len(self.quarantined),
+            split=len(self.splits),
+            in_ms=self.in_ms,
+            children_ms=sum(split.children_ms for split in self.splits),
+            kept_ms=self.kept_ms,
+            filtered_ms=sum(audio_ms(note.record) for _, note in self.filtered),
+            quarantined_ms=sum(audio_ms(note.record) for _, note in self.quarantined),
+            split_ms=sum(split.parent_ms for split in self.splits),
+        )

@@ -1,0 +1,63 @@
+"""What observers of a run are told, through the `curate_on_…` hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+
+@attrs.frozen
+class RunStarted:
+    """A run begins, or goes on: `done` records of the first phase were finished by an earlier life of it."""
+
+    name: str
+    run_dir: Path | None
+    stages: tuple[str, ...]
+    done: int
+
+
+@attrs.frozen
+class RunProgress:
+    """Some roots of a phase have been settled. Counts are of this phase since the run began, in any of its lives."""
+
+    phase: int
+    stages: tuple[str, ...]
+    records_in: int
+    kept: int
+    filtered: int
+    quarantined: int
+    audio_s: float
+    elapsed_s: float
+
+
+@attrs.frozen
+class UnitCommitted:
+    """A commit unit is on disk and will not be worked on again."""
+
+    phase: int
+    unit: str
+    records_in: int
+    kept: int
+    filtered: int
+    quarantined: int
+
+
+@attrs.frozen
+class RecordQuarantined:
+    """A record went to quarantine."""
+
+    id: str
+    stage: str
+    code: str
+    message: str
+
+
+@attrs.frozen
+class RunFinished:
+    """A run has ended; `summary` is what `summary.json` holds."""
+
+    run_dir: Path | None
+    summary: Mapping[str, Any]

@@ -1,0 +1,195 @@
+"""Runs a plan: phase after phase through the scheduler into the store, then the writers, then the summary."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import attrs
+from loguru import logger
+
+from curate.engine.books import Settled
+from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, UnitCommitted
+from curate.engine.feed import feed, gathered
+from curate.engine.messages import Filtered, Quarantined
+from curate.engine.run_directory import RunDirectory
+from curate.engine.scheduler import Scheduler
+from curate.engine.store import MemoryStore, Store
+from curate.engine.summary import summarise
+from curate.engine.transport import Executor, HopSpec
+from curate.engine.unit import Unit
+from curate.io.atomic import write_atomically
+from curate.plan import Phase, Plan
+from curate.records import Failed, Record, RecordReader
+from curate.stage import Gather, Partitioner, Source, WorkerContext, Writer
+
+
+class Observers(Protocol):
+    """Those who are told what happens; the plugin host is one."""
+
+    def on_run_started(self, event: RunStarted) -> None: ...
+    def on_progress(self, event: RunProgress) -> None: ...
+    def on_unit_committed(self, event: UnitCommitted) -> None: ...
+    def on_record_quarantined(self, event: RecordQuarantined) -> None: ...
+    def on_run_finished(self, event: RunFinished) -> None: ...
+
+
+@attrs.frozen
+class RunResult:
+    """What a run came to.
+
+    Args:
+        summary: what `summary.json` holds.
+        outputs: the files that the writers have published.
+        run_dir: where the run lies; None: it was kept in memory.
+    """
+
+    summary: Mapping[str, Any]
+    outputs: tuple[Path, ...]
+    run_dir: Path | None
+    _reader: RecordReader = attrs.field(repr=False)
+    _memory: MemoryStore | None = attrs.field(repr=False)
+
+    def records(self) -> Iterator[Record]:
+        """Yield what was kept, in the order of the input."""
+        return iter(self._reader)
+
+    @property
+    def filtered(self) -> list[Filtered]:
+        """What was left out; only for a run in memory, otherwise it lies in `<run_dir>/filtered`."""
+        return [] if self._memory is None else self._memory.filtered
+
+    @property
+    def quarantined(self) -> list[Quarantined]:
+        """What failed; only for a run in memory, otherwise it lies in `<run_dir>/quarantine`."""
+        return [] if self._memory is None else self._memory.quarantined
+
+
+def run_plan(plan: Plan, executor: Executor, run_dir: Path | None, observers: Observers) -> RunResult:
+    """Run a checked plan to its end.
+
+    Args:
+        plan: what to do.
+        executor: where.
+        run_dir: where to keep it; None: in memory.
+        observers: who is told about it.
+
+    Raises:
+        RunDirectoryError: the directory holds something else.
+        InfrastructureError: the run cannot go on; what is committed stays, and the same command goes on with it.
+        AccountingError: the books do not balance.
+    """
+    began = time.monotonic()
+    directory = None if run_dir is None else RunDirectory.open(run_dir, plan)
+    memory = MemoryStore() if directory is None else None
+    store: Store = cast("Store", memory if directory is None else directory.store)
+    done = len(store.done(0))
+    observers.on_run_started(RunStarted(plan.name, run_dir, tuple(stage.name for stage in plan.stages), done))
+    outputs: list[Path] = []
+    for phase in plan.phases:
+        if not store.is_complete(phase.number):
+            _PhaseRun(plan, phase, executor, store, observers).run()
+        for planned in phase.writers:
+            published = cast("Writer", planned.stage).write(store.reader(phase.number), run_dir or Path())
+            logger.info("{} wrote {}", planned.name, ", ".join(map(str, published)))
+            outputs.extend(published)
+    summary = summarise(plan, store, outputs, executor=executor.name, wall_s=time.monotonic() - began)
+    if run_dir is not None:
+        write_atomically(run_dir / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False).encode() + b"\n")
+    observers.on_run_finished(RunFinished(run_dir, summary))
+    return RunResult(summary, tuple(outputs), run_dir, store.reader(plan.phases[-1].number), memory)
+
+
+class _PhaseRun:
+    """One phase in one life of a run."""
+
+    def __init__(self, plan: Plan, phase: Phase, executor: Executor, store: Store, observers: Observers) -> None:
+        self._plan = plan
+        self._phase = phase
+        self._executor = executor
+        self._store = store
+        self._observers = observers
+        self._unit = Unit()
+        self._scheduler: Scheduler | None = None
+        self._busy_s: dict[str, float] = {}
+        self._counts = {"records_in": 0, "kept": 0, "filtered": 0, "quarantined": 0, "in_ms": 0}
+        self._began = time.monotonic()
+        for commit in store.commits(phase.number):
+            for name in self._counts:
+                self._counts[name] += getattr(commit.books, name)
+
+    def run(self) -> None:
+        incoming = feed(
+            self._items(),
+            first_stage=self._first_stage(),
+            partitioner=None if self._phase.partitioner is None else cast("Partitioner", self._phase.partitioner.stage),
+            done=self._store.done(self._phase.number),
+            settle=self._settle,
+        )
+        context = WorkerContext(audio_roots=self._plan.audio_roots)
+        last = len(self._phase.hops) - 1
+        transport = self._executor.open(
+            [HopSpec(hop, context, self._store.encodes and n == last) for n, hop in enumerate(self._phase.hops)]
+        )
+        try:
+            workers = [self._executor.workers(hop) for hop in self._phase.hops]
+            self._scheduler = Scheduler(transport, workers)
+            for settled in self._scheduler.run(incoming):
+                self._settle(settled)
+        finally:
+            transport.close()
+        self._commit()
+        self._store.complete(self._phase.number)
+
+    def _items(self) -> Iterator[Record | Failed | Filtered]:
+        phase = self._phase
+        if phase.source is not None:
+            return cast("Source", phase.source.stage).read()
+        reader = self._store.reader(phase.number - 1)
+        if phase.gather is not None:
+            return gathered(cast("Gather", phase.gather.stage), reader)
+        return iter(reader)
+
+    def _first_stage(self) -> str:
+        first = next(self._phase.stages(), None)
+        return "" if first is None else first.name
+
+    def _settle(self, settled: Settled) -> None:
+        self._unit.add(settled)
+        self._counts["records_in"] += len(settled.seqs)
+        self._counts["kept"] += len(settled.rows)
+        self._counts["filtered"] += len(settled.filtered)
+        self._counts["quarantined"] += len(settled.quarantined)
+        self._counts["in_ms"] += settled.in_ms
+        for _, note in settled.quarantined:
+            self._observers.on_record_quarantined(
+                RecordQuarantined(note.record["_id"], note.stage, note.code, note.message)
+            )
+        self._observers.on_progress(
+            RunProgress(
+                phase=self._phase.number,
+                stages=tuple(planned.name for planned in self._phase.stages()),
+                records_in=self._counts["records_in"],
+                kept=self._counts["kept"],
+                filtered=self._counts["filtered"],
+                quarantined=self._counts["quarantined"],
+                audio_s=self._counts["in_ms"] / 1000,
+                elapsed_s=time.monotonic() - self._began,
+            )
+        )
+        if self._unit.full:
+            self._commit()
+
+    def _commit(self) -> None:
+        if not self._unit.settled:
+            return
+        busy_s = {} if self._scheduler is None else self._scheduler.take_busy_s(self._phase.hops)
+        commit = self._store.commit(self._phase.number, self._unit, busy_s)
+        self._unit = Unit()
+        books = commit.books
+        self._observers.on_unit_committed(
+            UnitCommitted(commit.phase, commit.unit, books.records_in, books.kept, books.filtered, books.quarantined)
+        )

@@ -1,0 +1,107 @@
+"""The run directory: whose run it holds, and what has to be the same for that run to go on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from curate import __version__
+from curate.engine.shards import ShardStore
+from curate.errors import InfrastructureError, RunDirectoryError
+from curate.io.atomic import write_atomically
+from curate.plan import Plan
+from curate.stage import Source
+
+_FORMAT = 1
+
+
+class RunDirectory:
+    """A directory that holds one run: `run.json`, shards, commits, and the files that writers publish."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = ShardStore(path)
+
+    @classmethod
+    def open(cls, path: Path, plan: Plan) -> RunDirectory:
+        """Open a run directory to begin the plan's run, or to go on with it.
+
+        Raises:
+            RunDirectoryError: it holds something else; the message names the first thing that differs.
+            InfrastructureError: it cannot be written.
+        """
+        described = _describe(plan)
+        settled = path / "run.json"
+        if settled.exists():
+            _compare(path, _read(settled), described)
+        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise RunDirectoryError(
+                f"{path} holds other things and no run; choose an empty or a new directory with --run-dir"
+            )
+        else:
+            try:
+                path.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InfrastructureError(f"cannot create {path}: {error.strerror or error}") from error
+            write_atomically(settled, json.dumps(described, indent=1, ensure_ascii=False).encode() + b"\n")
+        return cls(path)
+
+
+def _describe(plan: Plan) -> dict[str, Any]:
+    source = plan.stages[0].stage
+    inputs: list[dict[str, Any]] = []
+    for path in source.inputs() if isinstance(source, Source) else ():
+        status = path.stat()
+        inputs.append({"path": str(path.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns})
+    return {
+        "format": _FORMAT,
+        "curate": __version__,
+        "name": plan.name,
+        "fingerprint": plan.fingerprint,
+        "settings": plan.settings,
+        "inputs": inputs,
+    }
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        described: Any = json.loads(path.read_bytes())
+    except ValueError:
+        described = None
+    if not isinstance(described, dict) or "format" not in described:
+        raise RunDirectoryError(f"{path} is not a run's; choose another directory with --run-dir")
+    return cast("dict[str, Any]", described)
+
+
+def _compare(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse a directory whose run would give other results than the plan."""
+    remedy = "use a new --run-dir, or change it back to go on with this run"
+    if before["format"] != now["format"]:
+        raise RunDirectoryError(
+            f"{directory} was written by curate {before.get('curate')} in format {before['format']}, "
+            f"and this is curate {__version__} with format {_FORMAT}; use a new --run-dir"
+        )
+    if before["fingerprint"] != now["fingerprint"]:
+        raise RunDirectoryError(f"{directory} holds a run with other settings: {_difference(before, now)}; {remedy}")
+    for old, new in zip(
+        cast("Sequence[Mapping[str, Any]]", before["inputs"]),
+        cast("Sequence[Mapping[str, Any]]", now["inputs"]),
+        strict=True,
+    ):
+        if old != new:
+            raise RunDirectoryError(f"{directory}: the input {new['path']} has changed since the run began; {remedy}")
+
+
+def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    """Name the first stage and setting in which two runs differ."""
+    old, new = before["settings"], now["settings"]
+    if list(old) != list(new):
+        return f"its stages were {', '.join(old)}, and now they are {', '.join(new)}"
+    for stage in new:
+        for name in {**old[stage], **new[stage]}:
+            was, is_now = old[stage].get(name), new[stage].get(name)
+            if was != is_now:
+                return f"stage {stage!r} had {name} = {was!r}, and now it is {is_now!r}"
+    return "the fingerprint differs"

@@ -1,0 +1,93 @@
+"""Where a run keeps what is finished, as the engine sees it, and the store that is merely memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import attrs
+
+from curate.engine.intervals import Intervals
+from curate.engine.messages import Filtered, Quarantined
+from curate.engine.unit import Commit, Unit, describe_unit
+from curate.io.rows import encode_row, without_id
+from curate.records import Record, RecordReader
+
+
+class Store(Protocol):
+    """Where a run keeps what is finished."""
+
+    encodes: bool
+    """Whether rows are lines of JSON (True) or records."""
+
+    def done(self, phase: int) -> Intervals:
+        """Return the positions in a phase's input that are finished."""
+        ...
+
+    def commit(self, phase: int, unit: Unit, busy_s: Mapping[str, float]) -> Commit:
+        """Make a unit permanent."""
+        ...
+
+    def commits(self, phase: int) -> Sequence[Commit]:
+        """Return a phase's commits."""
+        ...
+
+    def complete(self, phase: int) -> None:
+        """Note that a phase's input has been worked on to its end."""
+        ...
+
+    def is_complete(self, phase: int) -> bool:
+        """Return whether `complete` was called, in this life of the run or an earlier one."""
+        ...
+
+    def reader(self, phase: int) -> RecordReader:
+        """Return what a phase has kept, in the order of its input."""
+        ...
+
+
+class MemoryStore:
+    """Keeps results in memory, for pipelines that publish no files."""
+
+    encodes = False
+
+    def __init__(self) -> None:
+        self._rows: dict[int, list[tuple[int, Record]]] = {}
+        self._commits: dict[int, list[Commit]] = {}
+        self.filtered: list[Filtered] = []
+        self.quarantined: list[Quarantined] = []
+
+    def done(self, phase: int) -> Intervals:
+        return Intervals()
+
+    def commit(self, phase: int, unit: Unit, busy_s: Mapping[str, float]) -> Commit:
+        rows = unit.rows()
+        commits = self._commits.setdefault(phase, [])
+        commit = describe_unit(unit, f"p{phase}-{len(commits):06d}", phase, rows, busy_s)
+        commits.append(commit)
+        self._rows.setdefault(phase, []).extend(rows)
+        self.filtered.extend(note for _, note in unit.filtered())
+        self.quarantined.extend(note for _, note in unit.quarantined())
+        return commit
+
+    def commits(self, phase: int) -> Sequence[Commit]:
+        return self._commits.get(phase, [])
+
+    def complete(self, phase: int) -> None:
+        self._rows.setdefault(phase, []).sort(key=lambda pair: pair[0])
+
+    def is_complete(self, phase: int) -> bool:
+        return False
+
+    def reader(self, phase: int) -> RecordReader:
+        return _MemoryReader([record for _, record in self._rows.get(phase, [])])
+
+
+@attrs.frozen
+class _MemoryReader:
+    records: list[Record]
+
+    def __iter__(self) -> Iterator[Record]:
+        return (dict(record) for record in self.records)
+
+    def lines(self) -> Iterator[bytes]:
+        return (without_id(encode_row(record)) for record in self.records)

@@ -1,0 +1,100 @@
+"""Feeds a caller's batches through a pipeline without a run directory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from curate.engine.books import Settled
+from curate.engine.scheduler import Incoming, Scheduler
+from curate.engine.transport import Executor, HopSpec
+from curate.errors import RecordError
+from curate.plan import Plan
+from curate.records import ID, AudioBatch, Failed, Record, Rejected
+from curate.stage import WorkerContext
+
+
+@dataclass(slots=True)
+class _Open:
+    """A batch of the caller's, while records of it are in flight."""
+
+    batch: AudioBatch
+    left: int
+    kept: list[tuple[int, Record]] = field(default_factory=list[tuple[int, Record]])
+    rejected: list[tuple[int, Rejected]] = field(default_factory=list[tuple[int, Rejected]])
+    failed: list[tuple[int, Failed]] = field(default_factory=list[tuple[int, Failed]])
+
+
+class _Desk:
+    """Lends ids to records that have none, and puts finished records back into their batches."""
+
+    def __init__(self) -> None:
+        self._next_seq = 0
+        self._batch_of: dict[int, _Open] = {}
+        self._borrowed: set[int] = set()
+
+    def admit(self, batch: AudioBatch) -> Incoming:
+        seqs = range(self._next_seq, self._next_seq + len(batch.data))
+        self._next_seq += len(batch.data)
+        opened = _Open(batch, len(batch.data))
+        data: list[Record] = []
+        for seq, record in zip(seqs, batch.data, strict=True):
+            self._batch_of[seq] = opened
+            if ID not in record:
+                self._borrowed.add(seq)
+            data.append({**record, ID: f"stream:{seq}"} if ID not in record else dict(record))
+        return Incoming(batch.with_data(data), seqs)
+
+    def settle(self, settled: Settled) -> Iterator[AudioBatch]:
+        for seq, row in zip(settled.row_seqs, settled.rows, strict=True):
+            if isinstance(row, dict):
+                self._batch_of[seq].kept.append((seq, self._returned(seq, row)))
+        for seq, note in settled.filtered:
+            self._batch_of[seq].rejected.append((seq, Rejected(self._returned(seq, note.record), note.reason)))
+        for seq, note in settled.quarantined:
+            error = RecordError(note.code, f"{note.stage}: {note.message}")
+            self._batch_of[seq].failed.append((seq, Failed(self._returned(seq, note.record), error)))
+        for seq in settled.seqs:
+            self._borrowed.discard(seq)
+            opened = self._batch_of.pop(seq)
+            opened.left -= 1
+            if opened.left == 0:
+                yield _closed(opened)
+
+    def _returned(self, seq: int, record: Record) -> Record:
+        if seq in self._borrowed:
+            return {name: value for name, value in record.items() if name != ID}
+        return record
+
+
+def _closed(opened: _Open) -> AudioBatch:
+    """Return the finished batch, its records in the order in which they came."""
+    done = opened.batch.with_data(record for _, record in sorted(opened.kept, key=lambda pair: pair[0]))
+    done.rejected = [note for _, note in sorted(opened.rejected, key=lambda pair: pair[0])]
+    done.failed = [note for _, note in sorted(opened.failed, key=lambda pair: pair[0])]
+    return done
+
+
+def stream_plan(plan: Plan, executor: Executor, batches: Iterator[AudioBatch]) -> Iterator[AudioBatch]:
+    """Yield the batches as they are finished."""
+    hops = plan.phases[0].hops
+    transport = executor.open([HopSpec(hop, WorkerContext(), encodes=False) for hop in hops])
+    desk = _Desk()
+    empty: list[AudioBatch] = []
+
+    def incoming() -> Iterator[Incoming]:
+        for batch in batches:
+            if batch.data:
+                yield desk.admit(batch)
+            else:
+                empty.append(batch)
+
+    try:
+        scheduler = Scheduler(transport, [executor.workers(hop) for hop in hops])
+        for settled in scheduler.run(incoming()):
+            yield from desk.settle(settled)
+            yield from empty
+            empty.clear()
+        yield from empty
+    finally:
+        transport.close()

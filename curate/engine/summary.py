@@ -1,0 +1,132 @@
+"""What a run came to: counts, audio hours, stages and failures, added up from its commits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from curate.engine.books import Books
+from curate.engine.store import Store
+from curate.plan import Phase, Plan
+
+
+@attrs.frozen
+class StageSummary:
+    """What came to a stage, and what became of it there. `busy_s` is the time it worked, in all its workers."""
+
+    name: str
+    records_in: int
+    records_out: int
+    filtered: int
+    quarantined: int
+    split: int
+    children: int
+    busy_s: float
+
+
+def books_of(plan: Plan, store: Store) -> Books:
+    """Return the books of the whole run: in from the first phase, kept from the last.
+
+    Raises:
+        AccountingError: a phase's books do not balance, or a phase did not work on all that the one before has kept.
+    """
+    total = Books()
+    for phase in plan.phases:
+        books = _books_of_phase(phase, store)
+        if phase.number == 0:
+            total = books
+            continue
+        total = Books(
+            records_in=total.records_in,
+            children=total.children + books.children,
+            kept=books.kept,
+            filtered=total.filtered + books.filtered,
+            quarantined=total.quarantined + books.quarantined,
+            split=total.split + books.split,
+            in_ms=total.in_ms,
+            children_ms=total.children_ms + books.children_ms,
+            kept_ms=books.kept_ms,
+            filtered_ms=total.filtered_ms + books.filtered_ms,
+            quarantined_ms=total.quarantined_ms + books.quarantined_ms,
+            split_ms=total.split_ms + books.split_ms,
+        )
+    total.check(measures_audio=any(_may_measure(phase) for phase in plan.phases))
+    return total
+
+
+def _books_of_phase(phase: Phase, store: Store) -> Books:
+    books = Books()
+    for commit in store.commits(phase.number):
+        books.add(commit.books)
+    books.check(measures_audio=_may_measure(phase))
+    return books
+
+
+def _may_measure(phase: Phase) -> bool:
+    """Return whether a stage of the phase says that it writes `duration`, or does not say what it writes."""
+    written = [planned.stage.writes() for hop in phase.hops for planned in hop.stages]
+    return any(columns is None or "duration" in columns for columns in written)
+
+
+def stage_summaries(plan: Plan, store: Store) -> list[StageSummary]:
+    """Follow the records through the stages; exact, because it is counted from what is committed."""
+    summaries: list[StageSummary] = []
+    for phase in plan.phases:
+        commits = store.commits(phase.number)
+        records = sum(commit.books.records_in for commit in commits)
+        for planned in phase.stages():
+            counts = {"filtered": 0, "quarantined": 0, "split": 0, "children": 0}
+            for commit in commits:
+                for what, amount in commit.stages.get(planned.name, {}).items():
+                    counts[what] += amount
+            left = records - counts["filtered"] - counts["quarantined"] - counts["split"] + counts["children"]
+            busy_s = sum(commit.busy_s.get(planned.name, 0.0) for commit in commits)
+            summaries.append(StageSummary(planned.name, records, left, busy_s=round(busy_s, 3), **counts))
+            records = left
+    return summaries
+
+
+def failure_codes(plan: Plan, store: Store) -> dict[str, int]:
+    """Return how many records went to quarantine with each code, the most frequent first."""
+    codes: dict[str, int] = {}
+    for phase in plan.phases:
+        for commit in store.commits(phase.number):
+            for code, count in commit.codes.items():
+                codes[code] = codes.get(code, 0) + count
+    return dict(sorted(codes.items(), key=lambda item: (-item[1], item[0])))
+
+
+def summarise(plan: Plan, store: Store, outputs: Sequence[Path], *, executor: str, wall_s: float) -> Mapping[str, Any]:
+    """Return what `summary.json` holds."""
+    books = books_of(plan, store)
+    return {
+        "status": "done",
+        "name": plan.name,
+        "executor": executor,
+        "records_in": books.records_in,
+        "children": books.children,
+        "kept": books.kept,
+        "filtered": books.filtered,
+        "quarantined": books.quarantined,
+        "split_parents": books.split,
+        "audio_hours": {
+            name: round(ms / 3_600_000, 6)
+            for name, ms in (
+                ("in", books.in_ms),
+                ("measured", books.measured_ms),
+                ("children", books.children_ms),
+                ("kept", books.kept_ms),
+                ("filtered", books.filtered_ms),
+                ("quarantined", books.quarantined_ms),
+                ("split_parents", books.split_ms),
+            )
+        },
+        "failures": failure_codes(plan, store),
+        "stages": [attrs.asdict(stage) for stage in stage_summaries(plan, store)],
+        "outputs": [str(path) for path in outputs],
+        "fingerprint": plan.fingerprint,
+        "wall_s": round(wall_s, 3),
+    }

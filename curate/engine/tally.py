@@ -1,0 +1,136 @@
+"""Keeps the books of one batch inside a worker: which roots are finished, and what became of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from curate.engine.messages import Filtered, Part, Quarantined, Row, Split
+from curate.records import ID, Record, audio_ms, path_below
+
+
+class Tally:
+    """Collects outcomes until every descendant of a root is finished, then hands them on together.
+
+    Args:
+        number: the batch's number.
+        encode: turns a kept record into its row; a `TypeError` or `ValueError` of it is the record's.
+        last_stage: the stage that is named when a record cannot be encoded.
+        stages: how many stages are timed.
+    """
+
+    def __init__(self, number: int, encode: Callable[[Record], Row] | None, last_stage: str, stages: int) -> None:
+        self._number = number
+        self._encode = encode
+        self._last_stage = last_stage
+        self._part = Part(number, [], [], [])
+        self._busy_s = [0.0] * stages
+        # Only roots that have been split are in these; the common case never touches them.
+        self._root_of: dict[str, str] = {}
+        self._pending: dict[str, int] = {}
+        self._held: dict[str, list[Any]] = {}
+
+    def busy(self, level: int, seconds: float) -> None:
+        """Add to the time that a stage has worked."""
+        self._busy_s[level] += seconds
+
+    def keep_all(self, records: Sequence[Record]) -> None:
+        """Note records that have left the last stage."""
+        encode, part = self._encode, self._part
+        if self._pending:
+            for record in records:
+                self._settle(record[ID], record)
+            return
+        if encode is None:
+            part.kept.extend(records)
+            part.kept_roots.extend([record[ID] for record in records])
+            part.kept_ms.extend(map(audio_ms, records))
+            return
+        for record in records:
+            self._keep(record[ID], record)
+
+    def filtered(self, record: Record, stage: str, reason: str) -> None:
+        """Note a record that a stage left out."""
+        identity = record[ID]
+        self._settle(identity, Filtered(self._root(identity), record, stage, reason))
+
+    def quarantined(self, record: Record, stage: str, code: str, message: str, trace: str, attempts: int) -> None:
+        """Note a record that a stage could not work on."""
+        identity = record[ID]
+        self._settle(identity, Quarantined(self._root(identity), record, stage, code, message, trace, attempts))
+
+    def split(self, parent: Record, stage: str, children: Sequence[Record]) -> None:
+        """Note that `parent` became `children`; they are acknowledged together."""
+        identity = parent[ID]
+        root = self._root(identity)
+        split = Split(root, stage, len(children), audio_ms(parent), sum(map(audio_ms, children)))
+        self._pending[root] = self._pending.get(root, 1) + len(children) - 1
+        self._held.setdefault(root, []).append(split)
+        for child in children:
+            self._root_of[child[ID]] = root
+
+    def take(self) -> Part | None:
+        """Return what has been finished since the last call, or None."""
+        part = self._part
+        if not (part.kept_roots or part.filtered or part.quarantined):
+            return None
+        self._part = Part(self._number, [], [], [])
+        part.busy_s = self._busy_s
+        self._busy_s = [0.0] * len(self._busy_s)
+        return part
+
+    def _root(self, identity: str) -> str:
+        return self._root_of.get(identity, identity)
+
+    def _settle(self, identity: str, outcome: Record | Filtered | Quarantined) -> None:
+        root = self._root(identity)
+        waiting = self._pending.get(root)
+        if waiting is None:
+            self._release(root, outcome)
+            return
+        self._held[root].append(outcome)
+        if waiting > 1:
+            self._pending[root] = waiting - 1
+            return
+        del self._pending[root]
+        for held in sorted(self._held.pop(root), key=lambda held: child_path(held, root)):
+            self._release(root, held)
+
+    def _release(self, root: str, outcome: Record | Filtered | Quarantined | Split) -> None:
+        part = self._part
+        if isinstance(outcome, Filtered):
+            part.filtered.append(outcome)
+        elif isinstance(outcome, Quarantined):
+            part.quarantined.append(outcome)
+        elif isinstance(outcome, Split):
+            part.splits.append(outcome)
+        else:
+            self._keep(root, outcome)
+
+    def _keep(self, root: str, record: Record) -> None:
+        part = self._part
+        if self._encode is not None:
+            try:
+                row = self._encode(record)
+            except (TypeError, ValueError) as error:
+                message = f"the record cannot be stored: {error}"
+                printable = {name: value if _plain(value) else repr(value) for name, value in record.items()}
+                part.quarantined.append(
+                    Quarantined(root, printable, self._last_stage, "bad_value", message, "", attempts=1)
+                )
+                return
+        else:
+            row = record
+        part.kept.append(row)
+        part.kept_roots.append(root)
+        part.kept_ms.append(audio_ms(record))
+
+
+def _plain(value: object) -> bool:
+    return value is None or isinstance(value, str | int | bool)
+
+
+def child_path(outcome: Record | Filtered | Quarantined | Split, root: str) -> tuple[int, ...]:
+    """Return the place of a descendant among those of its root, whatever the order in which they were finished."""
+    record = outcome.record if isinstance(outcome, Filtered | Quarantined) else outcome
+    return () if isinstance(record, Split) else path_below(record[ID], root)

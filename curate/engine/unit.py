@@ -1,0 +1,110 @@
+"""Commit units: the finished records that are made permanent at once, whatever batches they came in."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from curate.engine.books import Books, Settled
+from curate.engine.intervals import Range, ranges_of
+from curate.engine.messages import Filtered, Quarantined
+
+UNIT_BYTES = 64 * 1024 * 1024
+UNIT_SECONDS = 30.0
+"""A unit is committed when it has so many bytes of rows, or is so old."""
+
+
+class Unit:
+    """Settled roots that are committed at once."""
+
+    def __init__(self) -> None:
+        self.settled: list[Settled] = []
+        self.bytes = 0
+        self._started = time.monotonic()
+
+    def add(self, settled: Settled) -> None:
+        self.settled.append(settled)
+        self.bytes += sum(len(row) for row in settled.rows if isinstance(row, bytes))
+
+    @property
+    def full(self) -> bool:
+        return self.bytes >= UNIT_BYTES or time.monotonic() - self._started >= UNIT_SECONDS
+
+    def books(self) -> Books:
+        total = Books()
+        for settled in self.settled:
+            total.add(settled.books())
+        return total
+
+    def seqs(self) -> list[int]:
+        """Return the positions of the roots, ascending."""
+        return sorted(seq for settled in self.settled for seq in settled.seqs)
+
+    def rows(self) -> list[tuple[int, Any]]:
+        """Return the rows with the positions of their roots, ascending; children of one root stay in their order."""
+        pairs = [pair for settled in self.settled for pair in zip(settled.row_seqs, settled.rows, strict=True)]
+        pairs.sort(key=lambda pair: pair[0])
+        return pairs
+
+    def filtered(self) -> list[tuple[int, Filtered]]:
+        return sorted((pair for settled in self.settled for pair in settled.filtered), key=lambda pair: pair[0])
+
+    def quarantined(self) -> list[tuple[int, Quarantined]]:
+        return sorted((pair for settled in self.settled for pair in settled.quarantined), key=lambda pair: pair[0])
+
+    def stage_counts(self) -> dict[str, dict[str, int]]:
+        """Return, for each stage, how many records it filtered, failed on, split, and into how many."""
+        counts: dict[str, dict[str, int]] = {}
+
+        def count(stage: str, what: str, amount: int = 1) -> None:
+            of_stage = counts.setdefault(stage, {"filtered": 0, "quarantined": 0, "split": 0, "children": 0})
+            of_stage[what] += amount
+
+        for settled in self.settled:
+            for _, note in settled.filtered:
+                count(note.stage, "filtered")
+            for _, note in settled.quarantined:
+                count(note.stage, "quarantined")
+            for split in settled.splits:
+                count(split.stage, "split")
+                count(split.stage, "children", split.children)
+        return counts
+
+
+@attrs.frozen
+class Commit:
+    """What `commits/<unit>.json` says; keys, counts, sizes and checksums."""
+
+    unit: str
+    phase: int
+    ranges: tuple[Range, ...]
+    rows: int
+    books: Books
+    stages: Mapping[str, Mapping[str, int]]
+    codes: Mapping[str, int]
+    busy_s: Mapping[str, float]
+    files: Mapping[str, Mapping[str, Any]]
+
+
+def describe_unit(
+    unit: Unit, name: str, phase: int, rows: Sequence[tuple[int, Any]], busy_s: Mapping[str, float]
+) -> Commit:
+    """Return what a commit says of a unit; `rows` are the unit's own, which are costly to sort twice."""
+    quarantined = unit.quarantined()
+    codes: dict[str, int] = {}
+    for _, note in quarantined:
+        codes[note.code] = codes.get(note.code, 0) + 1
+    return Commit(
+        unit=name,
+        phase=phase,
+        ranges=tuple(ranges_of(unit.seqs(), [seq for seq, _ in rows], [seq for seq, _ in quarantined])),
+        rows=len(rows),
+        books=unit.books(),
+        stages=unit.stage_counts(),
+        codes=codes,
+        busy_s=dict(busy_s),
+        files={},
+    )

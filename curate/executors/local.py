@@ -1,0 +1,104 @@
+"""Runs everything in this process: the driver is the worker. Nothing to start, nothing to send, easy to debug.
+
+It isolates exceptions, but cannot survive a segmentation fault or end a hang; `multiprocessing` does.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+import attrs
+
+from curate.engine.hop import HopRunner
+from curate.engine.messages import Acknowledged, Done, Event, Part, Ready, Work, WorkerFailed
+from curate.engine.transport import HopSpec
+from curate.errors import InfrastructureError, PlanError
+from curate.io.rows import encode_row
+from curate.machine import Machine
+from curate.plan import Hop, Plan
+from curate.stage import ProcessingStage
+
+
+@attrs.frozen
+class LocalExecutor:
+    """Runs the pipeline in this process, one worker for each hop."""
+
+    name: str = attrs.field(default="local", init=False)
+
+    def check(self, plan: Plan) -> None:
+        Machine.here().check(plan, executor=self.name)
+        for planned in plan.stages:
+            if planned.stage.timeout_s is not None:
+                raise PlanError(
+                    f"stage {planned.name!r} has timeout_s={planned.stage.timeout_s:g}, but the local executor cannot "
+                    "end a hang in its own process; leave it out, or use --executor multiprocessing"
+                )
+
+    def workers(self, hop: Hop) -> int:
+        return 1  # more would share this one thread; `.with_(workers=…)` is for the other executors
+
+    def open(self, hops: Sequence[HopSpec]) -> LocalTransport:
+        return LocalTransport(hops)
+
+
+class LocalTransport:
+    """Workers that are generators: `wait` runs the oldest batch up to its next part."""
+
+    in_flight = 1
+
+    def __init__(self, hops: Sequence[HopSpec]) -> None:
+        self._specs = hops
+        self._runners: list[HopRunner] = []
+        self._events: deque[Event] = deque()
+        self._waiting: deque[tuple[int, Work]] = deque()
+        self._current: tuple[int, int, Iterator[Part]] | None = None
+
+    def start(self, hop: int, slot: int) -> int:
+        spec = self._specs[hop]
+        stages = [copy.deepcopy(planned.stage) for planned in spec.hop.stages]
+        worker = len(self._runners)
+        runner = HopRunner(
+            [stage for stage in stages if isinstance(stage, ProcessingStage)],
+            context=spec.context,
+            encode=encode_row if spec.encodes else None,
+        )
+        self._runners.append(runner)
+        try:
+            runner.setup()
+        except InfrastructureError as error:
+            self._events.append(WorkerFailed(worker, error))
+        else:
+            self._events.append(Ready(worker))
+        return worker
+
+    def send(self, worker: int, work: Work) -> None:
+        self._waiting.append((worker, work))
+
+    def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
+        if self._events:
+            events = list(self._events)
+            self._events.clear()
+            return events
+        if self._current is None:
+            worker, work = self._waiting.popleft()
+            self._current = worker, work.number, self._runners[worker].run(work)
+        worker, number, parts = self._current
+        try:
+            part = next(parts, None)
+        except InfrastructureError as error:
+            return [WorkerFailed(worker, error)]
+        if part is not None:
+            return [Acknowledged(worker, part)]
+        self._current = None
+        return [Done(worker, number)]
+
+    def kill(self, worker: int) -> None:
+        raise InfrastructureError("the local executor runs in this process and cannot kill a worker")
+
+    def close(self) -> None:
+        if self._current is not None:
+            self._current = None
+        for runner in self._runners:
+            runner.teardown()

@@ -1,0 +1,100 @@
+"""Rows of manifests: JSONL (also gzipped) and Parquet, one at a time, with their place in the file.
+
+Lines are split at `\\n` only, never at U+2028, and are bounded in length. A broken line is that row's trouble; a file
+that ends in the middle (gzip, Parquet) is the run's, because a short dataset must never look like a whole one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO, TypeAlias, cast
+
+from curate.errors import InfrastructureError, RecordError
+from curate.records import Record
+
+MAX_LINE_BYTES = 16 * 1024 * 1024
+
+Row: TypeAlias = "tuple[int, Record | RecordError]"
+"""A row's number, from 1, and what it holds or what is wrong with it."""
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def read_rows(path: Path, *, after: int = 0) -> Iterator[Row]:
+    """Yield the rows of a `.jsonl`, `.json`, `.jsonl.gz` or `.parquet` manifest that come after number `after`.
+
+    Blank lines are counted, but are no rows.
+
+    Raises:
+        InfrastructureError: the file cannot be read, or ends in the middle.
+    """
+    try:
+        if path.suffix == ".parquet":
+            yield from _parquet_rows(path, after)
+            return
+        with path.open("rb") as raw:
+            file = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
+            yield from _json_rows(file, after)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InfrastructureError(f"cannot read the manifest {path} to its end: {error}") from error
+
+
+def _json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+            while not line.endswith(b"\n") and (line := file.readline(MAX_LINE_BYTES)):
+                continue
+            parsed = RecordError("line_too_long", f"the line is longer than {MAX_LINE_BYTES} bytes")
+        elif number <= after:
+            continue
+        else:
+            line = line.removeprefix(_BOM) if number == 1 else line
+            if not line.strip():
+                continue
+            parsed = parse_line(line)
+        if number > after:
+            yield number, parsed
+
+
+def parse_line(line: bytes) -> Record | RecordError:
+    """Return the JSON object on a line, or what is wrong with it. NaN and infinities are no JSON."""
+    try:
+        value: Any = json.loads(line.decode(), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        return RecordError("bad_json", f"the line is not UTF-8: {error.reason} at byte {error.start}")
+    except RecursionError:
+        return RecordError("bad_json", "the JSON is nested too deeply")
+    except ValueError as error:  # also a number of more than 4300 digits
+        return RecordError("bad_json", f"the line is not JSON: {error}")
+    if not isinstance(value, dict):
+        return RecordError("bad_json", f"the line is not a JSON object but a {type(value).__name__}")
+    return cast("Record", value)
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+def _parquet_rows(path: Path, after: int) -> Iterator[Row]:
+    import pyarrow
+    from pyarrow import parquet
+
+    arrow: Any = pyarrow  # it has no type stubs
+    number = 0
+    try:
+        with cast("Any", parquet).ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=4096):
+                first, number = number, number + cast("int", batch.num_rows)
+                if number <= after:
+                    continue
+                for position, row in enumerate(cast("list[Record]", batch.to_pylist()), start=first + 1):
+                    if position > after:
+                        yield position, row
+    except arrow.ArrowException as error:
+        raise InfrastructureError(f"cannot read the manifest {path} to its end: {error}") from error

@@ -1,0 +1,337 @@
+"""What a pipeline becomes when it has been checked: phases of hops of stages. Pure data, can be printed.
+
+A *phase* ends with committed shards on disk: at a gather, before a partitioner in mid-pipeline, and after a stage with
+`checkpoint=True`. A *hop* is a run of neighbouring stages that ask for the same resources, fused to run in one worker.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib import metadata
+from typing import Any
+
+import attrs
+
+from curate import __version__
+from curate.errors import PlanError
+from curate.resources import Resources
+from curate.settings import RUN_TIME_OPTIONS, describe_value
+from curate.stage import (
+    CompositeStage,
+    Gather,
+    Partitioner,
+    ProcessingStage,
+    Source,
+    Stage,
+    Writer,
+    defining_class,
+)
+
+_KINDS: tuple[tuple[type[Stage], str], ...] = (
+    (Source, "source"),
+    (Partitioner, "partitioner"),
+    (ProcessingStage, "processing"),
+    (Gather, "gather"),
+    (Writer, "writer"),
+)
+
+
+@attrs.frozen
+class PlannedStage:
+    """A stage in its place.
+
+    Args:
+        name: unique in the plan.
+        kind: `source`, `partitioner`, `processing`, `gather` or `writer`.
+        stage: the settings; workers get copies of it.
+        columns: the columns that a record has after this stage; None: a stage before does not say what it writes.
+    """
+
+    name: str
+    kind: str
+    stage: Stage
+    columns: frozenset[str] | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return what `curate plan --json` shows of this stage."""
+        stage = self.stage
+        written = stage.writes()
+        shown: dict[str, Any] = {
+            "name": self.name,
+            "kind": self.kind,
+            "class": f"{type(stage).__module__}:{type(stage).__qualname__}",
+            "settings": {name: describe_value(value) for name, value in stage.shown_settings().items()},
+            "reads": sorted(stage.reads()),
+            "writes": None if written is None else sorted(written),
+            "columns": None if self.columns is None else sorted(self.columns),
+        }
+        if isinstance(stage, ProcessingStage):
+            shown |= {
+                "cardinality": stage.cardinality,
+                "resources": stage.resources.to_dict(),
+                "workers": stage.workers,
+            }
+        return shown
+
+
+@attrs.frozen
+class Hop:
+    """Fused stages, and what one worker of them needs."""
+
+    stages: tuple[PlannedStage, ...]
+    resources: Resources
+    workers: int | None
+
+    @property
+    def name(self) -> str:
+        return "+".join(stage.name for stage in self.stages)
+
+
+@attrs.frozen
+class Phase:
+    """A part of the pipeline that starts from a source, a gather or the phase before, and ends in committed shards."""
+
+    number: int
+    source: PlannedStage | None
+    gather: PlannedStage | None
+    partitioner: PlannedStage | None
+    hops: tuple[Hop, ...]
+    writers: tuple[PlannedStage, ...]
+
+    def stages(self) -> Iterator[PlannedStage]:
+        """Yield the stages in the order in which a record meets them."""
+        yield from filter(None, (self.source, self.gather, self.partitioner))
+        for hop in self.hops:
+            yield from hop.stages
+        yield from self.writers
+
+
+@attrs.frozen
+class Plan:
+    """A checked pipeline.
+
+    Args:
+        name: the pipeline's.
+        phases: in order.
+        audio_roots: the folders that audio may be read from; None: anywhere.
+        settings: stage name → everything that changes results, for the fingerprint.
+    """
+
+    name: str
+    phases: tuple[Phase, ...]
+    audio_roots: tuple[str, ...] | None
+    settings: Mapping[str, Mapping[str, Any]]
+
+    @property
+    def fingerprint(self) -> str:
+        """The sha256 of whatever changes results, and of nothing that does not."""
+        text = json.dumps(self.settings, sort_keys=True, ensure_ascii=False)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def stages(self) -> tuple[PlannedStage, ...]:
+        """All stages, in the order in which a record meets them."""
+        return tuple(stage for phase in self.phases for stage in phase.stages())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON-ready data."""
+        return {
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "stages": [stage.to_dict() for stage in self.stages],
+            "phases": [
+                {
+                    "number": phase.number,
+                    "stages": [stage.name for stage in phase.stages()],
+                    "hops": [
+                        {
+                            "stages": [stage.name for stage in hop.stages],
+                            "resources": attrs.asdict(hop.resources),
+                            "workers": hop.workers,
+                        }
+                        for hop in phase.hops
+                    ],
+                }
+                for phase in self.phases
+            ],
+        }
+
+
+def make_plan(name: str, stages: Sequence[Stage], *, streaming: bool = False) -> Plan:
+    """Check that stages fit together and arrange them into phases and hops.
+
+    Args:
+        name: the pipeline's.
+        stages: as the user composed them; composite ones are taken apart here.
+        streaming: the batches come from the caller: there is no source, and nothing that needs a run directory.
+
+    Raises:
+        PlanError: the first thing that cannot work, and what to do about it.
+    """
+    flat = _named(list(_decomposed(stages)))
+    _check_order(name, flat, streaming=streaming)
+    for stage_name, stage in flat:
+        _check_stage(stage_name, stage)
+    planned = _with_columns(flat, streaming=streaming)
+    source = flat[0][1] if flat and isinstance(flat[0][1], Source) else None
+    return Plan(
+        name=name,
+        phases=_phases(planned),
+        audio_roots=None if source is None else source.audio_roots(),
+        settings={stage_name: _result_settings(stage) for stage_name, stage in flat},
+    )
+
+
+def _decomposed(stages: Sequence[Stage]) -> Iterator[Stage]:
+    for stage in stages:
+        if isinstance(stage, CompositeStage):
+            yield from stage.flattened()
+        else:
+            yield stage
+
+
+def _named(stages: Sequence[Stage]) -> list[tuple[str, Stage]]:
+    """Give every stage a unique name: the second `x` is `x-2`."""
+    seen: dict[str, int] = {}
+    named: list[tuple[str, Stage]] = []
+    for stage in stages:
+        seen[stage.name] = count = seen.get(stage.name, 0) + 1
+        name = stage.name if count == 1 else f"{stage.name}-{count}"
+        named.append((name, stage if count == 1 else stage.with_(name=name)))
+    return named
+
+
+def _check_order(pipeline: str, stages: Sequence[tuple[str, Stage]], *, streaming: bool) -> None:
+    if not stages:
+        raise PlanError(f"pipeline {pipeline!r} has no stages: add some with .add_stage(…)")
+    for position, (name, stage) in enumerate(stages):
+        if streaming and not isinstance(stage, ProcessingStage):
+            raise PlanError(
+                f"stage {name!r} is a {_kind(stage)}, and a stream has none: it takes batches and yields batches. "
+                "Leave it out, or use Pipeline.run"
+            )
+        if isinstance(stage, Source) and position > 0:
+            raise PlanError(f"stage {name!r} is a source, and a source comes first; merge the inputs in one source")
+    if not streaming and not isinstance(stages[0][1], Source):
+        raise PlanError(
+            f"pipeline {pipeline!r} begins with {stages[0][0]!r}, which is no source: begin with "
+            "ReadManifest(…) or ReadRecords(…), or feed batches with Pipeline.stream(batches)"
+        )
+
+
+def _check_stage(name: str, stage: Stage) -> None:
+    cls = type(stage)
+    for base in cls.__mro__:
+        if base.__module__ == Stage.__module__:
+            break
+        described = "__dataclass_fields__" in vars(base) or "__attrs_attrs__" in vars(base)
+        if "__init__" in vars(base) and not described:
+            raise PlanError(
+                f"stage {name!r}: {base.__qualname__} has an __init__ of its own, so its settings cannot be seen; "
+                "make it a @dataclass and put what __init__ computes into __post_init__ or setup()"
+            )
+    if isinstance(stage, ProcessingStage):
+        methods = ("process", "stream", "process_record")
+        if all(defining_class(stage, method) is None for method in methods):
+            raise PlanError(f"stage {name!r}: {cls.__qualname__} defines none of {', '.join(methods)}")
+    try:
+        stage.check()
+    except PlanError as error:
+        raise PlanError(f"stage {name!r}: {error}") from None
+
+
+def _with_columns(stages: Sequence[tuple[str, Stage]], *, streaming: bool) -> list[PlannedStage]:
+    """Follow the columns through the stages, and find the first stage that reads what nobody has written."""
+    columns: frozenset[str] | None = None
+    planned: list[PlannedStage] = []
+    for position, (name, stage) in enumerate(stages):
+        if isinstance(stage, Source):
+            known = stage.columns()
+            columns = None if known is None else frozenset(known)
+        else:
+            missing = sorted(set(stage.reads()) - columns) if columns is not None else []
+            if missing:
+                known = sorted(columns or ())
+                raise PlanError(
+                    f"stage {name!r} reads column {missing[0]!r}, which no earlier stage writes; "
+                    f"{stages[position - 1][0]!r} hands on {', '.join(known) or 'no columns'}"
+                )
+            written = stage.writes()
+            columns = None if columns is None or written is None else columns | frozenset(written)
+        planned.append(PlannedStage(name, _kind(stage), stage, columns))
+    return planned
+
+
+def _kind(stage: Stage) -> str:
+    for cls, kind in _KINDS:
+        if isinstance(stage, cls):
+            return kind
+    raise PlanError(
+        f"stage {stage.name!r}: {type(stage).__qualname__} is none of "
+        f"{', '.join(cls.__name__ for cls, _ in _KINDS)}; derive it from one of them"
+    )
+
+
+def _phases(stages: Sequence[PlannedStage]) -> tuple[Phase, ...]:
+    groups: list[list[PlannedStage]] = [[]]
+    for stage in stages:
+        before = groups[-1][-1] if groups[-1] else None
+        starts = stage.kind == "gather" or (
+            stage.kind == "partitioner" and before is not None and before.kind != "source"
+        )
+        ended = before is not None and (before.kind == "writer" or before.stage.checkpoint) and stage.kind != "writer"
+        if groups[-1] and (starts or ended):
+            groups.append([])
+        groups[-1].append(stage)
+    return tuple(_phase(number, group) for number, group in enumerate(groups))
+
+
+def _phase(number: int, stages: Sequence[PlannedStage]) -> Phase:
+    only = {kind: [stage for stage in stages if stage.kind == kind] for _, kind in _KINDS}
+    return Phase(
+        number=number,
+        source=next(iter(only["source"]), None),
+        gather=next(iter(only["gather"]), None),
+        partitioner=next(iter(only["partitioner"]), None),
+        hops=_hops(only["processing"]),
+        writers=tuple(only["writer"]),
+    )
+
+
+def _hops(stages: Sequence[PlannedStage]) -> tuple[Hop, ...]:
+    hops: list[Hop] = []
+    for planned in stages:
+        stage = planned.stage
+        if hops and (hops[-1].resources, hops[-1].workers) == (stage.resources, stage.workers):
+            hops[-1] = attrs.evolve(hops[-1], stages=(*hops[-1].stages, planned))
+        else:
+            hops.append(Hop((planned,), stage.resources, stage.workers))
+    return tuple(hops)
+
+
+def _result_settings(stage: Stage) -> dict[str, Any]:
+    """Return what determines a stage's results: its class, fields and model, but not how fast it is run."""
+    cls = type(stage)
+    ignored = stage.tuning | RUN_TIME_OPTIONS.keys()
+    settings = {name: describe_value(value) for name, value in stage.settings().items() if name not in ignored}
+    own = {name: describe_value(value) for name, value in stage.fingerprint().items()}
+    return {"class": f"{cls.__module__}:{cls.__qualname__}", "version": _version_of(cls), **settings, **own}
+
+
+def _version_of(cls: type) -> str:
+    """Return the distribution that a class comes from and its version; `""` for a script or a notebook."""
+    top = cls.__module__.partition(".")[0]
+    if top == "__main__":
+        return ""
+    if top == "curate":
+        return f"curate-speech {__version__}"
+    names = _distributions().get(top, [])
+    return f"{names[0]} {metadata.version(names[0])}" if names else ""
+
+
+@functools.cache
+def _distributions() -> Mapping[str, list[str]]:
+    return metadata.packages_distributions()

@@ -1,0 +1,69 @@
+"""What curate itself provides, announced through the same hooks as a stranger's plugin."""
+
+from __future__ import annotations
+
+from curate.plugin import CommandRef, ExecutorRef, RecogniserRef, StageRef, hookimpl
+
+
+@hookimpl
+def curate_stages() -> list[StageRef]:
+    return [
+        StageRef(
+            "read_manifest", "curate.stages.read:ReadManifest", "Read records from NeMo JSONL or Parquet manifests"
+        ),
+        StageRef("partition", "curate.stages.partition:Partition", "Cut the records into batches that travel together"),
+        StageRef("audio_duration", "curate.stages.duration:AudioDuration", "Measure how long each recording is"),
+        StageRef(
+            "asr_nemo",
+            "curate.stages.asr:InferenceAsrNemoStage",
+            "Transcribe speech with a NeMo model",
+            extra="nemo",
+        ),
+        StageRef("asr", "curate.stages.asr:AsrStage", "Transcribe speech with any recogniser that a plugin announces"),
+        StageRef(
+            "word_error_rate",
+            "curate.stages.error_rate:WordErrorRate",
+            "Compare two texts of a record, word by word",
+        ),
+        StageRef(
+            "character_error_rate",
+            "curate.stages.error_rate:CharacterErrorRate",
+            "Compare two texts of a record, character by character",
+        ),
+        StageRef(
+            "quality_filter",
+            "curate.stages.quality:QualityFilter",
+            "Keep the records for which an expression over their columns is true",
+        ),
+        StageRef("value_filter", "curate.stages.quality:ValueFilter", "Keep the records by the value of one column"),
+        StageRef("merge", "curate.stages.merge:Merge", "Write the records to one manifest, in the order of the input"),
+    ]
+
+
+@hookimpl
+def curate_executors() -> list[ExecutorRef]:
+    return [ExecutorRef("local", "curate.executors.local:LocalExecutor", "Work in this process, without others")]
+
+
+@hookimpl
+def curate_recognisers() -> list[RecogniserRef]:
+    return [
+        RecogniserRef(
+            "nemo",
+            "curate.asr.nemo:NemoRecogniser",
+            "CTC, RNNT, TDT and hybrid models of NVIDIA NeMo",
+            extra="nemo",
+        )
+    ]
+
+
+@hookimpl
+def curate_commands() -> list[CommandRef]:
+    return [
+        CommandRef("run", "curate.cli.run:run", "Run a pipeline"),
+        CommandRef("plan", "curate.cli.plan:plan", "Check a pipeline and show what a run would do"),
+        CommandRef(
+            "plugins", "curate.cli.plugins:plugins", "List the plugins, what they provide and what is wrong with them"
+        ),
+        CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
+    ]

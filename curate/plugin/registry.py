@@ -1,0 +1,88 @@
+"""Names and what they stand for: one table for each kind of thing that plugins announce."""
+
+from __future__ import annotations
+
+import difflib
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Generic, TypeVar
+
+from curate.errors import PluginError
+from curate.plugin.references import Reference, canonical
+from curate.plugin.row import PluginRow
+
+R = TypeVar("R", bound=Reference)
+
+
+class Registry(Generic[R]):
+    """The things of one kind, found by `name` or `distribution/name`.
+
+    Args:
+        kind: which references this table takes from the rows.
+        rows: all plugins, also those that failed or are switched off: they explain why a name is unknown.
+    """
+
+    def __init__(self, kind: type[R], rows: Sequence[PluginRow]) -> None:
+        self._kind = kind
+        self._rows = rows
+        self._owners: dict[str, list[R]] = defaultdict(list)
+        for row in rows:
+            for reference in row.references:
+                if isinstance(reference, kind):
+                    self._owners[reference.name].append(reference)
+
+    def __iter__(self) -> Iterator[R]:
+        """Yield all references, by name."""
+        for name in sorted(self._owners):
+            yield from self._owners[name]
+
+    def shortest_name(self, reference: R) -> str:
+        """Return the plain name if nobody else claims it, and otherwise the qualified one."""
+        return reference.name if len(self._owners[reference.name]) == 1 else reference.qualified_name
+
+    def resolve(self, name: str) -> R:
+        """Return what goes by a plain or a qualified name.
+
+        Raises:
+            PluginError: nobody announces it (with the nearest names, and plugins that might have), or two do.
+        """
+        distribution, _, plain = name.rpartition("/")
+        owners = self._owners.get(plain, [])
+        if distribution:
+            owners = [one for one in owners if canonical(one.distribution) == canonical(distribution)]
+        if not owners:
+            raise PluginError(self._unknown(name, distribution, plain))
+        if len(owners) > 1:
+            raise PluginError(self._clash(name, owners))
+        return owners[0]
+
+    def _clash(self, name: str, owners: Iterable[R]) -> str:
+        qualified = sorted({one.qualified_name for one in owners})
+        if len(qualified) == 1:
+            targets = " and ".join(one.target for one in owners)
+            return f"{self._kind.kind} {name!r} is announced twice by one distribution, as {targets}: that is its bug"
+        off = " or ".join(one.distribution for one in owners)
+        return (
+            f"{self._kind.kind} {name!r} is announced by {len(qualified)} plugins: write {' or '.join(qualified)}, "
+            f"or switch one off (--no-plugin {off})"
+        )
+
+    def _unknown(self, name: str, distribution: str, plain: str) -> str:
+        kind = self._kind.kind
+        known = [self.shortest_name(reference) for reference in self]
+        nearest = difflib.get_close_matches(plain, self._owners, n=3)
+        if distribution and plain in self._owners:
+            nearest = [reference.qualified_name for reference in self._owners[plain]]
+        if nearest:
+            hint = f"did you mean {' or '.join(nearest)}?"
+        else:
+            hint = f"there are {', '.join(known)}" if known else f"no plugin announces any {kind}"
+        lines = [f"unknown {kind} {name!r}: {hint}"]
+        for row in self._rows:
+            if distribution and canonical(row.distribution) != canonical(distribution):
+                continue
+            if row.status == "failed":
+                lines.append(f"It may belong to the plugin {row.distribution}, which failed to load: {row.error}")
+            elif row.status == "disabled":
+                lines.append(f"It may belong to the plugin {row.distribution}, which is off: {row.error}")
+        return "\n".join(lines)

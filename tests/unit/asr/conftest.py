@@ -1,0 +1,86 @@
+"""Fixtures that need NeMo: tiny models, audio files, and what `transcribe()` itself says about them."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DURATIONS_S = (1.3, 0.4, 3.1, 0.05, 2.2, 0.9, 4.0, 0.16, 1.9, 2.7)
+"""Mixed, and deliberately not sorted."""
+
+
+@pytest.fixture(scope="session")
+def nemo() -> Any:
+    """NeMo's ASR collection, or a skip that says why."""
+    pytest.importorskip("torch", reason="needs torch (the extra `nemo`)")
+    return pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit (the extra `nemo`)")
+
+
+@pytest.fixture(scope="session")
+def one_thread(nemo: Any) -> Iterator[None]:
+    """One CPU thread for torch: tiny models gain nothing from more, and the tests share their machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(nemo: Any, one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Builds each of the tiny models of `tests.models` once, by name."""
+    from tests.models import BUILDERS
+
+    folder = tmp_path_factory.mktemp("models")
+
+    def build(name: str) -> Path:
+        path = folder / f"{name}.nemo"
+        return path if path.exists() else BUILDERS[name](path)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Any]]:
+    """Speech-like clips of `DURATIONS_S`: (file, samples as read back from it)."""
+    soundfile = pytest.importorskip("soundfile")
+    from tests.models import RATE_HZ, babble
+
+    folder = tmp_path_factory.mktemp("clips")
+    made: list[tuple[Path, Any]] = []
+    for seed, duration_s in enumerate(DURATIONS_S):
+        path = folder / f"{seed}.wav"
+        soundfile.write(path, babble(seed, duration_s), RATE_HZ, subtype="PCM_16")
+        made.append((path, soundfile.read(path, dtype="float32")[0]))
+    return made
+
+
+@pytest.fixture(scope="session")
+def nemo_says(nemo: Any, checkpoint: Callable[[str], Path], clips: list[tuple[Path, Any]]) -> Callable[..., list[str]]:
+    """What `model.transcribe()` says about each clip, alone: (model, decoder) → texts."""
+    known: dict[tuple[str, str | None], list[str]] = {}
+
+    def say(name: str, decoder: str | None = None) -> list[str]:
+        if (name, decoder) not in known:
+            known[name, decoder] = transcribe_with_nemo(nemo, checkpoint(name), [path for path, _ in clips], decoder)
+        return known[name, decoder]
+
+    return say
+
+
+def transcribe_with_nemo(nemo: Any, checkpoint: Path, files: list[Path], decoder: str | None = None) -> list[str]:
+    """Run NeMo's own `transcribe()`, one file at a time."""
+    import torch
+
+    model = nemo.models.ASRModel.restore_from(str(checkpoint), map_location=torch.device("cpu"))
+    if decoder is not None:
+        model.change_decoding_strategy(None, decoder_type=decoder)
+    texts = [model.transcribe([str(file)], batch_size=1, verbose=False)[0].text for file in files]
+    del model
+    gc.collect()
+    return texts

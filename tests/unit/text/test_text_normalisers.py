@@ -1,0 +1,91 @@
+"""Normalisers: found by name, built once, loaded only when used."""
+
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import curate.text
+from curate.errors import PlanError, RecordError
+from curate.text import NORMALISERS, normaliser
+
+
+def test_importing_the_package_loads_neither_jiwer_nor_whisper_normalizer_nor_numpy() -> None:
+    program = (
+        "import curate.text, sys; "
+        "print(*{'jiwer', 'rapidfuzz', 'whisper_normalizer', 'numpy', 'torch'} & set(sys.modules))"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
+def test_everything_announced_exists_once() -> None:
+    assert all(hasattr(curate.text, name) for name in curate.text.__all__)
+    assert len(set(curate.text.__all__)) == len(curate.text.__all__)
+
+
+@pytest.mark.parametrize("name", NORMALISERS)
+def test_every_listed_normaliser_can_be_built_and_is_built_once(name: str) -> None:
+    assert normaliser(name) is normaliser(name)
+    assert isinstance(normaliser(name)("Hello"), str)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("one two three", "123"),
+        ("oh one two", "012"),
+        ("two twenty", "220"),
+        ("double seven", "77"),
+        ("1", "one"),
+        ("I'll pay twenty dollars", "i will pay $20"),
+        ("Mr. Smith's colour -- uh, hmm [noise]", "mister smith is color"),
+        ("", ""),
+    ],
+)
+def test_whisper_english_writes_neighbouring_spoken_digits_as_one_word(text: str, expected: str) -> None:
+    assert normaliser("whisper-english")(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("One, two three!", "one two three"),
+        ("I'll pay twenty dollars", "i ll pay twenty dollars"),
+        ("[noise] Straße (laughs)", "straße"),
+        ("...", ""),
+    ],
+)
+def test_whisper_basic_leaves_the_words_alone(text: str, expected: str) -> None:
+    assert normaliser("whisper-basic")(text) == expected
+
+
+@given(st.text())
+def test_none_leaves_the_text_alone(text: str) -> None:
+    assert normaliser("none")(text) == text
+
+
+@pytest.mark.parametrize("name", ["whisper-english", "whisper-basic"])
+@given(text=st.text())
+def test_normalised_text_has_no_blanks_at_its_ends_and_no_double_ones(name: str, text: str) -> None:
+    result = normaliser(name)(text)
+    assert result == result.strip()
+    assert "  " not in result
+
+
+def test_an_unknown_name_is_answered_with_the_nearest() -> None:
+    with pytest.raises(PlanError, match=r"'whisper_english'.*did you mean 'whisper-english'"):
+        normaliser("whisper_english")
+
+
+def test_a_name_near_nothing_is_answered_with_all() -> None:
+    with pytest.raises(PlanError, match="known are whisper-english, whisper-basic, none"):
+        normaliser("qqq")
+
+
+def test_a_text_that_the_number_rules_fail_on_is_the_records_fault() -> None:
+    with pytest.raises(RecordError, match="whisper-english") as caught:
+        normaliser("whisper-english")("1" * 5000)
+    assert caught.value.code == "bad_value"
