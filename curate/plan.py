@@ -175,7 +175,8 @@ def make_plan(name: str, stages: Sequence[Stage], *, streaming: bool = False) ->
     _check_order(name, flat, streaming=streaming)
     for stage_name, stage in flat:
         _check_stage(stage_name, stage)
-    planned = _with_columns(flat, streaming=streaming)
+    _check_outputs(flat)
+    planned = _with_columns(flat)
     source = flat[0][1] if flat and isinstance(flat[0][1], Source) else None
     return Plan(
         name=name,
@@ -243,7 +244,16 @@ def _check_stage(name: str, stage: Stage) -> None:
         raise PlanError(f"stage {name!r}: {error}") from None
 
 
-def _with_columns(stages: Sequence[tuple[str, Stage]], *, streaming: bool) -> list[PlannedStage]:
+def _check_outputs(stages: Sequence[tuple[str, Stage]]) -> None:
+    owners: dict[str, str] = {}
+    for name, stage in stages:
+        for path in stage.outputs() if isinstance(stage, Writer) else ():
+            if path in owners:
+                raise PlanError(f"stages {owners[path]!r} and {name!r} both write {path}; give one another path")
+            owners[path] = name
+
+
+def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage]:
     """Follow the columns through the stages, and find the first stage that reads what nobody has written."""
     columns: frozenset[str] | None = None
     planned: list[PlannedStage] = []

@@ -263,6 +263,10 @@ class Gather(Stage):
 class Writer(Stage):
     """Publishes the records as files that the user asked for; the records then go on unchanged."""
 
+    def outputs(self) -> Sequence[str]:
+        """Return the paths that will be written, as the user gave them; no two writers may share one."""
+        return ()
+
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
         """Write the files, each under a temporary name and then renamed, and return their paths.
 

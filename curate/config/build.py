@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib
 import re
 from collections.abc import Iterable
@@ -100,12 +101,12 @@ def load_pipeline(
     with mistakes.collected():
         if "run_dir" in document.entries and not _is_null(document.entries["run_dir"]):
             directory = Path(require_text(document.entries["run_dir"], "`run_dir`"))
-    with mistakes.collected():
-        if "executor" in document.entries and not _is_null(document.entries["executor"]):
-            made_executor = builder.executor(document.entries["executor"])
     pipeline = None
     with mistakes.collected():
         pipeline = builder.pipeline(name, document)
+    with mistakes.collected():
+        if "executor" in document.entries and not _is_null(document.entries["executor"]):
+            made_executor = builder.executor(document.entries["executor"])
     mistakes.end()
     assert pipeline is not None
     return Configured(pipeline, made_executor, directory if run_dir is None else Path(run_dir), Path(path))
@@ -152,10 +153,10 @@ class _Builder:
         """Return the class or instance that `use:` names."""
         node = section.entries.get(USE)
         if node is None:
-            close = nearest(USE, section.entries)
-            hint = close if close.startswith("did you mean") else f"write `use: <name of the {kind}>`"
-            near = next((section.keys[name] for name in section.keys if repr(name) in hint), section.place)
-            raise mistake(near, f"the {kind} lacks `use`: {hint.replace('did you mean', 'write it instead of')}")
+            close = difflib.get_close_matches(USE, section.entries, n=1)
+            if close:
+                raise mistake(section.keys[close[0]], f"the {kind} lacks `use`: write `use` instead of {close[0]!r}")
+            raise mistake(section.place, f"the {kind} lacks `use`: write `use: <name of the {kind}>`")
         name = require_text(node, "`use`")
         if ":" in name:
             return self.imported(name, node.place, kind)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from curate.config.mistakes import Mistakes, Place, mistake, nearest
-from curate.config.nodes import MappingNode, Node, plain
+from curate.config.mistakes import Mistakes, mistake, nearest
+from curate.config.nodes import MappingNode, Node, blamed, plain
 from curate.config.options import options_of
 from curate.config.values import convert
 from curate.errors import UsageError
@@ -73,17 +72,7 @@ def placed(node: Node, what: str) -> Generator[None, None, None]:
         yield
     except (ValueError, TypeError, UsageError) as error:
         text = str(error) or type(error).__name__
-        raise mistake(blamed(node, text), f"{what}: {text}{node.origin}: change the value") from error
-
-
-def blamed(node: Node, message: str) -> Place:
-    """Return the place of the one option that a message names, or else the place of the whole."""
-    if isinstance(node, MappingNode):
-        named = [name for name in node.entries if re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", message)]
-        if len(named) == 1:
-            inner = node.entries[named[0]]
-            return blamed(inner, message) if isinstance(inner, MappingNode) else inner.place
-    return node.place
+        raise mistake(blamed(node, text), f"{what}: {text}{node.origin}") from error
 
 
 def _made(cls: type, own: Mapping[str, Node], section: MappingNode) -> Any:

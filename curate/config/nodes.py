@@ -8,6 +8,7 @@ Node
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias, cast
 
@@ -94,6 +95,22 @@ def at(node: Node, path: tuple[Any, ...]) -> Node:
         else:
             break
     return node
+
+
+def blamed(node: Node, message: str) -> Place:
+    """Return the place of the one value inside a mapping that a message is about, or of the whole if it does not tell.
+
+    Stages and converters know nothing of places; most of them name the option, or quote its value.
+    """
+    if not isinstance(node, MappingNode):
+        return node.place
+    for pattern in (r"['\"`]{}['\"`]", r"(?<![\w.]){}(?!\w)"):
+        named = [name for name in node.entries if re.search(pattern.format(re.escape(name)), message)]
+        if len(named) == 1:
+            return blamed(node.entries[named[0]], message)
+    scalars = [value for value in node.entries.values() if isinstance(value, ScalarNode) and value.text]
+    quoted = [value.place for value in scalars if repr(value.text) in message]
+    return quoted[0] if len(quoted) == 1 else node.place
 
 
 def describe(node: Node) -> str:

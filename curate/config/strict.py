@@ -144,24 +144,24 @@ def _literal(value: Any, kind: Any) -> Any:
         given = getattr(choice, "value", choice)
         if type(given) is type(value) and given == value:
             return choice
-    texts = [choice for choice in choices if isinstance(choice, str)]
-    if isinstance(value, str) and texts == list(choices):
-        raise Mismatch(kind, nearest(value, texts))
-    raise Mismatch(kind, f"write one of {', '.join(str(getattr(choice, 'value', choice)) for choice in choices)}")
+    written = [str(getattr(choice, "value", choice)) for choice in choices]
+    remedy = nearest(value, written) if isinstance(value, str) and value not in written else ""
+    raise Mismatch(kind, remedy if "did you mean" in remedy else f"write one of {', '.join(map(repr, choices))}")
 
 
 def _union(converter: cattrs.Converter, value: Any, kind: Any) -> Any:
     members = get_args(kind)
     if type(value) in members and type(value) in _SCALARS:
         return value
-    nested: list[BaseValidationError] = []
+    telling: list[Exception] = []  # the shape fits, something inside does not
+    remedies: list[str] = []
     for member in members:
         try:
             return converter.structure(value, member)
-        except BaseValidationError as error:  # the shape fits, something inside does not
-            nested.append(error)
-        except (ValueError, TypeError):
-            continue
-    if len(nested) == 1:
-        raise nested[0]
-    raise Mismatch(kind)
+        except Mismatch as error:
+            remedies += [error.remedy] if error.remedy else []
+        except (BaseValidationError, ValueError, TypeError) as error:
+            telling.append(error)
+    if len(telling) == 1:
+        raise telling[0]
+    raise Mismatch(kind, " or ".join(remedies))

@@ -16,7 +16,7 @@ from cattrs.errors import (
 )
 
 from curate.config.mistakes import Place, mistake, nearest
-from curate.config.nodes import MappingNode, Node, at, describe, plain
+from curate.config.nodes import MappingNode, Node, at, blamed, describe, plain
 from curate.config.strict import Mismatch, is_dict, is_list, strict_converter
 from curate.errors import ConfigError
 from curate.settings import field_names
@@ -83,7 +83,7 @@ def _message(error: BaseException, node: Node, path: tuple[Any, ...], kind: Any,
     if isinstance(error, KeyError):
         return str(mistake(inner.place, f"{called} is missing: write `{error.args[0]}:`"))
     if not isinstance(error, Mismatch):
-        return str(mistake(inner.place, f"{called}: {error}{inner.origin}"))
+        return str(mistake(blamed(inner, str(error)), f"{called}: {error}{inner.origin}"))
     if error.remedy:
         remedy = error.remedy
     elif is_dict(error.kind):

@@ -63,6 +63,8 @@ def interpolate(document: MappingNode, folder: Path) -> MappingNode:
     mistakes = Mistakes()
     for name, place in variables.keys.items():
         with mistakes.collected():
+            if "." in name:
+                raise mistake(place, f"the variable {name!r} has a '.' in its name: write it without, or nest it")
             values.looked_up(f"vars.{name}", place, 0, ())
     mistakes.end()
     done: dict[str, Node] = {}
@@ -109,25 +111,25 @@ class _Variables:
             value = self.looked_up(name, node.place, depth, within)
             self.measure(value, depth, node.place)
             return attrs.evolve(value, place=node.place, origin=_origin(name, value))
-        parts: list[str] = []
+        whole = ""
         origin = node.origin
         end = 0
         for match in _REFERENCE.finditer(text):
-            parts.append(text[end : match.start()])
+            whole += text[end : match.start()]
             end = match.end()
             if match[0] == "$${":
-                parts.append("${")
+                whole += "${"
             elif match[1] is None:
                 raise mistake(node.place, f"`${{` is never closed in {shortened(text)!r}: write `}}`, or $${{ for ${{")
             else:
                 name = match[1].strip()
                 value = self.looked_up(name, node.place, depth, within)
                 origin = _origin(name, value)
-                parts.append(self.written(name, value, node.place))
-        whole = "".join([*parts, text[end:]])
+                whole += self.written(name, value, node.place)
+            if len(whole) > MAX_TEXT:
+                raise mistake(node.place, f"variables make a text longer than {MAX_TEXT:,} characters: shorten it")
+        whole += text[end:]
         self.spend(len(whole) // 100, node.place)
-        if len(whole) > MAX_TEXT:
-            raise mistake(node.place, f"variables make a text longer than {MAX_TEXT:,} characters: shorten it")
         return attrs.evolve(node, value=whole, text=whole, origin=origin)
 
     def looked_up(self, name: str, place: Place, depth: int, within: tuple[str, ...]) -> Node:

@@ -51,8 +51,8 @@ class Meter:
     """A loader that notes what is held for certain when a load starts.
 
     After `requests` calls of `next` the caller has been given at most so many records; whatever started and is of a
-    higher number is held. (What it was just being given may be held as well, and a bad record counts little; the meter leaves
-    both out.)
+    higher number is held. (What it was just being given may be held as well, and a bad record counts little; the
+    meter leaves both out.)
     """
 
     def __init__(self, max_audio_s: float) -> None:

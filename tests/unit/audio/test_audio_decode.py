@@ -342,6 +342,15 @@ def test_a_segment_of_a_lossy_file_is_the_cut_of_the_whole(write, container: str
         assert np.abs(cut - whole[start : start + 4000]).max() < tolerance, start
 
 
+def test_a_segment_in_the_last_page_of_a_vorbis_file_is_the_cut_of_the_whole(write) -> None:
+    """Where libsndfile's own seek lands a whole page too early."""
+    path = write(encoded(tone(3.0), "OGG"))
+    whole = load(path)
+    for start in range(40_000, 47_500, 499):
+        cut = load(path, offset_s=start / 16_000, duration_s=400 / 16_000)
+        np.testing.assert_allclose(cut, whole[start : start + 400], atol=1e-5)
+
+
 def test_a_segment_that_rounding_put_behind_the_end_is_cut_there(write) -> None:
     path = write(encoded(tone(1.0)))
     assert load(path, offset_s=0.5, duration_s=0.55).shape == (8_000,)

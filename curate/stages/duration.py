@@ -1,0 +1,44 @@
+"""Measures how long each recording is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from curate.audio import probe
+from curate.errors import RecordError
+from curate.records import DEFAULT_FILEPATH_KEY, Record
+from curate.stage import RecordStage
+
+
+@dataclass
+class AudioDuration(RecordStage):
+    """Writes each record's `duration` in seconds, from the file's header, which is checked against the file.
+
+    A record with an `offset` is a segment: its `duration` is what was said about it, or the rest of the file.
+
+    Args:
+        filepath_key: the column that holds the path of the audio.
+        only_missing: leave records alone that have a duration.
+    """
+
+    filepath_key: str = DEFAULT_FILEPATH_KEY
+    only_missing: bool = False
+
+    def reads(self) -> tuple[str, ...]:
+        return (self.filepath_key,)
+
+    def writes(self) -> tuple[str, ...]:
+        return ("duration",)
+
+    def process_record(self, record: Record) -> Record:
+        known = record.get("duration") is not None
+        offset_s = record.get("offset")
+        if known and (self.only_missing or offset_s is not None):
+            return record
+        duration_s = probe(record[self.filepath_key], roots=self.context.audio_roots).duration_s
+        if offset_s is not None:
+            if offset_s >= duration_s:
+                raise RecordError("bad_segment", f"offset {offset_s} s is behind the end of the file at {duration_s} s")
+            duration_s -= offset_s
+        record["duration"] = round(duration_s, 6)
+        return record
