@@ -33,7 +33,7 @@ def run(
     )
     progress = None if session.quiet else Progress(session.messages)
     with nullcontext() if progress is None else progress, session.host.observed_by(*filter(None, (progress,))):
-        result = configured.pipeline.run(configured.executor, run_dir=configured.run_dir, host=session.host)
+        result = configured.pipeline.run(configured.executor or "local", run_dir=configured.run_dir, host=session.host)
     show_summary(session, result.summary, result.run_dir)
 
 

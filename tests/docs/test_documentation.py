@@ -1,0 +1,121 @@
+"""README and docs say what is true: their snippets run, and what must be listed is listed."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from curate.config import load_pipeline
+from curate.errors import RECORD_ERROR_CODES
+from curate.plugin import PluginHost, spec
+from curate.settings import RUN_TIME_OPTIONS
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+DOCS = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md")}
+
+has_nemo = pytest.mark.skipif(importlib.util.find_spec("nemo") is None, reason="nemo_toolkit is not installed")
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return [textwrap.dedent(block) for block in re.findall(rf"```{language}\n(.*?)```", text, flags=re.DOTALL)]
+
+
+def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=240
+    )
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """An empty folder from which the README's relative paths lead to the project's pipelines."""
+    (tmp_path / "pipelines").symlink_to(ROOT / "pipelines")
+    return tmp_path
+
+
+@has_nemo
+@pytest.mark.nemo
+def test_the_readmes_pipeline_runs_as_a_plain_script_without_a_main_guard(project: Path) -> None:
+    script = next(block for block in blocks(README, "python") if "Pipeline(name=" in block)
+    assert "__main__" not in script
+    (project / "digits.py").write_text(script)
+    done = run("digits.py", cwd=project)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "44 of 56 records kept, in runs/digits/curated.jsonl"
+
+
+def test_the_readmes_own_stage_runs_from_a_plugins_file(tmp_path: Path) -> None:
+    stage = next(block for block in blocks(README, "python") if "# my_stages.py" in block)
+    assert len([line for line in stage.splitlines() if line.strip() and not line.startswith("#")]) <= 10
+    (tmp_path / "my_stages.py").write_text(stage)
+    (tmp_path / "corpus.jsonl").write_text('{"audio_filepath": "a.wav", "duration": 2.0, "text": "one two three"}\n')
+    (tmp_path / "my_pipeline.yaml").write_text(
+        "stages:\n"
+        "  - {use: read_manifest, manifest: corpus.jsonl}\n"
+        "  - use: speaking_rate\n"
+        "  - {use: merge, path: out.jsonl}\n"
+    )
+    command = next(line for line in README.splitlines() if line.startswith("curate --plugins-file"))
+    done = run("-m", "curate.cli", *command.split()[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert '"words_per_s": 1.5' in (tmp_path / "runs" / "my_pipeline" / "out.jsonl").read_text()
+
+
+def test_the_readmes_commands_for_the_quickstart_plan_what_they_say(project: Path) -> None:
+    commands = [
+        line for block in blocks(README, "console") for line in block.splitlines() if line.startswith("curate plan")
+    ]
+    assert commands
+    for command in commands:
+        done = run("-m", "curate.cli", *command.split()[1:], cwd=project)
+        assert done.returncode == 0, done.stderr
+        assert "asr" in done.stdout
+
+
+def test_the_stages_in_the_plugin_guide_work() -> None:
+    by_name: dict[str, object] = {}
+    for block in blocks(DOCS["plugins.md"], "python"):
+        exec(compile(block, "plugins.md", "exec"), by_name)  # the guide's own code
+    rate = by_name["SpeakingRate"](most_words_per_s=2.0)  # type: ignore[operator]
+    assert rate.process_record({"text": "one two", "duration": 2.0}) == {"text": "one two", "duration": 2.0}
+    assert "words/s" in rate.process_record({"text": "a b c d e f", "duration": 2.0}).reason
+    assert [one.text for one in by_name["Silence"]().transcribe([None])] == [""]  # type: ignore[operator]
+
+
+def test_the_pipeline_file_in_the_docs_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to(ROOT / "pipelines" / "quickstart" / "data")
+    (tmp_path / "model.nemo").symlink_to(ROOT / "pipelines" / "quickstart" / "model.nemo")
+    (tmp_path / "pipeline.yaml").write_text(blocks(DOCS["pipelines.md"], "yaml")[0])
+    configured = load_pipeline(tmp_path / "pipeline.yaml", host=PluginHost(environment={"CURATE_PLUGINS": ""}))
+    assert [stage.name for stage in configured.pipeline.plan().stages] == ["read_manifest", "asr", "merge"]
+
+
+@pytest.mark.parametrize("code", RECORD_ERROR_CODES)
+def test_every_error_code_is_documented_with_its_meaning(code: str) -> None:
+    assert f"| `{code}` | {RECORD_ERROR_CODES[code]} |" in DOCS["errors.md"]
+
+
+@pytest.mark.parametrize("option", RUN_TIME_OPTIONS)
+def test_every_run_time_option_is_documented(option: str) -> None:
+    assert f"| `{option}` |" in DOCS["pipelines.md"]
+
+
+@pytest.mark.parametrize("hook", [name for name in dir(spec) if name.startswith("curate_")])
+def test_every_hook_is_documented_with_its_arguments(hook: str) -> None:
+    names = getattr(spec, hook).__code__.co_varnames[: getattr(spec, hook).__code__.co_argcount]
+    assert f"| `{hook}({', '.join(names)})` |" in DOCS["plugins.md"]
+
+
+def test_every_built_in_stage_is_in_the_reference() -> None:
+    host = PluginHost(environment={"CURATE_PLUGINS": ""})
+    for reference in host.stages:
+        assert reference.target.partition(":")[2] in DOCS["stages.md"], f"{reference.name} is not in docs/stages.md"
