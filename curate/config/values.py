@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -93,7 +94,8 @@ def _message(error: BaseException, node: Node, path: tuple[Any, ...], kind: Any,
     else:
         members = get_args(error.kind) or (error.kind,)
         remedy = " or ".join(_REMEDIES[member] for member in members if member in _REMEDIES) or "write one of these"
-    wanted = inspect.formatannotation(error.kind).replace("pathlib.", "").replace("NoneType", "None")
+    # without modules: where `Path` lives differs between versions of Python
+    wanted = re.sub(r"\b(?:\w+\.)+(?=\w)", "", inspect.formatannotation(error.kind)).replace("NoneType", "None")
     return str(mistake(inner.place, f"{called} must be {wanted}, not {describe(inner)}{inner.origin}: {remedy}"))
 
 
