@@ -1,0 +1,49 @@
+"""Plans length-aware batches: takes lengths, gives lists of indices.
+
+    for batch in LengthBatcher(max_batch_s=200.0).plan(durations): ...
+
+Knows nothing of records, audio or models. Importing this package loads neither numpy nor torch; planning by length
+loads numpy.
+"""
+
+from curate.batching.advice import Advice, suggest
+from curate.batching.batcher import Batcher, Batches
+from curate.batching.buckets import BucketBatcher, create_bucket_sizes
+from curate.batching.controller import Adjustment, BatchController
+from curate.batching.costs import ITEMS, PADDED_SECONDS, Calibration, CostModel
+from curate.batching.duration import DurationBatcher
+from curate.batching.length_windows import LengthWindows
+from curate.batching.lengths import Dropped
+from curate.batching.planner import LengthBatcher, MemoryBatcher
+from curate.batching.scoring import Score, score
+from curate.batching.splitting import Finished, Unfit, run_splitting
+from curate.batching.static import StaticBatcher
+from curate.batching.strategies import STRATEGIES, make_batcher
+
+__all__ = [
+    "ITEMS",
+    "PADDED_SECONDS",
+    "STRATEGIES",
+    "Adjustment",
+    "Advice",
+    "BatchController",
+    "Batcher",
+    "Batches",
+    "BucketBatcher",
+    "Calibration",
+    "CostModel",
+    "Dropped",
+    "DurationBatcher",
+    "Finished",
+    "LengthBatcher",
+    "LengthWindows",
+    "MemoryBatcher",
+    "Score",
+    "StaticBatcher",
+    "Unfit",
+    "create_bucket_sizes",
+    "make_batcher",
+    "run_splitting",
+    "score",
+    "suggest",
+]
