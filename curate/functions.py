@@ -81,6 +81,9 @@ def processing_stage(
         raise PlanError(
             f"@processing_stage(name={name!r}): cardinality={cardinality!r} is not one of {get_args(Cardinality)}"
         )
+    for parameter, columns in (("reads", reads), ("writes", writes)):
+        if isinstance(columns, str):
+            raise PlanError(f"@processing_stage(name={name!r}): {parameter}={columns!r} must be a list: [{columns!r}]")
     given = {"resources": resources, "batch_size": batch_size}
     changes = {"name": name, **{key: value for key, value in given.items() if value is not None}, **options}
 
@@ -92,12 +95,16 @@ def processing_stage(
 
 
 def _takes_batch(function: Callable[..., Any], name: str) -> bool:
-    parameters = list(inspect.signature(function).parameters.values())
+    try:
+        signature = inspect.signature(function, eval_str=True)
+    except NameError:  # an annotation that is imported for type checkers only
+        signature = inspect.signature(function)
+    parameters = list(signature.parameters.values())
     place = f"@processing_stage(name={name!r}): {getattr(function, '__qualname__', repr(function))}"
     if len(parameters) != 1:
         raise PlanError(f"{place} must take one parameter, a batch (AudioBatch) or a record (dict)")
     annotation = parameters[0].annotation
-    if isinstance(annotation, str):  # `from __future__ import annotations`
+    if isinstance(annotation, str):
         kinds = {"AudioBatch": AudioBatch, "dict": dict, "Record": dict, "list[AudioBatch]": list[AudioBatch]}
         annotation = kinds.get(annotation, kinds.get(annotation.partition("[")[0], annotation))
     if annotation is AudioBatch:
@@ -109,4 +116,5 @@ def _takes_batch(function: Callable[..., Any], name: str) -> bool:
             f"{place} takes a list of batches, but a stage sees one batch at a time. The engine puts the batches "
             "together by itself: leave this stage out, or write a Gather if it needs to see every record"
         )
-    raise PlanError(f"{place}: annotate the parameter with AudioBatch (a batch) or dict (a record), not {annotation!r}")
+    found = "it has no annotation" if annotation is inspect.Parameter.empty else f"not {annotation!r}"
+    raise PlanError(f"{place}: annotate the parameter with AudioBatch (a batch) or dict (a record); {found}")

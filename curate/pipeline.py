@@ -26,6 +26,8 @@ class Pipeline:
     """
 
     def __init__(self, name: str, stages: Iterable[Stage] = ()) -> None:
+        if name in ("", ".", "..") or "/" in name:
+            raise PlanError(f"{name!r} is no name for a pipeline: its run directory is called after it")
         self.name = name
         self.stages: list[Stage] = []
         for stage in stages:

@@ -9,17 +9,21 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import Any
+from pathlib import Path
+from typing import Any, get_args
 
 import attrs
 
 from curate import __version__
 from curate.errors import PlanError
 from curate.resources import Resources
-from curate.settings import RUN_TIME_OPTIONS, describe_value
+from curate.settings import RUN_TIME_OPTIONS, describe_code, describe_value
 from curate.stage import (
+    Cardinality,
     CompositeStage,
     Gather,
     Partitioner,
@@ -27,7 +31,11 @@ from curate.stage import (
     Source,
     Stage,
     Writer,
-    defining_class,
+    called_method,
+)
+
+_KEPT_BY_THE_RUN = frozenset(
+    {"run.json", "summary.json", "report.html", "data", "filtered", "quarantine", "commits", "metrics", "logs"}
 )
 
 _KINDS: tuple[tuple[type[Stage], str], ...] = (
@@ -128,8 +136,13 @@ class Plan:
     @property
     def fingerprint(self) -> str:
         """The sha256 of whatever changes results, and of nothing that does not."""
-        text = json.dumps(self.settings, sort_keys=True, ensure_ascii=False)
+        text = json.dumps([self.layout, self.settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    @property
+    def layout(self) -> list[list[str]]:
+        """The names of the stages in every phase, without the partitioners: they cut batches, and change no result."""
+        return [[stage.name for stage in phase.stages() if stage.kind != "partitioner"] for phase in self.phases]
 
     @property
     def stages(self) -> tuple[PlannedStage, ...]:
@@ -180,29 +193,36 @@ def make_plan(name: str, stages: Sequence[Stage], *, streaming: bool = False) ->
     source = flat[0][1] if flat and isinstance(flat[0][1], Source) else None
     return Plan(
         name=name,
-        phases=_phases(planned),
+        phases=(_phase(0, planned),) if streaming else _phases(planned),
         audio_roots=None if source is None else source.audio_roots(),
-        settings={stage_name: _result_settings(stage) for stage_name, stage in flat},
+        settings={
+            stage_name: _result_settings(stage_name, stage)
+            for stage_name, stage in flat
+            if not isinstance(stage, Partitioner)
+        },
     )
 
 
 def _decomposed(stages: Sequence[Stage]) -> Iterator[Stage]:
     for stage in stages:
         if isinstance(stage, CompositeStage):
-            yield from stage.flattened()
+            _check_stage(stage.name, stage)
+            yield from _decomposed(stage.parts())
         else:
             yield stage
 
 
 def _named(stages: Sequence[Stage]) -> list[tuple[str, Stage]]:
     """Give every stage a unique name: the second `x` is `x-2`."""
-    seen: dict[str, int] = {}
-    named: list[tuple[str, Stage]] = []
+    named: dict[str, Stage] = {}
+    taken = {stage.name for stage in stages}
     for stage in stages:
-        seen[stage.name] = count = seen.get(stage.name, 0) + 1
-        name = stage.name if count == 1 else f"{stage.name}-{count}"
-        named.append((name, stage if count == 1 else stage.with_(name=name)))
-    return named
+        name, count = stage.name, 1
+        while name in named or (count > 1 and name in taken):
+            count += 1
+            name = f"{stage.name}-{count}"
+        named[name] = stage if count == 1 else stage.with_(name=name)
+    return list(named.items())
 
 
 def _check_order(pipeline: str, stages: Sequence[tuple[str, Stage]], *, streaming: bool) -> None:
@@ -235,9 +255,22 @@ def _check_stage(name: str, stage: Stage) -> None:
                 "make it a @dataclass and put what __init__ computes into __post_init__ or setup()"
             )
     if isinstance(stage, ProcessingStage):
-        methods = ("process", "stream", "process_record")
-        if all(defining_class(stage, method) is None for method in methods):
-            raise PlanError(f"stage {name!r}: {cls.__qualname__} defines none of {', '.join(methods)}")
+        if called_method(stage) is None:
+            raise PlanError(f"stage {name!r}: {cls.__qualname__} defines none of process, stream, process_record")
+        if stage.cardinality not in get_args(Cardinality):
+            raise PlanError(
+                f"stage {name!r}: cardinality={stage.cardinality!r} is none of {', '.join(get_args(Cardinality))}"
+            )
+    for option, check in RUN_TIME_OPTIONS.items():
+        value = getattr(stage, option)
+        try:
+            if check(value) != value:
+                raise ValueError(f"{value!r} is not a {type(check(value)).__name__}")
+        except ValueError as error:
+            raise PlanError(f"stage {name!r}: {option}: {error}") from None
+    for method, columns in (("reads", stage.reads()), ("writes", stage.writes())):
+        if isinstance(columns, str):
+            raise PlanError(f"stage {name!r}: {method}() returns the text {columns!r}; return a list: [{columns!r}]")
     try:
         stage.check()
     except PlanError as error:
@@ -245,11 +278,19 @@ def _check_stage(name: str, stage: Stage) -> None:
 
 
 def _check_outputs(stages: Sequence[tuple[str, Stage]]) -> None:
+    inputs = {path.resolve() for _, stage in stages if isinstance(stage, Source) for path in stage.inputs()}
     owners: dict[str, str] = {}
     for name, stage in stages:
-        for path in stage.outputs() if isinstance(stage, Writer) else ():
+        for output in stage.outputs() if isinstance(stage, Writer) else ():
+            path = os.path.normpath(output)
             if path in owners:
-                raise PlanError(f"stages {owners[path]!r} and {name!r} both write {path}; give one another path")
+                raise PlanError(f"stages {owners[path]!r} and {name!r} both write {output}; give one another path")
+            if Path(path).is_absolute() and Path(path).resolve() in inputs:
+                raise PlanError(f"stage {name!r} would overwrite {output}, which is read; give it another path")
+            if Path(path).parts[:1] and Path(path).parts[0] in _KEPT_BY_THE_RUN:
+                raise PlanError(
+                    f"stage {name!r} writes {output}, but the run keeps its own files there; give it another path"
+                )
             owners[path] = name
 
 
@@ -290,7 +331,7 @@ def _phases(stages: Sequence[PlannedStage]) -> tuple[Phase, ...]:
     for stage in stages:
         before = groups[-1][-1] if groups[-1] else None
         starts = stage.kind == "gather" or (
-            stage.kind == "partitioner" and before is not None and before.kind != "source"
+            stage.kind == "partitioner" and before is not None and before.kind not in ("source", "gather")
         )
         ended = before is not None and (before.kind == "writer" or before.stage.checkpoint) and stage.kind != "writer"
         if groups[-1] and (starts or ended):
@@ -322,24 +363,36 @@ def _hops(stages: Sequence[PlannedStage]) -> tuple[Hop, ...]:
     return tuple(hops)
 
 
-def _result_settings(stage: Stage) -> dict[str, Any]:
+def _result_settings(name: str, stage: Stage) -> dict[str, Any]:
     """Return what determines a stage's results: its class, fields and model, but not how fast it is run."""
     cls = type(stage)
     ignored = stage.tuning | RUN_TIME_OPTIONS.keys()
-    settings = {name: describe_value(value) for name, value in stage.settings().items() if name not in ignored}
-    own = {name: describe_value(value) for name, value in stage.fingerprint().items()}
-    return {"class": f"{cls.__module__}:{cls.__qualname__}", "version": _version_of(cls), **settings, **own}
+    described: dict[str, Any] = {"class": f"{cls.__module__}:{cls.__qualname__}", "code": _versions_of(cls)}
+    for setting, value in (*stage.settings().items(), *stage.fingerprint().items()):
+        if setting not in ignored:
+            try:
+                described[setting] = describe_value(value)
+            except TypeError as error:
+                raise PlanError(f"stage {name!r}: {setting} holds what no run can use: {error}") from None
+    return described
 
 
-def _version_of(cls: type) -> str:
-    """Return the distribution that a class comes from and its version; `""` for a script or a notebook."""
-    top = cls.__module__.partition(".")[0]
-    if top == "__main__":
-        return ""
-    if top == "curate":
-        return f"curate-speech {__version__}"
-    names = _distributions().get(top, [])
-    return f"{names[0]} {metadata.version(names[0])}" if names else ""
+def _versions_of(cls: type) -> list[Any]:
+    """Return where a stage's code comes from: distributions with their versions, and the source of what is in none."""
+    versions: dict[str, Any] = {}
+    for base in cls.__mro__[:-1]:
+        top = base.__module__.partition(".")[0]
+        names = _distributions().get(top, [])
+        if top in sys.stdlib_module_names and top != "__main__":
+            continue
+        if top == "curate":
+            version = f"curate-speech {__version__}"
+        elif names:
+            version = f"{names[0]} {metadata.version(names[0])}"
+        else:  # a script, a notebook, a plugins-file
+            version = describe_code(base)
+        versions[str(version)] = version
+    return list(versions.values())
 
 
 @functools.cache

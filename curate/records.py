@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from numbers import Real
+from typing import Any, Protocol, TypeAlias, cast
 
 from curate.errors import RecordError
 
 Record: TypeAlias = dict[str, Any]
 
 ID = "_id"
-_NUMBERS = (int, float)
+_PLAIN_NUMBERS = (float, int)
 DEFAULT_FILEPATH_KEY = "audio_filepath"
 
 
@@ -64,7 +65,7 @@ class AudioBatch:
         elif not isinstance(data, list):
             self.data = list(data)
         for record in self.data:
-            if type(record) is not dict:
+            if not isinstance(record, dict):  # pyright: ignore[reportUnnecessaryIsInstance] (the caller's data)
                 raise TypeError(f"a record is a plain dict, not {type(record).__name__}: {record!r:.80}")
 
     def __len__(self) -> int:
@@ -108,8 +109,9 @@ class RecordReader(Protocol):
 def audio_ms(record: Record) -> int:
     """Return a record's `duration` in whole milliseconds, so that sums are exact; 0 where it has none."""
     duration: Any = record.get("duration")
-    # `type` and not `isinstance`, because True is an int
-    return int(duration * 1000 + 0.5) if type(duration) in _NUMBERS and 0 <= duration < 1e12 else 0
+    if type(duration) not in _PLAIN_NUMBERS and (isinstance(duration, bool) or not isinstance(duration, Real)):
+        return 0  # NumPy's scalars are Real
+    return int(float(duration) * 1000 + 0.5) if 0 <= cast("float", duration) < 1e12 else 0
 
 
 def path_below(identity: str, root: str) -> tuple[int, ...]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import hashlib
 import inspect
 import pickle
 import re
+import types
 from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Any, cast
@@ -115,17 +117,69 @@ def describe_value(value: Any) -> Any:
         return {field.name: describe_value(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, PurePath):
         return str(value)
-    if callable(value):
+    if isinstance(value, functools.partial):
+        return describe_value({"function": value.func, "args": value.args, "keywords": value.keywords})
+    if isinstance(value, type) or inspect.isroutine(value):
         return describe_code(value)
-    return f"{type(value).__qualname__}:{hashlib.sha256(pickle.dumps(value, 5)).hexdigest()[:16]}"
+    if callable(value) and getattr(value, "__dict__", None):  # what it does is in its class, what it knows in here
+        return {"class": describe_code(type(value)), "state": describe_value(vars(value))}
+    try:
+        state = pickle.dumps(value, 5)
+    except Exception as error:
+        raise TypeError(f"a {type(value).__qualname__} cannot be sent to a worker: {error}") from error
+    return f"{type(value).__qualname__}:{hashlib.sha256(state).hexdigest()[:16]}"
 
 
-def describe_code(function: Any) -> str:
-    """Return a function's or class's qualified name with the sha256 of its source, or of its code if that is lost."""
-    name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', repr(function))}"
+def describe_code(function: Any) -> Any:
+    """Return what a function or class does: its qualified name with the sha256 of its source, or of its code if that
+    is lost, and with the values that a function has closed over or takes by default.
+    """
+    name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', '')}"
     try:
         source = inspect.getsource(function).encode()
     except (OSError, TypeError):
-        code = getattr(function, "__code__", None)
-        source = code.co_code + repr(code.co_consts).encode() if code is not None else b""
-    return f"{name}:{hashlib.sha256(source).hexdigest()[:16]}"
+        codes = [function, *vars(function).values()] if isinstance(function, type) else [function]
+        source = b"".join(_bytecode(code.__code__) for code in codes if inspect.isfunction(code))
+    described = f"{name}:{hashlib.sha256(source).hexdigest()[:16]}"
+    known = _known_to(function)
+    return {"function": described, **known} if known else described
+
+
+def _bytecode(code: types.CodeType) -> bytes:
+    """Return a function's code and constants, without the addresses and line numbers that differ between processes."""
+    constants = (
+        _bytecode(each) if isinstance(each, types.CodeType) else repr(each).encode() for each in code.co_consts
+    )
+    return b"\0".join((code.co_code, repr(code.co_names).encode(), *constants))
+
+
+def _known_to(function: Any) -> dict[str, Any]:
+    """Return the values that a function carries with it; functions and classes among them by name only."""
+    if inspect.ismethod(function):
+        return {"self": describe_value(function.__self__)}
+    if not inspect.isfunction(function):
+        return {}
+    known = {
+        name: cell.cell_contents
+        for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+        if not _is_empty(cell)
+    }
+    known |= {"defaults": function.__defaults__, "keyword_defaults": function.__kwdefaults__}
+    return {name: _briefly(value) for name, value in known.items() if value is not None}
+
+
+def _is_empty(cell: types.CellType) -> bool:
+    try:
+        return cell.cell_contents is cell
+    except ValueError:
+        return True
+
+
+def _briefly(value: Any) -> Any:
+    """Describe a value that a function has closed over; it may refer back to the function, or defy description."""
+    if isinstance(value, type) or inspect.isroutine(value):
+        return f"{value.__module__}:{value.__qualname__}"
+    try:
+        return describe_value(value)
+    except (TypeError, RecursionError):
+        return type(value).__qualname__

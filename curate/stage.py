@@ -210,7 +210,7 @@ class ProcessingStage(Stage):
             RecordError: a record is bad; the engine finds out which.
             InfrastructureError: the run cannot go on.
         """
-        if not streams(self):
+        if type(self).stream is ProcessingStage.stream:
             raise NotImplementedError(f"{type(self).__name__} must define process(batch) or stream(batch)")
         return _collect_stream(self, batch)
 
@@ -287,56 +287,48 @@ class CompositeStage(Stage):
         """Return the stages that this one stands for; they may be composite themselves."""
         raise NotImplementedError(f"{type(self).__name__} must define decompose()")
 
-    def flattened(self) -> list[Stage]:
-        """Return the stages down to the last level, named `<composite>.<stage>`, with this one's run-time options."""
+    def parts(self) -> list[Stage]:
+        """Return the stages of the next level, named `<composite>.<stage>`, with this one's run-time options."""
         inherited = {name: value for name, value in self._overrides.items() if name != "name"}
-        flat: list[Stage] = []
-        for stage in self.decompose():
-            changed = stage.with_(**inherited, name=f"{self.name}.{stage.name}")
-            flat.extend(changed.flattened() if isinstance(changed, CompositeStage) else [changed])
-        return flat
+        return [stage.with_(**inherited, name=f"{self.name}.{stage.name}") for stage in self.decompose()]
 
 
-def defining_class(stage: Stage, method: str) -> type | None:
-    """Return the most derived class that defines `method`, and is not one of this module's."""
+def called_method(stage: ProcessingStage) -> Literal["stream", "process", "process_record"] | None:
+    """Return which method of a stage the engine calls: the one that its most derived class defines.
+
+    Where one class defines several, `stream` goes before `process`, and `process` before `process_record`.
+    """
     for cls in type(stage).__mro__:
-        if method in vars(cls):
-            return None if cls.__module__ == __name__ else cls
+        if cls.__module__ != __name__:
+            for method in ("stream", "process", "process_record"):
+                if method in vars(cls):
+                    return method
     return None
-
-
-def streams(stage: ProcessingStage) -> bool:
-    """Return whether the engine calls `stream`: a `process` of a more derived class overrides it."""
-    by_stream, by_process = defining_class(stage, "stream"), defining_class(stage, "process")
-    return by_stream is not None and (by_process is None or issubclass(by_stream, by_process))
-
-
-def works_by_record(stage: ProcessingStage) -> bool:
-    """Return whether the engine calls `process_record`: a `process` of a more derived class overrides it."""
-    by_record, by_process = defining_class(stage, "process_record"), defining_class(stage, "process")
-    return by_record is not None and (by_process is None or issubclass(by_record, by_process))
 
 
 def _collect_stream(stage: ProcessingStage, batch: AudioBatch) -> AudioBatch:
     """Run `stream` to its end and put the records back into the batch's order."""
-    borrowed = [record for record in batch.data if ID not in record]
-    for number, record in enumerate(borrowed):
-        record[ID] = f"eager:{number}"
+    lent = {f"eager:{number}": record for number, record in enumerate(batch.data) if ID not in record}
+    for identity, record in lent.items():
+        record[ID] = identity
+    order = {record[ID]: position for position, record in enumerate(batch.data)}
+    result = batch.with_data(())
     try:
-        order = {record[ID]: position for position, record in enumerate(batch.data)}
-        done: list[Record] = []
-        rejected, failed = batch.rejected, batch.failed
         for part in stage.stream(batch):
-            done.extend(part.data)
-            if part is not batch:
-                rejected.extend(part.rejected)
-                failed.extend(part.failed)
-        done.sort(key=lambda record: order.get(record.get(ID), len(order)))
+            result.data.extend(part.data)
+            _hand_over(part, result)
+        _hand_over(batch, result)
     finally:
-        for record in borrowed:
-            record.pop(ID, None)
-    if borrowed:
-        done = [{name: value for name, value in record.items() if name != ID} for record in done]
-    result = batch.with_data(done)
-    result.rejected, result.failed = rejected, failed
+        left = [note.record for note in (*result.rejected, *result.failed)]
+        result.data.sort(key=lambda record: order.get(record.get(ID), len(order)))
+        for record in (*batch.data, *result.data, *left):
+            if record.get(ID) in lent:
+                del record[ID]
     return result
+
+
+def _hand_over(batch: AudioBatch, result: AudioBatch) -> None:
+    """Move the rejects and failures of a batch to another one, so that they count once."""
+    result.rejected.extend(batch.rejected)
+    result.failed.extend(batch.failed)
+    batch.rejected, batch.failed = [], []

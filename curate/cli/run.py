@@ -45,7 +45,7 @@ def show_summary(session: Session, summary: Mapping[str, Any], run_dir: Path | N
     table.add_column("stage")
     for heading in ("in", "out", "filtered", "quarantined", "busy"):
         table.add_column(heading, justify="right")
-    for stage in summary["stages"]:
+    for stage in summary["by_stage"].values():
         counts = (f"{stage[name] or '':,}" if stage[name] else "" for name in ("filtered", "quarantined"))
         busy = f"{stage['busy_s']:.1f} s" if stage["busy_s"] else ""
         table.add_row(stage["name"], f"{stage['records_in']:,}", f"{stage['records_out']:,}", *counts, busy)

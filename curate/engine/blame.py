@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import traceback
+from collections.abc import Generator
 
-from curate.errors import InfrastructureError, RecordError, StageContractError
+from curate.errors import AccountingError, InfrastructureError, RecordError, StageContractError, UsageError
 from curate.records import Record
 from curate.stage import ProcessingStage
+
+FAULTS = (Exception, SystemExit)
+"""What a stage may raise without ending the run: a stranger's code calls `sys.exit()` as well."""
 
 _TRACEBACK_CHARACTERS = 16_000
 
@@ -20,16 +25,32 @@ def is_infrastructure(error: BaseException) -> bool:
     return isinstance(error, InfrastructureError) or (isinstance(error, OSError) and error.errno in _MACHINE_ERRNOS)
 
 
-def as_infrastructure(error: Exception, stage: str) -> InfrastructureError:
+def as_infrastructure(error: BaseException, stage: str) -> InfrastructureError:
     """Return the error that stops the run, naming the stage that met it."""
     if isinstance(error, InfrastructureError):
         return error
-    stopped = InfrastructureError(f"stage {stage!r}: {type(error).__name__}: {error}")
+    told = str(error) if isinstance(error, StageContractError) else f"stage {stage!r}: {type(error).__name__}: {error}"
+    stopped = InfrastructureError(told)
     stopped.__cause__ = error
     return stopped
 
 
-def verdict(error: Exception, stage: ProcessingStage, record: Record) -> tuple[str, str, str]:
+@contextlib.contextmanager
+def in_driver(stage: str) -> Generator[None]:
+    """Run code of a stage that works in the driver, where whatever it raises is no record's fault.
+
+    Raises:
+        InfrastructureError: names the stage.
+    """
+    try:
+        yield
+    except (InfrastructureError, AccountingError, UsageError):
+        raise
+    except FAULTS as error:
+        raise as_infrastructure(error, stage)  # noqa: B904 (it names its cause)
+
+
+def verdict(error: BaseException, stage: ProcessingStage, record: Record) -> tuple[str, str, str]:
     """Return code, message and traceback for a record on which `stage` failed, the record being alone."""
     text = "".join(traceback.format_exception(error))
     if len(text) > _TRACEBACK_CHARACTERS:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
+from typing import Any, TypeVar
 
+from curate.engine.blame import in_driver
 from curate.engine.books import Settled
 from curate.engine.intervals import Intervals
 from curate.engine.messages import Filtered, Quarantined
@@ -16,11 +18,14 @@ from curate.stage import Gather, Partitioner
 DEFAULT_BATCH_RECORDS = 1024
 """How many records travel together where the pipeline has no partitioner."""
 
-_SEQ = "_seq"
+_SEQ = "_gathered_from"
+"""The column that carries a record's position through a gather."""
+
+_Item = TypeVar("_Item")
 
 
 def feed(
-    items: Iterable[Record | Failed | Filtered],
+    items: Iterator[Record | Failed | Filtered],
     *,
     first_stage: str,
     partitioner: Partitioner | None,
@@ -31,31 +36,44 @@ def feed(
 
     Args:
         items: the phase's input, in order.
-        first_stage: who is named when an item has failed already.
+        first_stage: where it comes from, and who is named when an item has failed already.
         partitioner: cuts the batches; None: by count.
         done: the positions in the input that an earlier life of the run has finished.
         settle: told about roots that need no work: they failed in the reader, or a gather left them out.
 
     Raises:
-        InfrastructureError: the partitioner lost, repeated or invented a record.
+        InfrastructureError: the source numbers its records badly, or the partitioner lost, repeated or invented one.
     """
     waiting: dict[str, int] = {}
+    resumes = len(done) > 0
 
     def records() -> Iterator[Record]:
-        for seq, item in enumerate(items):
-            if seq in done:
+        seq = -1
+        for seq, item in enumerate(_from(first_stage, items)):
+            if resumes and seq in done:
                 continue
             if isinstance(item, Failed):
                 settle(_settled_failure(seq, item, first_stage))
             elif isinstance(item, Filtered):
                 settle(_settled_filtered(seq, item))
             else:
-                waiting[item[ID]] = seq
+                identity: Any = item.get(ID)
+                if not isinstance(identity, str) or identity in waiting:
+                    raise InfrastructureError(
+                        f"stage {first_stage!r} gave record {seq + 1} the `_id` {identity!r}; "
+                        "it must give every record a text of its own"
+                    )
+                waiting[identity] = seq
                 yield item
+        if seq + 1 < done.end:
+            raise InfrastructureError(
+                f"stage {first_stage!r} gave {done.end} records in an earlier life of this run, and now {seq + 1}; "
+                "it must give the same ones in the same order"
+            )
 
     batches = _by_count(records()) if partitioner is None else partitioner.partition(records())
     who = "the feed" if partitioner is None else f"partitioner {partitioner.name!r}"
-    for batch in batches:
+    for batch in _from(first_stage if partitioner is None else partitioner.name, batches):
         try:
             seqs = [waiting.pop(record[ID]) for record in batch.data]
         except KeyError as error:
@@ -66,6 +84,11 @@ def feed(
             yield Incoming(batch, seqs)
     if waiting:
         raise InfrastructureError(f"{who} did not return {len(waiting)} records, {next(iter(waiting))} among them")
+
+
+def _from(stage: str, items: Iterator[_Item]) -> Iterator[_Item]:
+    with in_driver(stage):
+        yield from items
 
 
 def _by_count(records: Iterator[Record]) -> Iterator[AudioBatch]:

@@ -7,19 +7,21 @@ stage are acknowledged at once, with everything that became of their root.
 
 from __future__ import annotations
 
-import pickle
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias, cast
 
-from curate.engine.blame import as_infrastructure, is_infrastructure, verdict
+from loguru import logger
+
+from curate.engine.blame import FAULTS, as_infrastructure, is_infrastructure, verdict
 from curate.engine.messages import Part, Row, Work
+from curate.engine.snapshot import Snapshot
 from curate.engine.tally import Tally
 from curate.errors import InfrastructureError, StageContractError
 from curate.records import ID, AudioBatch, Record
-from curate.stage import ProcessingStage, RecordStage, Reject, WorkerContext, streams, works_by_record
+from curate.stage import ProcessingStage, RecordStage, Reject, WorkerContext, called_method
 
-OnStarted = Callable[[list[str]], None]
+OnStarted: TypeAlias = Callable[[list[str]], None]
 
 
 class HopRunner:
@@ -29,6 +31,7 @@ class HopRunner:
         stages: this worker's own copies, in order.
         context: what the stages may know about the run.
         encode: turns a kept record into what is sent to the driver; None: it is sent as it is.
+        blamed: the stage that is named when a record cannot be encoded.
         on_started: told which ids are about to be touched.
     """
 
@@ -38,13 +41,16 @@ class HopRunner:
         *,
         context: WorkerContext,
         encode: Callable[[Record], Row] | None = None,
+        blamed: str = "",
         on_started: OnStarted | None = None,
     ) -> None:
         self._stages = stages
         self._steps = [_step(stage, level, on_started) for level, stage in enumerate(stages)]
         self._encode = encode
+        self._blamed = blamed
+        self._set_up: list[ProcessingStage] = []
         for stage in stages:
-            stage.context = context
+            object.__setattr__(stage, "context", context)  # the stage's class may be frozen
 
     def setup(self) -> None:
         """Set up every stage.
@@ -57,19 +63,24 @@ class HopRunner:
                 stage.setup()
             except InfrastructureError:
                 raise
-            except Exception as error:
+            except FAULTS as error:
                 raise InfrastructureError(
                     f"stage {stage.name!r} cannot be set up: {type(error).__name__}: {error}"
                 ) from error
+            self._set_up.append(stage)
 
     def teardown(self) -> None:
-        """Tear down every stage, the last first."""
-        for stage in reversed(self._stages):
-            stage.teardown()
+        """Tear down every stage that was set up, the last first. One that raises is reported; its work is done."""
+        while self._set_up:
+            stage = self._set_up.pop()
+            try:
+                stage.teardown()
+            except FAULTS as error:
+                logger.opt(exception=error).warning("stage {!r} raised in teardown()", stage.name)
 
     def run(self, work: Work) -> Iterator[Part]:
         """Yield the outcomes of a batch's records as they are known; together they name every record once."""
-        tally = Tally(work.number, self._encode, self._stages[-1].name, len(self._stages))
+        tally = Tally(work.number, self._encode, self._blamed, len(self._stages))
         batch = AudioBatch(work.records, work.filepath_key, work.task_id, work.dataset_name)
         for left in self._flow(0, batch, tally):
             tally.keep_all(left.data)
@@ -90,7 +101,7 @@ class HopRunner:
 
 
 def _step(stage: ProcessingStage, level: int, on_started: OnStarted | None) -> _RecordStep | _BatchStep:
-    if works_by_record(stage):
+    if called_method(stage) == "process_record":
         return _RecordStep(cast("RecordStage", stage), level, on_started)
     return _BatchStep(stage, level, on_started)
 
@@ -105,37 +116,36 @@ class _RecordStep:
 
     def apply(self, batch: AudioBatch, tally: Tally) -> Iterator[AudioBatch]:
         started = time.perf_counter()
-        pristine = pickle.dumps(batch.data, 5)  # `process_record` may change the record it is given and then fail
-        process, plain = self._stage.process_record, self._stage.cardinality == "maps"
+        snapshot = Snapshot(batch.data)  # `process_record` may change the record it is given and then fail
+        process, maps = self._stage.process_record, self._stage.cardinality == "maps"
         done: list[Record] = []
-        for position, record in enumerate(batch.data):
+        for record in batch.data:
             identity = record[ID]
+            if self._on_started is not None:
+                self._on_started([identity])
             try:
-                if self._on_started is not None:
-                    self._on_started([identity])
                 result = process(record)
-                if plain and type(result) is dict:
+                if maps and type(result) is dict:
                     kept = cast("Record", result)
-                    kept[ID] = identity
-                    done.append(kept)
+                    done.append(kept if kept.get(ID) == identity else _named(kept, identity))
                 else:
-                    done.extend(self._interpret(result, identity, record, tally))
-            except Exception as error:  # noqa: BLE001 (whatever a stage raises is the record's)
-                retried = self._failed(error, pristine, position, tally)
-                done.extend(retried)
+                    done.extend(self._interpret(result, identity, record, snapshot, tally))
+            except FAULTS as error:
+                done.extend(self._tried_again(error, identity, snapshot, tally))
         tally.busy(self._level, time.perf_counter() - started)
         yield batch.with_data(done)
 
-    def _interpret(self, result: Any, identity: str, record: Record, tally: Tally) -> Iterable[Record]:
+    def _interpret(
+        self, result: Any, identity: str, record: Record, snapshot: Snapshot, tally: Tally
+    ) -> Iterable[Record]:
         """Hold what the stage returned for one record to its cardinality, and return the records that go on."""
         stage = self._stage
         if stage.cardinality == "splits" and result is not None and not isinstance(result, Reject):
             children = [cast("Record", result)] if isinstance(result, dict) else list(cast("Iterable[Record]", result))
             if children:
-                return _numbered(children, identity, record, stage, tally)
+                return _numbered(children, snapshot[identity], stage, tally)
         if isinstance(result, dict):
-            cast("Record", result)[ID] = identity
-            return [cast("Record", result)]
+            return [_named(cast("Record", result), identity)]
         if stage.cardinality == "maps" or (stage.cardinality == "splits" and not isinstance(result, Reject)):
             raise StageContractError(
                 "contract_lost",
@@ -144,23 +154,23 @@ class _RecordStep:
             )
         if result is not None and not isinstance(result, Reject):
             raise TypeError(f"stage {stage.name!r} returned {_described(result)}; return the record or Reject(reason)")
-        tally.filtered({**record, ID: identity}, stage.name, _reason(result, stage))
+        tally.filtered(_named(record, identity), stage.name, _reason(result, stage))
         return ()
 
-    def _failed(self, error: Exception, pristine: bytes, position: int, tally: Tally) -> Iterable[Record]:
+    def _tried_again(self, error: BaseException, identity: str, snapshot: Snapshot, tally: Tally) -> Iterable[Record]:
         """Try a failed record again as often as the stage says, then put it into quarantine."""
         attempts = 1
         while True:
             if is_infrastructure(error):
                 raise as_infrastructure(error, self._stage.name)
-            record: Record = pickle.loads(pristine)[position]
+            record = snapshot[identity]
             if attempts > self._stage.retries:
                 tally.quarantined(record, self._stage.name, *verdict(error, self._stage, record), attempts)
                 return ()
-            identity = record[ID]
             try:
-                return self._interpret(self._stage.process_record(record), identity, record, tally)
-            except Exception as next_error:  # noqa: BLE001 (as above)
+                result = self._stage.process_record(record)
+                return self._interpret(result, identity, record, snapshot, tally)
+            except FAULTS as next_error:
                 error = next_error
                 attempts += 1
 
@@ -172,159 +182,163 @@ class _BatchStep:
         self._stage = stage
         self._level = level
         self._on_started = on_started
-        self._streams = streams(stage)
+        self._streams = called_method(stage) == "stream"
 
     def apply(self, batch: AudioBatch, tally: Tally) -> Iterator[AudioBatch]:
-        return self._attempt(batch, tally, attempts=1)
+        todo = [(batch.data, 1)]  # groups of records, and which attempt at them it is; the next one is the last
+        while todo:
+            records, attempts = todo.pop()
+            again = yield from self._attempt(batch.with_data(records), attempts, tally)
+            todo.extend(reversed(again))
 
-    def _attempt(self, batch: AudioBatch, tally: Tally, attempts: int) -> Iterator[AudioBatch]:
-        """Call the stage, hand on what is in order, and narrow down to the record that is not."""
-        pristine = pickle.dumps(batch.data, 5)
-        ids = [cast("str", record[ID]) for record in batch.data]
-        suspects: list[str] = []
-        waiting = dict.fromkeys(ids)
-        batch.on_announce = lambda records: self._announced([record[ID] for record in records], suspects)
+    def _attempt(
+        self, batch: AudioBatch, attempts: int, tally: Tally
+    ) -> Generator[AudioBatch, None, list[tuple[list[Record], int]]]:
+        """Call the stage, hand on what is in order, and return the groups of records to work on again."""
+        given = _Given(self._stage, batch, tally)
+        batch.on_announce = lambda records: self._announced([record[ID] for record in records], given)
         if self._on_started is not None and not self._streams:
-            self._on_started(ids)
+            self._on_started(given.ids)
         outputs = self._outputs(batch)
-        error: Exception | None = None
-        while True:
+        outs: list[AudioBatch] | None = []
+        while outs is not None:
             started = time.perf_counter()
             try:
                 outs = next(outputs, None)
-                handed_on = self._checked(batch, outs, ids, waiting, pristine, tally)
-            except Exception as raised:  # noqa: BLE001 (whatever a stage raises is the record's)
-                error = raised
-                break
+                handed_on = given.accept(outs)
+            except FAULTS as error:
+                if is_infrastructure(error):
+                    raise as_infrastructure(error, self._stage.name)  # noqa: B904 (it names its cause)
+                # nothing may hold on to the error, whose traceback pins whatever memory the stage had in use
+                return self._narrowed(given, error, attempts, tally)
             finally:
                 tally.busy(self._level, time.perf_counter() - started)
             yield from handed_on
-            if outs is None:
-                return
-        if is_infrastructure(error):
-            raise as_infrastructure(error, self._stage.name)
-        yield from self._narrowed(batch, pristine, waiting, suspects, error, tally, attempts)
+        batch.on_announce = None  # or the batch would refer to itself, and stay until the garbage is collected
+        return []
 
-    def _announced(self, ids: list[str], suspects: list[str]) -> None:
-        suspects[:] = ids
+    def _announced(self, ids: list[str], given: _Given) -> None:
+        given.suspects = ids
         if self._on_started is not None:
             self._on_started(ids)
 
     def _outputs(self, batch: AudioBatch) -> Iterator[list[AudioBatch]]:
         if self._streams:
             for part in self._stage.stream(batch):
-                yield [part]
-            return
-        result: Any = self._stage.process(batch)
-        outs: Any = [result] if isinstance(result, AudioBatch) else result
-        if not isinstance(outs, list) or not all(isinstance(out, AudioBatch) for out in cast("list[Any]", outs)):
-            raise TypeError(
-                f"stage {self._stage.name!r} returned {_described(result)}; return the batch, or a list of batches"
-            )
-        yield cast("list[AudioBatch]", outs)
+                yield _batches(part, self._stage)
+        else:
+            result: Any = self._stage.process(batch)
+            yield _batches(result, self._stage)
 
-    def _checked(
-        self,
-        batch: AudioBatch,
-        outs: list[AudioBatch] | None,
-        ids: list[str],
-        waiting: dict[str, None],
-        pristine: bytes,
-        tally: Tally,
-    ) -> list[AudioBatch]:
-        """Hold one output (None: the end) to the stage's cardinality; nothing is noted unless all of it is in order."""
+    def _narrowed(
+        self, given: _Given, error: BaseException, attempts: int, tally: Tally
+    ) -> list[tuple[list[Record], int]]:
+        """Return what an attempt left unfinished, in groups that close in on the guilty record."""
+        left = [record for record in given.before.records() if record[ID] in given.waiting]
+        if not left:  # the stage raised after it had returned every record; there is nobody to blame
+            raise as_infrastructure(error, self._stage.name)
+        if len(left) == 1:
+            if attempts <= self._stage.retries:
+                return [(left, attempts + 1)]
+            tally.quarantined(left[0], self._stage.name, *verdict(error, self._stage, left[0]), attempts)
+            return []
+        suspected = given.waiting.keys() & given.suspects
+        if 0 < len(suspected) < len(left):
+            groups = (
+                [record for record in left if record[ID] in suspected],
+                [record for record in left if record[ID] not in suspected],
+            )
+        else:
+            half = (len(left) + 1) // 2
+            groups = left[:half], left[half:]
+        return [(group, 1) for group in groups]
+
+
+class _Given:
+    """What a batch stage was given in one call, and which records it has not returned yet."""
+
+    def __init__(self, stage: ProcessingStage, batch: AudioBatch, tally: Tally) -> None:
+        self._stage = stage
+        self._batch = batch
+        self._tally = tally
+        self.before = Snapshot(batch.data)
+        self.ids = [cast("str", record[ID]) for record in batch.data]
+        self.waiting = dict.fromkeys(self.ids)
+        self.suspects: Sequence[str] = ()
+
+    def accept(self, outs: list[AudioBatch] | None) -> list[AudioBatch]:
+        """Hold one output (None: the end) to the stage's cardinality, and return the batches that go on.
+
+        Raises:
+            StageContractError: a record was lost, repeated or invented; nothing of this output is noted then.
+        """
+        stage, batch = self._stage, self._batch
         sources = [batch, *(out for out in outs or () if out is not batch)]
         rejected = [note for source in sources for note in source.rejected]
         failed = [note for source in sources for note in source.failed]
-        if outs is not None and not rejected and not failed and len(outs) == 1 and len(waiting) == len(ids):
+        if outs is not None and len(outs) == 1 and not rejected and not failed and stage.cardinality != "splits":
             out = outs[0]
-            if self._stage.cardinality != "splits" and ids == [record.get(ID) for record in out.data]:
-                waiting.clear()
-                return outs
+            if len(self.waiting) == len(self.ids) and self.ids == [record.get(ID) for record in out.data]:
+                self.waiting.clear()
+                return [self._described_as_given(out)]
         leaving: dict[str, None] = {}
         for note in (*rejected, *failed):
-            self._leave(note.record, waiting, leaving)
+            self._leave(note.record, leaving)
         parents: dict[str, list[Record]] = {}
         for record in (record for out in outs or () for record in out.data):
             identity = cast("str", record.get(ID))
-            if self._stage.cardinality != "splits" or identity not in parents:
-                self._leave(record, waiting, leaving)
+            if stage.cardinality != "splits" or identity not in parents:
+                self._leave(record, leaving)
             parents.setdefault(identity, []).append(record)
-        left_out = [identity for identity in waiting if identity not in leaving] if outs is None else []
-        if rejected and self._stage.cardinality == "maps":
+        left_out = [identity for identity in self.waiting if identity not in leaving] if outs is None else []
+        if rejected and stage.cardinality == "maps":
             self._broken("contract_lost", f"rejected {rejected[0].record.get(ID)}")
-        if left_out and self._stage.cardinality != "filters":
+        if left_out and stage.cardinality != "filters":
             self._broken("contract_lost", f"did not return {left_out[0]}")
-        for note in rejected:
-            tally.filtered(note.record, self._stage.name, note.reason)
-        for note in failed:
-            tally.quarantined(note.record, self._stage.name, *verdict(note.error, self._stage, note.record), 1)
-        if left_out:
-            by_id = {record[ID]: record for record in pickle.loads(pristine)}
-            for identity in left_out:
-                tally.filtered(by_id[identity], self._stage.name, _reason(None, self._stage))
-        if self._stage.cardinality == "splits" and parents:
-            by_id = {record[ID]: record for record in pickle.loads(pristine)}
-            numbered = {
-                identity: iter(_numbered(children, identity, by_id[identity], self._stage, tally))
-                for identity, children in parents.items()
-            }
+        children: dict[str, Iterator[Record]] = {}
+        if stage.cardinality == "splits":
+            for identity, returned in parents.items():
+                children[identity] = iter(_numbered(returned, self.before[identity], stage, self._tally))
             for out in outs or ():
-                out.data = [next(numbered[record[ID]]) for record in out.data]
+                out.data = [next(children[record[ID]]) for record in out.data]
+        for note in rejected:
+            self._tally.filtered(note.record, stage.name, note.reason)
+        for note in failed:
+            record = self.before[note.record[ID]]
+            self._tally.quarantined(record, stage.name, *verdict(note.error, stage, record), 1)
+        for identity in left_out:
+            self._tally.filtered(self.before[identity], stage.name, _reason(None, stage))
         for source in sources:
             source.rejected, source.failed = [], []
         for identity in leaving:
-            del waiting[identity]
-        return outs or []
+            del self.waiting[identity]
+        return [self._described_as_given(out) for out in outs or ()]
 
-    def _leave(self, record: Record, waiting: dict[str, None], leaving: dict[str, None]) -> None:
+    def _leave(self, record: Record, leaving: dict[str, None]) -> None:
         identity = record.get(ID)
-        if identity in leaving:
+        if identity in self.waiting and identity not in leaving:
+            leaving[cast("str", identity)] = None
+        elif identity is None:
+            self._broken("contract_invented", "returned a record without its `_id`")
+        elif identity not in self.ids:
+            self._broken("contract_invented", f"returned {identity}, which it was not given")
+        elif identity in leaving:
             self._broken("contract_repeated", f"returned {identity} more than once")
-        if identity not in waiting:
-            what = (
-                "a record without its `_id`"
-                if identity is None
-                else f"{identity}, which it was not given or has returned"
+        else:  # it has gone on already, with an earlier part, so it is too late to put it into quarantine
+            raise InfrastructureError(
+                f"stage {self._stage.name!r} streamed {identity} more than once; "
+                + ("yield all parts of a record together" if self._stage.cardinality == "splits" else "yield it once")
             )
-            self._broken("contract_invented", f"returned {what}")
-        leaving[cast("str", identity)] = None
 
     def _broken(self, code: str, what: str) -> None:
         stage = self._stage
         raise StageContractError(code, f"stage {stage.name!r} {stage.cardinality}, but {what}; {_REMEDY[code]}")
 
-    def _narrowed(
-        self,
-        batch: AudioBatch,
-        pristine: bytes,
-        waiting: dict[str, None],
-        suspects: list[str],
-        error: Exception,
-        tally: Tally,
-        attempts: int,
-    ) -> Iterator[AudioBatch]:
-        """Work again on the records that an attempt left unfinished, in groups that close in on the guilty one."""
-        fresh: list[Record] = [record for record in pickle.loads(pristine) if record[ID] in waiting]
-        if not fresh:  # the stage raised after it had returned every record; there is nobody to blame
-            raise as_infrastructure(error, self._stage.name)
-        if len(fresh) == 1 and attempts > self._stage.retries:
-            record = fresh[0]
-            tally.quarantined(record, self._stage.name, *verdict(error, self._stage, record), attempts)
-            return
-        suspected = set(suspects) & waiting.keys()
-        if len(fresh) == 1:
-            groups = [fresh]
-        elif 0 < len(suspected) < len(fresh):
-            groups = [
-                [record for record in fresh if record[ID] in suspected],
-                [record for record in fresh if record[ID] not in suspected],
-            ]
-        else:
-            half = (len(fresh) + 1) // 2
-            groups = [fresh[:half], fresh[half:]]
-        for group in groups:
-            yield from self._attempt(batch.with_data(group), tally, attempts + 1 if len(fresh) == 1 else 1)
+    def _described_as_given(self, out: AudioBatch) -> AudioBatch:
+        """A stage that returns a new batch need not repeat what the records have in common."""
+        given = self._batch
+        out.filepath_key, out.task_id, out.dataset_name = given.filepath_key, given.task_id, given.dataset_name
+        return out
 
 
 _REMEDY = {
@@ -336,13 +350,23 @@ _REMEDY = {
 }
 
 
-def _numbered(
-    children: list[Record], identity: str, parent: Record, stage: ProcessingStage, tally: Tally
-) -> list[Record]:
+def _batches(outs: Any, stage: ProcessingStage) -> list[AudioBatch]:
+    items = cast("list[Any]", outs) if isinstance(outs, list) else [outs]
+    for item in items:
+        if not isinstance(item, AudioBatch):
+            raise TypeError(f"stage {stage.name!r} returned {_described(item)}; return the batch, or a list of batches")
+    return items
+
+
+def _named(record: Record, identity: str) -> Record:
+    """Return a copy of a record under an id: a stage may well return the same dict twice, or another kind of dict."""
+    return {**record, ID: identity}
+
+
+def _numbered(children: list[Record], parent: Record, stage: ProcessingStage, tally: Tally) -> list[Record]:
     """Give the children of a split record their ids, in the order in which they were yielded."""
-    # copies, because a stage may well return the same dict twice
-    numbered = [{**child, ID: f"{identity}/{number}"} for number, child in enumerate(children)]
-    tally.split({**parent, ID: identity}, stage.name, numbered)
+    numbered = [_named(child, f"{parent[ID]}/{number}") for number, child in enumerate(children)]
+    tally.split(parent, stage.name, numbered)
     return numbered
 
 

@@ -23,6 +23,11 @@ class Intervals:
                 self._firsts.append(first)
                 self._lasts.append(last)
 
+    @property
+    def end(self) -> int:
+        """The position behind the last one; 0 for the empty set."""
+        return self._lasts[-1] + 1 if self._lasts else 0
+
     def __contains__(self, position: int) -> bool:
         place = bisect_right(self._firsts, position) - 1
         return place >= 0 and position <= self._lasts[place]

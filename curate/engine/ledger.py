@@ -8,6 +8,7 @@ from typing import cast
 
 from curate.engine.books import Settled
 from curate.engine.messages import Filtered, Part, Quarantined, Row, Split
+from curate.errors import AccountingError, InfrastructureError
 from curate.records import ID, Record, audio_ms, path_below
 
 
@@ -70,17 +71,26 @@ class Ledger:
         """
         whole = self._whole.pop(part.number, None)
         if whole is not None:
-            if hop == self._last_hop and not (part.filtered or part.quarantined) and part.kept_roots == whole.ids:
+            eventful = part.filtered or part.quarantined or part.splits
+            if hop == self._last_hop and not eventful and part.kept_roots == whole.ids:
                 return Settled(whole.seqs, part.kept, whole.seqs, sum(whole.ms), sum(part.kept_ms)), []
             for identity, seq, ms in zip(whole.ids, whole.seqs, whole.ms, strict=True):
-                self._owner[identity] = _Root(identity, seq, ms)
+                self._own(identity, _Root(identity, seq, ms))
         return self._settle_each(hop, part)
+
+    def _own(self, identity: str, root: _Root) -> None:
+        if identity in self._owner:
+            raise InfrastructureError(f"two records have the same id {identity}; a source numbers its records")
+        self._owner[identity] = root
 
     def _settle_each(self, hop: int, part: Part) -> tuple[Settled | None, list[Record]]:
         names = dict.fromkeys(part.kept_roots)
         names.update(dict.fromkeys(note.root for note in part.filtered))
         names.update(dict.fromkeys(note.root for note in part.quarantined))
-        roots = {name: self._owner.pop(name) for name in names}
+        try:
+            roots = {name: self._owner.pop(name) for name in names}
+        except KeyError as error:
+            raise AccountingError(f"a worker has finished {error.args[0]}, which it was not given") from None
         for split in part.splits:
             roots[split.root].splits.append(split)
         for note in part.filtered:
@@ -98,7 +108,7 @@ class Ledger:
             for name, record in zip(part.kept_roots, forward, strict=True):
                 root = roots[name]
                 root.pending += 1
-                self._owner[record[ID]] = root
+                self._own(record[ID], root)
         finished: list[_Root] = []
         for root in roots.values():
             root.pending -= 1

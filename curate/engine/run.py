@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Protocol, cast
 import attrs
 from loguru import logger
 
+from curate.engine.blame import in_driver
 from curate.engine.books import Settled
 from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, UnitCommitted
 from curate.engine.feed import feed, gathered
@@ -18,12 +18,13 @@ from curate.engine.messages import Filtered, Quarantined
 from curate.engine.run_directory import RunDirectory
 from curate.engine.scheduler import Scheduler
 from curate.engine.store import MemoryStore, Store
-from curate.engine.summary import summarise
+from curate.engine.summary import check_phase, may_measure, summarise
 from curate.engine.transport import Executor, HopSpec
 from curate.engine.unit import Unit
-from curate.io.atomic import write_atomically
-from curate.plan import Phase, Plan
+from curate.io.atomic import write_json
+from curate.plan import Hop, Phase, Plan
 from curate.records import Failed, Record, RecordReader
+from curate.resources import Resources
 from curate.stage import Gather, Partitioner, Source, WorkerContext, Writer
 
 
@@ -89,16 +90,21 @@ def run_plan(plan: Plan, executor: Executor, run_dir: Path | None, observers: Ob
     done = len(store.done(0))
     observers.on_run_started(RunStarted(plan.name, run_dir, tuple(stage.name for stage in plan.stages), done))
     outputs: list[Path] = []
+    worked_s = 0.0
     for phase in plan.phases:
         if not store.is_complete(phase.number):
-            _PhaseRun(plan, phase, executor, store, observers).run()
+            phase_run = _PhaseRun(plan, phase, executor, store, observers)
+            phase_run.run()
+            worked_s = max(worked_s, phase_run.worked_ms / 1000)
         for planned in phase.writers:
-            published = cast("Writer", planned.stage).write(store.reader(phase.number), run_dir or Path())
+            with in_driver(planned.name):
+                published = cast("Writer", planned.stage).write(store.reader(phase.number), run_dir or Path())
             logger.info("{} wrote {}", planned.name, ", ".join(map(str, published)))
             outputs.extend(published)
-    summary = summarise(plan, store, outputs, executor=executor.name, wall_s=time.monotonic() - began)
+    wall_s = time.monotonic() - began
+    summary = summarise(plan, store, outputs, executor=executor.name, wall_s=wall_s, worked_s=worked_s)
     if run_dir is not None:
-        write_atomically(run_dir / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False).encode() + b"\n")
+        write_json(run_dir / "summary.json", summary)
     observers.on_run_finished(RunFinished(run_dir, summary))
     return RunResult(summary, tuple(outputs), run_dir, store.reader(plan.phases[-1].number), memory)
 
@@ -114,9 +120,9 @@ class _PhaseRun:
         self._observers = observers
         self._unit = Unit()
         self._scheduler: Scheduler | None = None
-        self._busy_s: dict[str, float] = {}
         self._counts = {"records_in": 0, "kept": 0, "filtered": 0, "quarantined": 0, "in_ms": 0}
         self._began = time.monotonic()
+        self.worked_ms = 0
         for commit in store.commits(phase.number):
             for name in self._counts:
                 self._counts[name] += getattr(commit.books, name)
@@ -130,18 +136,27 @@ class _PhaseRun:
             settle=self._settle,
         )
         context = WorkerContext(audio_roots=self._plan.audio_roots)
-        last = len(self._phase.hops) - 1
+        # a phase that has no stages of work, such as a mere merge, still has to store its records
+        hops = self._phase.hops or (Hop((), Resources(), 1),)
         transport = self._executor.open(
-            [HopSpec(hop, context, self._store.encodes and n == last) for n, hop in enumerate(self._phase.hops)]
+            [
+                HopSpec(
+                    hop,
+                    context,
+                    encodes=self._store.encodes and hop is hops[-1],
+                    blamed=hop.stages[-1].name if hop.stages else self._first_stage(),
+                )
+                for hop in hops
+            ]
         )
         try:
-            workers = [self._executor.workers(hop) for hop in self._phase.hops]
-            self._scheduler = Scheduler(transport, workers)
+            self._scheduler = Scheduler(transport, [self._executor.workers(hop) for hop in hops])
             for settled in self._scheduler.run(incoming):
                 self._settle(settled)
         finally:
             transport.close()
         self._commit()
+        check_phase(self._phase, self._store)
         self._store.complete(self._phase.number)
 
     def _items(self) -> Iterator[Record | Failed | Filtered]:
@@ -186,10 +201,12 @@ class _PhaseRun:
     def _commit(self) -> None:
         if not self._unit.settled:
             return
+        self._unit.books().check(measures_audio=may_measure(self._phase))
         busy_s = {} if self._scheduler is None else self._scheduler.take_busy_s(self._phase.hops)
         commit = self._store.commit(self._phase.number, self._unit, busy_s)
         self._unit = Unit()
         books = commit.books
+        self.worked_ms += books.in_ms + books.measured_ms
         self._observers.on_unit_committed(
             UnitCommitted(commit.phase, commit.unit, books.records_in, books.kept, books.filtered, books.quarantined)
         )

@@ -10,7 +10,7 @@ from typing import Any, cast
 from curate import __version__
 from curate.engine.shards import ShardStore
 from curate.errors import InfrastructureError, RunDirectoryError
-from curate.io.atomic import write_atomically
+from curate.io.atomic import TEMPORARY, write_json
 from curate.plan import Plan
 from curate.stage import Source
 
@@ -32,21 +32,28 @@ class RunDirectory:
             RunDirectoryError: it holds something else; the message names the first thing that differs.
             InfrastructureError: it cannot be written.
         """
-        described = _describe(plan)
         settled = path / "run.json"
-        if settled.exists():
-            _compare(path, _read(settled), described)
-        elif path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise RunDirectoryError(
-                f"{path} holds other things and no run; choose an empty or a new directory with --run-dir"
-            )
-        else:
-            try:
+        try:
+            described = _describe(plan)
+            if settled.exists():
+                _compare(path, _read(settled), described)
+            elif path.exists() and _holds_other_things(path):
+                raise RunDirectoryError(
+                    f"{path} holds other things and no run; choose an empty or a new directory with --run-dir"
+                )
+            else:
                 path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InfrastructureError(f"cannot create {path}: {error.strerror or error}") from error
-            write_atomically(settled, json.dumps(described, indent=1, ensure_ascii=False).encode() + b"\n")
-        return cls(path)
+                write_json(settled, described)
+            return cls(path)
+        except OSError as error:
+            raise InfrastructureError(
+                f"cannot run in {path}: {error.filename or path}: {error.strerror or error}"
+            ) from error
+
+
+def _holds_other_things(path: Path) -> bool:
+    """Return whether there is more than what a crash at the very beginning leaves."""
+    return not path.is_dir() or any(TEMPORARY not in entry.name for entry in path.iterdir())
 
 
 def _describe(plan: Plan) -> dict[str, Any]:
@@ -60,6 +67,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "curate": __version__,
         "name": plan.name,
         "fingerprint": plan.fingerprint,
+        "layout": plan.layout,
         "settings": plan.settings,
         "inputs": inputs,
     }
@@ -85,13 +93,12 @@ def _compare(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any])
         )
     if before["fingerprint"] != now["fingerprint"]:
         raise RunDirectoryError(f"{directory} holds a run with other settings: {_difference(before, now)}; {remedy}")
-    for old, new in zip(
-        cast("Sequence[Mapping[str, Any]]", before["inputs"]),
-        cast("Sequence[Mapping[str, Any]]", now["inputs"]),
-        strict=True,
-    ):
-        if old != new:
-            raise RunDirectoryError(f"{directory}: the input {new['path']} has changed since the run began; {remedy}")
+    old_inputs = {entry["path"]: entry for entry in cast("list[dict[str, Any]]", before["inputs"])}
+    new_inputs = {entry["path"]: entry for entry in cast("list[dict[str, Any]]", now["inputs"])}
+    for name in (*old_inputs, *new_inputs):
+        if old_inputs.get(name) != new_inputs.get(name):
+            what = "is new" if name not in old_inputs else "is gone" if name not in new_inputs else "has changed"
+            raise RunDirectoryError(f"{directory}: the input {name} {what} since the run began; {remedy}")
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
@@ -99,9 +106,13 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
     old, new = before["settings"], now["settings"]
     if list(old) != list(new):
         return f"its stages were {', '.join(old)}, and now they are {', '.join(new)}"
-    for stage in new:
+    for stage in new:  # in the order of the pipeline
         for name in {**old[stage], **new[stage]}:
             was, is_now = old[stage].get(name), new[stage].get(name)
             if was != is_now:
                 return f"stage {stage!r} had {name} = {was!r}, and now it is {is_now!r}"
-    return "the fingerprint differs"
+    return f"its phases were {_shown(before['layout'])}, and now they are {_shown(now['layout'])} (see `checkpoint`)"
+
+
+def _shown(layout: Sequence[Sequence[str]]) -> str:
+    return " | ".join(", ".join(phase) for phase in layout)

@@ -1,12 +1,11 @@
 """The one scheduler: pulls batches from the feed, keeps workers busy, and yields roots as they are settled.
 
-It knows nothing of pipes or of Ray; a `Transport` starts workers and carries messages. What it holds is bounded: a
-hop's queue is filled only while it is short, and the feed is read only while the first queue is.
+It knows nothing of pipes or of Ray; a `Transport` starts workers and carries messages. What it holds is bounded: the
+feed is read only for a worker that has room, and a worker gets no more while the queue behind it is long.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -50,7 +49,9 @@ class Scheduler:
         self._transport = transport
         self._hops = len(workers)
         self._ledger = Ledger(last_hop=self._hops - 1)
-        self._queues: list[deque[Work]] = [deque() for _ in workers]
+        # Per hop: what waits for a worker, by the number of the work that it came from, so that what a worker hands
+        # on in small parts travels together again.
+        self._queues: list[dict[int, Work]] = [{} for _ in workers]
         self._queue_bounds = [2 * count + 1 for count in workers]
         self._workers: dict[int, _Worker] = {}
         for hop, count in enumerate(workers):
@@ -67,7 +68,8 @@ class Scheduler:
         """
         exhausted = False
         while True:
-            while not exhausted and len(self._queues[0]) < self._queue_bounds[0]:
+            self._dispatch()
+            while not exhausted and self._has_room():
                 incoming = next(feed, None)
                 if incoming is None:
                     exhausted = True
@@ -75,7 +77,7 @@ class Scheduler:
                     yield incoming
                 else:
                     self._admit(incoming)
-            self._dispatch()
+                    self._dispatch()
             if not any(worker.in_flight for worker in self._workers.values()):
                 if not self._ledger.empty:
                     raise AccountingError(f"the workers are idle, but not settled: {self._ledger.described()}")
@@ -89,7 +91,20 @@ class Scheduler:
         batch = incoming.batch
         work = Work(self._numbered(), batch.data, batch.filepath_key, batch.task_id, batch.dataset_name)
         self._ledger.admit(work.number, batch.data, incoming.seqs)
-        self._queues[0].append(work)
+        self._queues[0][work.number] = work
+
+    def _has_room(self) -> bool:
+        """Return whether a worker of the first hop would get another batch at once."""
+        return not self._queues[0] and not self._is_blocked(0) and self._freest(0) is not None
+
+    def _freest(self, hop: int) -> int | None:
+        """Return the worker of a hop that has least to do, or None if all have enough."""
+        free = [
+            (len(worker.in_flight), number)
+            for number, worker in self._workers.items()
+            if worker.hop == hop and len(worker.in_flight) < self._transport.in_flight
+        ]
+        return min(free)[1] if free else None
 
     def _numbered(self) -> int:
         self._next_number += 1
@@ -100,15 +115,10 @@ class Scheduler:
         for hop in reversed(range(self._hops)):
             queue = self._queues[hop]
             while queue and not self._is_blocked(hop):
-                free = [
-                    (len(worker.in_flight), number)
-                    for number, worker in self._workers.items()
-                    if worker.hop == hop and len(worker.in_flight) < self._transport.in_flight
-                ]
-                if not free:
+                number = self._freest(hop)
+                if number is None:
                     break
-                _, number = min(free)
-                work = queue.popleft()
+                work = queue.pop(next(iter(queue)))
                 self._workers[number].in_flight[work.number] = work
                 self._transport.send(number, work)
 
@@ -136,11 +146,13 @@ class Scheduler:
 
     def _forward(self, hop: int, records: list[Record], origin: Work) -> None:
         """Queue records for the next hop, together with others of their batch that wait there already."""
-        queue = self._queues[hop]
-        if queue and (queue[-1].task_id, queue[-1].dataset_name) == (origin.task_id, origin.dataset_name):
-            queue[-1].records.extend(records)
+        waiting = self._queues[hop].get(origin.number)
+        if waiting is not None:
+            waiting.records.extend(records)
         else:
-            queue.append(Work(self._numbered(), records, origin.filepath_key, origin.task_id, origin.dataset_name))
+            self._queues[hop][origin.number] = Work(
+                self._numbered(), records, origin.filepath_key, origin.task_id, origin.dataset_name
+            )
 
     def _add_busy(self, hop: int, seconds: Sequence[float]) -> None:
         total = self._busy_s[hop]
@@ -152,8 +164,8 @@ class Scheduler:
         """Return how long each stage has worked since the last call, in seconds over all workers."""
         taken = {
             planned.name: spent
-            for hop, total in zip(hops, self._busy_s, strict=True)
+            for hop, total in zip(hops, self._busy_s, strict=False)
             for planned, spent in zip(hop.stages, total, strict=False)
         }
-        self._busy_s = [[] for _ in hops]
+        self._busy_s = [[] for _ in self._busy_s]
         return taken

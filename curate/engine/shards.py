@@ -12,16 +12,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Self, cast
 
 import attrs
 
 from curate.engine.books import Books
 from curate.engine.intervals import Intervals
 from curate.engine.messages import Filtered, Quarantined
-from curate.engine.unit import Commit, Unit, describe_unit
+from curate.engine.unit import Commit, Unit, describe_unit, positions_of
 from curate.errors import InfrastructureError
-from curate.io.atomic import write_atomically
+from curate.io.atomic import TEMPORARY, write_atomically
 from curate.io.rows import decode_row, encode_note, without_id
 from curate.records import ID, Record, RecordReader
 
@@ -54,11 +54,12 @@ class ShardStore:
             for path in (self._directory / folder).iterdir():
                 if path.relative_to(self._directory) not in named:
                     path.unlink()
-        for path in (self._directory / "commits").glob("*.tmp-*"):
-            path.unlink()
+        for folder in (self._directory, self._directory / "commits"):
+            for path in folder.glob(f"*{TEMPORARY}*"):
+                path.unlink()
 
     def done(self, phase: int) -> Intervals:
-        return Intervals((first, last) for commit in self.commits(phase) for first, last, _ in commit.ranges)
+        return positions_of(self.commits(phase))
 
     def commit(self, phase: int, unit: Unit, busy_s: Mapping[str, float]) -> Commit:
         name = f"p{phase}-{self._next:06d}"
@@ -132,7 +133,7 @@ def _without_id(record: Record) -> Record:
 
 @attrs.frozen
 class _ShardReader:
-    """Reads committed shards in the order of the input, with one cursor on every shard that is being read."""
+    """Reads committed shards in the order of the input."""
 
     directory: Path
     commits: tuple[Commit, ...]
@@ -145,34 +146,70 @@ class _ShardReader:
 
     def _rows(self) -> Iterator[bytes]:
         ordered = sorted(
-            (first, rows, commit.unit) for commit in self.commits for first, _, rows in commit.ranges if rows
+            (first, rows, number)
+            for number, commit in enumerate(self.commits)
+            for first, _, rows in commit.ranges
+            if rows
         )
-        left = {commit.unit: commit.rows for commit in self.commits}
-        by_unit = {commit.unit: commit for commit in self.commits}
-        cursors: dict[str, BinaryIO] = {}
-        try:
-            for _, rows, unit in ordered:
-                if unit not in cursors:
-                    cursors[unit] = self._open(by_unit[unit])
-                cursor = cursors[unit]
-                for _ in range(rows):
-                    yield cursor.readline()
-                left[unit] -= rows
-                if not left[unit]:
-                    cursors.pop(unit).close()
-        finally:
-            for cursor in cursors.values():
-                cursor.close()
+        with _Cursors(self.directory, self.commits) as cursors:
+            for _, rows, number in ordered:
+                yield from cursors.read(number, rows)
 
-    def _open(self, commit: Commit) -> BinaryIO:
-        shard = commit.files["data"]
-        path = self.directory / str(shard["path"])
+
+_OPEN_FILES = 64
+"""So many shards are open at once at most, however much the units overlap."""
+
+
+class _Cursors:
+    """A place in every shard that is being read; the files that were not needed for long are closed meanwhile."""
+
+    def __init__(self, directory: Path, commits: Sequence[Commit]) -> None:
+        self._directory = directory
+        self._commits = commits
+        self._open: dict[int, BinaryIO] = {}  # the least recently read first
+        self._offsets: dict[int, int] = {}
+        self._left = [commit.rows for commit in commits]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for file in self._open.values():
+            file.close()
+
+    def read(self, number: int, rows: int) -> Iterator[bytes]:
+        """Yield the next rows of a commit's shard."""
+        file = self._open.pop(number, None) or self._opened(number)
+        self._open[number] = file
+        for _ in range(rows):
+            yield file.readline()
+        self._left[number] -= rows
+        if not self._left[number]:
+            self._open.pop(number).close()
+
+    def _opened(self, number: int) -> BinaryIO:
+        if len(self._open) >= _OPEN_FILES:
+            idle = next(iter(self._open))
+            file = self._open.pop(idle)
+            self._offsets[idle] = file.tell()
+            file.close()
+        shard = self._commits[number].files["data"]
+        path = self._directory / str(shard["path"])
         try:
-            file = path.open("rb", buffering=1 << 20)
+            file = path.open("rb", buffering=1 << 18)
+            if number not in self._offsets:
+                _check_shard(file, path, shard)
+            file.seek(self._offsets.get(number, 0))
         except OSError as error:
             raise InfrastructureError(f"{path} is named by a commit, but cannot be read: {error.strerror}") from error
-        size = path.stat().st_size
-        if size != shard["size"]:
-            file.close()
-            raise InfrastructureError(f"{path} has {size} bytes, but its commit says {shard['size']}; it was damaged")
         return file
+
+
+def _check_shard(file: BinaryIO, path: Path, shard: Mapping[str, Any]) -> None:
+    size, digest = path.stat().st_size, hashlib.file_digest(cast("Any", file), "sha256").hexdigest()
+    if (size, digest) != (shard["size"], shard["sha256"]):
+        file.close()
+        raise InfrastructureError(
+            f"{path} is damaged: it has {size} bytes with sha256 {digest}, and its commit says {shard['size']} bytes "
+            f"with sha256 {shard['sha256']}; delete the run directory, or restore the file"
+        )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any, cast
 
 from curate.engine.books import Settled
 from curate.engine.scheduler import Incoming, Scheduler
@@ -26,45 +27,48 @@ class _Open:
 
 
 class _Desk:
-    """Lends ids to records that have none, and puts finished records back into their batches."""
+    """Lends every record an id for the time of its journey, and puts finished records back into their batches."""
 
     def __init__(self) -> None:
         self._next_seq = 0
         self._batch_of: dict[int, _Open] = {}
-        self._borrowed: set[int] = set()
+        self._own_ids: dict[int, Any] = {}
 
     def admit(self, batch: AudioBatch) -> Incoming:
         seqs = range(self._next_seq, self._next_seq + len(batch.data))
         self._next_seq += len(batch.data)
         opened = _Open(batch, len(batch.data))
-        data: list[Record] = []
         for seq, record in zip(seqs, batch.data, strict=True):
             self._batch_of[seq] = opened
-            if ID not in record:
-                self._borrowed.add(seq)
-            data.append({**record, ID: f"stream:{seq}"} if ID not in record else dict(record))
-        return Incoming(batch.with_data(data), seqs)
+            if ID in record:
+                self._own_ids[seq] = record[ID]
+        lent = [{**record, ID: _lent(seq)} for seq, record in zip(seqs, batch.data, strict=True)]
+        return Incoming(batch.with_data(lent), seqs)
 
     def settle(self, settled: Settled) -> Iterator[AudioBatch]:
         for seq, row in zip(settled.row_seqs, settled.rows, strict=True):
-            if isinstance(row, dict):
-                self._batch_of[seq].kept.append((seq, self._returned(seq, row)))
+            self._batch_of[seq].kept.append((seq, self._returned(seq, cast("Record", row))))
         for seq, note in settled.filtered:
             self._batch_of[seq].rejected.append((seq, Rejected(self._returned(seq, note.record), note.reason)))
         for seq, note in settled.quarantined:
             error = RecordError(note.code, f"{note.stage}: {note.message}")
             self._batch_of[seq].failed.append((seq, Failed(self._returned(seq, note.record), error)))
         for seq in settled.seqs:
-            self._borrowed.discard(seq)
+            self._own_ids.pop(seq, None)
             opened = self._batch_of.pop(seq)
             opened.left -= 1
             if opened.left == 0:
                 yield _closed(opened)
 
     def _returned(self, seq: int, record: Record) -> Record:
-        if seq in self._borrowed:
-            return {name: value for name, value in record.items() if name != ID}
-        return record
+        """Take back the lent id; a record that came with its own gets that back, and its children ids below it."""
+        if seq in self._own_ids:
+            return {**record, ID: f"{self._own_ids[seq]}{record[ID].removeprefix(_lent(seq))}"}
+        return {name: value for name, value in record.items() if name != ID}
+
+
+def _lent(seq: int) -> str:
+    return f"stream:{seq}"
 
 
 def _closed(opened: _Open) -> AudioBatch:
@@ -78,16 +82,17 @@ def _closed(opened: _Open) -> AudioBatch:
 def stream_plan(plan: Plan, executor: Executor, batches: Iterator[AudioBatch]) -> Iterator[AudioBatch]:
     """Yield the batches as they are finished."""
     hops = plan.phases[0].hops
-    transport = executor.open([HopSpec(hop, WorkerContext(), encodes=False) for hop in hops])
+    transport = executor.open([HopSpec(hop, WorkerContext(), False, hop.stages[-1].name) for hop in hops])
     desk = _Desk()
     empty: list[AudioBatch] = []
 
-    def incoming() -> Iterator[Incoming]:
+    def incoming() -> Iterator[Incoming | Settled]:
         for batch in batches:
             if batch.data:
                 yield desk.admit(batch)
             else:
                 empty.append(batch)
+                yield Settled([], [], [], 0, 0)
 
     try:
         scheduler = Scheduler(transport, [executor.workers(hop) for hop in hops])
@@ -95,6 +100,5 @@ def stream_plan(plan: Plan, executor: Executor, batches: Iterator[AudioBatch]) -
             yield from desk.settle(settled)
             yield from empty
             empty.clear()
-        yield from empty
     finally:
         transport.close()

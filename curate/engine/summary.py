@@ -10,6 +10,7 @@ import attrs
 
 from curate.engine.books import Books
 from curate.engine.store import Store
+from curate.errors import AccountingError
 from curate.plan import Phase, Plan
 
 
@@ -35,7 +36,7 @@ def books_of(plan: Plan, store: Store) -> Books:
     """
     total = Books()
     for phase in plan.phases:
-        books = _books_of_phase(phase, store)
+        books = check_phase(phase, store)
         if phase.number == 0:
             total = books
             continue
@@ -53,22 +54,34 @@ def books_of(plan: Plan, store: Store) -> Books:
             quarantined_ms=total.quarantined_ms + books.quarantined_ms,
             split_ms=total.split_ms + books.split_ms,
         )
-    total.check(measures_audio=any(_may_measure(phase) for phase in plan.phases))
+    total.check(measures_audio=any(may_measure(phase) for phase in plan.phases))
     return total
 
 
-def _books_of_phase(phase: Phase, store: Store) -> Books:
+def check_phase(phase: Phase, store: Store) -> Books:
+    """Return the books of a phase that has been worked on to its end.
+
+    Raises:
+        AccountingError: they do not balance, or the commits do not hold every record of its input exactly once.
+    """
     books = Books()
     for commit in store.commits(phase.number):
         books.add(commit.books)
-    books.check(measures_audio=_may_measure(phase))
+    books.check(measures_audio=may_measure(phase))
+    done = store.done(phase.number)
+    if not len(done) == done.end == books.records_in:
+        raise AccountingError(
+            f"the commits of phase {phase.number} hold {books.records_in} records, at {len(done)} of {done.end} "
+            "positions: some are lost or there twice; the run directory is not to be trusted"
+        )
     return books
 
 
-def _may_measure(phase: Phase) -> bool:
+def may_measure(phase: Phase) -> bool:
     """Return whether a stage of the phase says that it writes `duration`, or does not say what it writes."""
     written = [planned.stage.writes() for hop in phase.hops for planned in hop.stages]
-    return any(columns is None or "duration" in columns for columns in written)
+    gathered = () if phase.gather is None else phase.gather.stage.writes() or ()
+    return "duration" in gathered or any(columns is None or "duration" in columns for columns in written)
 
 
 def stage_summaries(plan: Plan, store: Store) -> list[StageSummary]:
@@ -99,8 +112,10 @@ def failure_codes(plan: Plan, store: Store) -> dict[str, int]:
     return dict(sorted(codes.items(), key=lambda item: (-item[1], item[0])))
 
 
-def summarise(plan: Plan, store: Store, outputs: Sequence[Path], *, executor: str, wall_s: float) -> Mapping[str, Any]:
-    """Return what `summary.json` holds."""
+def summarise(
+    plan: Plan, store: Store, outputs: Sequence[Path], *, executor: str, wall_s: float, worked_s: float
+) -> Mapping[str, Any]:
+    """Return what `summary.json` holds; `wall_s` and `worked_s`, of audio, are of this life of the run alone."""
     books = books_of(plan, store)
     return {
         "status": "done",
@@ -125,8 +140,10 @@ def summarise(plan: Plan, store: Store, outputs: Sequence[Path], *, executor: st
             )
         },
         "failures": failure_codes(plan, store),
-        "stages": [attrs.asdict(stage) for stage in stage_summaries(plan, store)],
+        "by_stage": {stage.name: attrs.asdict(stage) for stage in stage_summaries(plan, store)},
         "outputs": [str(path) for path in outputs],
         "fingerprint": plan.fingerprint,
+        "audio_s": round((books.in_ms + books.measured_ms) / 1000, 3),
         "wall_s": round(wall_s, 3),
+        "rtfx": round(worked_s / wall_s, 3),
     }

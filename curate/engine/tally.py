@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from curate.engine.messages import Filtered, Part, Quarantined, Row, Split
+from curate.io.rows import printable
 from curate.records import ID, Record, audio_ms, path_below
 
 
@@ -14,15 +15,15 @@ class Tally:
 
     Args:
         number: the batch's number.
-        encode: turns a kept record into its row; a `TypeError` or `ValueError` of it is the record's.
-        last_stage: the stage that is named when a record cannot be encoded.
+        encode: turns a kept record into its row; a `ValueError` of it is the record's.
+        blamed: the stage that is named when a record cannot be encoded.
         stages: how many stages are timed.
     """
 
-    def __init__(self, number: int, encode: Callable[[Record], Row] | None, last_stage: str, stages: int) -> None:
+    def __init__(self, number: int, encode: Callable[[Record], Row] | None, blamed: str, stages: int) -> None:
         self._number = number
         self._encode = encode
-        self._last_stage = last_stage
+        self._blamed = blamed
         self._part = Part(number, [], [], [])
         self._busy_s = [0.0] * stages
         # Only roots that have been split are in these; the common case never touches them.
@@ -93,7 +94,7 @@ class Tally:
             self._pending[root] = waiting - 1
             return
         del self._pending[root]
-        for held in sorted(self._held.pop(root), key=lambda held: child_path(held, root)):
+        for held in sorted(self._held.pop(root), key=lambda held: _place(held, root)):
             self._release(root, held)
 
     def _release(self, root: str, outcome: Record | Filtered | Quarantined | Split) -> None:
@@ -112,11 +113,10 @@ class Tally:
         if self._encode is not None:
             try:
                 row = self._encode(record)
-            except (TypeError, ValueError) as error:
+            except ValueError as error:
                 message = f"the record cannot be stored: {error}"
-                printable = {name: value if _plain(value) else repr(value) for name, value in record.items()}
                 part.quarantined.append(
-                    Quarantined(root, printable, self._last_stage, "bad_value", message, "", attempts=1)
+                    Quarantined(root, printable(record), self._blamed, "bad_value", message, "", attempts=1)
                 )
                 return
         else:
@@ -126,11 +126,7 @@ class Tally:
         part.kept_ms.append(audio_ms(record))
 
 
-def _plain(value: object) -> bool:
-    return value is None or isinstance(value, str | int | bool)
-
-
-def child_path(outcome: Record | Filtered | Quarantined | Split, root: str) -> tuple[int, ...]:
+def _place(outcome: Record | Filtered | Quarantined | Split, root: str) -> tuple[int, ...]:
     """Return the place of a descendant among those of its root, whatever the order in which they were finished."""
     record = outcome.record if isinstance(outcome, Filtered | Quarantined) else outcome
     return () if isinstance(record, Split) else path_below(record[ID], root)

@@ -24,11 +24,13 @@ class HopSpec:
         hop: the stages and the resources.
         context: what the stages may know about the run.
         encodes: whether the worker turns kept records into lines of JSON, because they go to a shard.
+        blamed: the stage that is named when a record cannot be encoded.
     """
 
     hop: Hop
     context: WorkerContext
     encodes: bool
+    blamed: str
 
 
 class Transport(Protocol):

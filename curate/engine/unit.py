@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
 from curate.engine.books import Books, Settled
-from curate.engine.intervals import Range, ranges_of
+from curate.engine.intervals import Intervals, Range, ranges_of
 from curate.engine.messages import Filtered, Quarantined
 
 UNIT_BYTES = 64 * 1024 * 1024
 UNIT_SECONDS = 30.0
-"""A unit is committed when it has so many bytes of rows, or is so old."""
+"""A unit is committed when it has so many bytes of rows and notes, or is so old."""
+
+_NOTE_BYTES = 1024
+"""What the note of a record that was left out or that failed takes, about, beside its traceback."""
 
 
 class Unit:
@@ -23,15 +26,20 @@ class Unit:
     def __init__(self) -> None:
         self.settled: list[Settled] = []
         self.bytes = 0
-        self._started = time.monotonic()
+        self._started: float | None = None
 
     def add(self, settled: Settled) -> None:
         self.settled.append(settled)
         self.bytes += sum(len(row) for row in settled.rows if isinstance(row, bytes))
+        self.bytes += sum(_NOTE_BYTES + len(note.traceback) for _, note in settled.quarantined)
+        self.bytes += _NOTE_BYTES * len(settled.filtered)
+        self._started = self._started or time.monotonic()
 
     @property
     def full(self) -> bool:
-        return self.bytes >= UNIT_BYTES or time.monotonic() - self._started >= UNIT_SECONDS
+        return self.bytes >= UNIT_BYTES or (
+            self._started is not None and time.monotonic() - self._started >= UNIT_SECONDS
+        )
 
     def books(self) -> Books:
         total = Books()
@@ -87,6 +95,11 @@ class Commit:
     codes: Mapping[str, int]
     busy_s: Mapping[str, float]
     files: Mapping[str, Mapping[str, Any]]
+
+
+def positions_of(commits: Iterable[Commit]) -> Intervals:
+    """Return the positions of the roots that commits hold."""
+    return Intervals((first, last) for commit in commits for first, last, _ in commit.ranges)
 
 
 def describe_unit(

@@ -6,7 +6,6 @@ It isolates exceptions, but cannot survive a segmentation fault or end a hang; `
 from __future__ import annotations
 
 import copy
-from collections import deque
 from collections.abc import Iterator, Sequence
 
 import attrs
@@ -44,61 +43,57 @@ class LocalExecutor:
 
 
 class LocalTransport:
-    """Workers that are generators: `wait` runs the oldest batch up to its next part."""
+    """Workers that are generators: `wait` runs the batch that is furthest in the pipeline up to its next part."""
 
     in_flight = 1
 
     def __init__(self, hops: Sequence[HopSpec]) -> None:
         self._specs = hops
         self._runners: list[HopRunner] = []
-        self._events: deque[Event] = deque()
-        self._waiting: deque[tuple[int, Work]] = deque()
-        self._current: tuple[int, int, Iterator[Part]] | None = None
+        self._started: list[Event] = []
+        self._running: dict[int, tuple[int, Iterator[Part]]] = {}
 
     def start(self, hop: int, slot: int) -> int:
         spec = self._specs[hop]
-        stages = [copy.deepcopy(planned.stage) for planned in spec.hop.stages]
         worker = len(self._runners)
+        stages = [copy.deepcopy(planned.stage) for planned in spec.hop.stages]
         runner = HopRunner(
             [stage for stage in stages if isinstance(stage, ProcessingStage)],
             context=spec.context,
             encode=encode_row if spec.encodes else None,
+            blamed=spec.blamed,
         )
         self._runners.append(runner)
         try:
             runner.setup()
         except InfrastructureError as error:
-            self._events.append(WorkerFailed(worker, error))
+            self._started.append(WorkerFailed(worker, error))
         else:
-            self._events.append(Ready(worker))
+            self._started.append(Ready(worker))
         return worker
 
     def send(self, worker: int, work: Work) -> None:
-        self._waiting.append((worker, work))
+        self._running[worker] = work.number, self._runners[worker].run(work)
 
     def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
-        if self._events:
-            events = list(self._events)
-            self._events.clear()
-            return events
-        if self._current is None:
-            worker, work = self._waiting.popleft()
-            self._current = worker, work.number, self._runners[worker].run(work)
-        worker, number, parts = self._current
+        if self._started:
+            started, self._started = self._started, []
+            return started
+        worker = max(self._running)  # of the last hop that has work: what is begun is finished first
+        number, parts = self._running[worker]
         try:
             part = next(parts, None)
         except InfrastructureError as error:
             return [WorkerFailed(worker, error)]
         if part is not None:
             return [Acknowledged(worker, part)]
-        self._current = None
+        del self._running[worker]
         return [Done(worker, number)]
 
     def kill(self, worker: int) -> None:
         raise InfrastructureError("the local executor runs in this process and cannot kill a worker")
 
     def close(self) -> None:
-        if self._current is not None:
-            self._current = None
+        self._running.clear()  # closes the generators
         for runner in self._runners:
             runner.teardown()

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from curate.errors import InfrastructureError
+
+TEMPORARY = ".tmp-"
+"""What the name of a file that is being written has in it; one that lies about is left over from a crash."""
 
 
 @contextlib.contextmanager
@@ -18,7 +22,7 @@ def replacing(path: Path) -> Generator[BinaryIO]:
     Raises:
         InfrastructureError: the file cannot be written (disk full, read-only, no permission), naming it.
     """
-    temporary = path.with_name(f"{path.name}.tmp-{os.getpid()}")
+    temporary = path.with_name(f"{path.name}{TEMPORARY}{os.getpid()}")
     try:
         with temporary.open("wb") as file:
             yield file
@@ -26,11 +30,11 @@ def replacing(path: Path) -> Generator[BinaryIO]:
             os.fsync(file.fileno())
         temporary.replace(path)
         sync_directory(path.parent)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise InfrastructureError(f"cannot write {path}: {error.strerror or error}") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise InfrastructureError(f"cannot write {path}: {error.strerror or error}") from error
         raise
 
 
@@ -38,6 +42,15 @@ def write_atomically(path: Path, content: bytes) -> None:
     """Write a whole file with `replacing`."""
     with replacing(path) as file:
         file.write(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as a whole file of JSON, for people to read as well."""
+    try:
+        content = json.dumps(value, indent=1, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # lone surrogates, as in file names that are not UTF-8
+        content = json.dumps(value, indent=1).encode()
+    write_atomically(path, content + b"\n")
 
 
 def sync_directory(directory: Path) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,8 @@ from curate.errors import InfrastructureError, RecordError
 from curate.records import Record
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 100
+"""How deeply the values of a record may be nested: what Python can read, it cannot always write or pickle."""
 
 Row: TypeAlias = "tuple[int, Record | RecordError]"
 """A row's number, from 1, and what it holds or what is wrong with it."""
@@ -37,6 +40,8 @@ def read_rows(path: Path, *, after: int = 0) -> Iterator[Row]:
             yield from _parquet_rows(path, after)
             return
         with path.open("rb") as raw:
+            if path.suffix == ".gz" and not raw.peek(1):
+                raise EOFError("it has no bytes, and even an empty gzip file has some")
             file = cast("BinaryIO", gzip.GzipFile(fileobj=raw)) if path.suffix == ".gz" else raw
             yield from _json_rows(file, after)
     except (OSError, EOFError, zlib.error) as error:
@@ -65,7 +70,7 @@ def _json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
 def parse_line(line: bytes) -> Record | RecordError:
     """Return the JSON object on a line, or what is wrong with it. NaN and infinities are no JSON."""
     try:
-        value: Any = json.loads(line.decode(), parse_constant=_refuse_constant)
+        value: Any = json.loads(line.decode(), parse_float=_finite_float, parse_constant=_refuse_constant)
     except UnicodeDecodeError as error:
         return RecordError("bad_json", f"the line is not UTF-8: {error.reason} at byte {error.start}")
     except RecursionError:
@@ -74,7 +79,22 @@ def parse_line(line: bytes) -> Record | RecordError:
         return RecordError("bad_json", f"the line is not JSON: {error}")
     if not isinstance(value, dict):
         return RecordError("bad_json", f"the line is not a JSON object but a {type(value).__name__}")
+    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        return RecordError("bad_json", f"the JSON is nested more than {MAX_DEPTH} deep")
     return cast("Record", value)
+
+
+def _depth(value: Any) -> int:
+    kind = cast("type[Any]", type(value))
+    inner: list[Any] = list(value.values() if kind is dict else value if kind is list else ())
+    return 1 + max(map(_depth, inner), default=0) if kind in (dict, list) else 0
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text:.40} is too large for a number")
+    return value
 
 
 def _refuse_constant(name: str) -> Any:
@@ -89,12 +109,34 @@ def _parquet_rows(path: Path, after: int) -> Iterator[Row]:
     number = 0
     try:
         with cast("Any", parquet).ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=4096):
+            for batch in file.iter_batches(batch_size=4096, use_threads=False):
                 first, number = number, number + cast("int", batch.num_rows)
                 if number <= after:
                     continue
                 for position, row in enumerate(cast("list[Record]", batch.to_pylist()), start=first + 1):
                     if position > after:
-                        yield position, row
+                        yield position, _checked(row)
     except arrow.ArrowException as error:
         raise InfrastructureError(f"cannot read the manifest {path} to its end: {error}") from error
+
+
+def _checked(row: Record) -> Record | RecordError:
+    """Return a row of Parquet, if JSON can hold it as well."""
+    for name, value in row.items():
+        problem = _not_json(value)
+        if problem:
+            return RecordError("bad_row", f"column {name!r} holds {problem}, which no record may have")
+    return row
+
+
+def _not_json(value: Any) -> str:
+    """Return what in a value is not JSON, and `""` if all of it is."""
+    kind = cast("type[Any]", type(value))
+    if value is None or kind is str or kind is int or kind is bool:
+        return ""
+    if kind is float:
+        return "" if math.isfinite(value) else repr(value)
+    if kind is dict or kind is list:
+        inner: list[Any] = list(value.values() if kind is dict else value)
+        return next(filter(None, (_not_json(item) for item in inner)), "")
+    return f"a {kind.__name__}"

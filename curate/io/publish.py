@@ -70,39 +70,96 @@ def _groups(records: RecordReader) -> Iterator[list[Record]]:
 
 def _schema(records: RecordReader) -> Any:
     """Return the columns in the order of their first appearance, each with a type that holds all its values."""
-    import pyarrow
-
-    arrow: Any = pyarrow
+    arrow = _arrow()
     types: dict[str, Any] = {}
+    widened: set[str] = set()
     for group in _groups(records):
         for name in dict.fromkeys(name for record in group for name in record):
-            values = [record.get(name) for record in group]
-            try:
-                found = arrow.array(values).type
-                field = arrow.unify_schemas(
-                    [arrow.schema([(name, types.get(name, found))]), arrow.schema([(name, found)])],
-                    promote_options="permissive",
-                )
-                types[name] = field.field(0).type
-            except (arrow.ArrowInvalid, arrow.ArrowTypeError):
-                logger.warning("column {!r} holds values of several types; it is written as JSON text", name)
-                types[name] = _json_text(arrow)
+            found = _type_of([record.get(name) for record in group])
+            known = types.get(name, found)
+            types[name] = _type_for_both(known, found)
+            if known not in (found, arrow.null()):
+                widened.add(name)
+    for group in _groups(records) if widened else ():  # a whole number may be too large for the float it must become
+        for name in widened:
+            if not _fits([record.get(name) for record in group], types[name]):
+                types[name] = _json_text()
+    for name, kind in types.items():
+        if kind == _json_text():
+            logger.warning("column {!r} holds values that share no Parquet type; it is written as JSON text", name)
     return arrow.schema(list(types.items()))
 
 
-def _json_text(arrow: Any) -> Any:
+def _type_of(values: list[Any]) -> Any:
+    """Return the type that holds all of these values; JSON text, if there is none."""
+    try:
+        found = _arrow().array(values).type
+    except _misfits():
+        return _json_text()
+    return _json_text() if _has_empty_struct(found) else found
+
+
+def _type_for_both(a: Any, b: Any) -> Any:
+    arrow = _arrow()
+    schemas = [arrow.schema([("value", a)]), arrow.schema([("value", b)])]
+    try:
+        return arrow.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except _misfits():
+        return _json_text()
+
+
+def _fits(values: list[Any], kind: Any) -> bool:
+    if kind == _json_text():
+        return True
+    try:
+        _arrow().array(values, type=kind)
+    except _misfits():
+        return False
+    return True
+
+
+def _has_empty_struct(kind: Any) -> bool:
+    """Return whether a type has a struct without fields somewhere, which Parquet cannot hold."""
+    types = _arrow().types
+    if types.is_struct(kind):
+        return kind.num_fields == 0 or any(_has_empty_struct(field.type) for field in kind)
+    return types.is_list(kind) and _has_empty_struct(kind.value_type)
+
+
+def _json_text() -> Any:
     # a large string is used for nothing else, so the type itself says that the values are JSON
-    return arrow.large_string()
+    return _arrow().large_string()
+
+
+def _misfits() -> tuple[type[Exception], ...]:
+    """Return what is raised for values that Arrow cannot hold: mixed types, too large numbers, lone surrogates."""
+    return (_arrow().ArrowException, OverflowError, UnicodeEncodeError)
+
+
+def _arrow() -> Any:
+    import pyarrow
+
+    return pyarrow  # as Any: it has no type stubs
 
 
 def _table(group: list[Record], schema: Any) -> Any:
-    import pyarrow
-
-    arrow: Any = pyarrow
     columns: list[Any] = []
     for field in schema:
         values = [record.get(field.name) for record in group]
-        if field.type == _json_text(arrow):
-            values = [None if value is None else json.dumps(value, ensure_ascii=False) for value in values]
-        columns.append(arrow.array(values, type=field.type))
-    return arrow.table(columns, schema=schema)
+        if field.type == _json_text():
+            values = [None if value is None else _encoded(value) for value in values]
+        columns.append(_arrow().array(values, type=field.type))
+    return _arrow().table(columns, schema=schema)
+
+
+def _encoded(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isascii() or _is_utf8(text) else json.dumps(value)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # lone surrogates, as in file names that are not UTF-8
+        return False
+    return True

@@ -30,24 +30,16 @@ def encode_row(record: Record) -> bytes:
     """Return a record as one line of JSON, its `_id` first.
 
     Raises:
-        TypeError, ValueError: a column holds what JSON cannot; the message names the column.
+        ValueError: a column holds what JSON cannot; the message names the column.
     """
     ordered = {ID: record[ID], **record}
     try:
         return _encode(ordered).encode() + b"\n"
     except UnicodeEncodeError:  # lone surrogates, as in file names that are not UTF-8
         return _encode_ascii(ordered).encode() + b"\n"
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"column {_culprit(record)!r}: {error}") from None
-
-
-def _culprit(record: Record) -> str:
-    for name, value in record.items():
-        try:
-            _encode(value)
-        except (TypeError, ValueError):
-            return name
-    return "?"
+    except (TypeError, ValueError, RecursionError) as error:
+        culprit = next((name for name, value in record.items() if not _is_json({name: value})), "?")
+        raise ValueError(f"column {culprit!r}: {error}") from None
 
 
 def decode_row(line: bytes) -> Record:
@@ -62,8 +54,13 @@ def without_id(line: bytes) -> bytes:
 
 
 def is_finite_number(value: object) -> bool:
-    """Return whether a value is an int or a float that is neither NaN nor infinite; True and False are no numbers."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Return whether a value is an int or a float that is neither NaN nor infinite, nor too large for a float."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float can hold
+        return False
 
 
 def encode_note(note: Record) -> bytes:
@@ -71,14 +68,25 @@ def encode_note(note: Record) -> bytes:
     try:
         return encode_row(note)
     except (TypeError, ValueError):
-        return _encode_ascii(cast("Record", _printable(note))).encode() + b"\n"
+        described = {name: printable(cast("Record", v)) if type(v) is dict else v for name, v in note.items()}
+        return encode_row(printable(described))
 
 
-def _printable(value: Any) -> Any:
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, dict):
-        return {str(name): _printable(item) for name, item in cast("dict[Any, Any]", value).items()}
-    if isinstance(value, list | tuple):
-        return [_printable(item) for item in cast("list[Any]", value)]
-    return value if is_finite_number(value) else repr(value)
+def printable(record: Record) -> Record:
+    """Return a record in which every value that is not JSON is replaced by a description of it."""
+    return {str(name): value if _is_json(value) else _shown(value) for name, value in record.items()}
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        _encode(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{value!r:.1000}"
+    except Exception as error:  # noqa: BLE001 (a stranger's __repr__)
+        return f"a {type(value).__name__} that cannot be shown ({type(error).__name__})"

@@ -19,6 +19,12 @@ def curate_stages() -> list[StageRef]:
             "Transcribe speech with a NeMo model",
             extra="nemo",
         ),
+        StageRef(
+            "asr_dynamic",
+            "curate.stages.asr:DynamicBatchAsrStage",
+            "Transcribe with a NeMo model, in batches of like length that fit into memory",
+            extra="nemo",
+        ),
         StageRef("asr", "curate.stages.asr:AsrStage", "Transcribe speech with any recogniser that a plugin announces"),
         StageRef(
             "word_error_rate",

@@ -6,7 +6,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from curate.stages.asr import AsrStage, InferenceAsrNemoStage
+    from curate.stages.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
     from curate.stages.duration import AudioDuration
     from curate.stages.error_rate import CharacterErrorRate, WordErrorRate
     from curate.stages.merge import Merge
@@ -18,6 +18,7 @@ _HOME = {
     "AsrStage": "asr",
     "AudioDuration": "duration",
     "CharacterErrorRate": "error_rate",
+    "DynamicBatchAsrStage": "asr",
     "InferenceAsrNemoStage": "asr",
     "Merge": "merge",
     "Partition": "partition",
@@ -32,6 +33,7 @@ __all__ = [
     "AsrStage",
     "AudioDuration",
     "CharacterErrorRate",
+    "DynamicBatchAsrStage",
     "InferenceAsrNemoStage",
     "Merge",
     "Partition",

@@ -1,4 +1,4 @@
-"""Transcribes speech: audio is read and decoded ahead of the model, and records go on as soon as they are done."""
+"""The ASR stages: what they are told, and what they write. How a worker does it is in `transcription`."""
 
 from __future__ import annotations
 
@@ -9,40 +9,73 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
-from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model
-from curate.audio import load_ahead
-from curate.errors import InfrastructureError, PlanError, RecordError
+from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model, is_oom
+from curate.audio import ASSUMED_DURATION_S
+from curate.batching import ITEMS, BatchController, Batcher, make_batcher
+from curate.errors import InfrastructureError, PlanError
 from curate.plugin import default_host
 from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
 from curate.stage import ProcessingStage
-
-if TYPE_CHECKING:
-    from curate.asr.recogniser import Waveform
+from curate.stages.transcription import LeftOut, Recognised, Refused, Transcriber
 
 
 @dataclass
 class _AsrStage(ProcessingStage):
-    """What all ASR stages share: loading ahead, batching, and writing what was recognised."""
+    """What all ASR stages share: batching, loading ahead, and writing what was recognised."""
 
     filepath_key: str | None = field(default=None, kw_only=True)
     pred_text_key: str = field(default="pred_text", kw_only=True)
     timestamps: bool = field(default=False, kw_only=True)
     confidence: bool = field(default=False, kw_only=True)
+    batching: str = field(default="static", kw_only=True)
+    max_batch_s: float = field(default=200.0, kw_only=True)
+    min_s: float | None = field(default=None, kw_only=True)
+    max_s: float | None = field(default=None, kw_only=True)
+    batching_options: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
 
     batch_size = 16
+    prefetch_batches = 2
     checkpoint = True
     thread_safe = False
+    tuning = frozenset({"batching", "max_batch_s", "batching_options"})
 
     def __post_init__(self) -> None:
-        self._recogniser: Recogniser | None = None
+        self._transcriber: Transcriber | None = None
+        leaves_out = self.min_s is not None or self.max_s is not None or self.batching_options.get("drop_remainder")
+        self.cardinality = "filters" if leaves_out else "maps"
 
     def make_recogniser(self) -> Recogniser:
         """Return the recogniser of one worker, not yet set up."""
         raise NotImplementedError(f"{type(self).__name__} must define make_recogniser()")
+
+    def is_oom(self, error: BaseException) -> bool:
+        """Say whether an error of the recogniser means that a smaller batch should be tried here.
+
+        With `static` batches none does: whoever calls is told, and the engine narrows down to the guilty record.
+        """
+        return self.batching != "static" and is_oom(error)
+
+    def check(self) -> None:
+        if self.batching_options.get("drop_remainder") and self.batching != "static":
+            raise PlanError("drop_remainder would leave out other records with another budget; it is for training")
+        self.make_batching()
+        self.make_recogniser()
+
+    def make_batching(self) -> tuple[Batcher, BatchController]:
+        """Return what plans the micro-batches, and what holds them against the memory there is."""
+        options: dict[str, Any] = {"min_s": self.min_s, "max_s": self.max_s, **self.batching_options}
+        if self.batching == "static":
+            controller = BatchController(float(self.batch_size), ITEMS)
+            return make_batcher("static", batch_size=self.batch_size, **options), controller
+        controller = BatchController(self.max_batch_s)
+        options = {"max_batch_s": self.max_batch_s, "assumed_s": ASSUMED_DURATION_S, **options}
+        if self.batching == "length":
+            options["scale"] = controller.scale
+        return make_batcher(self.batching, **options), controller
 
     def reads(self) -> Sequence[str]:
         return (self.filepath_key or DEFAULT_FILEPATH_KEY,)
@@ -52,54 +85,42 @@ class _AsrStage(ProcessingStage):
         return (self.pred_text_key, *(name for name, wanted in optional if wanted))
 
     def setup(self) -> None:
-        if self._recogniser is None:
-            recogniser = self.make_recogniser()
-            recogniser.setup()
-            self._recogniser = recogniser
+        if self._transcriber is None:
+            batcher, controller = self.make_batching()
+            batch_s = self.batch_size * ASSUMED_DURATION_S if self.batching == "static" else self.max_batch_s
+            transcriber = Transcriber(
+                self.make_recogniser(),
+                batcher,
+                controller,
+                is_oom=self.is_oom,
+                ahead_s=max(1, self.prefetch_batches) * batch_s,
+            )
+            transcriber.setup()
+            self._transcriber = transcriber
 
     def teardown(self) -> None:
-        if self._recogniser is not None:
-            self._recogniser.close()
-            self._recogniser = None
+        if self._transcriber is not None:
+            self._transcriber.close()
+            self._transcriber = None
 
     def stream(self, batch: AudioBatch) -> Iterator[AudioBatch]:
-        """Yield the records with their `pred_text`, as many at a time as the model sees at once."""
-        recogniser = self._recogniser
-        if recogniser is None:
+        """Yield the records with their `pred_text` in parts, as the model is done with them, in any order."""
+        if self._transcriber is None:
             raise InfrastructureError(f"stage {self.name!r} was not set up: call setup() before process(batch)")
-        ahead = load_ahead(
-            batch.data,
-            rate_hz=recogniser.rate_hz,
-            roots=self.context.audio_roots,
-            filepath_key=self.filepath_key or batch.filepath_key,
+        outcomes = self._transcriber.run(
+            batch, filepath_key=self.filepath_key or batch.filepath_key, roots=self.context.audio_roots
         )
-        waiting: list[tuple[Record, Waveform]] = []
-        with closing(ahead):
-            for record, loaded in ahead:
-                if isinstance(loaded, RecordError):
-                    batch.fail(record, loaded)
-                    continue
-                waiting.append((record, loaded))
-                if len(waiting) >= self.batch_size:
-                    yield self._transcribe(recogniser, batch, waiting)
-                    waiting = []
-        if waiting:
-            yield self._transcribe(recogniser, batch, waiting)
-
-    def _transcribe(
-        self, recogniser: Recogniser, batch: AudioBatch, loaded: Sequence[tuple[Record, Waveform]]
-    ) -> AudioBatch:
-        records = [record for record, _ in loaded]
-        batch.announce(records)
-        transcripts = recogniser.transcribe([waveform for _, waveform in loaded])
-        if len(transcripts) != len(records):
-            raise InfrastructureError(
-                f"stage {self.name!r}: the recogniser {type(recogniser).__name__} returned {len(transcripts)} "
-                f"transcripts for {len(records)} waveforms"
-            )
-        for record, transcript in zip(records, transcripts, strict=True):
-            self._write(record, transcript)
-        return batch.with_data(records)
+        with closing(outcomes):
+            for outcome in outcomes:
+                match outcome:
+                    case Refused(record, error):
+                        batch.fail(record, error)
+                    case LeftOut(record, reason):
+                        batch.reject(record, reason)
+                    case Recognised(records, transcripts):
+                        for record, transcript in zip(records, transcripts, strict=True):
+                            self._write(record, transcript)
+                        yield batch.with_data(records)
 
     def _write(self, record: Record, transcript: Transcript) -> None:
         record[self.pred_text_key] = transcript.text
@@ -125,6 +146,12 @@ class InferenceAsrNemoStage(_AsrStage):
         decoder: `ctc` or `rnnt`, for a hybrid model.
         dtype: `fp32`, `bf16` or `fp16`; half precision is for cards.
         decoding: `greedy_batch` (with label looping), or `greedy`.
+        batching: `static` (`batch_size` records, in the order they come), `length` (records of like length, at most
+            `max_batch_s` padded seconds at once), `duration` or `bucket`.
+        max_batch_s: the budget of a batch in seconds of audio, padding included; not for `static`.
+        min_s: shorter records are filtered.
+        max_s: longer records are filtered.
+        batching_options: further options of the batcher, such as `max_items` or `multiple_of`.
     """
 
     model_name: str
@@ -135,7 +162,7 @@ class InferenceAsrNemoStage(_AsrStage):
     name = "asr_nemo"
 
     def check(self) -> None:
-        self.make_recogniser()
+        super().check()
         check_model(self.model_name, self.decoder)
 
     def make_recogniser(self) -> Recogniser:
@@ -157,6 +184,37 @@ class InferenceAsrNemoStage(_AsrStage):
 
 
 @dataclass
+class DynamicBatchAsrStage(InferenceAsrNemoStage):
+    """As `InferenceAsrNemoStage`, with batches of records of like length that fill a budget and shrink when they must.
+
+    Without sizes, a batch is at most `max_batch_s` padded seconds. With `initial_batch_size` it is a number of records,
+    which shrinks when memory runs out and recovers, never below `min_batch_size`; whatever still does not fit is split
+    down to the record that does not fit by itself, and only that one goes to quarantine (`oom`).
+
+    Args:
+        initial_batch_size: the number of records to begin with; None: the budget is in seconds.
+        min_batch_size: the least that running out of memory shrinks it to.
+        max_batch_size: the most that it grows to, where a target share of memory is known.
+    """
+
+    batching: str = field(default="length", kw_only=True)
+    initial_batch_size: int | None = None
+    min_batch_size: int = 4
+    max_batch_size: int = 128
+
+    name = "asr_dynamic"
+    tuning = InferenceAsrNemoStage.tuning | {"initial_batch_size", "min_batch_size", "max_batch_size"}
+
+    def make_batching(self) -> tuple[Batcher, BatchController]:
+        if self.initial_batch_size is None:
+            return super().make_batching()
+        controller = BatchController.by_size(self.initial_batch_size, self.min_batch_size, self.max_batch_size)
+        options: dict[str, Any] = {"assumed_s": ASSUMED_DURATION_S, "cost": ITEMS, "scale": controller.scale}
+        options |= {"max_batch_s": controller.budget, "min_s": self.min_s, "max_s": self.max_s, **self.batching_options}
+        return make_batcher("length", **options), controller
+
+
+@dataclass
 class AsrStage(_AsrStage):
     """Writes what any recogniser hears to `pred_text`; plugins announce recognisers by name.
 
@@ -167,15 +225,18 @@ class AsrStage(_AsrStage):
         pred_text_key: the column that is written.
         timestamps: also write `words`: text, start and end in seconds.
         confidence: also write `confidence`, 0 to 1.
+        batching: `static` (`batch_size` records, in the order they come), `length` (records of like length, at most
+            `max_batch_s` padded seconds at once), `duration` or `bucket`.
+        max_batch_s: the budget of a batch in seconds of audio, padding included; not for `static`.
+        min_s: shorter records are filtered.
+        max_s: longer records are filtered.
+        batching_options: further options of the batcher, such as `max_items` or `multiple_of`.
     """
 
     recogniser: str
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
     name = "asr"
-
-    def check(self) -> None:
-        self.make_recogniser()
 
     def make_recogniser(self) -> Recogniser:
         reference = default_host().recogniser(self.recogniser)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from curate.audio import probe
 from curate.errors import RecordError
+from curate.io.rows import is_finite_number
 from curate.records import DEFAULT_FILEPATH_KEY, Record
 from curate.stage import RecordStage
 
@@ -35,8 +36,13 @@ class AudioDuration(RecordStage):
         offset_s = record.get("offset")
         if known and (self.only_missing or offset_s is not None):
             return record
-        duration_s = probe(record[self.filepath_key], roots=self.context.audio_roots).duration_s
+        path = record.get(self.filepath_key)
+        if path is None:
+            raise RecordError("missing_column", f"the record has no {self.filepath_key!r}")
+        duration_s = probe(path, roots=self.context.audio_roots).duration_s
         if offset_s is not None:
+            if not is_finite_number(offset_s) or offset_s < 0:
+                raise RecordError("bad_value", f"offset = {offset_s!r:.80} is not a number of seconds")
             if offset_s >= duration_s:
                 raise RecordError("bad_segment", f"offset {offset_s} s is behind the end of the file at {duration_s} s")
             duration_s -= offset_s

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from curate.errors import RecordError
 from curate.records import Record
 from curate.stage import RecordStage
-from curate.text import ErrorRate, character_errors, normaliser, word_errors
+from curate.text import NORMALISERS, ErrorRate, character_errors, normaliser, word_errors
 
 
 @dataclass
@@ -19,7 +19,8 @@ class _ErrorRateStage(RecordStage):
     normaliser: str = "whisper-basic"
 
     def check(self) -> None:
-        normaliser(self.normaliser)
+        if self.normaliser not in NORMALISERS:  # only then, because making one loads its tables
+            normaliser(self.normaliser)
 
     def reads(self) -> tuple[str, ...]:
         return (self.text_key, self.pred_text_key)

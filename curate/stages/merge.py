@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,9 @@ from curate.errors import PlanError
 from curate.io.publish import FORMATS, publish
 from curate.records import RecordReader
 from curate.stage import Writer
+
+_ENGINES_OWN = ("commits", "data", "filtered", "logs", "metrics", "quarantine")
+"""Folders of the run directory that are not the writers'."""
 
 
 @dataclass
@@ -20,18 +24,25 @@ class Merge(Writer):
             `.jsonl.gz` or `.parquet`.
     """
 
-    path: str
+    path: str | Path
 
     def check(self) -> None:
-        if not str(self.path).endswith(tuple(FORMATS)):
+        path = Path(os.path.normpath(self.path))
+        if not path.name.endswith(tuple(FORMATS)):
             raise PlanError(f"path={str(self.path)!r}: the ending says the format, and is one of {', '.join(FORMATS)}")
-        if not Path(self.path).is_absolute() and ".." in Path(self.path).parts:
+        if path.is_absolute():
+            above = next(folder for folder in path.parents if folder.exists())
+            if not above.is_dir() or not os.access(above, os.W_OK):
+                raise PlanError(f"path={str(self.path)!r}: {above} is no folder that may be written to")
+        elif path.parts[0] == "..":
             raise PlanError(f"path={str(self.path)!r} leaves the run directory; use an absolute path instead")
+        elif len(path.parts) > 1 and path.parts[0] in _ENGINES_OWN:
+            raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is where the run keeps its own files")
 
     def outputs(self) -> tuple[str, ...]:
-        return (str(self.path),)
+        return (os.path.normpath(self.path),)
 
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
-        path = directory / self.path
+        path = directory / os.path.normpath(self.path)
         publish(records, path)
         return [path]

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from curate.records import Record
+from curate.errors import PlanError
+from curate.expressions import Expression, column_source
+from curate.records import ID, Record
 from curate.stage import RecordStage, Reject
-from curate.stages.expression import Expression
+
+_OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "in", "not in")
 
 
-@dataclass
-class QualityFilter(RecordStage):
-    """Keeps the records for which an expression is true, and says for each of the others which clause it failed.
-
-    Args:
-        expression: such as `wer <= 0.3 and 0.5 <= duration <= 30`; the clauses are what stands between the `and`s.
-    """
-
-    expression: str
+class _ExpressionFilter(RecordStage):
+    """What the filters share: a record that fails the expression is left out, with the clause that it failed."""
 
     cardinality = "filters"
-
-    def __post_init__(self) -> None:
-        self._expression = Expression.parse(self.expression)
+    _expression: Expression
 
     def reads(self) -> Collection[str]:
-        return self._expression.columns
+        return self._expression.required - {ID}  # which every record has
 
     def writes(self) -> Collection[str]:
         return ()
@@ -38,30 +33,48 @@ class QualityFilter(RecordStage):
 
 
 @dataclass
-class ValueFilter(RecordStage):
+class QualityFilter(_ExpressionFilter):
+    """Keeps the records for which an expression is true, and says for each of the others which clause it failed.
+
+    Args:
+        expression: such as `wer <= 0.3 and 0.5 <= duration <= 30`; the clauses are what stands between the `and`s.
+            A column that some records lack is allowed for with `is None`: `snr is None or snr > 10`.
+    """
+
+    expression: str
+
+    def __post_init__(self) -> None:
+        self._expression = Expression(self.expression)
+
+
+@dataclass
+class ValueFilter(_ExpressionFilter):
     """Keeps the records whose column compares with a value.
 
     Args:
         column: the column.
         operator: `==`, `!=`, `<`, `<=`, `>`, `>=`, `in` or `not in`.
-        value: what it is compared with; a list for `in` and `not in`.
+        value: what it is compared with, a number, a text, True or False; a list of these for `in` and `not in`.
     """
 
     column: str
     operator: str
     value: Any
 
-    cardinality = "filters"
-
     def __post_init__(self) -> None:
-        self._expression = Expression.parse(f"column({self.column!r}) {self.operator} {self.value!r}")
+        if self.operator not in _OPERATORS:
+            raise PlanError(f"operator={self.operator!r} is not one of {', '.join(_OPERATORS)}")
+        takes_list = self.operator in ("in", "not in")
+        if takes_list != isinstance(self.value, list | tuple):
+            wanted = "a list of values" if takes_list else "one value"
+            raise PlanError(f"value={self.value!r:.80}: the operator {self.operator!r} takes {wanted}")
+        values: list[Any] = list(self.value) if takes_list else [self.value]
+        for value in values:
+            if not _is_literal(value):
+                raise PlanError(f"value={value!r:.80} is no number, text, True or False to compare with")
+        column = column_source(self.column)
+        self._expression = Expression(f"{column} {self.operator} {values if takes_list else values[0]!r}")
 
-    def reads(self) -> Collection[str]:
-        return self._expression.columns
 
-    def writes(self) -> Collection[str]:
-        return ()
-
-    def process_record(self, record: Record) -> Record | Reject:
-        failed = self._expression.failed_clause(record)
-        return record if failed is None else Reject(failed)
+def _is_literal(value: Any) -> bool:
+    return math.isfinite(value) if isinstance(value, float) else isinstance(value, str | bool | int)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import glob
 import hashlib
+import os
 import pickle
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from curate.errors import PlanError, RecordError
@@ -19,13 +22,17 @@ from curate.stage import Source
 _LOOKED_AT = 100
 """So many rows of every file tell, before the run, which columns there are and where the audio lies."""
 
+_SOURCE_ID = "source_id"
+"""What a column `_id` of the input's own is called in the records, whose `_id` is their position."""
+
 
 @dataclass
 class ReadManifest(Source):
     """Reads NeMo manifests: one JSON object a line, or one row of Parquet, for each utterance.
 
     Relative paths in `filepath_key` are resolved against the manifest's folder; the records carry absolute ones. A line
-    that is no usable record goes to quarantine with file and line, and the others go on.
+    that is no usable record goes to quarantine with file and line, and the others go on. A column `_id` of the
+    manifest's own is kept as `source_id`.
 
     Args:
         manifest: a path or glob pattern, or several: `.jsonl`, `.json`, `.jsonl.gz`, `.parquet`. Files that a pattern
@@ -49,49 +56,40 @@ class ReadManifest(Source):
         given = [self.manifest] if isinstance(self.manifest, str | Path) else list(self.manifest)
         if not given:
             raise PlanError("manifest is empty; give a path, or several")
-        files: list[Path] = []
-        for pattern in given:
-            path = Path(pattern)
-            if path.is_dir():
-                raise PlanError(f"{path} is a folder; name the manifest in it, or a pattern such as {path}/*.jsonl")
-            found = [path] if path.exists() else _matching(str(pattern))
-            if not found:
-                near = ", ".join(sorted(str(other) for other in path.parent.glob("*.jsonl*"))[:3])
-                hint = f"; there is {near}" if near else ""
-                raise PlanError(f"the manifest {pattern} does not exist (looked from {Path.cwd()}){hint}")
-            files.extend(found)
-        for position, path in enumerate(files):
-            if path.resolve() in {other.resolve() for other in files[:position]}:
+        files = [path for pattern in given for path in _found(str(pattern))]
+        seen: set[str] = set()
+        for path in files:
+            real = os.path.realpath(path)
+            if real in seen:
                 raise PlanError(f"the manifest {path} is given twice; its records would be read twice")
+            seen.add(real)
         return files
 
     def check(self) -> None:
-        if not any(True for path in self.inputs() for _ in read_rows(path)):
+        looked_at = {path: _first_rows(path) for path in self.inputs()}
+        if not any(looked_at.values()):
             raise PlanError(f"the manifest {self.manifest} has no rows")
-        self._check_roots()
-
-    def _check_roots(self) -> None:
-        """Look at the first rows: a manifest whose audio lies elsewhere would fail on every record."""
-        for path in self.inputs():
-            outside = [
-                audio
-                for record in self._first_records(path)
-                if isinstance(audio := record.get(self.filepath_key), str)
-                and not any(_lies_in(path.parent / audio, root) for root in self._roots_of(path))
-            ]
-            if outside:
-                folder = PurePosixPath(outside[0]).parent
+        for path, rows in looked_at.items():
+            problems = [row for row in rows if isinstance(row, RecordError)]
+            if problems and len(problems) == len(rows):
                 raise PlanError(
-                    f"the audio of {path} lies outside its roots, {outside[0]} for example; "
-                    f"if that is right, say so:\n    roots: [{folder}]"
+                    f"{path} is no manifest, which has one JSON object a line, or is Parquet: "
+                    f"in its first rows there is no record; {problems[0]}"
                 )
+            self._check_roots(path, [row for row in rows if not isinstance(row, RecordError)])
 
-    def _first_records(self, path: Path) -> Iterator[Record]:
-        for count, (_, row) in enumerate(read_rows(path)):
-            if count == _LOOKED_AT:
-                return
-            if not isinstance(row, RecordError):
-                yield row
+    def _check_roots(self, path: Path, records: Sequence[Record]) -> None:
+        """Look at the first records: when most of the audio lies elsewhere, no record is to blame."""
+        named = [audio for record in records if isinstance(audio := record.get(self.filepath_key), str)]
+        places = [path.parent / audio for audio in named if _is_path(audio)]
+        roots = self._roots_of(path)
+        outside = [place for place in places if not any(_lies_in(place, root) for root in roots)]
+        if 2 * len(outside) > len(places):
+            needed = _folders_of(outside) + [str(root.absolute()) for root in roots if len(outside) < len(places)]
+            raise PlanError(
+                f"the audio of {path} lies outside its roots, {outside[0]} for example; "
+                f"if that is right, say so:\n    roots: [{', '.join(dict.fromkeys(needed))}]"
+            )
 
     def _roots_of(self, path: Path) -> list[Path]:
         return [Path(root) for root in self.roots] or [path.parent]
@@ -100,61 +98,94 @@ class ReadManifest(Source):
         return tuple(dict.fromkeys(str(root.absolute()) for path in self.inputs() for root in self._roots_of(path)))
 
     def columns(self) -> Collection[str] | None:
-        names = {name for path in self.inputs() for record in self._first_records(path) for name in record}
-        return names | ({"dataset_name"} if self.dataset_name else set())
+        rows = [row for path in self.inputs() for row in _first_rows(path)]
+        names = {name for row in rows if not isinstance(row, RecordError) for name in _identified("", row)}
+        return names - {ID} | ({"dataset_name"} if self.dataset_name else set())
 
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
-        skipping, last = (False, 0) if after is None else (True, int(after.rpartition(":")[2]))
-        for path in self.inputs():
-            here = f"{path}:"
-            if skipping and not after.startswith(here):  # pyright: ignore[reportOptionalMemberAccess]
-                continue
-            folder = path.parent.absolute()
-            for number, row in read_rows(path, after=last if skipping else 0):
-                identity = f"{here}{number}"
+        files = {str(path): path for path in self.inputs()}
+        first, last = next(iter(files)), 0
+        if after is not None:
+            first, _, number = after.rpartition(":")
+            if first not in files:
+                raise PlanError(f"there is no record {after!r}: its manifest is none of {', '.join(files)}")
+            last = int(number)
+        for name in list(files)[list(files).index(first) :]:
+            folder = files[name].parent.absolute()
+            for number, row in read_rows(files[name], after=last):
+                identity = f"{name}:{number}"
                 if isinstance(row, RecordError):
                     yield Failed({ID: identity}, row)
                     continue
+                record = _identified(identity, row)
                 try:
-                    yield self._checked(identity, row, folder)
+                    self._complete(record, folder)
                 except RecordError as error:
-                    yield Failed({**row, ID: identity}, error)
-            skipping = False
+                    yield Failed(record, error)
+                else:
+                    yield record
+            last = 0
 
-    def _checked(self, identity: str, row: Record, folder: Path) -> Record:
-        """Return the record of a row: its id first, its path absolute, its numbers such as one can calculate with."""
-        record: Record = {ID: identity, **row}
-        record[ID] = identity  # a row's own `_id` would break the books
+    def _complete(self, record: Record, folder: Path) -> None:
+        """Make the path absolute, and see that the numbers are such as one can calculate with."""
         path = record.get(self.filepath_key)
-        if isinstance(path, str) and "://" not in path and "\0" not in path:
+        if isinstance(path, str) and _is_path(path):
             record[self.filepath_key] = str(folder / path)
         for name in ("duration", "offset"):
             value: Any = record.get(name)
             if value is not None and not (is_finite_number(value) and value >= 0):
-                raise RecordError("bad_value", f"{name} = {value!r:.80} is not a number of seconds")
+                raise RecordError("bad_value", f"{name} = {_shown(value)} is not a number of seconds")
         if self.dataset_name:
             record["dataset_name"] = self.dataset_name
-        return record
 
 
-def _matching(pattern: str) -> list[Path]:
+def _identified(identity: str, row: Record) -> Record:
+    """Return a row as a record: its position first, under `_id`."""
+    if ID not in row:
+        return {ID: identity, **row}
+    return {ID: identity} | {_SOURCE_ID if name == ID else name: value for name, value in row.items()}
+
+
+def _found(pattern: str) -> list[Path]:
+    path = Path(pattern)
+    if path.is_dir():
+        raise PlanError(f"{path} is a folder; name the manifest in it, or a pattern such as {path}/*.jsonl")
+    if path.is_file():
+        return [path]
+    if path.exists():  # a pipe cannot be read twice, first for the plan and then for the run
+        raise PlanError(f"{path} is no regular file; write the manifest to one")
     # `Path.glob` takes no absolute patterns
-    return sorted(map(Path, glob.glob(pattern, recursive=True)))  # noqa: PTH207
+    found = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file())  # noqa: PTH207
+    if not found:
+        siblings = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, siblings, cutoff=0.5)
+        hint = f"; did you mean {' or '.join(str(path.parent / name) for name in near)}?" if near else ""
+        raise PlanError(f"the manifest {pattern} does not exist (looked from {Path.cwd()}){hint}")
+    return found
+
+
+def _first_rows(path: Path) -> list[Record | RecordError]:
+    return [row for _, row in islice(read_rows(path), _LOOKED_AT)]
+
+
+def _is_path(audio: str) -> bool:
+    """Return whether a text can be a path; what cannot is reported, record by record, where it would be opened."""
+    return audio != "" and "://" not in audio and "\0" not in audio
 
 
 def _lies_in(path: Path, root: Path) -> bool:
-    """Return whether a path lies below a root as it is written; links are followed when the file is opened."""
-    return Path(*_normal(path)).is_relative_to(Path(*_normal(root)))
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
 
 
-def _normal(path: Path) -> Sequence[str]:
-    parts: list[str] = []
-    for part in path.absolute().parts:
-        if part == "..":
-            parts = parts[:-1] if len(parts) > 1 else parts
-        else:
-            parts.append(part)
-    return parts
+def _folders_of(files: Sequence[Path]) -> list[str]:
+    """Return the folder that all files lie in; if that is the top of the file system, the folders that they lie in."""
+    folders = sorted({os.path.realpath(file.parent) for file in files})
+    common = os.path.commonpath(folders)
+    return folders if common == os.sep else [common]
+
+
+def _shown(value: object) -> str:
+    return "a very large number" if isinstance(value, int) and value.bit_length() > 1000 else f"{value!r:.80}"
 
 
 @dataclass
@@ -182,7 +213,7 @@ class ReadRecords(Source):
                 raise PlanError(f"record {number} is a {type(record).__name__} and not a dict")
 
     def columns(self) -> Collection[str] | None:
-        return {name for record in self.records[:_LOOKED_AT] for name in record}
+        return {name for record in self.records[:_LOOKED_AT] for name in _identified("", record)} - {ID}
 
     def audio_roots(self) -> tuple[str, ...] | None:
         return None if self.roots is None else tuple(str(Path(root).absolute()) for root in self.roots)
@@ -191,4 +222,4 @@ class ReadRecords(Source):
         first = 0 if after is None else int(after.rpartition(":")[2])
         label = self.label
         for number, record in enumerate(self.records[first:], start=first + 1):
-            yield {ID: f"{label}:{number}", **record}
+            yield _identified(f"{label}:{number}", record)

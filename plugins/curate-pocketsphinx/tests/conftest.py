@@ -28,14 +28,20 @@ def recogniser() -> PocketSphinxRecogniser:
 
 
 @pytest.fixture(scope="session")
-def speech() -> Callable[[str], Clips]:
-    """Return a function from a set's name to its clips, (waveform at 16 kHz, reference text); skips without audio."""
+def speech_folder() -> Path:
+    """Return the folder with sets of real speech; skips where there is none."""
     folder = Path(os.environ.get("CURATE_SPEECH") or _REPOSITORY.parent / "shared" / "speech")
+    if not folder.is_dir():
+        pytest.skip(f"no real speech at {folder} (set CURATE_SPEECH)")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def speech(speech_folder: Path) -> Callable[[str], Clips]:
+    """Return a function from a set's name to its clips, (waveform at 16 kHz, reference text)."""
 
     def load(name: str) -> Clips:
-        manifest = folder / name / "manifest.jsonl"
-        if not manifest.is_file():
-            pytest.skip(f"no real speech at {manifest.parent} (set CURATE_SPEECH)")
+        manifest = speech_folder / name / "manifest.jsonl"
         records = [json.loads(line) for line in manifest.read_text().splitlines()]
         return [(_read(manifest.parent / record["audio_filepath"]), record["text"].lower()) for record in records]
 

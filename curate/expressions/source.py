@@ -1,0 +1,150 @@
+"""The text of an expression: parsed by Python's parser, held to the allowed forms, and shown with a caret in errors."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Mapping
+from typing import Final
+
+from curate.errors import PlanError
+from curate.expressions.values import ARITHMETIC, FUNCTION_NAMES, MAX_BITS, SYMBOLS, shown
+
+MAX_CHARACTERS: Final = 10_000
+MAX_DEPTH: Final = 50
+
+ALLOWED: Final = (
+    "Allowed are columns, numbers, 'text', True and False, < <= > >= == !=, in, is None, and, or, not, + - * / // %, "
+    f"and {', '.join(FUNCTION_NAMES)}."
+)
+
+_NEWLINE: Final = re.compile(r"\r\n|\r|\n")
+_FORMS: Final = (
+    *(ast.BoolOp, ast.And, ast.Or, ast.UnaryOp, ast.Not, ast.USub, ast.Compare, ast.In, ast.NotIn, ast.Is, ast.IsNot),
+    *(ast.BinOp, ast.Call, ast.Name, ast.Attribute, ast.Load, ast.Constant, ast.List, ast.Tuple),
+    *SYMBOLS,
+    *ARITHMETIC,
+)
+_FOREIGN_FORMS: Final[Mapping[type[ast.AST], str]] = {
+    ast.BitAnd: "write and instead of &",
+    ast.BitOr: "write or instead of |",
+    ast.Invert: "write not instead of ~",
+    ast.Pow: "** is not allowed",
+    ast.UAdd: "leave out the plus sign",
+    ast.NamedExpr: "write == to compare",
+    ast.Subscript: "subscripts are not allowed; a nested column is written meta.snr",
+    ast.Set: "write a list, [1, 2]",
+    ast.keyword: "arguments are given without names",
+    ast.JoinedStr: "f-strings are not allowed",
+    ast.Lambda: "lambdas are not allowed",
+    ast.IfExp: "if … else is not allowed; use and, or",
+}
+
+# habits from other languages, looked for outside quotes and comments
+_SLIPS: Final = re.compile(
+    r"""'(?:[^'\\\n]|\\.)*' | "(?:[^"\\\n]|\\.)*"    # quoted text, passed over
+    | \#.* | [<>=!:]=(?!=) | == | && | \|\| | <> | => | [=!] | \b(?:AND|OR|NOT|IN|IS|NULL)\b""",
+    re.VERBOSE,
+)
+_SLIP_ADVICE: Final[Mapping[str, str]] = {
+    "=": "write == to compare",
+    ":=": "write == to compare",
+    "<>": "write !=",
+    "=>": "write >=",
+    "&&": "write and",
+    "||": "write or",
+    "!": "write not",
+    "NULL": "write None",
+    **{word: f"write {word.lower()}" for word in ("AND", "OR", "NOT", "IN", "IS")},
+}
+
+
+class Source:
+    """The text of an expression.
+
+    Raises:
+        PlanError: it is no text, empty, or too long.
+    """
+
+    def __init__(self, text: str) -> None:
+        if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  (YAML's `filter: true`)
+            raise PlanError(f"a filter expression must be text, not {shown(text)}")
+        if len(text) > MAX_CHARACTERS:
+            raise PlanError(f"the filter expression has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
+        self.text = text.strip()
+        if not self.text:
+            raise PlanError('the filter expression is empty; write a condition, such as "wer <= 0.3"')
+        self.lines = _NEWLINE.split(self.text)
+        # inside parentheses a line may end anywhere, so YAML's block texts read as they look
+        self._wrapped = len(self.lines) > 1
+        self._parsed = [f"({self.lines[0]}", *self.lines[1:], ")"] if self._wrapped else self.lines
+
+    def parse(self) -> ast.expr:
+        """Return the tree, which holds allowed forms only and is shallow enough to recurse over and to unparse.
+
+        Raises:
+            PlanError: the first mistake, with its place and a remedy.
+        """
+        try:
+            # Python warns of `"\d"` and of `1or x`, by version in different ways; here both are mistakes
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                tree = ast.parse("\n".join(self._parsed), mode="eval").body
+        except SyntaxError as error:
+            raise self._misread(error) from None
+        except (ValueError, RecursionError, MemoryError, Warning) as error:
+            what = "nested too deeply" if isinstance(error, RecursionError | MemoryError) else f"unreadable: {error}"
+            raise PlanError(f"the filter expression is {what}") from None
+        if self._wrapped and tree.lineno == 1 and tree.col_offset == 0:
+            if not isinstance(tree, ast.Tuple | ast.GeneratorExp):  # whose parentheses belong to them
+                raise self._error("a parenthesis is closed before it is opened", 0, 0)
+            if isinstance(tree, ast.Tuple) and not tree.elts:
+                raise PlanError("the filter expression is empty")
+        self._refuse_foreign(tree)
+        return tree
+
+    def at(self, node: ast.expr, problem: str, hint: str = "") -> PlanError:
+        """Return an error at a node, whose column Python counts in UTF-8 bytes."""
+        line = node.lineno - 1
+        column = len(self._parsed[line].encode()[: node.col_offset].decode(errors="replace"))
+        return self._error(problem, line, column - (self._wrapped and line == 0), hint)
+
+    def _refuse_foreign(self, tree: ast.expr) -> None:
+        level: list[tuple[ast.AST, ast.expr]] = [(tree, tree)]
+        for _ in range(MAX_DEPTH):
+            for node, place in level:
+                if not isinstance(node, _FORMS):
+                    raise self.at(place, _FOREIGN_FORMS.get(type(node), "this is not allowed"), ALLOWED)
+                literal = node.value if isinstance(node, ast.Constant) else None
+                if isinstance(literal, int) and literal.bit_length() > MAX_BITS:
+                    raise self.at(place, "the number has too many digits")
+            level = [
+                (child, child if isinstance(child, ast.expr) else place)
+                for node, place in level
+                for child in ast.iter_child_nodes(node)
+            ]
+            if not level:
+                return
+        raise self.at(level[0][1], f"nested more than {MAX_DEPTH} deep")
+
+    def _misread(self, error: SyntaxError) -> PlanError:
+        for match in _SLIPS.finditer(self.text):
+            advice = _SLIP_ADVICE.get(match.group())
+            if advice is not None:
+                before = _NEWLINE.split(self.text[: match.start()])
+                return self._error(advice, len(before) - 1, len(before[-1]))
+        line, column = (error.lineno or 1) - 1, (error.offset or 0) - 1
+        problem = error.msg.split(";")[0]  # what follows is advice for programmers
+        return self._error(problem, line, column - (self._wrapped and line == 0), ALLOWED)
+
+    def _error(self, problem: str, line: int, column: int, hint: str = "") -> PlanError:
+        """Return an error at a place, counted from 0 and shown by a caret; one outside the text stands for its end."""
+        if not (0 <= line < len(self.lines) and 0 <= column <= len(self.lines[line])):
+            line, column = len(self.lines) - 1, len(self.lines[-1])
+        place = f"column {column + 1}" if len(self.lines) == 1 else f"line {line + 1}, column {column + 1}"
+        start = max(column - 70, 0)
+        window = "".join(c if c.isprintable() else " " for c in self.lines[line][start : column + 40])
+        caret = " " * (column - start) + "^"
+        parts = (f"filter expression, {place}: {problem}", f"    {window}", f"    {caret}", hint)
+        return PlanError("\n".join(part for part in parts if part))

@@ -1,0 +1,177 @@
+"""What values there are, how they are compared and computed with, and how messages show them."""
+
+from __future__ import annotations
+
+import ast
+import math
+import operator
+import reprlib
+from collections.abc import Callable, Mapping
+from numbers import Real
+from typing import Any, Final, TypeAlias, cast
+
+import attrs
+
+Record: TypeAlias = Mapping[str, Any]
+Path: TypeAlias = tuple[str, ...]
+"""A column as its names from the outermost inward: `meta.snr` is `("meta", "snr")`."""
+
+MAX_BITS: Final = 14_000
+"""Of a whole number, as a literal or a product: 4214 digits, a little less than Python still prints."""
+
+# what a value can be, in the words of the messages
+NUMBER: Final = "a number"
+TEXT: Final = "text"
+BOOL: Final = "True or False"
+LIST: Final = "a list"
+MAPPING: Final = "a mapping"
+
+_KINDS: Final[Mapping[type, str]] = {
+    int: NUMBER,
+    float: NUMBER,
+    str: TEXT,
+    bool: BOOL,
+    list: LIST,
+    tuple: LIST,
+    dict: MAPPING,
+}
+
+
+def kind_of(value: object) -> str:
+    """Return what a value is: one of the constants above, or `of type …`."""
+    exact = _KINDS.get(type(value))
+    if exact is not None:
+        return exact
+    # NumPy's scalars, among others; slow, and rare enough. A bool cannot come here, since it has no subclasses.
+    for kind, base in ((NUMBER, Real), (TEXT, str), (LIST, list), (MAPPING, Mapping)):
+        if isinstance(value, base):
+            return kind
+    return f"of type {type(value).__name__}"
+
+
+def look_up(record: Record, path: Path) -> Any:
+    """Return the value of a column, None where its path ends early."""
+    value: Any = record
+    for name in path:
+        value = cast(Record, value).get(name) if isinstance(value, Mapping) else None
+    return value
+
+
+_SHORT: Final = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60
+_SHORT.maxlong = 40
+
+
+def shown(value: Any) -> str:
+    """Return a value as messages print it, however long it is."""
+    if type(value) is float:
+        return repr(value)  # the usual case, by a short way
+    try:
+        return _SHORT.repr(value)
+    except ValueError:  # Python does not print whole numbers of more than 4300 digits
+        return f"a very long {type(value).__name__}"
+
+
+@attrs.frozen
+class Comparison:
+    """A comparing operator: what it does, and what it becomes under `not` and with its sides swapped."""
+
+    symbol: str
+    holds: Callable[[Any, Any], bool]
+    negated: str
+    mirrored: str
+
+    @property
+    def compares(self) -> frozenset[str]:
+        """The kinds of value that it can tell apart."""
+        return frozenset({NUMBER, TEXT, BOOL} if self.symbol in ("==", "!=") else {NUMBER, TEXT})
+
+
+def _unequal(a: Any, b: Any) -> bool:
+    return bool(a != b and a == a and b == b)  # only NaN is unlike itself
+
+
+COMPARISONS: Final[Mapping[str, Comparison]] = {
+    comparison.symbol: comparison
+    for comparison in (
+        Comparison("<", operator.lt, negated=">=", mirrored=">"),
+        Comparison("<=", operator.le, negated=">", mirrored=">="),
+        Comparison(">", operator.gt, negated="<=", mirrored="<"),
+        Comparison(">=", operator.ge, negated="<", mirrored="<="),
+        Comparison("==", operator.eq, negated="!=", mirrored="=="),
+        Comparison("!=", _unequal, negated="==", mirrored="!="),
+    )
+}
+SYMBOLS: Final[Mapping[type[ast.cmpop], str]] = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "==",
+    ast.NotEq: "!=",
+}
+
+
+def _product(a: Any, b: Any) -> Any:
+    if isinstance(a, int) and isinstance(b, int) and a.bit_length() + b.bit_length() > MAX_BITS:
+        raise OverflowError("the product has too many digits")
+    return a * b
+
+
+ARITHMETIC: Final[Mapping[type[ast.operator], Callable[[Any, Any], Any]]] = {
+    ast.Add: lambda a, b: a + b,
+    ast.Sub: lambda a, b: a - b,
+    ast.Mult: _product,
+    ast.Div: lambda a, b: a / b,
+    ast.FloorDiv: lambda a, b: a // b,
+    ast.Mod: lambda a, b: a % b,
+}
+
+
+@attrs.frozen
+class Function:
+    """A function of the language.
+
+    Args:
+        usage: how it is written, for messages.
+        takes: the kinds of value that each argument may be.
+        gives: the kind of its result; a BOOL makes it a condition.
+        call: what computes it.
+        variadic: whether more arguments like the last may follow.
+    """
+
+    usage: str
+    takes: tuple[frozenset[str], ...]
+    gives: str
+    call: Callable[..., Any]
+    variadic: bool = False
+
+
+def _least(*numbers: Any) -> Any:
+    return next((n for n in numbers if n != n), min(numbers))  # Python's min(1, nan) is 1, min(nan, 1) is nan
+
+
+def _greatest(*numbers: Any) -> Any:
+    return next((n for n in numbers if n != n), max(numbers))
+
+
+def rounded(number: Any, digits: Any = None) -> Any:
+    """Round as Python does, and leave NaN and infinities as they are."""
+    return round(number, digits) if math.isfinite(number) else number
+
+
+A_NUMBER: Final = frozenset({NUMBER})
+_A_TEXT: Final = frozenset({TEXT})
+FUNCTIONS: Final[Mapping[str, Function]] = {
+    "len": Function("len(x), of a text, a list or a mapping", (frozenset({TEXT, LIST, MAPPING}),), NUMBER, len),
+    "abs": Function("abs(x)", (A_NUMBER,), NUMBER, abs),
+    "min": Function("min(x, y, …)", (A_NUMBER, A_NUMBER), NUMBER, _least, variadic=True),
+    "max": Function("max(x, y, …)", (A_NUMBER, A_NUMBER), NUMBER, _greatest, variadic=True),
+    "round": Function("round(x) or round(x, digits), digits from 0 to 15", (A_NUMBER,), NUMBER, rounded),
+    "lower": Function("lower(text)", (_A_TEXT,), TEXT, str.lower),
+    "upper": Function("upper(text)", (_A_TEXT,), TEXT, str.upper),
+    "startswith": Function("startswith(text, 'start')", (_A_TEXT, _A_TEXT), BOOL, str.startswith),
+    "endswith": Function("endswith(text, 'end')", (_A_TEXT, _A_TEXT), BOOL, str.endswith),
+}
+FUNCTION_NAMES: Final = (*FUNCTIONS, "contains", "column")
+"""With the two that are no functions of values: `contains` is `in`, and `column` names a column."""

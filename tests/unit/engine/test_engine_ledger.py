@@ -1,0 +1,114 @@
+"""The ledger knows which of a phase's roots are finished."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from curate.engine.ledger import Ledger
+from curate.engine.messages import Filtered, Part, Quarantined, Split
+from curate.errors import AccountingError, InfrastructureError
+
+
+def record(identity: str, **columns: Any) -> dict[str, Any]:
+    return {"_id": identity, **columns}
+
+
+def kept(number: int, *ids: str, roots: list[str] | None = None, **notes: Any) -> Part:
+    return Part(number, [record(each) for each in ids], roots or list(ids), [0] * len(ids), **notes)
+
+
+def test_a_batch_that_stays_whole_is_settled_at_once() -> None:
+    ledger = Ledger(last_hop=0)
+    ledger.admit(1, [record("a", duration=1.5), record("b")], [4, 5])
+    settled, forward = ledger.settle(0, kept(1, "a", "b"))
+    assert settled is not None
+    assert (list(settled.seqs), list(settled.row_seqs), settled.in_ms) == ([4, 5], [4, 5], 1500)
+    assert forward == []
+    assert ledger.empty
+
+
+def test_a_batch_is_settled_in_parts() -> None:
+    ledger = Ledger(last_hop=0)
+    ledger.admit(1, [record("a"), record("b"), record("c")], [0, 1, 2])
+    first, _ = ledger.settle(0, kept(1, "c"))
+    assert first is not None
+    assert first.seqs == [2]
+    assert not ledger.empty
+    assert ledger.described() == "a, b"
+    second, _ = ledger.settle(0, kept(1, "b", "a"))
+    assert second is not None
+    assert sorted(second.seqs) == [0, 1]
+    assert ledger.empty
+
+
+def test_a_record_that_became_one_child_is_a_split_all_the_same() -> None:
+    ledger = Ledger(last_hop=0)
+    ledger.admit(1, [record("a")], [0])
+    split = Split("a", "s", 1, 0, 0)
+    settled, _ = ledger.settle(0, Part(1, [record("a/0")], ["a"], [0], splits=[split]))
+    assert settled is not None
+    assert settled.splits == [split]
+
+
+def test_a_root_is_finished_with_its_last_descendant() -> None:
+    ledger = Ledger(last_hop=1)
+    ledger.admit(1, [record("a", duration=2.0)], [7])
+    split = Split("a", "s", 3, 2000, 2000)
+    settled, forward = ledger.settle(0, kept(1, "a/0", "a/1", "a/2", roots=["a", "a", "a"], splits=[split]))
+    assert settled is None
+    assert [child["_id"] for child in forward] == ["a/0", "a/1", "a/2"]
+    assert ledger.settle(1, kept(2, "a/2"))[0] is None
+    note = Filtered("a/1", record("a/1"), "f", "no")
+    assert ledger.settle(1, Part(3, [], [], [], filtered=[note]))[0] is None
+    settled, _ = ledger.settle(1, kept(4, "a/0"))
+    assert settled is not None
+    assert settled.seqs == [7]
+    assert [row["_id"] for row in settled.rows] == ["a/0", "a/2"]  # in order, though they came back in any
+    assert settled.filtered == [(7, note)]
+    assert settled.books().children == 3
+    assert ledger.empty
+
+
+def test_children_of_children_stay_in_order_through_hops() -> None:
+    ledger = Ledger(last_hop=1)
+    ledger.admit(1, [record("a")], [0])
+    ledger.settle(0, kept(1, *[f"a/{k}" for k in range(12)], roots=["a"] * 12, splits=[Split("a", "s", 12, 0, 0)]))
+    settled = None
+    for k in reversed(range(12)):
+        part = kept(2, f"a/{k}/0", f"a/{k}/1", roots=[f"a/{k}"] * 2, splits=[Split(f"a/{k}", "t", 2, 0, 0)])
+        settled, _ = ledger.settle(1, part)
+    assert settled is not None
+    assert [row["_id"] for row in settled.rows] == [f"a/{k}/{j}" for k in range(12) for j in range(2)]
+
+
+def test_a_record_may_fail_while_its_neighbours_go_on() -> None:
+    ledger = Ledger(last_hop=1)
+    ledger.admit(1, [record("a"), record("b")], [0, 1])
+    note = Quarantined("a", record("a"), "s", "oom", "", "", 1)
+    settled, forward = ledger.settle(0, kept(1, "b", quarantined=[note]))
+    assert settled is not None
+    assert settled.quarantined == [(0, note)]
+    assert forward == [record("b")]
+
+
+def test_an_outcome_of_a_record_that_is_not_in_flight_is_an_accounting_error() -> None:
+    ledger = Ledger(last_hop=0)
+    ledger.admit(1, [record("a"), record("b")], [0, 1])
+    with pytest.raises(AccountingError, match="finished z, which it was not given"):
+        ledger.settle(0, kept(1, "z"))
+    ledger = Ledger(last_hop=0)
+    ledger.admit(1, [record("a"), record("b")], [0, 1])
+    ledger.settle(0, kept(1, "a"))
+    with pytest.raises(AccountingError, match="finished a, which"):
+        ledger.settle(0, kept(1, "a"))
+
+
+def test_two_records_with_one_id_in_flight_are_refused() -> None:
+    ledger = Ledger(last_hop=1)
+    ledger.admit(1, [record("a")], [0])
+    ledger.admit(2, [record("a")], [1])
+    ledger.settle(0, kept(1, "a"))
+    with pytest.raises(InfrastructureError, match="two records have the same id a"):
+        ledger.settle(0, kept(2, "a"))

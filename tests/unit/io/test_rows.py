@@ -1,0 +1,63 @@
+"""Records as lines of JSON: they come back as they were, and the published line has no `_id`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.io.rows import decode_row, encode_note, encode_row, is_finite_number, without_id
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.text(st.characters(codec=None)), st.dictionaries(st.text().filter(lambda name: name != "_id"), VALUES))
+def test_a_record_comes_back_and_its_line_can_lose_the_id(identity: str, columns: dict[str, Any]) -> None:
+    line = encode_row({**columns, "_id": identity})
+    assert line.endswith(b"\n")
+    assert line.count(b"\n") == 1
+    assert decode_row(line) == {"_id": identity, **columns}
+    assert list(decode_row(line)) == ["_id", *columns]
+    published = without_id(line)
+    assert json.loads(published) == columns
+    assert published.count(b"\n") == 1
+
+
+def test_names_of_files_that_are_not_utf8_survive() -> None:
+    record = {"_id": "a\udcff:1", "audio_filepath": "b\udce4.wav"}
+    assert decode_row(encode_row(record)) == record
+    assert json.loads(without_id(encode_row(record))) == {"audio_filepath": "b\udce4.wav"}
+
+
+def test_scalars_of_numpy_and_paths_are_written_as_what_they_mean() -> None:
+    record = {"_id": "a:1", "n": np.int64(3), "x": np.float32(0.5), "ok": np.bool_(True), "p": Path("a/b")}
+    assert decode_row(encode_row(record)) == {"_id": "a:1", "n": 3, "x": 0.5, "ok": True, "p": "a/b"}
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), b"x", {1, 2}, np.zeros(3), object(), [float("nan")]])
+def test_what_json_cannot_hold_is_named_by_its_column_and_described_in_notes(value: Any) -> None:
+    record = {"_id": "a:1", "fine": 1, "odd": value}
+    with pytest.raises(ValueError, match="column 'odd'"):
+        encode_row(record)
+    note = decode_row(encode_note({"_id": "a:1", "code": "bad_value", "record": {"fine": 1, "odd": value}}))
+    assert note["record"]["fine"] == 1
+    assert isinstance(note["record"]["odd"], str)
+
+
+@pytest.mark.parametrize("value", [0, -1, 2.5, 10**300, np.float64(1.5)])
+def test_finite_numbers(value: Any) -> None:
+    assert is_finite_number(value)
+
+
+@pytest.mark.parametrize("value", [True, None, "1", float("nan"), float("inf"), 10**400, [1], 1j])
+def test_what_is_no_finite_number(value: Any) -> None:
+    assert not is_finite_number(value)

@@ -1,0 +1,119 @@
+"""Cutting batches: every record once, the same cuts every time, and no part much larger than another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.errors import PlanError
+from curate.records import Record
+from curate.stages import Partition
+
+
+def records(*durations: float | None) -> list[Record]:
+    return [{"_id": f"m:{number}", "duration": seconds} for number, seconds in enumerate(durations)]
+
+
+def cut(partition: Partition, data: list[Record]) -> list[list[float | None]]:
+    return [[record["duration"] for record in batch.data] for batch in partition.partition(iter(data))]
+
+
+def test_by_count() -> None:
+    assert cut(Partition(max_records=3), records(*range(7))) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_nothing_gives_no_batches() -> None:
+    for partition in (Partition(), Partition(max_audio_s=1), Partition(parts=3)):
+        assert cut(partition, []) == []
+
+
+def test_by_seconds_a_batch_is_full_and_never_over() -> None:
+    assert cut(Partition(max_audio_s=10), records(4, 6, 5, 5.5, 1, 9)) == [[4, 6], [5], [5.5, 1], [9]]
+
+
+def test_a_record_that_is_too_long_travels_alone() -> None:
+    assert cut(Partition(max_audio_s=10), records(1, 60, 2, 3)) == [[1], [60], [2, 3]]
+    assert cut(Partition(max_audio_s=10), records(60, 60)) == [[60], [60]]
+
+
+def test_both_bounds_hold_together() -> None:
+    assert cut(Partition(max_records=2, max_audio_s=10), records(1, 1, 1, 9, 1, 1)) == [[1, 1], [1, 9], [1, 1]]
+
+
+def test_records_without_a_duration_count_nothing_but_are_there() -> None:
+    assert cut(Partition(max_records=2, max_audio_s=1), records(None, 3, None)) == [[None], [3], [None]]
+    assert cut(Partition(parts=2), records(None, None, None, None)) == [[None, None], [None, None]]
+
+
+@pytest.mark.parametrize(("items", "parts"), [(15, 8), (16, 8), (7, 8), (1, 8), (100, 7), (3, 3)])
+def test_equal_records_are_divided_so_that_parts_differ_by_one_at_most(items: int, parts: int) -> None:
+    sizes = [len(batch) for batch in cut(Partition(parts=parts), records(*[2.5] * items))]
+    assert len(sizes) == min(items, parts)
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_parts_are_balanced_by_duration_and_keep_the_order_within() -> None:
+    batches = cut(Partition(parts=2), records(1, 30, 2, 3, 4, 5, 7, 8))
+    assert sorted(map(sum, batches)) == [30, 30]
+    data = records(*(seconds % 13 + 0.1 for seconds in range(50)))
+    for batch in Partition(parts=4).partition(iter(data)):
+        positions = [int(record["_id"].partition(":")[2]) for record in batch.data]
+        assert positions == sorted(positions)
+
+
+@given(
+    st.lists(st.none() | st.floats(0, 100), max_size=60),
+    st.sampled_from([Partition(max_records=4), Partition(max_audio_s=60), Partition(parts=5)]),
+)
+def test_every_record_is_in_exactly_one_batch_and_the_cuts_are_the_same_again(
+    durations: list[float | None], partition: Partition
+) -> None:
+    data = records(*durations)
+    batches = [[record["_id"] for record in batch.data] for batch in partition.partition(iter(data))]
+    assert sorted(identity for batch in batches for identity in batch) == sorted(record["_id"] for record in data)
+    assert all(batches)
+    assert batches == [[record["_id"] for record in batch.data] for batch in partition.partition(iter(data))]
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=1, max_size=60), st.integers(1, 8))
+def test_no_part_is_longer_than_the_mean_and_one_record(durations: list[float], parts: int) -> None:
+    sums = [sum(filter(None, batch)) for batch in cut(Partition(parts=parts), records(*durations))]
+    assert max(sums) <= sum(durations) / min(parts, len(durations)) + max(durations) + 1e-6
+
+
+def test_batches_have_names() -> None:
+    assert [batch.task_id for batch in Partition(max_records=1).partition(iter(records(1, 2)))] == [
+        "partition-000000",
+        "partition-000001",
+    ]
+
+
+def test_cutting_by_count_holds_one_batch_only() -> None:
+    drawn = 0
+
+    def endless() -> Any:
+        nonlocal drawn
+        while True:
+            drawn += 1
+            yield {"_id": f"m:{drawn}"}
+
+    batches = Partition(max_records=10).partition(endless())
+    next(batches)
+    assert drawn <= 11
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [{"max_records": 0}, {"max_audio_s": 0}, {"max_audio_s": -1}, {"parts": 0}, {"parts": 2, "max_audio_s": 3}],
+)
+def test_impossible_settings_are_refused(setting: dict[str, Any]) -> None:
+    with pytest.raises(PlanError, match=next(iter(setting))):
+        Partition(**setting)
+
+
+def test_durations_are_read_only_where_they_count() -> None:
+    assert not Partition().reads()
+    assert set(Partition(parts=2).reads()) == set(Partition(max_audio_s=2).reads()) == {"duration"}
