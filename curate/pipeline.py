@@ -65,7 +65,10 @@ class Pipeline:
         Raises:
             PlanError: the first thing that cannot work, and what to do about it.
         """
-        plan = make_plan(self.name, self.stages)
+        from curate.plugin import using
+
+        with using(_host(host)):
+            plan = make_plan(self.name, self.stages)
         if executor is not None:
             _executor(executor, host).check(plan)
         return plan
@@ -111,13 +114,15 @@ class Pipeline:
             InfrastructureError: the run had to stop; started again, it goes on.
         """
         from curate.engine.run import run_plan
+        from curate.plugin import using
 
         place = _executor(executor, host)
-        plan = self.plan(place)
+        plan = self.plan(place, host=host)
         directory = None if run_dir is None else Path(run_dir)
         if directory is None and any(isinstance(planned.stage, Writer) for planned in plan.stages):
             directory = Path("runs") / self.name
-        return run_plan(plan, place, directory, _host(host))
+        with using(_host(host)):
+            return run_plan(plan, place, directory, _host(host))
 
     def stream(self, batches: Iterable[AudioBatch], executor: str | Executor = "local") -> Iterator[AudioBatch]:
         """Yield the batches of an iterator, possibly endless, as the stages finish them, in bounded memory.
@@ -136,9 +141,9 @@ class Pipeline:
 
 
 def _host(host: PluginHost | None) -> PluginHost:
-    from curate.plugin import default_host
+    from curate.plugin import current_host
 
-    return default_host() if host is None else host
+    return current_host() if host is None else host
 
 
 def _executor(executor: str | Executor, host: PluginHost | None) -> Executor:

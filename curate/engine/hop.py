@@ -32,7 +32,7 @@ class HopRunner:
         context: what the stages may know about the run.
         encode: turns a kept record into what is sent to the driver; None: it is sent as it is.
         blamed: the stage that is named when a record cannot be encoded.
-        on_started: told which ids are about to be touched.
+        on_started: told which of the batch's records are about to be touched, they or their children.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class _RecordStep:
         for record in batch.data:
             identity = record[ID]
             if self._on_started is not None:
-                self._on_started([identity])
+                self._on_started([tally.root_of(identity)])
             try:
                 result = process(record)
                 if maps and type(result) is dict:
@@ -196,9 +196,9 @@ class _BatchStep:
     ) -> Generator[AudioBatch, None, list[tuple[list[Record], int]]]:
         """Call the stage, hand on what is in order, and return the groups of records to work on again."""
         given = _Given(self._stage, batch, tally)
-        batch.on_announce = lambda records: self._announced([record[ID] for record in records], given)
-        if self._on_started is not None and not self._streams:
-            self._on_started(given.ids)
+        batch.on_announce = lambda records: self._announced([record[ID] for record in records], given, tally)
+        if not self._streams:
+            self._announced(given.ids, given, tally)
         outputs = self._outputs(batch)
         outs: list[AudioBatch] | None = []
         while outs is not None:
@@ -217,10 +217,10 @@ class _BatchStep:
         batch.on_announce = None  # or the batch would refer to itself, and stay until the garbage is collected
         return []
 
-    def _announced(self, ids: list[str], given: _Given) -> None:
+    def _announced(self, ids: list[str], given: _Given, tally: Tally) -> None:
         given.suspects = ids
         if self._on_started is not None:
-            self._on_started(ids)
+            self._on_started(list(dict.fromkeys(map(tally.root_of, ids))))
 
     def _outputs(self, batch: AudioBatch) -> Iterator[list[AudioBatch]]:
         if self._streams:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -21,6 +22,7 @@ from curate.engine.store import MemoryStore, Store
 from curate.engine.summary import check_phase, may_measure, summarise
 from curate.engine.transport import Executor, HopSpec
 from curate.engine.unit import Unit
+from curate.errors import InfrastructureError
 from curate.io.atomic import write_json
 from curate.plan import Hop, Phase, Plan
 from curate.records import Failed, Record, RecordReader
@@ -153,6 +155,10 @@ class _PhaseRun:
             self._scheduler = Scheduler(transport, [self._executor.workers(hop) for hop in hops])
             for settled in self._scheduler.run(incoming):
                 self._settle(settled)
+        except (InfrastructureError, KeyboardInterrupt):
+            with suppress(InfrastructureError):
+                self._commit()  # what is finished need not be done again
+            raise
         finally:
             transport.close()
         self._commit()

@@ -17,7 +17,7 @@ from curate.errors import InfrastructureError, PlanError
 from curate.io.rows import encode_row
 from curate.machine import Machine
 from curate.plan import Hop, Plan
-from curate.stage import ProcessingStage
+from curate.stage import ProcessingStage, Stage
 
 
 @attrs.frozen
@@ -56,7 +56,7 @@ class LocalTransport:
     def start(self, hop: int, slot: int) -> int:
         spec = self._specs[hop]
         worker = len(self._runners)
-        stages = [copy.deepcopy(planned.stage) for planned in spec.hop.stages]
+        stages = [_copied(planned.stage) for planned in spec.hop.stages]
         runner = HopRunner(
             [stage for stage in stages if isinstance(stage, ProcessingStage)],
             context=spec.context,
@@ -97,3 +97,22 @@ class LocalTransport:
         self._running.clear()  # closes the generators
         for runner in self._runners:
             runner.teardown()
+
+
+def _copied(stage: Stage) -> Stage:
+    """Return a worker's own copy of a stage.
+
+    Raises:
+        PlanError: names the attribute that cannot be copied.
+    """
+    try:
+        return copy.deepcopy(stage)
+    except Exception as error:
+        for name, value in vars(stage).items():
+            try:
+                copy.deepcopy(value)
+            except Exception as culprit:  # noqa: BLE001 (whatever a stranger's value raises)
+                raise PlanError(
+                    f"stage {stage.name!r}: {name} cannot be copied for a worker ({culprit}); create it in setup()"
+                ) from error
+        raise

@@ -70,7 +70,7 @@ def _json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
 def parse_line(line: bytes) -> Record | RecordError:
     """Return the JSON object on a line, or what is wrong with it. NaN and infinities are no JSON."""
     try:
-        value: Any = json.loads(line.decode(), parse_float=_finite_float, parse_constant=_refuse_constant)
+        value: Any = _decode(line.decode())
     except UnicodeDecodeError as error:
         return RecordError("bad_json", f"the line is not UTF-8: {error.reason} at byte {error.start}")
     except RecursionError:
@@ -99,6 +99,10 @@ def _finite_float(text: str) -> float:
 
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not a JSON value")
+
+
+# made once: `json.loads` with options makes a decoder for every line
+_decode = json.JSONDecoder(parse_float=_finite_float, parse_constant=_refuse_constant).decode
 
 
 def _parquet_rows(path: Path, after: int) -> Iterator[Row]:

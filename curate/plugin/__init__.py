@@ -12,7 +12,10 @@ point of the group `curate`:
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
+from collections.abc import Generator
 
 from curate.plugin.host import PluginHost
 from curate.plugin.references import CommandRef, ExecutorRef, RecogniserRef, StageRef
@@ -26,12 +29,31 @@ __all__ = [
     "PluginRow",
     "RecogniserRef",
     "StageRef",
+    "current_host",
     "default_host",
     "hookimpl",
+    "using",
 ]
+
+_current: contextvars.ContextVar[PluginHost] = contextvars.ContextVar("curate_plugin_host")
 
 
 @functools.cache
 def default_host() -> PluginHost:
     """Return the host that this process shares: the installed plugins, as the environment selects them."""
     return PluginHost()
+
+
+def current_host() -> PluginHost:
+    """Return the host of the pipeline that is being planned or run, or the process's."""
+    return _current.get(None) or default_host()
+
+
+@contextlib.contextmanager
+def using(host: PluginHost) -> Generator[None]:
+    """Make `host` the current one: stages that look up plugins by name ask it, and so respect what the user chose."""
+    token = _current.set(host)
+    try:
+        yield
+    finally:
+        _current.reset(token)

@@ -17,8 +17,9 @@ from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model, is_o
 from curate.audio import ASSUMED_DURATION_S
 from curate.batching import ITEMS, BatchController, Batcher, make_batcher
 from curate.errors import InfrastructureError, PlanError
-from curate.plugin import default_host
+from curate.plugin import current_host
 from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
+from curate.settings import describe_code
 from curate.stage import ProcessingStage
 from curate.stages.transcription import LeftOut, Recognised, Refused, Transcriber
 
@@ -239,7 +240,7 @@ class AsrStage(_AsrStage):
     name = "asr"
 
     def make_recogniser(self) -> Recogniser:
-        reference = default_host().recogniser(self.recogniser)
+        reference = current_host().recogniser(self.recogniser)
         asked = {name: True for name in ("timestamps", "confidence") if getattr(self, name)}
         try:
             return reference.load()(**{**asked, **self.options})
@@ -247,8 +248,12 @@ class AsrStage(_AsrStage):
             raise PlanError(f"recogniser {self.recogniser!r} does not take these options: {error}") from None
 
     def fingerprint(self) -> Mapping[str, Any]:
-        distribution = default_host().recogniser(self.recogniser).distribution
-        return {"recogniser_version": f"{distribution} {metadata.version(distribution)}"} if distribution else {}
+        reference = current_host().recogniser(self.recogniser)
+        try:
+            version = metadata.version(reference.distribution)
+        except (metadata.PackageNotFoundError, ValueError):  # it comes from a plugins-file
+            version = ""
+        return {"recogniser_code": describe_code(reference.load()), "recogniser_version": version}
 
 
 @cache

@@ -111,7 +111,7 @@ class ReadManifest(Source):
                 raise PlanError(f"there is no record {after!r}: its manifest is none of {', '.join(files)}")
             last = int(number)
         for name in list(files)[list(files).index(first) :]:
-            folder = files[name].parent.absolute()
+            folder = str(files[name].parent.absolute())
             for number, row in read_rows(files[name], after=last):
                 identity = f"{name}:{number}"
                 if isinstance(row, RecordError):
@@ -126,11 +126,11 @@ class ReadManifest(Source):
                     yield record
             last = 0
 
-    def _complete(self, record: Record, folder: Path) -> None:
+    def _complete(self, record: Record, folder: str) -> None:
         """Make the path absolute, and see that the numbers are such as one can calculate with."""
         path = record.get(self.filepath_key)
         if isinstance(path, str) and _is_path(path):
-            record[self.filepath_key] = str(folder / path)
+            record[self.filepath_key] = os.path.join(folder, path)  # noqa: PTH118 (a tenth of the time, for every record)
         for name in ("duration", "offset"):
             value: Any = record.get(name)
             if value is not None and not (is_finite_number(value) and value >= 0):

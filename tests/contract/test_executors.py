@@ -16,8 +16,13 @@ import pytest
 from executor_pipelines import COUNT, PIPELINES, pipeline
 
 from curate.executors.local import LocalExecutor
+from tests.shuffled_executor import ShuffledExecutor
 
-EXECUTORS: list[Any] = [pytest.param("local", id="local"), pytest.param(LocalExecutor(), id="an object")]
+EXECUTORS: list[Any] = [
+    pytest.param("local", id="local"),
+    pytest.param(LocalExecutor(), id="an object"),
+    pytest.param(ShuffledExecutor(seed=7), id="shuffled"),
+]
 OUTPUTS = ("out.jsonl", "out.jsonl.gz", "out.parquet")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -177,6 +178,19 @@ def test_only_copies_of_a_stage_are_set_up() -> None:
     stage = Loads()
     pipeline(stage).run()
     assert stage.model is None
+
+
+def test_a_stage_that_cannot_be_copied_for_a_worker_is_named() -> None:
+    @dataclass
+    class Locks(ProcessingStage):
+        def __post_init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def process(self, batch: AudioBatch) -> AudioBatch:
+            return batch
+
+    with pytest.raises(PlanError, match=r"stage 'locks': lock cannot be copied for a worker .*create it in setup\(\)"):
+        pipeline(Locks()).run()
 
 
 def test_an_unknown_executor_is_named() -> None:

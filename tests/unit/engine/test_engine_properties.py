@@ -17,6 +17,7 @@ from random_pipelines import ByBatch, ByRecord, Drawn, Rule, drawn_pipelines
 from curate.engine import unit
 from curate.io import atomic
 from curate.plugin import hookimpl
+from tests.shuffled_executor import ShuffledExecutor
 
 UNIT_BYTES = st.sampled_from([1, 300, 64_000_000])
 BATCH = st.sampled_from([None, 1, 2, 7, 100])
@@ -91,6 +92,16 @@ def test_a_run_in_memory_comes_to_the_same(drawn: Drawn, batch: int | None) -> N
 
 
 @EXAMPLES
+@given(drawn_pipelines(), BATCH, st.integers(0, 99), st.integers(1, 4))
+def test_workers_that_answer_in_any_order_come_to_the_same(
+    drawn: Drawn, batch: int | None, seed: int, workers: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, on(Disk(), 300):
+        drawn.pipeline(batch=batch).run(ShuffledExecutor(seed, workers), run_dir=folder)
+        check(drawn, Path(folder))
+
+
+@EXAMPLES
 @given(drawn_pipelines(max_records=25), st.lists(st.integers(1, 60), max_size=4), st.data())
 def test_a_run_that_is_killed_again_and_again_comes_to_the_same(
     drawn: Drawn, deaths: list[int], data: st.DataObject
@@ -99,7 +110,8 @@ def test_a_run_that_is_killed_again_and_again_comes_to_the_same(
         for die_at in deaths:
             with on(Disk(die_at), data.draw(UNIT_BYTES)):
                 try:
-                    drawn.pipeline(batch=data.draw(BATCH)).run(run_dir=folder)
+                    executor = data.draw(st.sampled_from(["local", ShuffledExecutor(die_at)]))
+                    drawn.pipeline(batch=data.draw(BATCH)).run(executor, run_dir=folder)
                 except Crash:
                     continue
         with on(Disk(), 300):

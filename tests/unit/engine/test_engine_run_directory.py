@@ -109,6 +109,20 @@ def test_an_error_keeps_what_was_committed(tmp_path: Path) -> None:
     assert len((tmp_path / "out.jsonl").read_bytes().splitlines()) == 40
 
 
+def test_what_was_finished_before_an_error_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unit, "UNIT_BYTES", 10**9)
+
+    def gone(record: Record) -> None:
+        if record["x"] == 35:
+            raise InfrastructureError("the card is gone")
+
+    with pytest.raises(InfrastructureError, match="the card is gone"):
+        pipeline(Works(gone)).run(run_dir=tmp_path)
+    log: list[int] = []
+    pipeline(Works(lambda record: log.append(record["x"]))).run(run_dir=tmp_path)
+    assert log == list(range(32, 40))
+
+
 def test_changed_settings_are_refused_with_stage_and_field(tmp_path: Path) -> None:
     pipeline(Works(), QualityFilter("y < 100")).run(run_dir=tmp_path)
     before = (tmp_path / "out.jsonl").read_bytes()

@@ -190,3 +190,31 @@ print(batch.data)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[{'text': 'ABAB'}]"
+
+
+def test_a_recogniser_of_a_plugins_file_serves_the_stage_asr(tmp_path: Path) -> None:
+    import numpy
+    import soundfile
+
+    from curate import Pipeline
+    from curate.stages import AsrStage, ReadRecords
+
+    (tmp_path / "ears.py").write_text(
+        "from curate.asr import Transcript\n"
+        "from curate.plugin import RecogniserRef, hookimpl\n"
+        "class Ears:\n"
+        "    rate_hz, thread_safe = 16000, True\n"
+        "    def setup(self): pass\n"
+        "    def transcribe(self, waveforms): return [Transcript(str(len(one))) for one in waveforms]\n"
+        "    def close(self): pass\n"
+        "@hookimpl\n"
+        "def curate_recognisers():\n"
+        "    return [RecogniserRef('ears', f'{__name__}:Ears', 'count samples')]\n"
+    )
+    soundfile.write(tmp_path / "a.wav", numpy.zeros(1600, dtype="float32") + 0.1, 16000)
+    host = PluginHost(plugin_files=[tmp_path / "ears.py"], environment={"CURATE_PLUGINS": ""})
+    pipeline = Pipeline("p", [ReadRecords([{"audio_filepath": str(tmp_path / "a.wav")}]), AsrStage("ears")])
+
+    assert [record["pred_text"] for record in pipeline.run(host=host).records()] == ["1600"]
+    with pytest.raises(PluginError, match="ears"):
+        pipeline.plan()
