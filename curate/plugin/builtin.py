@@ -67,6 +67,7 @@ def curate_recognisers() -> list[RecogniserRef]:
 def curate_commands() -> list[CommandRef]:
     return [
         CommandRef("run", "curate.cli.run:run", "Run a pipeline"),
+        CommandRef("bench", "curate.cli.bench:bench", "Measure, to choose a setting"),
         CommandRef("plan", "curate.cli.plan:plan", "Check a pipeline and show what a run would do"),
         CommandRef(
             "plugins", "curate.cli.plugins:plugins", "List the plugins, what they provide and what is wrong with them"

@@ -5,9 +5,12 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 
+from curate.audio import ASSUMED_DURATION_S
+from curate.batching import LengthWindows
 from curate.errors import PlanError
-from curate.records import AudioBatch, Record
+from curate.records import AudioBatch, Record, audio_ms
 from curate.stage import Partitioner
 
 WINDOW_RECORDS = 8192
@@ -19,17 +22,24 @@ class Partition(Partitioner):
     """Cuts batches by number of records, by seconds of audio, or into a number of parts of equal duration.
 
     The batch is the window over which an ASR stage plans its own, much smaller, batches; how many records the model
-    sees at once is the stage's `batch_size`. The cuts depend on the input alone.
+    sees at once is the stage's `batch_size`. Where the records have a `duration`, those of like length travel together,
+    so that a stage does not have odd lengths left over at the end of every window. The cuts depend on the input alone
+    (of a resumed run: on what is left of it), and no result depends on the cuts.
 
     Args:
-        max_records: the most records in a batch.
+        max_records: the most records in a batch. By length, three times as many are held, and a record can leave some
+            ten batches after its turn.
         max_audio_s: the most audio in a batch, in seconds by the column `duration`; a longer record travels alone.
         parts: cut so many batches of about equal duration instead. This holds all records in memory.
+        by_length: with `max_records` alone: False cuts in the order of the input, one batch at a time.
     """
 
     max_records: int = WINDOW_RECORDS
     max_audio_s: float | None = None
     parts: int | None = None
+    by_length: bool = True
+
+    tuning = frozenset({"max_records", "max_audio_s", "parts", "by_length"})
 
     def __post_init__(self) -> None:
         if self.max_records < 1:
@@ -45,9 +55,30 @@ class Partition(Partitioner):
         return () if self.max_audio_s is None and self.parts is None else ("duration",)
 
     def partition(self, records: Iterator[Record]) -> Iterator[AudioBatch]:
-        cuts = self._balanced(records) if self.parts is not None else self._in_order(records)
-        for number, data in enumerate(cuts):
+        for number, data in enumerate(self._cuts(records)):
             yield AudioBatch(data, task_id=f"partition-{number:06d}")
+
+    def _cuts(self, records: Iterator[Record]) -> Iterator[list[Record]]:
+        if self.parts is not None:
+            return self._balanced(records)
+        if self.max_audio_s is not None or not self.by_length:
+            return self._in_order(records)
+        first = list(islice(records, self.max_records))
+        records = chain(first, records)
+        return self._of_like_length(records) if any(map(_seconds, first)) else self._in_order(records)
+
+    def _of_like_length(self, records: Iterator[Record]) -> Iterator[list[Record]]:
+        """Cut windows that are made of whole planned batches; a record without a duration counts as a typical one."""
+        held: dict[int, Record] = {}
+
+        def durations() -> Iterator[float | None]:
+            for index, record in enumerate(records):
+                held[index] = record
+                yield _seconds(record) or None
+
+        windows = LengthWindows(self.max_records, assumed_s=ASSUMED_DURATION_S)
+        for window in windows.plan(durations()):
+            yield [held.pop(index) for index in window]
 
     def _in_order(self, records: Iterator[Record]) -> Iterator[list[Record]]:
         limit_s = self.max_audio_s
@@ -77,5 +108,5 @@ class Partition(Partitioner):
 
 
 def _seconds(record: Record) -> float:
-    seconds = record.get("duration")
-    return float(seconds) if isinstance(seconds, int | float) else 0.0
+    """Return a record's length, 0 where it is not known."""
+    return audio_ms(record) / 1000
