@@ -6,11 +6,14 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 MANIFESTS := pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: demo test check docs bench format clean
+.PHONY: demo demo-model test check docs bench format clean
 
 demo: $(VENV)/.demo  ## transcribe, compare and filter real files, from nothing to a curated manifest
 	rm -rf runs/quickstart
 	$(BIN)/curate run pipelines/quickstart/pipeline.yaml
+
+demo-model: $(VENV)/.demo  ## make the demo's model again with its recipe; needs espeak-ng, some ten minutes
+	cd pipelines/quickstart && ../../$(BIN)/python -m recipe.train_model && ../../$(BIN)/python -m recipe.check_model
 
 test: $(VENV)/.dev  ## the tests
 	$(BIN)/python -m pytest
@@ -26,6 +29,9 @@ docs: $(VENV)/.docs  ## the documentation, without warnings
 
 bench: $(VENV)/.dev  ## ratios against plain loops and peers, printed
 	$(BIN)/python -m pytest tests/bench -s
+
+bench-gpu: $(VENV)/.dev  ## the same on a CUDA card; skips, with the reason, where there is none
+	$(BIN)/python -m pytest tests/gpu -s -rs
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

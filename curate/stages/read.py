@@ -44,7 +44,7 @@ class ReadManifest(Source):
 
     manifest: str | Path | Sequence[str | Path]
     filepath_key: str = DEFAULT_FILEPATH_KEY
-    roots: Sequence[str | Path] = ()
+    roots: str | Path | Sequence[str | Path] = ()
     dataset_name: str = ""
 
     def inputs(self) -> Sequence[Path]:
@@ -66,6 +66,7 @@ class ReadManifest(Source):
         return files
 
     def check(self) -> None:
+        _check_exist(self.roots)
         looked_at = {path: _first_rows(path) for path in self.inputs()}
         if not any(looked_at.values()):
             raise PlanError(f"the manifest {self.manifest} has no rows")
@@ -92,7 +93,7 @@ class ReadManifest(Source):
             )
 
     def _roots_of(self, path: Path) -> list[Path]:
-        return [Path(root) for root in self.roots] or [path.parent]
+        return _listed(self.roots) or [path.parent]
 
     def audio_roots(self) -> tuple[str, ...] | None:
         return tuple(dict.fromkeys(str(root.absolute()) for path in self.inputs() for root in self._roots_of(path)))
@@ -168,6 +169,16 @@ def _first_rows(path: Path) -> list[Record | RecordError]:
     return [row for _, row in islice(read_rows(path), _LOOKED_AT)]
 
 
+def _listed(roots: str | Path | Sequence[str | Path]) -> list[Path]:
+    return [Path(root) for root in ([roots] if isinstance(roots, str | Path) else roots)]
+
+
+def _check_exist(roots: str | Path | Sequence[str | Path]) -> None:
+    for root in _listed(roots):
+        if not root.is_dir():
+            raise PlanError(f"roots: {root} is no folder (looked from {Path.cwd()})")
+
+
 def _is_path(audio: str) -> bool:
     """Return whether a text can be a path; what cannot is reported, record by record, where it would be opened."""
     return audio != "" and "://" not in audio and "\0" not in audio
@@ -200,7 +211,7 @@ class ReadRecords(Source):
 
     records: Sequence[Record] = field(repr=False)
     label: str = "records"
-    roots: Sequence[str | Path] | None = None
+    roots: str | Path | Sequence[str | Path] | None = None
 
     tuning = frozenset({"records"})  # they are in the fingerprint as one checksum
 
@@ -208,6 +219,7 @@ class ReadRecords(Source):
         return {"records_sha256": hashlib.sha256(pickle.dumps(list(self.records), 5)).hexdigest()}
 
     def check(self) -> None:
+        _check_exist(self.roots or ())
         for number, record in enumerate(self.records, start=1):
             if type(record) is not dict:
                 raise PlanError(f"record {number} is a {type(record).__name__} and not a dict")
@@ -216,7 +228,7 @@ class ReadRecords(Source):
         return {name for record in self.records[:_LOOKED_AT] for name in _identified("", record)} - {ID}
 
     def audio_roots(self) -> tuple[str, ...] | None:
-        return None if self.roots is None else tuple(str(Path(root).absolute()) for root in self.roots)
+        return None if self.roots is None else tuple(str(root.absolute()) for root in _listed(self.roots))
 
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
         first = 0 if after is None else int(after.rpartition(":")[2])

@@ -53,21 +53,28 @@ def test_the_readmes_pipeline_runs_as_a_plain_script_without_a_main_guard(projec
     assert done.stdout.strip() == "44 of 56 records kept, in runs/digits/curated.jsonl"
 
 
+@has_nemo
+@pytest.mark.nemo
+def test_the_quickstart_in_python_gives_what_it_gives_in_yaml(tmp_path: Path) -> None:
+    done = run(str(ROOT / "pipelines" / "quickstart" / "pipeline.py"), cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    yaml = str(ROOT / "pipelines" / "quickstart" / "pipeline.yaml")
+    done = run("-m", "curate.cli", "run", yaml, "--run-dir", "yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    ours = (tmp_path / "runs" / "quickstart-python" / "curated.jsonl").read_bytes()
+    assert ours == (tmp_path / "yaml" / "curated.jsonl").read_bytes()
+
+
 def test_the_readmes_own_stage_runs_from_a_plugins_file(tmp_path: Path) -> None:
     stage = next(block for block in blocks(README, "python") if "# my_stages.py" in block)
     assert len([line for line in stage.splitlines() if line.strip() and not line.startswith("#")]) <= 10
     (tmp_path / "my_stages.py").write_text(stage)
     (tmp_path / "corpus.jsonl").write_text('{"audio_filepath": "a.wav", "duration": 2.0, "text": "one two three"}\n')
-    (tmp_path / "my_pipeline.yaml").write_text(
-        "stages:\n"
-        "  - {use: read_manifest, manifest: corpus.jsonl}\n"
-        "  - use: speaking_rate\n"
-        "  - {use: merge, path: out.jsonl}\n"
-    )
+    (tmp_path / "my_pipeline.yaml").write_text(blocks(README, "yaml")[0])
     command = next(line for line in README.splitlines() if line.startswith("curate --plugins-file"))
     done = run("-m", "curate.cli", *command.split()[1:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert '"words_per_s": 1.5' in (tmp_path / "runs" / "my_pipeline" / "out.jsonl").read_text()
+    assert '"words_per_s": 1.5' in (tmp_path / "runs" / "my_pipeline" / "natural.jsonl").read_text()
 
 
 def test_the_readmes_commands_for_the_quickstart_plan_what_they_say(project: Path) -> None:

@@ -128,10 +128,9 @@ def too_short(corpus: Corpus, line: int) -> Record:
     return label(corpus.write(line, speak(utterance)[: int(0.3 * RATE_HZ)]), utterance, text=utterance.text.split()[0])
 
 
-def only_noise(corpus: Corpus, line: int) -> Record:
-    """Noise with a transcript."""
-    utterance = corpus.draw(line, words=4)
-    return label(corpus.write(line, white_noise(2 * RATE_HZ, 0.02, utterance.noise_seed)), utterance)
+def silent(corpus: Corpus, line: int) -> Record:
+    """A silent clip with a transcript."""
+    return label(corpus.write(line, np.zeros(2 * RATE_HZ)), corpus.draw(line, words=4))
 
 
 def drowned(corpus: Corpus, line: int) -> Record:
@@ -157,8 +156,11 @@ def missing(corpus: Corpus, line: int) -> Record:
 
 
 def web_page(corpus: Corpus, line: int) -> Record:
-    """A web page named .flac, as failed downloads are."""
+    """A web page named .wav, as failed downloads are."""
     record = plain(corpus, line)
+    sound = corpus.folder / record["audio_filepath"]
+    record["audio_filepath"] = str(Path(record["audio_filepath"]).with_suffix(".wav"))
+    sound.unlink()
     page = "<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body><h1>Not Found</h1></body></html>\n"
     (corpus.folder / record["audio_filepath"]).write_text(page, encoding="utf-8")
     return record
@@ -193,7 +195,7 @@ FILTERED: dict[int, Callable[[Corpus, int], Record]] = {
     15: too_short,
     21: half_transcript,
     29: wrong_transcript,
-    34: only_noise,
+    34: silent,
     43: drowned,
     50: wrong_transcript,
 }

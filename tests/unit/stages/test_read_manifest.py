@@ -223,6 +223,7 @@ class TestMistakes:
         paths = ("a.wav", "../out/b.wav", "../out/c.wav")
         write("in/m.jsonl", *({"audio_filepath": path} for path in paths))
         assert mistake(ReadManifest("in/m.jsonl")).endswith(f"roots: [{tmp_path}/out, {tmp_path}/in]")
+        (tmp_path / "out").mkdir()
         ReadManifest("in/m.jsonl", roots=[tmp_path / "out", tmp_path / "in"]).check()
 
     def test_a_path_that_leads_out_of_the_roots_is_that_records_fault(self, write: Write) -> None:
