@@ -6,14 +6,16 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 MANIFESTS := pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: demo demo-model test check docs bench format clean
+.PHONY: demo demo-model test check docs bench bench-gpu format clean
 
 demo: $(VENV)/.demo  ## transcribe, compare and filter real files, from nothing to a curated manifest
 	rm -rf runs/quickstart
 	$(BIN)/curate run pipelines/quickstart/pipeline.yaml
 
 demo-model: $(VENV)/.demo  ## make the demo's model again with its recipe; needs espeak-ng, some ten minutes
-	cd pipelines/quickstart && ../../$(BIN)/python -m recipe.train_model && ../../$(BIN)/python -m recipe.check_model
+	cd pipelines/quickstart && \
+	../../$(BIN)/python -m recipe.train_model && ../../$(BIN)/python -m recipe.train_hybrid && \
+	../../$(BIN)/python -m recipe.check_model
 
 test: $(VENV)/.dev  ## the tests
 	$(BIN)/python -m pytest

@@ -1,4 +1,4 @@
-"""Synthesise training speech, train the demo's recogniser on the CPU, and save it with fp16 weights."""
+"""Synthesise training speech, train the CTC recogniser on the CPU, and save it with fp16 weights."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def measure_wer(model: EncDecCTCModel, utterances: list[Utterance]) -> float:
 def main() -> None:
     """Train, save, restore, measure."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=QUICKSTART / "model.nemo")
+    parser.add_argument("--out", type=Path, default=QUICKSTART / "recipe" / "ctc.nemo")
     parser.add_argument("--utterances", type=int, default=2000)
     parser.add_argument("--epochs", type=int, default=14)
     parser.add_argument("--threads", type=int, default=1, help="one is the fastest on a machine that is busy")

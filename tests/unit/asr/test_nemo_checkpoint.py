@@ -143,7 +143,7 @@ def test_aliases_that_expand_without_end_cost_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "because"),
     [
-        ({"dtype": "int8"}, "dtype must be one of fp32, bf16, fp16, not 'int8'"),
+        ({"dtype": "int8"}, "dtype must be one of auto, fp32, bf16, fp16, not 'int8'"),
         ({"decoder": "aed"}, "decoder must be one of None, ctc, rnnt, not 'aed'"),
         ({"decoding": "beam"}, "decoding must be one of greedy_batch, greedy, not 'beam'"),
         ({"device": "tpu"}, "device must be cpu, cuda or cuda:<index>, not 'tpu'"),

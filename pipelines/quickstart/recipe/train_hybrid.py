@@ -1,0 +1,142 @@
+"""Give the trained CTC recogniser a transducer, train both heads together on the CPU, and save the hybrid."""
+
+from __future__ import annotations
+
+import argparse
+import random
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import jiwer
+import torch
+from nemo.utils import logging as nemo_logging
+from torch.nn.utils.rnn import pad_sequence
+
+from .model import build_hybrid, load_model, save_in_half, transcribe
+from .speech import Utterance, speak
+from .train_model import Example, cut_batches, draw_utterances, make_examples
+
+if TYPE_CHECKING:
+    from nemo.collections.asr.models import EncDecHybridRNNTCTCModel
+
+QUICKSTART = Path(__file__).resolve().parent.parent
+CTC_WEIGHT = 0.3
+PEAK_LEARNING_RATE = 1e-3
+
+
+def transducer_loss(
+    logits: torch.Tensor, letters: torch.Tensor, steps: torch.Tensor, lengths: torch.Tensor
+) -> torch.Tensor:
+    """Return the mean transducer loss of a batch; the blank is the last class.
+
+    Vectorised over batch and letters with a loop over time, because NeMo's loss on the CPU visits cell by cell.
+
+    Args:
+        logits: joint outputs of shape (batch, time, letters + 1, classes).
+        letters: targets of shape (batch, letters).
+        steps, lengths: how many of them are no padding.
+    """
+    log_probs = logits.float().log_softmax(-1)
+    batch, time_steps, states, classes = log_probs.shape
+    blank = log_probs[..., classes - 1]
+    index = letters[:, None, :, None].expand(batch, time_steps, states - 1, 1)
+    emit = log_probs[:, :, :-1, :].gather(3, index)[..., 0]
+    # emitted[t, u]: log probability of saying the first u letters without moving on from time t
+    emitted = torch.cat([blank.new_zeros(batch, time_steps, 1), emit.cumsum(2)], dim=2)
+    reached = [emitted[:, 0]]
+    for t in range(1, time_steps):
+        arrived = reached[-1] + blank[:, t - 1]
+        reached.append(emitted[:, t] + torch.logcumsumexp(arrived - emitted[:, t], dim=1))
+    alpha = torch.stack(reached, dim=1)
+    row = torch.arange(batch)
+    return -(alpha[row, steps - 1, lengths] + blank[row, steps - 1, lengths]).mean()
+
+
+def compute_loss(model: EncDecHybridRNNTCTCModel, batch: list[Example]) -> torch.Tensor:
+    """Return the weighted sum of transducer and CTC loss of one batch."""
+    frames = torch.tensor([example.features.shape[1] for example in batch])
+    lengths = torch.tensor([len(example.letters) for example in batch])
+    features = pad_sequence([example.features.T for example in batch], batch_first=True).mT
+    letters = pad_sequence([example.letters for example in batch], batch_first=True)
+    augmented = model.spec_augmentation(input_spec=features, length=frames)
+    encoded, steps = model.encoder(audio_signal=augmented, length=frames)
+    predicted, _, _ = model.decoder(targets=letters, target_length=lengths)
+    joint = model.joint(encoder_outputs=encoded, decoder_outputs=predicted)
+    ctc = model.ctc_loss(
+        log_probs=model.ctc_decoder(encoder_output=encoded),
+        targets=letters,
+        input_lengths=steps,
+        target_lengths=lengths,
+    )
+    return (1 - CTC_WEIGHT) * transducer_loss(joint, letters, steps, lengths) + CTC_WEIGHT * ctc
+
+
+def train(model: EncDecHybridRNNTCTCModel, examples: list[Example], epochs: int) -> None:
+    """Train in place for `epochs` passes over `examples`, the transducer faster than what is trained already."""
+    batches = cut_batches(examples)
+    trained = [*model.encoder.parameters(), *model.ctc_decoder.parameters()]
+    fresh = [*model.decoder.parameters(), *model.joint.parameters()]
+    optimizer = torch.optim.AdamW([{"params": trained}, {"params": fresh}], betas=(0.9, 0.98), weight_decay=1e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        [PEAK_LEARNING_RATE / 5, PEAK_LEARNING_RATE * 3],
+        total_steps=epochs * len(batches),
+        pct_start=0.15,
+    )
+    model.train()
+    started_s = time.monotonic()
+    for epoch in range(epochs):
+        random.shuffle(batches)
+        total = 0.0
+        for batch in batches:
+            loss = compute_loss(model, batch)
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+        mean = total / len(batches)
+        print(f"epoch {epoch + 1}/{epochs} loss {mean:.3f} {time.monotonic() - started_s:.0f} s", flush=True)
+    model.eval()
+
+
+def measure_wer(model: EncDecHybridRNNTCTCModel, utterances: list[Utterance]) -> float:
+    """Return the word error rate of the transducer over held-out utterances."""
+    hypotheses = [transcribe(model, [speak(utterance)])[0] for utterance in utterances]
+    return jiwer.wer([utterance.text for utterance in utterances], hypotheses)
+
+
+def main() -> None:
+    """Take over what is trained, train, save, restore, measure."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--ctc", type=Path, default=QUICKSTART / "recipe" / "ctc.nemo", help="from train_model")
+    parser.add_argument("--out", type=Path, default=QUICKSTART / "model.nemo")
+    parser.add_argument("--utterances", type=int, default=2000)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1, help="one is the fastest on a machine that is busy")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+
+    nemo_logging.setLevel("ERROR")
+    torch.set_num_threads(arguments.threads)
+    torch.manual_seed(arguments.seed)
+    random.seed(arguments.seed)
+
+    ctc = load_model(arguments.ctc)
+    model = build_hybrid()
+    model.encoder.load_state_dict(ctc.encoder.state_dict())
+    model.ctc_decoder.load_state_dict(ctc.decoder.state_dict())
+    examples = make_examples(model, draw_utterances(arguments.utterances, arguments.seed))
+    print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(examples)} clips")
+    train(model, examples, arguments.epochs)
+    save_in_half(model, arguments.out)
+
+    held_out = draw_utterances(100, arguments.seed + 1, held_out=True)
+    wer = measure_wer(load_model(arguments.out), held_out)
+    print(f"{arguments.out.stat().st_size} bytes, WER {wer:.4f} on {len(held_out)} held-out strings")
+
+
+if __name__ == "__main__":
+    main()
