@@ -30,7 +30,7 @@ docs: $(VENV)/.docs  ## the documentation, without warnings
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 
 bench: $(VENV)/.dev  ## ratios against plain loops and peers, printed
-	$(BIN)/python -m pytest tests/bench -s
+	$(BIN)/python -m pytest tests/bench -s -m "bench or not bench"
 
 bench-gpu: $(VENV)/.dev  ## the same on a CUDA card; skips, with the reason, where there is none
 	$(BIN)/python -m pytest tests/gpu -s -rs

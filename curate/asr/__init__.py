@@ -4,8 +4,19 @@ Importing this package loads neither numpy nor torch nor NeMo; `NemoRecogniser.s
 """
 
 from curate.asr.checkpoint import check_model
-from curate.asr.memory import is_oom
+from curate.asr.memory import CapturesGraphs, DeviceMemory, MeasuresMemory, Peak, is_oom
 from curate.asr.nemo import NemoRecogniser
 from curate.asr.recogniser import Recogniser, Transcript, Word
 
-__all__ = ["NemoRecogniser", "Recogniser", "Transcript", "Word", "check_model", "is_oom"]
+__all__ = [
+    "CapturesGraphs",
+    "DeviceMemory",
+    "MeasuresMemory",
+    "NemoRecogniser",
+    "Peak",
+    "Recogniser",
+    "Transcript",
+    "Word",
+    "check_model",
+    "is_oom",
+]

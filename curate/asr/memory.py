@@ -1,9 +1,78 @@
-"""Tells "it did not fit into memory" from all other errors."""
+"""Memory of the device: what a recogniser may tell about it, and which errors mean that it ran out."""
 
 from __future__ import annotations
 
 import errno
 import re
+from typing import Protocol, runtime_checkable
+
+from attrs import frozen
+
+
+@frozen
+class DeviceMemory:
+    """Memory of a device, in bytes.
+
+    Args:
+        free_bytes: what is free for the next batch, the allocator's unused blocks among it.
+        own_bytes: what this process has in use: weights, and what else stays between batches.
+        total_bytes: what the device has.
+    """
+
+    free_bytes: int
+    own_bytes: int
+    total_bytes: int
+
+
+@frozen
+class Peak:
+    """The most memory that one batch had in use.
+
+    Args:
+        own_bytes: beside what was in use before it, weights for example.
+        share: all of it together, as a share of the device's memory.
+    """
+
+    own_bytes: int
+    share: float
+
+
+@runtime_checkable
+class MeasuresMemory(Protocol):
+    """What a recogniser has that can tell how much memory its batches need, beside what a `Recogniser` has.
+
+    All are called in the thread that calls `transcribe`, between two batches.
+    """
+
+    def memory(self) -> DeviceMemory | None:
+        """Return the device's memory, None where it cannot be told, as on the CPU."""
+        ...
+
+    def measure(self, items: int, longest_s: float) -> int:
+        """Run a synthetic batch and return the bytes that it needed beside what was in use before.
+
+        Raises:
+            RuntimeError: as `transcribe` does, out of memory among others.
+        """
+        ...
+
+    def peak(self) -> Peak | None:
+        """Return the peak of the last batch alone, None where it cannot be told."""
+        ...
+
+    def free_memory(self) -> None:
+        """Give back what is cached; called after a batch that ran out of memory."""
+        ...
+
+
+@runtime_checkable
+class CapturesGraphs(Protocol):
+    """What a recogniser has that is better told beforehand how large its batches will be."""
+
+    def prepare(self, items: int, longest_s: float) -> bool:
+        """Make room for batches of up to so many items and seconds, and say whether that took memory that stays."""
+        ...
+
 
 _TOLD_BY_TYPE = {"OutOfMemoryError"}
 _TOLD_BY_MESSAGE = re.compile(

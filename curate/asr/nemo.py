@@ -8,6 +8,7 @@ the same file, whatever else is in the batch.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from copy import copy
 from gc import collect
@@ -20,12 +21,19 @@ from loguru import logger
 
 from curate.asr.checkpoint import choose_decoder, fetch, local_path, read_checkpoint, restore
 from curate.asr.decoding import STRATEGIES, Decoding, DecodingOptions
+from curate.asr.memory import DeviceMemory, Peak
 from curate.asr.recogniser import Transcript, Waveform
 from curate.errors import InfrastructureError, PlanError, RecordError
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _DECODERS = ("ctc", "rnnt")
 _LEAST_FRAMES = 2
+
+_GRAPH_SHARE = 0.1
+"""Of the card's memory, what the buffers of captured graphs may take."""
+
+_GRAPH_ITEMS, _GRAPH_FRAMES = 16, 64
+"""Buffers of captured graphs are rounded up to these, so that a slightly larger batch fits as well."""
 
 
 class NemoRecogniser:
@@ -39,7 +47,8 @@ class NemoRecogniser:
         model_name: the path of a `.nemo` file, or the name of a pretrained model.
         device: `cpu`, `cuda` or `cuda:<index>`.
         dtype: `fp32`; `bf16` or `fp16` run encoder and decoder wholly in half precision, features are still computed
-            in fp32. Both work on the CPU, where bf16 gains no time and fp16 costs several times as much.
+            in fp32. Both work on the CPU, where bf16 gains no time and fp16 costs several times as much. `auto` is
+            bf16 on cards that have it, and fp32 elsewhere.
         decoder: `ctc` or `rnnt`, for hybrid models; None takes the model's default, `rnnt` where it has one.
         timestamps: whether transcripts tell when each word was said.
         confidence: whether transcripts, and words if there are any, tell how sure the model is: the normalised Tsallis
@@ -69,7 +78,7 @@ class NemoRecogniser:
         label_looping: bool = True,
         cuda_graphs: bool = True,
     ) -> None:
-        _one_of("dtype", dtype, tuple(_DTYPES))
+        _one_of("dtype", dtype, ("auto", *_DTYPES))
         _one_of("decoder", decoder, (None, *_DECODERS))
         _one_of("decoding", decoding, STRATEGIES)
         if device != "cpu" and device.partition(":")[0] != "cuda":
@@ -110,17 +119,18 @@ class NemoRecogniser:
         if self.threads is not None:
             torch.set_num_threads(self.threads)
         device = _device(torch, self.device)
+        dtype = _suitable(torch, device) if self.dtype == "auto" else self.dtype
         try:
-            self._loaded = _Loaded(torch, model, decoder, device, self.dtype, self.options)
+            self._loaded = _Loaded(torch, model, decoder, device, dtype, self.options)
             self.rate_hz = self._loaded.rate_hz
             self.warm_up()  # a model that fails on one second of noise would fail on every record
         except Exception as error:
             self.close()
             reason = str(error) if isinstance(error, InfrastructureError) else f"{type(error).__name__}: {error}"
             raise InfrastructureError(
-                f"{checkpoint.path}: the model does not run in {self.dtype} on {self.device}: {reason}"
+                f"{checkpoint.path}: the model does not run in {dtype} on {self.device}: {reason}"
             ) from error
-        logger.debug("{}: {} with its {} decoder, {}", checkpoint.path, checkpoint.target, decoder, self.dtype)
+        logger.debug("{}: {} with its {} decoder, {}", checkpoint.path, checkpoint.target, decoder, dtype)
 
     def warm_up(self, items: int = 1, longest_s: float = 1.0) -> None:
         """Run one batch of faint noise, to see that the model runs, or to make room for the largest batch to come."""
@@ -148,6 +158,40 @@ class NemoRecogniser:
                 transcripts[index] = transcript
         return transcripts
 
+    def prepare(self, items: int, longest_s: float) -> bool:
+        """Make room for batches of up to so many items and seconds: capture CUDA graphs once, for the largest.
+
+        NeMo captures anew for each batch that has more items, or more frames, than the one before; of batches by
+        length, that is nearly every one. Does nothing on the CPU, without graphs, and where there is room already.
+
+        Returns:
+            Whether memory was taken.
+        """
+        return self._loaded is not None and self._loaded.prepare(items, longest_s)
+
+    def measure(self, items: int, longest_s: float) -> int:
+        """Run one batch of faint noise and return the bytes of GPU memory that it needed; 0 on the CPU."""
+        self.warm_up(items, longest_s)
+        peak = self.peak()
+        return peak.own_bytes if peak is not None else 0
+
+    def memory(self) -> DeviceMemory | None:
+        """Return the card's memory, None on the CPU."""
+        return self._loaded.memory() if self._loaded is not None else None
+
+    def peak(self) -> Peak | None:
+        """Return the peak of the last batch alone, None on the CPU."""
+        return self._loaded.peak if self._loaded is not None else None
+
+    def free_memory(self) -> None:
+        """Give back the GPU memory that torch has cached."""
+        if self._loaded is not None:
+            self._loaded.free_memory()
+
+    def used(self) -> dict[str, Any]:
+        """Return what is in use, for reports: the device, the type of numbers, the decoder and how it decodes."""
+        return self._loaded.used if self._loaded is not None else {}
+
     def close(self) -> None:
         """Let go of the model, and of the GPU memory that torch keeps for it."""
         if self._loaded is not None:
@@ -162,10 +206,25 @@ class _Loaded:
         self._torch = torch
         self._device = device
         self._dtype = getattr(torch, _DTYPES[dtype])
+        self._on_gpu = device.type == "cuda"
         self._lock = Lock()
+        self.peak: Peak | None = None
         self.rate_hz = int(model.preprocessor._sample_rate)
         self.silence = Transcript("", words=() if options.timestamps else None)
-        self._decode = Decoding(model, decoder, options, on_gpu=device.type == "cuda")
+        self._decode = Decoding(model, decoder, options, on_gpu=self._on_gpu)
+        loops_over_labels = decoder == "rnnt" and options.strategy == "greedy_batch" and options.label_looping
+        self._has_graphs = self._on_gpu and loops_over_labels and options.cuda_graphs
+        self._encoded: tuple[int, float] = (0, 0.0)  # the encoder's width, and its frames per second of audio
+        self._captured: tuple[int, int] = (0, 0)
+        self.used = {
+            "device": str(device),
+            "dtype": dtype,
+            "decoder": decoder,
+            "decoding": options.strategy,
+            "label_looping": loops_over_labels,
+            "cuda_graphs": self._has_graphs,
+            "pinned_memory": self._on_gpu,
+        }
         # The preprocessor stays in fp32: rounding its window and filters to half precision costs accuracy.
         for name, part in model.named_children():
             part.to(device=device, dtype=torch.float32 if name == "preprocessor" else self._dtype)
@@ -206,22 +265,70 @@ class _Loaded:
         return samples
 
     def run(self, signals: Sequence[Waveform]) -> list[Transcript]:
+        with self._lock, self._torch.inference_mode():
+            if not self._on_gpu:
+                return self._through(signals)
+            cuda, device = self._torch.cuda, self._device
+            cuda.reset_peak_memory_stats(device)
+            before = int(cuda.memory_allocated(device))
+            transcripts = self._through(signals)
+            most = int(cuda.max_memory_allocated(device))
+            self.peak = Peak(most - before, most / int(cuda.get_device_properties(device).total_memory))
+            return transcripts
+
+    def _through(self, signals: Sequence[Waveform]) -> list[Transcript]:
         torch = self._torch
         lengths = [len(signal) for signal in signals]
+        # what is copied from pinned memory is copied while the CPU goes on
+        padded = torch.zeros(len(signals), max(lengths), pin_memory=self._on_gpu)
+        for row, signal in zip(padded, signals, strict=True):
+            row[: len(signal)] = torch.from_numpy(signal)
+        samples = torch.tensor(lengths, pin_memory=self._on_gpu)
+        features, frames = self._preprocessor(
+            input_signal=padded.to(self._device, non_blocking=True),
+            length=samples.to(self._device, non_blocking=True),
+        )
+        encoded, frames = self._encoder(audio_signal=features.to(self._dtype), length=frames)[:2]
+        self._encoded = (int(encoded.shape[1]), max(self._encoded[1], encoded.shape[2] * self.rate_hz / max(lengths)))
+        return self._decode(encoded, frames, [length / self.rate_hz for length in lengths])
+
+    def prepare(self, items: int, longest_s: float) -> bool:
+        width, frames_per_s = self._encoded
+        frames = math.ceil(longest_s * frames_per_s)
+        if not self._has_graphs or not width or (items <= self._captured[0] and frames <= self._captured[1]):
+            return False
+        torch = self._torch
+        items = max(self._captured[0], _GRAPH_ITEMS * math.ceil(items / _GRAPH_ITEMS))
+        frames = max(self._captured[1], _GRAPH_FRAMES * math.ceil(frames / _GRAPH_FRAMES))
+        memory = self.memory()
+        needed = 2 * items * frames * width * self._dtype.itemsize  # the encoder's output, and its projection
+        if memory is None or needed > _GRAPH_SHARE * memory.total_bytes:
+            logger.info("{} items of {:g} s are too much for one capture of CUDA graphs", items, longest_s)
+            return False
         with self._lock, torch.inference_mode():
-            padded = torch.zeros(len(signals), max(lengths))
-            for row, signal in zip(padded, signals, strict=True):
-                row[: len(signal)] = torch.from_numpy(signal)
-            features, frames = self._preprocessor(
-                input_signal=padded.to(self._device), length=torch.tensor(lengths, device=self._device)
-            )
-            encoded, frames = self._encoder(audio_signal=features.to(self._dtype), length=frames)[:2]
-            return self._decode(encoded, frames, [length / self.rate_hz for length in lengths])
+            encoded = torch.zeros(items, width, frames, dtype=self._dtype, device=self._device)
+            self._decode(encoded, torch.ones(items, dtype=torch.int64, device=self._device), [longest_s] * items)
+        self._captured = (items, frames)
+        return True
+
+    def memory(self) -> DeviceMemory | None:
+        if not self._on_gpu:
+            return None
+        cuda, device = self._torch.cuda, self._device
+        free, total = cuda.mem_get_info(device)
+        in_use = cuda.memory_allocated(device)
+        cached = cuda.memory_reserved(device) - in_use
+        return DeviceMemory(int(free + cached), int(in_use), int(total))
+
+    def free_memory(self) -> None:
+        if self._on_gpu:
+            collect()
+            self._torch.cuda.empty_cache()
 
     def release(self) -> None:
         del self._model, self._encoder, self._preprocessor, self._decode
         collect()  # NeMo's models hold references to themselves
-        if self._device.type == "cuda":
+        if self._on_gpu:
             self._torch.cuda.empty_cache()
 
 
@@ -254,6 +361,14 @@ def _device(torch: Any, device: str) -> Any:
         if wanted.index is not None and wanted.index >= torch.cuda.device_count():
             raise InfrastructureError(f"device {device!r} is asked for, but there are {torch.cuda.device_count()} GPUs")
     return wanted
+
+
+def _suitable(torch: Any, device: Any) -> str:
+    """Return the type of numbers that the device is fastest with, without loss of range."""
+    if device.type != "cuda":
+        return "fp32"
+    with torch.cuda.device(device):
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
 def _one_of(option: str, value: str | None, allowed: Sequence[str | None]) -> None:

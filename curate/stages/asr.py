@@ -12,16 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from loguru import logger
 
 from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model, is_oom
-from curate.audio import ASSUMED_DURATION_S
-from curate.batching import ITEMS, BatchController, Batcher, make_batcher
+from curate.batching import BatchController
 from curate.errors import InfrastructureError, PlanError
 from curate.plugin import current_host
 from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
 from curate.settings import describe_code
 from curate.stage import ProcessingStage
+from curate.stages.micro_batches import DEFAULT_MAX_BATCH_S, MicroBatches
 from curate.stages.transcription import LeftOut, Recognised, Refused, Transcriber
+
+_OF_THE_STAGE = ("min_s", "max_s", "max_batch_s", "batch_size", "assumed_s", "cost", "scale")
+"""Options of the batchers that are fields here, or none of the user's business."""
 
 
 @dataclass
@@ -33,7 +37,8 @@ class _AsrStage(ProcessingStage):
     timestamps: bool = field(default=False, kw_only=True)
     confidence: bool = field(default=False, kw_only=True)
     batching: str = field(default="static", kw_only=True)
-    max_batch_s: float = field(default=200.0, kw_only=True)
+    max_batch_s: float | None = field(default=None, kw_only=True)
+    memory_share: float | None = field(default=None, kw_only=True)
     min_s: float | None = field(default=None, kw_only=True)
     max_s: float | None = field(default=None, kw_only=True)
     batching_options: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
@@ -42,7 +47,7 @@ class _AsrStage(ProcessingStage):
     prefetch_batches = 2
     checkpoint = True
     thread_safe = False
-    tuning = frozenset({"batching", "max_batch_s", "batching_options"})
+    tuning = frozenset({"batching", "max_batch_s", "memory_share", "batching_options"})
 
     def __post_init__(self) -> None:
         self._transcriber: Transcriber | None = None
@@ -63,20 +68,48 @@ class _AsrStage(ProcessingStage):
     def check(self) -> None:
         if self.batching_options.get("drop_remainder") and self.batching != "static":
             raise PlanError("drop_remainder would leave out other records with another budget; it is for training")
-        self.make_batching()
+        for name in _OF_THE_STAGE:
+            if name in self.batching_options:
+                raise PlanError(f"stage {self.name!r}: {name} is no batching option, but a setting of the stage itself")
+        self.make_batches()
         self.make_recogniser()
 
-    def make_batching(self) -> tuple[Batcher, BatchController]:
-        """Return what plans the micro-batches, and what holds them against the memory there is."""
+    def make_batches(self) -> MicroBatches:
+        """Return what plans the micro-batches and holds them against the memory there is."""
+        strategy = self.batching
+        if strategy == "memory" and self.max_batch_s is not None:
+            strategy = "length"
+        if strategy == "bucket" and self.max_s is None:
+            raise PlanError(f"stage {self.name!r}: batching 'bucket' needs max_s: longer records have no bucket")
+        return MicroBatches(
+            strategy,
+            self._batcher_options(strategy),
+            max_batch_s=self.max_batch_s if self.max_batch_s is not None else DEFAULT_MAX_BATCH_S,
+            batch_size=self.batch_size,
+            memory_share=self.memory_share,
+            device_share=self.resources.gpus if 0 < self.resources.gpus < 1 else 1.0,
+            device_bytes=self.resources.gpu_memory_gb * 1e9 or None,
+        )
+
+    def _batcher_options(self, strategy: str) -> dict[str, Any]:
         options: dict[str, Any] = {"min_s": self.min_s, "max_s": self.max_s, **self.batching_options}
-        if self.batching == "static":
-            controller = BatchController(float(self.batch_size), ITEMS)
-            return make_batcher("static", batch_size=self.batch_size, **options), controller
-        controller = BatchController(self.max_batch_s)
-        options = {"max_batch_s": self.max_batch_s, "assumed_s": ASSUMED_DURATION_S, **options}
-        if self.batching == "length":
-            options["scale"] = controller.scale
-        return make_batcher(self.batching, **options), controller
+        if self._on_gpu and strategy in ("length", "memory") and "batch_shuffle_window" not in options:
+            options.setdefault("largest_first", True)  # what graphs are captured for is then large enough for the next
+        return options
+
+    @property
+    def _on_gpu(self) -> bool:
+        return self.resources.gpus > 0 or self.resources.gpu_memory_gb > 0
+
+    def batching_report(self) -> dict[str, Any]:
+        """Return what this worker's batches were: the strategy in use, their number and waste, OOMs, changes.
+
+        Empty before `setup`, and after `teardown`, which logs it.
+        """
+        if self._transcriber is None:
+            return {}
+        used: Any = getattr(self._transcriber.recogniser, "used", dict)
+        return {**self._transcriber.batches.report(), "recogniser": used()}
 
     def reads(self) -> Sequence[str]:
         return (self.filepath_key or DEFAULT_FILEPATH_KEY,)
@@ -87,22 +120,28 @@ class _AsrStage(ProcessingStage):
 
     def setup(self) -> None:
         if self._transcriber is None:
-            batcher, controller = self.make_batching()
-            batch_s = self.batch_size * ASSUMED_DURATION_S if self.batching == "static" else self.max_batch_s
             transcriber = Transcriber(
                 self.make_recogniser(),
-                batcher,
-                controller,
+                self.make_batches(),
                 is_oom=self.is_oom,
-                ahead_s=max(1, self.prefetch_batches) * batch_s,
+                prefetch=self.prefetch_batches,
+                out_of_range=self._out_of_range,
             )
             transcriber.setup()
             self._transcriber = transcriber
 
     def teardown(self) -> None:
         if self._transcriber is not None:
-            self._transcriber.close()
-            self._transcriber = None
+            report = self.batching_report()
+            if report["batches"]:
+                logger.info(
+                    "{}: {items} records, {audio_s:.0f} s, in {batches} batches by {strategy} ({budget:g} {unit}), "
+                    "{waste:.1%} padding, {model_s:.1f} s in the model, out of memory {ooms} times",
+                    self.name,
+                    **{name: value for name, value in report.items() if name not in ("history", "cost", "recogniser")},
+                )
+            transcriber, self._transcriber = self._transcriber, None
+            transcriber.close()
 
     def stream(self, batch: AudioBatch) -> Iterator[AudioBatch]:
         """Yield the records with their `pred_text` in parts, as the model is done with them, in any order."""
@@ -122,6 +161,18 @@ class _AsrStage(ProcessingStage):
                         for record, transcript in zip(records, transcripts, strict=True):
                             self._write(record, transcript)
                         yield batch.with_data(records)
+
+    def _out_of_range(self, seconds: float) -> str:
+        """Say why a record is left out whose column `duration` did not tell."""
+        if self.min_s is not None and seconds < self.min_s:
+            return f"shorter than {self.min_s:g} s"
+        if self.max_s is not None and seconds > self.max_s:
+            return f"longer than {self.max_s:g} s"
+        return ""
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        # what a remainder is depends on the size of a batch, which else changes no result
+        return {"drop_remainder": self.batch_size} if self.batching_options.get("drop_remainder") else {}
 
     def _write(self, record: Record, transcript: Transcript) -> None:
         record[self.pred_text_key] = transcript.text
@@ -145,11 +196,17 @@ class InferenceAsrNemoStage(_AsrStage):
         timestamps: also write `words`: text, start and end in seconds.
         confidence: also write `confidence`, 0 to 1.
         decoder: `ctc` or `rnnt`, for a hybrid model.
-        dtype: `fp32`, `bf16` or `fp16`; half precision is for cards.
-        decoding: `greedy_batch` (with label looping), or `greedy`.
+        dtype: `fp32`, `bf16` or `fp16`; `auto` is bf16 on cards that have it, else fp32.
+        decoding: `greedy_batch`, or `greedy`: one record after the other, slow, the same text.
+        label_looping: for transducers: False loops over frames, slower, the same text.
+        cuda_graphs: for transducers on a GPU: capture the loop as CUDA graphs; False does not.
         batching: `static` (`batch_size` records, in the order they come), `length` (records of like length, at most
-            `max_batch_s` padded seconds at once), `duration` or `bucket`.
-        max_batch_s: the budget of a batch in seconds of audio, padding included; not for `static`.
+            `max_batch_s` padded seconds at once), `memory` (records of like length, as many as fit into the GPU's
+            memory; where that cannot be told, as `length`), `duration` or `bucket`.
+        max_batch_s: the budget of a batch in seconds of audio, padding included, also in place of `memory`; not for
+            `static`. None: 200.
+        memory_share: with `memory`, the share of the free memory that a batch may need, None: 0.8. When it is given,
+            batches also grow towards that share of the GPU's memory, as far as measured peaks leave room.
         min_s: shorter records are filtered.
         max_s: longer records are filtered.
         batching_options: further options of the batcher, such as `max_items` or `multiple_of`.
@@ -157,17 +214,20 @@ class InferenceAsrNemoStage(_AsrStage):
 
     model_name: str
     decoder: str | None = None
-    dtype: str = "fp32"
+    dtype: str = "auto"
     decoding: str = "greedy_batch"
+    label_looping: bool = field(default=True, kw_only=True)
+    cuda_graphs: bool = field(default=True, kw_only=True)
 
     name = "asr_nemo"
+    tuning = _AsrStage.tuning | {"cuda_graphs"}
 
     def check(self) -> None:
         super().check()
         check_model(self.model_name, self.decoder)
 
     def make_recogniser(self) -> Recogniser:
-        on_gpu = self.resources.gpus > 0
+        on_gpu = self._on_gpu
         return NemoRecogniser(
             self.model_name,
             device="cuda" if on_gpu else "cpu",
@@ -177,28 +237,32 @@ class InferenceAsrNemoStage(_AsrStage):
             confidence=self.confidence,
             threads=None if on_gpu else max(1, int(self.resources.cpus)),
             decoding=self.decoding,
+            label_looping=self.label_looping,
+            cuda_graphs=self.cuda_graphs,
         )
 
     def fingerprint(self) -> Mapping[str, Any]:
         path = Path(self.model_name)
-        return {"model_sha256": _sha256(path, path.stat().st_mtime_ns)} if path.is_file() else {}
+        model = {"model_sha256": _sha256(path, path.stat().st_mtime_ns)} if path.is_file() else {}
+        return {**super().fingerprint(), **model}
 
 
 @dataclass
 class DynamicBatchAsrStage(InferenceAsrNemoStage):
     """As `InferenceAsrNemoStage`, with batches of records of like length that fill a budget and shrink when they must.
 
-    Without sizes, a batch is at most `max_batch_s` padded seconds. With `initial_batch_size` it is a number of records,
-    which shrinks when memory runs out and recovers, never below `min_batch_size`; whatever still does not fit is split
-    down to the record that does not fit by itself, and only that one goes to quarantine (`oom`).
+    Without sizes, a batch is as large as the GPU's memory allows, or `max_batch_s` padded seconds where that is given
+    or there is no GPU. With `initial_batch_size` it is a number of records, which shrinks when memory runs out and
+    recovers, never below `min_batch_size`. Whatever still does not fit is split down to the record that does not fit by
+    itself, and only that one goes to quarantine (`oom`).
 
     Args:
-        initial_batch_size: the number of records to begin with; None: the budget is in seconds.
+        initial_batch_size: the number of records to begin with; None: the budget is in memory or seconds.
         min_batch_size: the least that running out of memory shrinks it to.
-        max_batch_size: the most that it grows to, where a target share of memory is known.
+        max_batch_size: the most that it grows to, where `memory_share` is given.
     """
 
-    batching: str = field(default="length", kw_only=True)
+    batching: str = field(default="memory", kw_only=True)
     initial_batch_size: int | None = None
     min_batch_size: int = 4
     max_batch_size: int = 128
@@ -206,13 +270,13 @@ class DynamicBatchAsrStage(InferenceAsrNemoStage):
     name = "asr_dynamic"
     tuning = InferenceAsrNemoStage.tuning | {"initial_batch_size", "min_batch_size", "max_batch_size"}
 
-    def make_batching(self) -> tuple[Batcher, BatchController]:
+    def make_batches(self) -> MicroBatches:
         if self.initial_batch_size is None:
-            return super().make_batching()
-        controller = BatchController.by_size(self.initial_batch_size, self.min_batch_size, self.max_batch_size)
-        options: dict[str, Any] = {"assumed_s": ASSUMED_DURATION_S, "cost": ITEMS, "scale": controller.scale}
-        options |= {"max_batch_s": controller.budget, "min_s": self.min_s, "max_s": self.max_s, **self.batching_options}
-        return make_batcher("length", **options), controller
+            return super().make_batches()
+        controller = BatchController.by_size(
+            self.initial_batch_size, self.min_batch_size, self.max_batch_size, target_share=self.memory_share
+        )
+        return MicroBatches("length", self._batcher_options("length"), by_size=controller)
 
 
 @dataclass
@@ -227,8 +291,12 @@ class AsrStage(_AsrStage):
         timestamps: also write `words`: text, start and end in seconds.
         confidence: also write `confidence`, 0 to 1.
         batching: `static` (`batch_size` records, in the order they come), `length` (records of like length, at most
-            `max_batch_s` padded seconds at once), `duration` or `bucket`.
-        max_batch_s: the budget of a batch in seconds of audio, padding included; not for `static`.
+            `max_batch_s` padded seconds at once), `memory` (records of like length, as many as fit into the GPU's
+            memory; where that cannot be told, as `length`), `duration` or `bucket`.
+        max_batch_s: the budget of a batch in seconds of audio, padding included, also in place of `memory`; not for
+            `static`. None: 200.
+        memory_share: with `memory`, the share of the free memory that a batch may need, None: 0.8. When it is given,
+            batches also grow towards that share of the GPU's memory, as far as measured peaks leave room.
         min_s: shorter records are filtered.
         max_s: longer records are filtered.
         batching_options: further options of the batcher, such as `max_items` or `multiple_of`.

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
+from numbers import Real
 
 from curate.audio import ASSUMED_DURATION_S
 from curate.batching import LengthWindows
 from curate.errors import PlanError
-from curate.records import AudioBatch, Record, audio_ms
+from curate.records import AudioBatch, Record
 from curate.stage import Partitioner
 
 WINDOW_RECORDS = 8192
@@ -27,8 +29,8 @@ class Partition(Partitioner):
     (of a resumed run: on what is left of it), and no result depends on the cuts.
 
     Args:
-        max_records: the most records in a batch. By length, three times as many are held, and a record can leave some
-            ten batches after its turn.
+        max_records: the most records in a batch. By length, three times as many are held, and a record can leave a
+            dozen batches after its turn.
         max_audio_s: the most audio in a batch, in seconds by the column `duration`; a longer record travels alone.
         parts: cut so many batches of about equal duration instead. This holds all records in memory.
         by_length: with `max_records` alone: False cuts in the order of the input, one batch at a time.
@@ -109,4 +111,7 @@ class Partition(Partitioner):
 
 def _seconds(record: Record) -> float:
     """Return a record's length, 0 where it is not known."""
-    return audio_ms(record) / 1000
+    value: object = record.get("duration")
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return 0.0
+    return float(value) if 0 < float(value) < math.inf else 0.0

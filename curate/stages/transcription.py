@@ -8,23 +8,27 @@ what is done and collects what has been loaded.
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from curate.asr import Recogniser, Transcript
-from curate.audio import load_ahead
-from curate.batching import BatchController, Batcher, Dropped, Unfit, run_splitting
+from curate.asr import CapturesGraphs, MeasuresMemory, Recogniser, Transcript, is_oom
+from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
+from curate.batching import Unfit, run_splitting
 from curate.errors import InfrastructureError, RecordError
-from curate.records import AudioBatch, Record
+from curate.records import AudioBatch, Record, audio_ms
+from curate.stages.micro_batches import MicroBatches
 
 if TYPE_CHECKING:
     from curate.asr.recogniser import Waveform
 
     Loaded: TypeAlias = tuple[Record, Waveform]
+    Loads: TypeAlias = Generator[tuple[Record, Waveform | RecordError]]
 
 _QUEUED = 2
 """Micro-batches with the model thread: the one it works on, and the next."""
@@ -58,100 +62,152 @@ Outcome: TypeAlias = "Recognised | Refused | LeftOut"
 
 
 class Transcriber:
-    """A recogniser on a thread of its own, with what plans its batches and what learns from them.
+    """A recogniser on a thread of its own, with what plans its batches and learns from them.
 
     Args:
         recogniser: not yet set up.
-        batcher: plans micro-batches by the records' `duration`.
-        controller: holds them against what has fitted into memory so far.
+        batches: plans micro-batches by the records' `duration`.
         is_oom: says whether an error of the recogniser means that memory ran out.
-        ahead_s: seconds of audio that are loaded ahead.
+        prefetch: micro-batches that are loaded ahead; 0: each is loaded when the model is done with the one before.
+        out_of_range: says why a record of so many seconds is left out, where its `duration` did not tell; empty: not.
     """
 
     def __init__(
         self,
         recogniser: Recogniser,
-        batcher: Batcher,
-        controller: BatchController,
+        batches: MicroBatches,
         *,
         is_oom: Callable[[BaseException], bool],
-        ahead_s: float,
+        prefetch: int,
+        out_of_range: Callable[[float], str],
     ) -> None:
         self.recogniser = recogniser
-        self._batcher = batcher
-        self.controller = controller
+        self.batches = batches
         self._is_oom = is_oom
-        self._ahead_s = ahead_s
+        self._prefetch = prefetch
+        self._out_of_range = out_of_range
         self._model = ThreadPoolExecutor(max_workers=1, thread_name_prefix="curate-model")
 
     def setup(self) -> None:
-        """Load the model, in its own thread."""
-        self._model.submit(self.recogniser.setup).result()
+        """Load the model, in its own thread, and see how much memory its batches need."""
+        try:
+            self._model.submit(self.recogniser.setup).result()
+            self._model.submit(self.batches.calibrate, self.recogniser).result()
+        except BaseException:
+            self._model.shutdown()
+            raise
 
     def close(self) -> None:
         """Let go of the model and its thread."""
-        self._model.submit(self.recogniser.close).result()
-        self._model.shutdown()
+        try:
+            self._model.submit(self.recogniser.close).result()
+        finally:
+            self._model.shutdown()
 
     def run(self, batch: AudioBatch, *, filepath_key: str, roots: Sequence[str] | None) -> Generator[Outcome]:
-        """Yield what became of a window's records, each exactly once, as it is known."""
-        records = batch.data
-        dropped: list[Dropped] = []
-        plan = list(self._batcher.plan([record.get("duration") for record in records], on_drop=dropped.append))
-        for drop in dropped:
-            yield LeftOut(records[drop.index], drop.reason)
-        ahead = load_ahead(
-            (records[index] for indices in plan for index in indices),
-            max_audio_s=self._ahead_s,
-            rate_hz=self.recogniser.rate_hz,
-            roots=roots,
-            filepath_key=filepath_key,
-        )
-        with closing(ahead):
-            yield from self._through_model(batch, (len(indices) for indices in plan), ahead)
+        """Yield what became of a window's records, each exactly once, as it is known.
 
-    def _through_model(
-        self, batch: AudioBatch, sizes: Iterator[int], ahead: Iterator[tuple[Record, Waveform | RecordError]]
-    ) -> Iterator[Outcome]:
+        Closing the generator waits for the batch that the model works on, and leaves nothing in its queue.
+        """
+        planned, left_out = self._planned(batch.data)
+        if (
+            planned
+            and isinstance(self.recogniser, CapturesGraphs)
+            and self._model.submit(self._prepare, self.recogniser, planned).result()
+        ):
+            planned, left_out = self._planned(batch.data)  # with the memory that is left
+        yield from left_out
+        touched = _Touched(batch)
+        load = partial(load_ahead, rate_hz=self.recogniser.rate_hz, roots=roots, filepath_key=filepath_key)
+        with closing(self._loads(planned, touched, load)) as loads:
+            yield from self._through_model(planned, loads, touched)
+
+    def _planned(self, records: list[Record]) -> tuple[list[list[Record]], list[LeftOut]]:
+        plan, dropped = self.batches.plan([record.get("duration") for record in records])
+        left_out = [LeftOut(records[index], reason) for index, reason in dropped]
+        return [[records[index] for index in indices] for indices in plan], left_out
+
+    def _loads(self, planned: list[list[Record]], touched: _Touched, load: Callable[..., Loads]) -> Loads:
+        """Yield the waveforms of micro-batches, one after the other."""
+
+        def records() -> Iterator[Record]:
+            for micro_batch in planned:
+                touched.add(micro_batch)
+                yield from micro_batch
+
+        if self._prefetch:
+            # a duration that is out of all reason must not open the way for the whole window
+            longest_s = max((sum(map(_expected_s, micro_batch)) for micro_batch in planned), default=0.0)
+            yield from load(records(), max_audio_s=self._prefetch * max(longest_s, ASSUMED_DURATION_S))
+        else:
+            for micro_batch in planned:
+                touched.add(micro_batch)
+                yield from load(micro_batch, threads=1)
+
+    def _through_model(self, planned: list[list[Record]], loads: Loads, touched: _Touched) -> Iterator[Outcome]:
         queued: deque[_Queued] = deque()
+        most = _QUEUED if self._prefetch else 0
         try:
-            for size in sizes:
+            for micro_batch in planned:
                 loaded: list[Loaded] = []
-                for _ in range(size):
-                    record, samples = next(ahead)
-                    if isinstance(samples, RecordError):
-                        yield Refused(record, samples)
-                    else:
+                for _ in micro_batch:
+                    record, samples = next(loads)
+                    outcome = self._without_model(record, samples)
+                    if outcome is not None:
+                        touched.remove([record])
+                        yield outcome
+                    elif not isinstance(samples, RecordError):
                         loaded.append((record, samples))
-                for piece in self._pieces(loaded):
+                    del samples  # this generator may wait for long, and the model may need the memory
+                pieces = self._pieces(loaded)
+                del loaded
+                while pieces:
+                    piece = pieces.popleft()
                     queued.append(_Queued(piece, self._model.submit(self._recognise, piece)))
-                    batch.announce([record for one in queued for record, _ in one.loaded])
-                    while len(queued) > _QUEUED:
-                        yield from self._finished(queued)
+                    del piece
+                    while queued and (len(queued) > most or queued[0].future.done()):
+                        yield from self._finished(queued, touched)
             while queued:
-                yield from self._finished(queued)
+                yield from self._finished(queued, touched)
         finally:
             for one in queued:  # after an error the model thread must be idle before anybody tries again
                 if not one.future.cancel():
                     one.future.exception()
 
-    def _finished(self, queued: deque[_Queued]) -> Iterator[Outcome]:
-        outcomes = queued[0].future.result()
+    def _without_model(self, record: Record, samples: Waveform | RecordError) -> Outcome | None:
+        """Return what becomes of a record that needs no model, None if it does."""
+        if isinstance(samples, RecordError):
+            return Refused(record, samples)
+        if not audio_ms(record):
+            reason = self._out_of_range(len(samples) / self.recogniser.rate_hz)
+            return LeftOut(record, reason) if reason else None
+        return None
+
+    def _finished(self, queued: deque[_Queued], touched: _Touched) -> Iterator[Outcome]:
+        one = queued[0]
+        try:
+            outcomes = one.future.result()
+        except Exception:
+            touched.blame([record for record, _ in one.loaded])
+            raise
         queued.popleft()
+        touched.remove([record for record, _ in one.loaded])
+        del one
         yield from outcomes
 
-    def _pieces(self, loaded: list[Loaded]) -> Iterator[list[Loaded]]:
+    def _pieces(self, loaded: list[Loaded]) -> deque[list[Loaded]]:
         """Hold a micro-batch, planned by what the manifest says, against the true lengths and the budget of now."""
         if not loaded:
-            return
-        if len(loaded) <= self.controller.most(max(map(self._seconds, loaded))):
-            yield loaded
-            return
+            return deque()
+        if len(loaded) <= self.batches.most(max(map(self._seconds, loaded))):
+            return deque([loaded])
+        pieces: deque[list[Loaded]] = deque()
         rest = sorted(loaded, key=lambda item: -len(item[1]))
         while rest:
-            most = self.controller.most(self._seconds(rest[0]))
-            yield rest[:most]
+            most = self.batches.most(self._seconds(rest[0]))
+            pieces.append(rest[:most])
             rest = rest[most:]
+        return pieces
 
     def _seconds(self, item: Loaded) -> float:
         return len(item[1]) / self.recogniser.rate_hz
@@ -170,23 +226,81 @@ class Transcriber:
         return outcomes
 
     def _transcribe(self, loaded: list[Loaded]) -> list[Transcript]:
-        transcripts = self.recogniser.transcribe([samples for _, samples in loaded])
+        recogniser = self.recogniser
+        started = time.monotonic()
+        transcripts = recogniser.transcribe([samples for _, samples in loaded])
         if len(transcripts) != len(loaded):
             raise InfrastructureError(
-                f"the recogniser {type(self.recogniser).__name__} returned {len(transcripts)} transcripts for "
+                f"the recogniser {type(recogniser).__name__} returned {len(transcripts)} transcripts for "
                 f"{len(loaded)} waveforms"
             )
-        self.controller.clean(len(loaded), max(map(self._seconds, loaded)))
+        peak = recogniser.peak() if isinstance(recogniser, MeasuresMemory) else None
+        self.batches.done(list(map(self._seconds, loaded)), time.monotonic() - started, peak)
         return transcripts
 
     def _make_room(self, loaded: list[Loaded], _: str) -> None:
-        self.controller.oom(len(loaded), max(map(self._seconds, loaded)))
-        free = getattr(self.recogniser, "free_memory", None)
-        if free is not None:
-            free()
+        self.batches.ran_out(len(loaded), max(map(self._seconds, loaded)))
+        if isinstance(self.recogniser, MeasuresMemory):
+            self.recogniser.free_memory()
+
+    def _prepare(self, recogniser: CapturesGraphs, planned: list[list[Record]]) -> bool:
+        """Let the recogniser capture its graphs once, for the largest batch of all. Model thread.
+
+        Returns:
+            Whether that took memory, so that there is less for batches.
+        """
+        items = max(map(len, planned))
+        longest_s = max(_expected_s(record) for micro_batch in planned for record in micro_batch)
+
+        def prepare(_: list[None]) -> bool:
+            return recogniser.prepare(items, longest_s)
+
+        try:
+            [part] = run_splitting([None], prepare, is_oom=is_oom)
+        except Exception as error:
+            raise InfrastructureError(
+                f"no room can be made for {items} records of {longest_s:g} s ({type(error).__name__}: {error}); "
+                "without CUDA graphs there is no need to"
+            ) from error
+        if isinstance(part, Unfit):  # batches will capture as they come
+            if isinstance(recogniser, MeasuresMemory):
+                recogniser.free_memory()
+            return False
+        if part.result:
+            self.batches.update_budget(recogniser)
+        return part.result
 
 
 @dataclass(slots=True)
 class _Queued:
     loaded: list[Loaded]
     future: Future[list[Outcome]] = field(repr=False)
+
+
+class _Touched:
+    """The records that are being loaded, wait for the model or are with it: whom a crash is blamed on.
+
+    A micro-batch is announced as a whole before its first record is opened, so decoders have suspects too.
+    """
+
+    def __init__(self, batch: AudioBatch) -> None:
+        self._batch = batch
+        self._records: dict[int, Record] = {}
+
+    def add(self, records: Sequence[Record]) -> None:
+        self._records.update((id(record), record) for record in records)
+        self._batch.announce(list(self._records.values()))
+
+    def remove(self, records: Sequence[Record]) -> None:
+        for record in records:
+            self._records.pop(id(record), None)
+
+    def blame(self, records: Sequence[Record]) -> None:
+        """Say that an exception can be the fault of these only."""
+        self._batch.announce(records)
+
+
+def _expected_s(record: Record) -> float:
+    """Return the length that a record is loaded as, bounded: its column may say anything."""
+    duration: Any = audio_ms(record) / 1000
+    return min(duration, DEFAULT_MAX_AUDIO_S) or ASSUMED_DURATION_S

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from curate import AudioBatch, Pipeline, ProcessingStage, Reject, Resources, processing_stage
@@ -145,3 +146,16 @@ def test_a_splitter_may_be_a_generator() -> None:
 def test_functions_are_stages() -> None:
     assert isinstance(counts, ProcessingStage)
     assert counts.settings()["function"] is counts.function
+
+
+def test_a_stage_can_be_called_like_the_function_that_it_was_made_of() -> None:
+    assert counts({"text": "a b c"}) == {"text": "a b c", "words": 3}
+
+
+@pytest.mark.parametrize("truth", [np.bool_, bool])
+def test_a_filter_may_answer_with_numpys_truth(truth: Any) -> None:
+    @processing_stage(name="positive", cardinality="filters")
+    def positive(record: dict) -> Any:
+        return truth(record["x"] > 0)
+
+    assert positive.process(AudioBatch([{"x": 1}, {"x": -1}])).data == [{"x": 1}]  # pyright: ignore

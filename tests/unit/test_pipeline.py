@@ -331,3 +331,13 @@ def test_an_error_of_the_iterator_is_the_callers() -> None:
 def test_a_stream_has_nothing_that_needs_a_run(stage: Any, message: str) -> None:
     with pytest.raises(PlanError, match=message):
         Pipeline("p", [stage]).stream([])
+
+
+def test_a_stream_of_records_is_told_to_put_them_into_batches() -> None:
+    stream: Any = Pipeline("p", [processing_stage(name="same")(_same)]).stream([{"x": 1}])  # pyright: ignore
+    with pytest.raises(TypeError, match=r"Pipeline.stream takes batches, not a dict; put records into one: AudioBatch"):
+        next(stream)
+
+
+def _same(record: dict) -> dict:
+    return record

@@ -473,3 +473,71 @@ def test_a_writer_of_a_strangers_own_kind_takes_part() -> None:
             return []
 
     assert phases(READ, Nowhere()) == [["read_records", "nowhere"]]
+
+
+# Strangers' stages that raise when they are asked.
+
+
+@dataclass
+class Asked(RecordStage):
+    failing: str = "check"
+
+    def _raise(self, method: str) -> None:
+        if self.failing == method:
+            raise KeyError(method)
+
+    def check(self) -> None:
+        self._raise("check")
+
+    def reads(self) -> tuple[str, ...]:
+        self._raise("reads")
+        return ()
+
+    def writes(self) -> tuple[str, ...]:
+        self._raise("writes")
+        return ()
+
+    def fingerprint(self) -> dict[str, Any]:
+        self._raise("fingerprint")
+        return {}
+
+    def process_record(self, record: Record) -> Record:
+        return record
+
+
+@pytest.mark.parametrize("method", ["check", "reads", "writes", "fingerprint"])
+def test_a_stage_that_raises_when_it_is_asked_is_named(method: str) -> None:
+    with pytest.raises(PlanError, match=rf"stage 'asked': {method}\(\) raised KeyError: '{method}'"):
+        plan(READ, Asked(method))
+
+
+def test_a_stage_that_cannot_be_copied_is_found_before_the_run_begins(tmp_path: Path) -> None:
+    stage = Asked("nothing")
+    object.__setattr__(stage, "lock", threading.Lock())
+    with pytest.raises(PlanError, match=r"stage 'asked': lock cannot be copied for a worker .*; create it in setup"):
+        Pipeline("p", [READ, stage, Merge("out.jsonl")]).run(run_dir=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_object_that_holds_a_set_is_the_same_in_every_process() -> None:
+    script = """
+import json
+from curate.settings import describe_value
+class Plain:
+    def __init__(self):
+        self.words = {"alpha", "beta", "gamma", "delta"}
+        self.me = self
+class Slots:
+    __slots__ = ("words",)
+    def __init__(self):
+        self.words = frozenset("abcdefgh")
+print(json.dumps(describe_value([Plain(), Slots()])))
+"""
+    shown = {
+        subprocess.run(
+            [sys.executable, "-c", script], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in "123"
+    }
+    assert len(shown) == 1
+    assert "alpha" in shown.pop()

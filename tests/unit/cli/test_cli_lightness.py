@@ -33,6 +33,8 @@ def modules_after(code: str, **environment: str) -> set[str]:
         "from curate.cli import main; main(['--version'])",
         "from curate.cli import main; main(['plugins'])",
         "from curate.cli import main; main(['stages'])",
+        "from curate.cli import main; main(['executors'])",
+        "from curate.cli import main; main(['doctor'])",
         "from curate.cli import main; main(['nonsense'])",
     ],
 )

@@ -12,6 +12,7 @@ from curate.engine.books import Settled
 from curate.engine.feed import DEFAULT_BATCH_RECORDS, feed, gathered
 from curate.engine.intervals import Intervals
 from curate.engine.messages import Filtered
+from curate.engine.unit import id_sum
 from curate.errors import PlanError
 from curate.records import AudioBatch, Failed, Record
 from curate.stages import Partition
@@ -22,11 +23,19 @@ def rows(count: int) -> list[Record]:
 
 
 def run(
-    items: Iterable[Any], partitioner: Partitioner | None = None, done: Iterable[tuple[int, int]] = ()
+    items: Iterable[Any],
+    partitioner: Partitioner | None = None,
+    done: Iterable[tuple[int, int]] = (),
+    done_ids: Iterable[str] = (),
 ) -> tuple[list[list[int]], list[Settled]]:
     settled: list[Settled] = []
     incoming = feed(
-        iter(items), first_stage="read", partitioner=partitioner, done=Intervals(done), settle=settled.append
+        iter(items),
+        first_stage="read",
+        partitioner=partitioner,
+        done=Intervals(done),
+        done_sum=id_sum(done_ids),
+        settle=settled.append,
     )
     return [list(batch.seqs) for batch in incoming], settled
 
@@ -46,7 +55,12 @@ def test_without_a_partitioner_batches_are_cut_by_number() -> None:
 
 
 def test_what_is_done_is_left_out_and_positions_stay() -> None:
-    seqs, _ = run(rows(10), Partition(max_records=3), done=[(0, 3), (6, 6)])
+    seqs, _ = run(
+        rows(10),
+        Partition(max_records=3, by_length=False),
+        done=[(0, 3), (6, 6)],
+        done_ids=[f"r:{n}" for n in (0, 1, 2, 3, 6)],
+    )
     assert seqs == [[4, 5, 7], [8, 9]]
 
 
@@ -61,7 +75,30 @@ def test_a_row_that_failed_in_the_reader_is_settled_without_work() -> None:
 
 def test_what_failed_already_is_not_settled_again() -> None:
     items = [Failed({"_id": "r:0"}, RecordError("bad_json", "line 1"))]
-    assert run(items, done=[(0, 0)]) == ([], [])
+    assert run(items, done=[(0, 0)], done_ids=["r:0"]) == ([], [])
+
+
+def test_a_source_that_gives_another_order_than_before_is_found_out_before_more_is_worked_on() -> None:
+    settled: list[Settled] = []
+    incoming = feed(
+        iter(rows(10)[::-1]),
+        first_stage="read",
+        partitioner=None,
+        done=Intervals([(0, 3)]),
+        done_sum=id_sum(f"r:{n}" for n in range(4)),
+        settle=settled.append,
+    )
+    with pytest.raises(InfrastructureError, match="stage 'read' gave other records, or another order, than in an ear"):
+        next(incoming)
+
+
+def test_ids_that_share_their_digits_have_other_sums() -> None:
+    assert id_sum(["r:10", "r:23"]) == id_sum(["r:23", "r:10"]) != id_sum(["r:13", "r:20"])
+
+
+def test_a_partitioner_that_stops_early_is_named() -> None:
+    with pytest.raises(InfrastructureError, match="partitioner 'cuts' did not return"):
+        run(rows(5), partitioner(lambda records: iter([[next(records)]])))
 
 
 def test_a_partitioner_may_reorder() -> None:
@@ -177,6 +214,11 @@ def _twice(records: Iterator[Record]) -> Iterator[Record]:
         copy = dict(record)
         yield record
         yield copy
+
+
+def test_a_gather_that_yields_the_same_dict_twice_is_named() -> None:
+    with pytest.raises(InfrastructureError, match="gather 'gathers' returned r:0 more than once"):
+        gather(lambda records: (record for record in records for _ in range(2)))
 
 
 @pytest.mark.parametrize("invented", [{"_id": "x"}, {"_id": "x", "_gathered_from": 99}])

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -155,6 +157,10 @@ def test_quarantine_says_how_many_attempts_there_were(by_batch: bool) -> None:
         (MemoryError(), "oom"),
         (type("OutOfMemoryError", (RuntimeError,), {})("CUDA out of memory"), "oom"),
         (SystemExit(3), "stage_error"),
+        (type("PanicException", (BaseException,), {})("a panic in Rust"), "stage_error"),
+        (asyncio.CancelledError(), "stage_error"),
+        (RuntimeError("CUDA error: out of memory"), "oom"),
+        (type("Mute", (ValueError,), {"__str__": lambda self: 1 / 0})(), "stage_error"),
         (RecursionError("deep"), "stage_error"),
         (StopIteration(), "stage_error"),
     ],
@@ -170,6 +176,51 @@ def test_whatever_a_stage_raises_is_the_records(error: BaseException, code: str,
     outcome = work_on(records(1, 2, 3), stage)
     assert outcome.codes == {"r:2": code}
     assert outcome.kept_ids == ["r:1", "r:3"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: an illegal memory access was encountered"),
+        type("AcceleratorError", (RuntimeError,), {})("device-side assert triggered"),
+    ],
+)
+def test_a_broken_gpu_is_nobodys_fault(error: Exception) -> None:
+    with pytest.raises(InfrastructureError, match=r"stage 'fails_on': .*Error: "):
+        work_on(records(1, 2, 3), FailsOn(bad=(2,), error=error))
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, GeneratorExit])
+def test_interrupts_are_no_records(interrupt: type[BaseException]) -> None:
+    with pytest.raises(interrupt):
+        work_on(records(1), FailsOn(bad=(1,), error=interrupt))
+
+
+def test_slow_records_are_handed_on_before_the_window_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def slow(record: dict) -> dict:
+        now[0] += 0.4 if record["x"] < 6 else 0.0
+        return record
+
+    outcome = work_on(records(*range(40)), each(slow), each(slow).with_(name="next"))
+    assert [len(part.kept) for part in outcome.parts] == [3, 3, 34]
+    assert outcome.kept_ids == [f"r:{number}" for number in range(1, 41)]
+    assert sum(part.busy_s[0] for part in outcome.parts) == pytest.approx(2.4)
+
+
+def test_a_batch_stage_behind_slow_records_gets_the_whole_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(time, "perf_counter", lambda: now[0])
+
+    def slow(record: dict) -> dict:
+        now[0] += 2.0
+        return record
+
+    batches = FailsOn()
+    work_on(records(*range(8)), each(slow), batches)
+    assert batches.calls == [list(range(8))]
 
 
 def test_a_key_error_on_a_declared_column_is_a_missing_column() -> None:

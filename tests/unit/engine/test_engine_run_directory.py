@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
-from curate import InfrastructureError, Pipeline, ProcessingStage, Source, processing_stage
+from curate import Gather, InfrastructureError, Pipeline, ProcessingStage, Source, processing_stage
 from curate.engine import unit
 from curate.errors import AccountingError, RunDirectoryError
 from curate.records import AudioBatch, Failed, Record
 from curate.stages import Merge, Partition, QualityFilter, ReadManifest, ReadRecords
 
 
-class Crash(BaseException):
+class Crash(GeneratorExit):
     """What no `except Exception` stops, as a SIGKILL."""
 
 
@@ -50,7 +50,8 @@ class Works(ProcessingStage):
 
 
 def pipeline(*stages: Any, rows: list[Record] = ROWS) -> Pipeline:
-    return Pipeline("p", [ReadRecords(rows), Partition(max_records=4), *stages, Merge("out.jsonl")])
+    cut = Partition(max_records=4, by_length=False)
+    return Pipeline("p", [ReadRecords(rows), cut, *stages, Merge("out.jsonl")])
 
 
 def crash_at(x: int, log: list[int]) -> Callable[[Record], None]:
@@ -251,6 +252,20 @@ def test_a_source_that_shrinks_between_two_lives_is_found_out(tmp_path: Path) ->
         Pipeline("p", stages).run(run_dir=tmp_path)
 
 
+def test_a_gather_that_shuffles_otherwise_in_the_next_life_is_found_out(tmp_path: Path) -> None:
+    class Shuffles(Gather):
+        def gather(self, records: Iterator[Record]) -> Iterator[Record]:
+            return iter(list(records)[:: next(steps)])
+
+    steps = iter((1, -1))
+    stages = [ReadRecords(ROWS), Shuffles(), Partition(max_records=4), Works(crash_at(30, [])), Merge("out.jsonl")]
+    with pytest.raises(Crash):
+        Pipeline("p", stages).run(run_dir=tmp_path)
+    with pytest.raises(InfrastructureError, match="stage 'shuffles' gave other records, or another order"):
+        Pipeline("p", stages).run(run_dir=tmp_path)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
 def test_commits_that_overlap_are_an_accounting_error(tmp_path: Path) -> None:
     pipeline(Works()).run(run_dir=tmp_path)
     text = (tmp_path / "commits" / "p0-000000.json").read_text()
@@ -277,3 +292,52 @@ def test_summary_json_balances(tmp_path: Path) -> None:
     assert summary["by_stage"]["quality_filter"]["records_in"] == 36
     assert summary["by_stage"]["quality_filter"]["records_out"] == 27
     assert summary["by_stage"]["merge"]["records_out"] == 27
+
+
+def test_a_stage_that_changes_durations_in_secret_is_told_to_say_so(tmp_path: Path) -> None:
+    @processing_stage(name="trims", writes=["trimmed"])
+    def trims(record: dict) -> dict:
+        return {**record, "duration": record["duration"] - 0.5, "trimmed": True}
+
+    with pytest.raises(InfrastructureError, match=r"\(works, trims\) says that it changes 'duration'.* writes\(\)"):
+        pipeline(Works(), trims).run(run_dir=tmp_path)
+    assert not list((tmp_path / "commits").iterdir())
+
+
+def test_a_run_that_has_committed_nothing_may_change_its_settings(tmp_path: Path) -> None:
+    with pytest.raises(Crash):
+        pipeline(Works(crash_at(0, [])), QualityFilter("y < 100")).run(run_dir=tmp_path)
+    result = pipeline(Works(), QualityFilter("y < 50")).run(run_dir=tmp_path)
+    assert result.summary["kept"] == 8
+    with pytest.raises(RunDirectoryError, match="had expression = 'y < 50', and now it is 'y < 100'"):
+        pipeline(Works(), QualityFilter("y < 100")).run(run_dir=tmp_path)
+
+
+SCRIPT = """
+LIMIT = {limit}
+
+def halved(x):
+    return x // {half}
+
+def judge(record: dict) -> dict:
+    return record if halved(record["x"]) < LIMIT else record
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"limit": 7}, "stage 'judge' had LIMIT = 5, and now it is 7"),
+        ({"half": 3}, "stage 'judge' is not what it was: the code of halved has changed"),
+    ],
+)
+def test_what_a_scripts_function_uses_is_part_of_its_run(tmp_path: Path, change: dict[str, int], message: str) -> None:
+    def run(**values: int) -> None:
+        script: dict[str, Any] = {"__name__": "__main__"}
+        exec(SCRIPT.format(**values), script)
+        pipeline(processing_stage(name="judge")(script["judge"])).run(run_dir=tmp_path / "run")
+
+    run(limit=5, half=2)
+    run(limit=5, half=2)
+    with pytest.raises(RunDirectoryError, match=message):
+        run(**{"limit": 5, "half": 2, **change})

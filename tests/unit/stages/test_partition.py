@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from itertools import islice
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,7 +25,25 @@ def cut(partition: Partition, data: list[Record]) -> list[list[float | None]]:
 
 
 def test_by_count() -> None:
-    assert cut(Partition(max_records=3), records(*range(7))) == [[0, 1, 2], [3, 4, 5], [6]]
+    assert cut(Partition(max_records=3, by_length=False), records(*range(7))) == [[0, 1, 2], [3, 4, 5], [6]]
+
+
+def test_records_of_like_length_travel_together_in_the_order_of_the_input() -> None:
+    assert sorted(cut(Partition(max_records=3), records(9, 1, 9, 1, 9, 1))) == [[1, 1, 1], [9, 9, 9]]
+    assert cut(Partition(max_records=6), records(9, 1, 9, 1, 9, 1)) == [[9, 1, 9, 1, 9, 1]]
+
+
+@pytest.mark.parametrize("unknown", [None, 0, -3.0, math.nan, math.inf, "3", True])
+def test_a_length_that_is_not_known_counts_as_a_typical_one(unknown: Any) -> None:
+    data = [{"_id": str(number), "duration": seconds} for number, seconds in enumerate([1, unknown, 14, 1, 14, 1])]
+    batches = [[record["_id"] for record in batch.data] for batch in Partition(max_records=3).partition(iter(data))]
+    assert sorted(batches) == [["0", "3", "5"], ["1", "2", "4"]]
+
+
+def test_without_any_duration_the_order_is_the_inputs() -> None:
+    data = [{"_id": f"m:{number}"} for number in range(7)]
+    batches = [[record["_id"] for record in batch.data] for batch in Partition(max_records=3).partition(iter(data))]
+    assert batches == [["m:0", "m:1", "m:2"], ["m:3", "m:4", "m:5"], ["m:6"]]
 
 
 def test_nothing_gives_no_batches() -> None:
@@ -66,7 +87,14 @@ def test_parts_are_balanced_by_duration_and_keep_the_order_within() -> None:
 
 @given(
     st.lists(st.none() | st.floats(0, 100), max_size=60),
-    st.sampled_from([Partition(max_records=4), Partition(max_audio_s=60), Partition(parts=5)]),
+    st.sampled_from(
+        [
+            Partition(max_records=4),
+            Partition(max_records=4, by_length=False),
+            Partition(max_audio_s=60),
+            Partition(parts=5),
+        ]
+    ),
 )
 def test_every_record_is_in_exactly_one_batch_and_the_cuts_are_the_same_again(
     durations: list[float | None], partition: Partition
@@ -75,6 +103,7 @@ def test_every_record_is_in_exactly_one_batch_and_the_cuts_are_the_same_again(
     batches = [[record["_id"] for record in batch.data] for batch in partition.partition(iter(data))]
     assert sorted(identity for batch in batches for identity in batch) == sorted(record["_id"] for record in data)
     assert all(batches)
+    assert partition.parts or all(len(batch) <= partition.max_records for batch in batches)
     assert batches == [[record["_id"] for record in batch.data] for batch in partition.partition(iter(data))]
 
 
@@ -91,18 +120,36 @@ def test_batches_have_names() -> None:
     ]
 
 
-def test_cutting_by_count_holds_one_batch_only() -> None:
+@pytest.mark.parametrize(
+    ("partition", "held"),
+    [(Partition(max_records=10), 30), (Partition(max_records=10, by_length=False), 10)],
+)
+def test_cutting_by_count_holds_three_batches_at_most_or_one(partition: Partition, held: int) -> None:
     drawn = 0
 
     def endless() -> Any:
         nonlocal drawn
         while True:
             drawn += 1
-            yield {"_id": f"m:{drawn}"}
+            yield {"_id": f"m:{drawn}", "duration": 0.3 + drawn * 7919 % 4000 / 100}
 
-    batches = Partition(max_records=10).partition(endless())
-    next(batches)
-    assert drawn <= 11
+    cut = 0
+    for batch in islice(partition.partition(endless()), 300):
+        cut += len(batch)
+        assert drawn - cut <= held + 1
+
+
+def test_a_record_leaves_soon_after_its_turn() -> None:
+    draw = Random(0)
+    data = records(*(draw.lognormvariate(1.6, 0.9) for _ in range(20_000)))
+    batches = Partition(max_records=1000).partition(iter(data))
+    indices = [int(record["_id"][2:]) for batch in batches for record in batch.data]
+    late = max(position - index for position, index in enumerate(indices))
+    assert late <= 12_000
+
+
+def test_settings_that_change_no_result_are_out_of_the_fingerprint() -> None:
+    assert Partition.tuning == set(Partition().settings())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,210 @@
+"""Plans the micro-batches of one worker, and learns from how they went."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+from loguru import logger
+
+from curate.asr import MeasuresMemory, Peak, is_oom
+from curate.audio import ASSUMED_DURATION_S
+from curate.batching import (
+    ITEMS,
+    BatchController,
+    Batcher,
+    Calibration,
+    DurationBatcher,
+    LengthBatcher,
+    MemoryBatcher,
+    make_batcher,
+)
+from curate.errors import PlanError
+
+DEFAULT_MAX_BATCH_S = 200.0
+DEFAULT_MEMORY_SHARE = 0.8
+"""Of the free memory; the rest is for fragmentation, and for what a measurement did not see."""
+
+SHAPES = ((1, 5.0), (4, 5.0), (1, 20.0), (4, 20.0), (16, 5.0), (32, 2.0), (2, 40.0), (16, 20.0))
+"""What is run to fit the cost of a batch: items, and seconds of each; from small to large."""
+
+TELLING = 0.1
+"""Peaks below this share of the budget say more about workspaces than about the batch."""
+
+MOST_WINDOW = 65_536
+"""Records that are planned as a whole; of more, the plan is made as a window moves along them."""
+
+_BY_WINDOW = (LengthBatcher, MemoryBatcher, DurationBatcher)
+
+
+class MicroBatches:
+    """A batcher with its budget, and the controller that holds it against the memory there is.
+
+    `plan` is called in any thread; everything else in the model's.
+
+    Args:
+        strategy: of `curate.batching.STRATEGIES`. `memory` plans by padded seconds until it has been calibrated.
+        options: further options of the batcher.
+        max_batch_s: the budget in seconds.
+        batch_size: the number of items of `static`.
+        memory_share: of `memory`, the share of the free memory that a batch may need; with any other strategy, the
+            share of the device's memory that batches grow towards. None: 0.8, and no growth.
+        device_share: the share of the device that is this worker's.
+        device_bytes: the memory of the device that is this worker's; None: its share.
+        by_size: plan by number of items with this controller instead, records of like length together.
+    """
+
+    def __init__(
+        self,
+        strategy: str,
+        options: Mapping[str, Any],
+        *,
+        max_batch_s: float = DEFAULT_MAX_BATCH_S,
+        batch_size: int = 1,
+        memory_share: float | None = None,
+        device_share: float = 1.0,
+        device_bytes: float | None = None,
+        by_size: BatchController | None = None,
+    ) -> None:
+        self.strategy = "length" if strategy == "memory" else strategy
+        self._wants_memory = strategy == "memory" and by_size is None
+        self._options = {"assumed_s": min(ASSUMED_DURATION_S, options.get("max_s") or math.inf), **options}
+        self._memory_share = memory_share
+        self._device_share = device_share
+        self._device_bytes = device_bytes
+        self._calibration: Calibration | None = None
+        if strategy == "static":
+            self.controller = BatchController(float(batch_size), ITEMS)
+            self.batcher = make_batcher("static", batch_size=batch_size, **self._options)
+        elif by_size is not None:
+            self.controller = by_size
+            self.batcher = self._by_length()
+        else:
+            self.batcher = make_batcher(self.strategy, max_batch_s=max_batch_s, **self._options)
+            padding = self.batcher.max_padding if isinstance(self.batcher, DurationBatcher) else 1.0
+            self.controller = BatchController(max_batch_s * padding, target_share=memory_share)
+            if isinstance(self.batcher, LengthBatcher):
+                self.batcher = self._by_length()
+        self._batches = self._items = 0
+        self._audio_s = self._padded_s = self._model_s = 0.0
+
+    def calibrate(self, recogniser: object) -> None:
+        """Fit the cost of a batch to the memory that a few synthetic ones need, where that is wanted and can be told.
+
+        Otherwise the budget stays what it is, in padded seconds.
+        """
+        if not self._wants_memory or not isinstance(recogniser, MeasuresMemory) or recogniser.memory() is None:
+            return
+        calibration = Calibration()
+        samples = 0
+        for items, longest_s in SHAPES:
+            message = ""
+            try:
+                calibration.observe(items, longest_s, float(max(1, recogniser.measure(items, longest_s))))
+                samples += 1
+            except Exception as error:
+                if not is_oom(error):
+                    raise
+                message = str(error)
+            if message:  # outside of the `except`, whose traceback holds on to the tensors
+                recogniser.free_memory()
+                logger.debug("{} items of {:g} s do not fit into memory: {}", items, longest_s, message)
+        recogniser.free_memory()
+        if not samples:
+            logger.warning("not even one item of {:g} s fits into memory; batches are planned in seconds", SHAPES[0][1])
+            return
+        self._calibration = calibration
+        self.update_budget(recogniser)
+
+    def update_budget(self, recogniser: object) -> None:
+        """Take the memory that is free now for the budget. No batch may be running."""
+        memory = recogniser.memory() if isinstance(recogniser, MeasuresMemory) else None
+        if self._calibration is None or memory is None:
+            return
+        limit = min(self._device_share * memory.total_bytes, self._device_bytes or math.inf)
+        ours = max(1.0, min(memory.free_bytes, limit - memory.own_bytes))
+        budget = (self._memory_share or DEFAULT_MEMORY_SHARE) * ours
+        cost = self._calibration.model()
+        try:
+            if isinstance(self.batcher, MemoryBatcher):
+                self.batcher = attrs.evolve(self.batcher, budget_bytes=budget, cost=cost)
+                self.controller.budget, self.controller.cost = budget, cost
+            else:
+                controller = BatchController(budget, cost, target_share=self._memory_share)
+                options = {"scale": controller.scale, **self._options}
+                self.batcher = make_batcher("memory", budget_bytes=budget, cost=cost, **options)
+                self.strategy, self.controller = "memory", controller
+        except PlanError as error:
+            logger.warning("{}; batches are planned as before", error)
+
+    def plan(self, durations: Sequence[Any]) -> tuple[list[list[int]], list[tuple[int, str]]]:
+        """Return batches of indices, and the indices that are left out, each with its reason."""
+        self._refine()
+        batcher = self.batcher
+        if isinstance(batcher, _BY_WINDOW) and "window" not in self._options:
+            window = min(MOST_WINDOW, max(batcher.window, len(durations)))
+            batcher = attrs.evolve(batcher, window=window)
+        batches = batcher.plan(durations)
+        return list(batches), [(dropped.index, dropped.reason) for dropped in batches.dropped]
+
+    def most(self, longest_s: float) -> int:
+        """Return how many items may be in a batch now whose longest has so many seconds; at least 1."""
+        return self.controller.most(longest_s)
+
+    def done(self, lengths_s: Sequence[float], model_s: float, peak: Peak | None) -> None:
+        """Take note that a batch of such lengths was done."""
+        longest_s = max(lengths_s)
+        self._batches += 1
+        self._items += len(lengths_s)
+        self._audio_s += sum(lengths_s)
+        self._padded_s += len(lengths_s) * longest_s
+        self._model_s += model_s
+        self.controller.clean(len(lengths_s), longest_s, None if peak is None else peak.share)
+        if self._calibration is not None and peak is not None:
+            self._learn(self._calibration, len(lengths_s), longest_s, peak.own_bytes)
+
+    def ran_out(self, items: int, longest_s: float) -> None:
+        """Take note that a batch did not fit into memory."""
+        self.controller.oom(items, longest_s)
+
+    def report(self) -> dict[str, Any]:
+        """Return how the batches were planned and what became of them, as plain data."""
+        controller = self.controller
+        report: dict[str, Any] = {
+            "strategy": self.strategy,
+            "budget": controller.budget,
+            "unit": "items" if controller.cost == ITEMS else "bytes" if self.strategy == "memory" else "padded seconds",
+            "batches": self._batches,
+            "items": self._items,
+            "audio_s": self._audio_s,
+            "padded_s": self._padded_s,
+            "waste": self._padded_s / self._audio_s - 1 if self._audio_s else 0.0,
+            "model_s": self._model_s,
+            "ooms": controller.ooms,
+            "history": [attrs.asdict(adjustment) for adjustment in controller.history],
+        }
+        if self.strategy == "memory":
+            report["cost"] = attrs.asdict(controller.cost)
+        return report
+
+    def _by_length(self) -> Batcher:
+        controller = self.controller
+        budget = {"max_batch_s": controller.budget, "cost": controller.cost, "scale": controller.scale}
+        return make_batcher("length", **{**budget, **self._options})
+
+    def _learn(self, calibration: Calibration, items: int, longest_s: float, own_bytes: int) -> None:
+        if own_bytes < TELLING * self.controller.budget or longest_s <= 0:
+            return
+        calibration.observe(items, longest_s, float(own_bytes))
+        if own_bytes > self.controller.cost.cost(items, longest_s):
+            self.controller.cost = calibration.model()  # from now on; the next window is planned with it
+
+    def _refine(self) -> None:
+        batcher, cost = self.batcher, self.controller.cost
+        if isinstance(batcher, MemoryBatcher) and batcher.cost != cost:
+            try:
+                self.batcher = attrs.evolve(batcher, cost=cost)
+            except PlanError:  # as measured, not one item fits; each will be tried alone
+                logger.warning("as measured, a batch needs more memory than there is; records are tried one by one")

@@ -1,0 +1,100 @@
+"""What a person sees while a run is on its way."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import attrs
+from rich.console import Console
+
+from curate import Pipeline
+from curate.cli.progress import LineProgress, LiveProgress, progress_on
+from curate.engine.events import RunFinished, RunProgress, RunStarted
+from curate.plugin import PluginHost, hookimpl
+from curate.stages import QualityFilter, ReadRecords
+
+BEGIN = RunProgress(0, ("read", "asr"), 100, 90, 10, 0, 1000.0, 0.0, came=(100, 90))
+LATER = RunProgress(0, ("read", "asr"), 200, 180, 20, 0, 2000.0, 10.0, came=(200, 180))
+
+
+class Told:
+    def __init__(self) -> None:
+        self.events: list[RunProgress] = []
+
+    @hookimpl
+    def curate_on_progress(self, event: RunProgress) -> None:
+        self.events.append(event)
+
+
+def lines() -> tuple[LineProgress, io.StringIO, list[float]]:
+    out, now = io.StringIO(), [1000.0]
+    return LineProgress(Console(file=out, width=40), clock=lambda: now[0]), out, now
+
+
+def test_a_phase_is_told_of_from_its_begin_to_its_end() -> None:
+    rows = [{"wer": number / 10} for number in range(10)]
+    told, host = Told(), PluginHost()
+    with host.observed_by(told):
+        Pipeline("p", [ReadRecords(rows), QualityFilter("wer < 0.4"), QualityFilter("wer > 0.1")]).run(host=host)
+
+    first, *_, last = told.events
+    assert (first.records_in, first.ended, set(first.came)) == (0, False, {0})
+    assert (last.ended, last.records_in, last.kept, last.filtered) == (True, 10, 2, 8)
+    assert dict(zip(last.stages, last.came, strict=True)) == {
+        "read_records": 10,
+        "quality_filter": 10,
+        "quality_filter-2": 4,
+    }
+
+
+def test_lines_are_printed_at_the_begin_and_the_end_and_seldom_between() -> None:
+    progress, out, now = lines()
+    progress.curate_on_progress(BEGIN)
+    for _ in range(29):
+        now[0] += 1
+        progress.curate_on_progress(LATER)
+    assert out.getvalue().splitlines() == ["phase 0 begins: read, asr"]
+
+    now[0] += 1
+    progress.curate_on_progress(LATER)
+    progress.curate_on_progress(LATER)
+    now[0] += 1
+    progress.curate_on_progress(attrs.evolve(LATER, ended=True))
+    progress.curate_on_progress(attrs.evolve(BEGIN, phase=1))
+    progress.curate_on_run_finished(RunFinished(None, {"status": "done", "wall_s": 12.0}))
+
+    counts = "200 records, 0.56 h of audio, 100.0 times real time, 20 filtered, 0 quarantined"
+    assert out.getvalue().splitlines()[1:] == [
+        f"phase 0: {counts}; records/s: read 10.0, asr 9.0",
+        f"phase 0 has ended: {counts}",
+        "phase 1 begins: read, asr",
+        "the run is done, after 12.0 s",
+    ]
+
+
+def test_a_run_that_goes_on_says_so_and_counts_its_own_speed_only() -> None:
+    progress, out, _ = lines()
+    progress.curate_on_run_started(RunStarted("p", Path("runs/p"), ("read",), 100))
+    progress.curate_on_progress(BEGIN)
+    progress.curate_on_progress(attrs.evolve(LATER, ended=True))
+
+    assert out.getvalue().startswith("going on with the run in runs/p: 100 records are done\n")
+    assert "100.0 times real time" in out.getvalue()
+
+
+def test_a_terminal_gets_a_display_with_the_rate_of_each_stage() -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
+    progress = progress_on(console)
+    assert isinstance(progress, LiveProgress)
+    assert isinstance(progress_on(Console(file=io.StringIO())), LineProgress)
+    with progress:
+        progress.curate_on_progress(BEGIN)
+        progress.curate_on_progress(LATER)
+        with console.capture() as shown:
+            console.print(progress._drawn())
+    text = " ".join(shown.get().split())
+
+    assert "200 records, 0.56 h of audio, 100.0 times real time 20 filtered, 0 quarantined" in text
+    assert "read 200 10.0 records/s" in text
+    assert "asr 180 9.0 records/s" in text

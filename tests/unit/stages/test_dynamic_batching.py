@@ -1,0 +1,326 @@
+"""Budgets of the ASR stages: what is planned, what is measured, what shrinks, and what is said about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from loguru import logger
+
+from curate import Resources
+from curate.asr import DeviceMemory, Peak, Transcript
+from curate.batching import score
+from curate.errors import PlanError
+from curate.records import AudioBatch, Record
+from curate.stages import DynamicBatchAsrStage, Partition
+from curate.stages.micro_batches import SHAPES, MicroBatches
+from tests.bench.seeded_durations import seeded_durations
+from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
+
+Clip = Callable[[int], str]
+
+MODEL = str(Path(__file__).resolve().parents[3] / "pipelines" / "quickstart" / "model.nemo")
+GPU = Resources(gpus=1.0)
+
+
+class OutOfMemoryError(RuntimeError):
+    """As torch's, by name."""
+
+
+@dataclass
+class Dynamic(DynamicBatchAsrStage):
+    """The dynamic stage around a stub."""
+
+    model_name: str = MODEL
+    make: Callable[[], Any] = StubRecogniser
+
+    name = "asr"
+
+    def make_recogniser(self) -> Any:
+        return self.make()
+
+
+@dataclass
+class OnACard(StubRecogniser):
+    """A stub on a card of 10 MB, where `bytes_of(n, longest_s)` is what a batch needs."""
+
+    bytes_of: Callable[[int, float], float] = lambda n, s: 1e5 + n * (1e5 * s + 5e4 * s * s)
+    total: int = 10_000_000
+    weights: int = 2_000_000
+    graphs: int = 0
+    freed: int = 0
+    measured: list[tuple[int, float]] = field(default_factory=list)
+    prepared: list[tuple[int, float]] = field(default_factory=list)
+    last: float = 0.0
+
+    def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
+        self._use(len(waveforms), max(map(len, waveforms)) / self.rate_hz)
+        return super().transcribe(waveforms)
+
+    def measure(self, items: int, longest_s: float) -> int:
+        self.measured.append((items, longest_s))
+        self._use(items, longest_s)
+        return int(self.last)
+
+    def _use(self, items: int, longest_s: float) -> None:
+        self.last = self.bytes_of(items, longest_s)
+        if self.last > self.memory().free_bytes:
+            raise OutOfMemoryError(f"{self.last:.0f} bytes")
+
+    def memory(self) -> DeviceMemory:
+        own = self.weights + self.graphs
+        return DeviceMemory(self.total - own, own, self.total)
+
+    def peak(self) -> Peak:
+        return Peak(int(self.last), (self.memory().own_bytes + self.last) / self.total)
+
+    def free_memory(self) -> None:
+        self.freed += 1
+
+    def prepare(self, items: int, longest_s: float) -> bool:
+        self.prepared.append((items, longest_s))
+        self.graphs = 1_000_000
+        return len(self.prepared) == 1
+
+
+@contextmanager
+def ready(stage: Any) -> Iterator[Any]:
+    stage.setup()
+    try:
+        yield stage
+    finally:
+        stage.teardown()
+
+
+def records(clip: Clip, *lengths_ms: int) -> list[Record]:
+    return [{"audio_filepath": clip(ms), "duration": ms / 1000} for ms in lengths_ms]
+
+
+@pytest.mark.parametrize(
+    ("shape", "max_batch_s", "window", "waste", "fill", "over_bound"),
+    [
+        ("tail", 200.0, None, 0.006, 0.965, 0.01),
+        ("cv", 200.0, None, 0.003, 0.965, 0.01),
+        ("tail", 1600.0, 32768, 0.012, 0.965, 0.01),
+        ("libri", 1575.0, 32768, 0.003, 0.965, 0.01),
+    ],
+)
+def test_plans_are_as_good_as_promised_behind_the_partition(
+    shape: str, max_batch_s: float, window: int | None, waste: float, fill: float, over_bound: float
+) -> None:
+    durations = seeded_durations(shape)
+    partition = Partition() if window is None else Partition(max_records=window)
+    batches = Dynamic(max_batch_s=max_batch_s).make_batches()
+    planned: list[list[int]] = []
+    for batch in partition.partition({"_id": number, "duration": each} for number, each in enumerate(durations)):
+        plan, dropped = batches.plan([record["duration"] for record in batch.data])
+        assert not dropped
+        planned += [[batch.data[index]["_id"] for index in indices] for indices in plan]
+    figures = score(planned, durations, max_batch_s)
+    assert (figures.over_budget, figures.oversized, figures.lost, figures.duplicated) == (0, 0, 0, 0)
+    assert figures.waste <= waste
+    assert figures.fill >= fill
+    assert figures.batches <= (1 + over_bound) * fewest(durations, max_batch_s)
+
+
+def fewest(durations: list[float], max_batch_s: float) -> int:
+    """Return the number of batches when everything is sorted and cut from the longest."""
+    left = sorted(durations, reverse=True)
+    batches = first = 0
+    while first < len(left):
+        first += max(1, int(max_batch_s / left[first] + 1e-9))
+        batches += 1
+    return batches
+
+
+class TestANumberOfRecords:
+    def test_records_of_like_length_go_together(self, clip: Clip) -> None:
+        recogniser = StubRecogniser()
+        stage = Dynamic(make=lambda: recogniser, initial_batch_size=2, min_batch_size=1)
+        with ready(stage) as stage:
+            stage.process(AudioBatch(records(clip, 100, 900, 200, 700)))
+            assert stage.batching_report()["unit"] == "items"
+        assert sorted(map(sorted, recogniser.batches)) == [[100, 200], [700, 900]]
+
+    def test_it_shrinks_and_is_never_below_its_least_but_what_fails_is_split(self, clip: Clip) -> None:
+        def choke(heard_ms: list[int]) -> None:
+            if len(heard_ms) > 3:
+                raise OutOfMemoryError("too many")
+
+        recogniser = StubRecogniser(choke)
+        stage = Dynamic(make=lambda: recogniser, initial_batch_size=32, min_batch_size=4)
+        with ready(stage) as stage:
+            assert len(stage.process(AudioBatch(records(clip, *[100] * 400))).data) == 400
+            report = stage.batching_report()
+        assert min(change["after"] for change in report["history"]) == 4 / 32
+        whole = [size for size in map(len, recogniser.batches) if size > 3]
+        assert whole[-1] == 4
+
+    def test_it_grows_towards_a_share_of_the_memory_where_that_is_asked_for(self, clip: Clip) -> None:
+        def sizes(memory_share: float | None) -> list[int]:
+            recogniser = OnACard(bytes_of=lambda n, _: n * 1e5)
+            stage = Dynamic(make=lambda: recogniser, initial_batch_size=4, max_batch_size=64, memory_share=memory_share)
+            with ready(stage) as stage:
+                for _ in range(40):
+                    assert len(stage.process(AudioBatch(records(clip, *[100] * 64))).data) == 64
+            return [len(heard) for heard in recogniser.batches]
+
+        assert set(sizes(None)) == {4}
+        grown = sizes(0.6)
+        assert max(grown) > 20
+        assert max(grown) * 1e5 + 2_000_000 <= 0.6 * 10_000_000 * 1.1
+
+
+class TestABudgetInMemory:
+    def test_it_is_measured_at_set_up_and_never_exceeded(self, clip: Clip) -> None:
+        recogniser = OnACard()
+        lengths = [100 + 37 * number % 2500 for number in range(0, 2500, 10)]
+        with ready(Dynamic(make=lambda: recogniser).with_(resources=GPU)) as stage:
+            assert recogniser.measured == list(SHAPES)
+            assert len(stage.process(AudioBatch(records(clip, *lengths))).data) == len(lengths)
+            report = stage.batching_report()
+        assert (report["strategy"], report["unit"], report["ooms"]) == ("memory", "bytes", 0)
+        needed = [recogniser.bytes_of(len(heard), max(heard) / 1000) for heard in recogniser.batches]
+        assert max(needed) <= report["budget"] <= 0.8 * 8_000_000
+        assert sum(needed) / len(needed) > 0.7 * report["budget"]
+
+    def test_shapes_that_do_not_fit_are_left_out_of_the_measurement(self, clip: Clip) -> None:
+        recogniser = OnACard(total=4_200_000)
+        with ready(Dynamic(make=lambda: recogniser).with_(resources=GPU)) as stage:
+            assert recogniser.freed >= 2
+            assert len(stage.process(AudioBatch(records(clip, 300, 500, 700))).data) == 3
+            assert stage.batching_report()["strategy"] == "memory"
+
+    def test_when_nothing_fits_the_budget_is_in_seconds(self, clip: Clip) -> None:
+        recogniser = OnACard(total=2_200_000)
+        with ready(Dynamic(make=lambda: recogniser).with_(resources=GPU)) as stage:
+            assert stage.batching_report()["strategy"] == "length"
+
+    def test_without_a_card_the_budget_is_in_seconds(self, clip: Clip) -> None:
+        with ready(Dynamic()) as stage:
+            report = stage.batching_report()
+        assert (report["strategy"], report["budget"], report["unit"]) == ("length", 200.0, "padded seconds")
+
+    def test_a_budget_in_seconds_goes_before_it(self, clip: Clip) -> None:
+        recogniser = OnACard()
+        with ready(Dynamic(make=lambda: recogniser, max_batch_s=3.0).with_(resources=GPU)) as stage:
+            report = stage.batching_report()
+        assert (report["strategy"], report["budget"], recogniser.measured) == ("length", 3.0, [])
+
+    def test_peaks_above_the_measured_cost_make_it_dearer(self, clip: Clip) -> None:
+        recogniser = OnACard()
+        real = recogniser.bytes_of
+        with ready(Dynamic(make=lambda: recogniser).with_(resources=GPU)) as stage:
+            recogniser.bytes_of = lambda n, s: 1.2 * real(n, s)
+            before = stage._transcriber.batches.controller.cost.cost(8, 2.0)
+            lengths = [2000 + number for number in range(0, 600, 3)]
+            assert len(stage.process(AudioBatch(records(clip, *lengths))).data) == 200
+            assert stage._transcriber.batches.controller.cost.cost(8, 2.0) > before
+            recogniser.batches.clear()
+            stage.process(AudioBatch(records(clip, *lengths)))
+            budget = stage.batching_report()["budget"]
+        assert all(recogniser.bytes_of(len(heard), max(heard) / 1000) <= budget for heard in recogniser.batches)
+
+    def test_a_part_of_a_card_is_all_that_is_used(self) -> None:
+        def budget(resources: Resources) -> float:
+            with ready(Dynamic(make=OnACard).with_(resources=resources)) as stage:
+                return stage.batching_report()["budget"]
+
+        assert budget(GPU) == pytest.approx(0.8 * 8_000_000)
+        assert budget(Resources(gpus=0.5)) == pytest.approx(0.8 * 3_000_000)
+        assert budget(Resources(gpus=0.5, gpu_memory_gb=0.004)) == pytest.approx(0.8 * 2_000_000)
+        with ready(Dynamic(make=OnACard, memory_share=0.5).with_(resources=GPU)) as stage:
+            assert stage.batching_report()["budget"] == pytest.approx(0.5 * 8_000_000)
+
+    def test_room_is_made_once_for_the_largest_batch_and_the_budget_is_what_is_left(self, clip: Clip) -> None:
+        recogniser = OnACard()
+        with ready(Dynamic(make=lambda: recogniser).with_(resources=GPU)) as stage:
+            before = stage.batching_report()["budget"]
+            assert len(stage.process(AudioBatch(records(clip, *[100] * 50, *[2600] * 20))).data) == 70
+            after = stage.batching_report()["budget"]
+        [(items, longest_s)] = recogniser.prepared
+        assert items == max(map(len, recogniser.batches))
+        assert longest_s == 2.6
+        assert after == pytest.approx(before - 0.8 * 1_000_000)
+        sizes = [len(heard) for heard in recogniser.batches]
+        assert sizes == sorted(sizes, reverse=True)  # what was captured for the first is large enough for the others
+
+    def test_room_that_cannot_be_made_stops_nothing(self, clip: Clip) -> None:
+        class Full(OnACard):
+            def prepare(self, items: int, longest_s: float) -> bool:
+                raise OutOfMemoryError("no room for graphs")
+
+        with ready(Dynamic(make=Full).with_(resources=GPU)) as stage:
+            assert len(stage.process(AudioBatch(records(clip, 100, 200))).data) == 2
+
+
+class TestTheReport:
+    def test_it_says_what_was_used_and_what_it_cost(self, clip: Clip) -> None:
+        class Tells(StubRecogniser):
+            def used(self) -> dict[str, Any]:
+                return {"device": "abacus"}
+
+        stage = StubAsrStage(make=Tells, batching="static").with_(batch_size=2)
+        assert stage.batching_report() == {}
+        lines: list[str] = []
+        logger.enable("curate")
+        sink = logger.add(lambda message: lines.append(str(message)), level="INFO", format="{message}")
+        try:
+            with ready(stage) as stage:
+                stage.process(AudioBatch(records(clip, 100, 300, 200)))
+                report = stage.batching_report()
+        finally:
+            logger.remove(sink)
+            logger.disable("curate")
+        assert report.pop("model_s") >= 0
+        assert report == {
+            "strategy": "static",
+            "budget": 2.0,
+            "unit": "items",
+            "batches": 2,
+            "items": 3,
+            "audio_s": pytest.approx(0.6),
+            "padded_s": pytest.approx(0.8),
+            "waste": pytest.approx(1 / 3),
+            "ooms": 0,
+            "history": [],
+            "recogniser": {"device": "abacus"},
+        }
+        [line] = lines
+        assert line.startswith("asr: 3 records, 1 s, in 2 batches by static (2 items), 33.3% padding")
+        assert stage.batching_report() == {}
+
+
+class TestSettings:
+    @pytest.mark.parametrize(
+        ("settings", "message"),
+        [
+            ({"batching": "lenght"}, "length"),
+            ({"batching_options": {"max_item": 3}}, "max_items"),
+            ({"batching_options": {"min_s": 3}}, "min_s is no batching option"),
+            ({"batching": "bucket"}, "'bucket' needs max_s"),
+            ({"batching_options": {"drop_remainder": True}}, "drop_remainder"),
+            ({"max_batch_s": 0.0}, "max_batch_s|budget"),
+            ({"memory_share": 1.5}, "memory_share|share"),
+            ({"initial_batch_size": 2}, "min_batch_size"),
+        ],
+    )
+    def test_mistakes_are_found_before_work_starts(self, settings: dict[str, Any], message: str) -> None:
+        with pytest.raises(PlanError, match=message):
+            Dynamic(**settings).check()
+
+    def test_what_changes_no_result_is_not_in_the_fingerprint(self) -> None:
+        assert {"batching", "max_batch_s", "memory_share", "initial_batch_size"} <= DynamicBatchAsrStage.tuning
+        assert not {"min_s", "max_s", "model_name", "dtype"} & DynamicBatchAsrStage.tuning
+
+    def test_a_window_is_planned_as_a_whole(self) -> None:
+        batches = MicroBatches("length", {}, max_batch_s=20.0)
+        durations = seeded_durations("tail", 20_000)
+        plan, _ = batches.plan(durations)
+        figures = score(plan, durations, 20.0)
+        assert (figures.lost, figures.duplicated) == (0, 0)
+        assert len(plan) <= 1.005 * fewest(durations, 20.0)
