@@ -77,7 +77,16 @@ class ConfigError(UsageError):
 
 
 class PlanError(UsageError):
-    """The stages do not fit together, or ask for what this machine does not have."""
+    """The stages do not fit together, or ask for what this machine does not have.
+
+    Args:
+        message: what is wrong, and what to do about it.
+        stage: the name in the plan of the one stage that it is about, if it is about one.
+    """
+
+    def __init__(self, message: str, stage: str | None = None) -> None:
+        super().__init__(message)
+        self.stage = stage
 
 
 class PluginError(UsageError):

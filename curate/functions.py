@@ -20,6 +20,10 @@ class _FunctionStage(ProcessingStage):
     columns_read: tuple[str, ...] = ()
     columns_written: tuple[str, ...] | None = None
 
+    def __call__(self, item: Any) -> Any:
+        """Call the function as it was written, as a unit test does."""
+        return self.function(item)
+
     def reads(self) -> Collection[str]:
         return self.columns_read
 
@@ -45,9 +49,14 @@ class RecordFunctionStage(_FunctionStage, RecordStage):
 
     def process_record(self, record: Record) -> Record | Reject | Iterable[Record] | None:
         result = self.function(record)
-        if self.cardinality == "filters" and isinstance(result, bool):
+        if self.cardinality == "filters" and _is_truth(result):
             return record if result else None
         return result
+
+
+def _is_truth(value: object) -> bool:
+    """Return whether a value is True or False, NumPy's as well (`np.float64(1) > 0` is one), without importing it."""
+    return isinstance(value, bool) or (type(value).__module__, type(value).__name__[:4]) == ("numpy", "bool")
 
 
 def processing_stage(

@@ -49,12 +49,14 @@ class Machine:
                     raise PlanError(
                         f"stage {planned.name!r} asks for {what}={amount:g}, but this machine has {there:g}; "
                         f"change it with .with_(resources=Resources({what}=…)) or --set stages.{planned.name}."
-                        f"resources.{what}=…"
+                        f"resources.{what}=…",
+                        planned.name,
                     )
             if wanted.custom:
                 raise PlanError(
                     f"stage {planned.name!r} asks for custom resources {', '.join(sorted(wanted.custom))}, which the "
-                    f"{executor} executor does not know; they are for clusters"
+                    f"{executor} executor does not know; they are for clusters",
+                    planned.name,
                 )
 
 

@@ -137,7 +137,16 @@ class Pipeline:
             raise PlanError("Pipeline.stream takes its batches from you, so leave the source out")
         plan = make_plan(self.name, self.stages, streaming=True)
         place.check(plan)
-        return stream_plan(plan, place, iter(batches))
+        return stream_plan(plan, place, map(_checked_batch, batches))
+
+
+def _checked_batch(batch: object) -> AudioBatch:
+    if not isinstance(batch, AudioBatch):
+        raise TypeError(
+            f"Pipeline.stream takes batches, not a {type(batch).__name__}; put records into one: "
+            "AudioBatch([record, …])"
+        )
+    return batch
 
 
 def _host(host: PluginHost | None) -> PluginHost:

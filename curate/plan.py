@@ -6,12 +6,12 @@ A *phase* ends with committed shards on disk: at a gather, before a partitioner 
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any, get_args
@@ -19,9 +19,9 @@ from typing import Any, get_args
 import attrs
 
 from curate import __version__
-from curate.errors import PlanError
+from curate.errors import CurateError, PlanError
 from curate.resources import Resources
-from curate.settings import RUN_TIME_OPTIONS, describe_code, describe_value
+from curate.settings import RUN_TIME_OPTIONS, describe_code, describe_value, distributions
 from curate.stage import (
     Cardinality,
     CompositeStage,
@@ -232,10 +232,13 @@ def _check_order(pipeline: str, stages: Sequence[tuple[str, Stage]], *, streamin
         if streaming and not isinstance(stage, ProcessingStage):
             raise PlanError(
                 f"stage {name!r} is a {_kind(stage)}, and a stream has none: it takes batches and yields batches. "
-                "Leave it out, or use Pipeline.run"
+                "Leave it out, or use Pipeline.run",
+                name,
             )
         if isinstance(stage, Source) and position > 0:
-            raise PlanError(f"stage {name!r} is a source, and a source comes first; merge the inputs in one source")
+            raise PlanError(
+                f"stage {name!r} is a source, and a source comes first; merge the inputs in one source", name
+            )
     if not streaming and not isinstance(stages[0][1], Source):
         raise PlanError(
             f"pipeline {pipeline!r} begins with {stages[0][0]!r}, which is no source: begin with "
@@ -252,14 +255,16 @@ def _check_stage(name: str, stage: Stage) -> None:
         if "__init__" in vars(base) and not described:
             raise PlanError(
                 f"stage {name!r}: {base.__qualname__} has an __init__ of its own, so its settings cannot be seen; "
-                "make it a @dataclass and put what __init__ computes into __post_init__ or setup()"
+                "make it a @dataclass and put what __init__ computes into __post_init__ or setup()",
+                name,
             )
     if isinstance(stage, ProcessingStage):
         if called_method(stage) is None:
-            raise PlanError(f"stage {name!r}: {cls.__qualname__} defines none of process, stream, process_record")
+            raise PlanError(f"stage {name!r}: {cls.__qualname__} defines none of process, stream, process_record", name)
         if stage.cardinality not in get_args(Cardinality):
             raise PlanError(
-                f"stage {name!r}: cardinality={stage.cardinality!r} is none of {', '.join(get_args(Cardinality))}"
+                f"stage {name!r}: cardinality={stage.cardinality!r} is none of {', '.join(get_args(Cardinality))}",
+                name,
             )
     for option, check in RUN_TIME_OPTIONS.items():
         value = getattr(stage, option)
@@ -267,14 +272,35 @@ def _check_stage(name: str, stage: Stage) -> None:
             if check(value) != value:
                 raise ValueError(f"{value!r} is not a {type(check(value)).__name__}")
         except ValueError as error:
-            raise PlanError(f"stage {name!r}: {option}: {error}") from None
-    for method, columns in (("reads", stage.reads()), ("writes", stage.writes())):
+            raise PlanError(f"stage {name!r}: {option}: {error}", name) from None
+    for method in (stage.reads, stage.writes):
+        with _asked(name, f"{method.__name__}()"):
+            columns = method()
         if isinstance(columns, str):
-            raise PlanError(f"stage {name!r}: {method}() returns the text {columns!r}; return a list: [{columns!r}]")
+            raise PlanError(
+                f"stage {name!r}: {method.__name__}() returns the text {columns!r}; return a list: [{columns!r}]",
+                name,
+            )
     try:
-        stage.check()
+        with _asked(name, "check()"):
+            stage.check()
     except PlanError as error:
-        raise PlanError(f"stage {name!r}: {error}") from None
+        raise error if error.__cause__ else PlanError(f"stage {name!r}: {error}", name) from None
+
+
+@contextlib.contextmanager
+def _asked(name: str, what: str) -> Generator[None]:
+    """Ask a stage for something that it may not be able to say.
+
+    Raises:
+        PlanError: names the stage and what was asked.
+    """
+    try:
+        yield
+    except CurateError:
+        raise
+    except Exception as error:
+        raise PlanError(f"stage {name!r}: {what} raised {type(error).__name__}: {error}", name) from error
 
 
 def _check_outputs(stages: Sequence[tuple[str, Stage]]) -> None:
@@ -284,12 +310,15 @@ def _check_outputs(stages: Sequence[tuple[str, Stage]]) -> None:
         for output in stage.outputs() if isinstance(stage, Writer) else ():
             path = os.path.normpath(output)
             if path in owners:
-                raise PlanError(f"stages {owners[path]!r} and {name!r} both write {output}; give one another path")
+                raise PlanError(
+                    f"stages {owners[path]!r} and {name!r} both write {output}; give one another path", name
+                )
             if Path(path).is_absolute() and Path(path).resolve() in inputs:
-                raise PlanError(f"stage {name!r} would overwrite {output}, which is read; give it another path")
+                raise PlanError(f"stage {name!r} would overwrite {output}, which is read; give it another path", name)
             if Path(path).parts[:1] and Path(path).parts[0] in _KEPT_BY_THE_RUN:
                 raise PlanError(
-                    f"stage {name!r} writes {output}, but the run keeps its own files there; give it another path"
+                    f"stage {name!r} writes {output}, but the run keeps its own files there; give it another path",
+                    name,
                 )
             owners[path] = name
 
@@ -308,7 +337,8 @@ def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage]:
                 known = sorted(columns or ())
                 raise PlanError(
                     f"stage {name!r} reads column {missing[0]!r}, which no earlier stage writes; "
-                    f"{stages[position - 1][0]!r} hands on {', '.join(known) or 'no columns'}"
+                    f"{stages[position - 1][0]!r} hands on {', '.join(known) or 'no columns'}",
+                    name,
                 )
             written = stage.writes()
             columns = None if columns is None or written is None else columns | frozenset(written)
@@ -322,7 +352,8 @@ def _kind(stage: Stage) -> str:
             return kind
     raise PlanError(
         f"stage {stage.name!r}: {type(stage).__qualname__} is none of "
-        f"{', '.join(cls.__name__ for cls, _ in _KINDS)}; derive it from one of them"
+        f"{', '.join(cls.__name__ for cls, _ in _KINDS)}; derive it from one of them",
+        stage.name,
     )
 
 
@@ -368,12 +399,14 @@ def _result_settings(name: str, stage: Stage) -> dict[str, Any]:
     cls = type(stage)
     ignored = stage.tuning | RUN_TIME_OPTIONS.keys()
     described: dict[str, Any] = {"class": f"{cls.__module__}:{cls.__qualname__}", "code": _versions_of(cls)}
-    for setting, value in (*stage.settings().items(), *stage.fingerprint().items()):
+    with _asked(name, "fingerprint()"):
+        determining = stage.fingerprint()
+    for setting, value in (*stage.settings().items(), *determining.items()):
         if setting not in ignored:
             try:
                 described[setting] = describe_value(value)
             except TypeError as error:
-                raise PlanError(f"stage {name!r}: {setting} holds what no run can use: {error}") from None
+                raise PlanError(f"stage {name!r}: {setting} holds what no run can use: {error}", name) from None
     return described
 
 
@@ -382,7 +415,7 @@ def _versions_of(cls: type) -> list[Any]:
     versions: dict[str, Any] = {}
     for base in cls.__mro__[:-1]:
         top = base.__module__.partition(".")[0]
-        names = _distributions().get(top, [])
+        names = distributions().get(top, [])
         if top in sys.stdlib_module_names and top != "__main__":
             continue
         if top == "curate":
@@ -393,8 +426,3 @@ def _versions_of(cls: type) -> list[Any]:
             version = describe_code(base)
         versions[str(version)] = version
     return list(versions.values())
-
-
-@functools.cache
-def _distributions() -> Mapping[str, list[str]]:
-    return metadata.packages_distributions()

@@ -58,15 +58,9 @@ class AudioBatch:
         default=None, repr=False, compare=False, kw_only=True
     )
 
-    def __post_init__(self) -> None:
-        data: Any = self.data
-        if isinstance(data, dict):
-            self.data = [data]
-        elif not isinstance(data, list):
-            self.data = list(data)
-        for record in self.data:
-            if not isinstance(record, dict):  # pyright: ignore[reportUnnecessaryIsInstance] (the caller's data)
-                raise TypeError(f"a record is a plain dict, not {type(record).__name__}: {record!r:.80}")
+    def __setattr__(self, name: str, value: Any) -> None:
+        # `batch.data = filter(…, batch.data)` must be a list as well: whatever can be read once is read by the engine
+        object.__setattr__(self, name, _as_list(value) if name == "data" else value)
 
     def __len__(self) -> int:
         return len(self.data)
@@ -81,17 +75,55 @@ class AudioBatch:
         )
 
     def reject(self, record: Record, reason: str) -> None:
-        """Say that a filter leaves `record` out, and why. The record must then not be returned as well."""
+        """Say that a filter leaves `record` out, and why. The record must then not be returned as well.
+
+        Raises:
+            TypeError: it is no record, or the reason is no text.
+        """
+        check_record(record)
+        if not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance] (a stranger's code)
+            raise TypeError(f"batch.reject(record, reason): the reason is a text, not {reason!r:.80}")
         self.rejected.append(Rejected(record, reason))
 
     def fail(self, record: Record, error: RecordError) -> None:
-        """Say that `record` cannot be worked on, while its neighbours go on. It goes to quarantine."""
+        """Say that `record` cannot be worked on, while its neighbours go on. It goes to quarantine.
+
+        Raises:
+            TypeError: it is no record, or the error is no `RecordError`.
+        """
+        check_record(record)
+        if not isinstance(error, RecordError):  # pyright: ignore[reportUnnecessaryIsInstance] (a stranger's code)
+            raise TypeError(f"batch.fail(record, error): the error is a RecordError(code, message), not {error!r:.80}")
         self.failed.append(Failed(record, error))
 
     def announce(self, records: Sequence[Record]) -> None:
         """Say which records are touched next: a crash or an exception is then blamed on these and not on the rest."""
         if self.on_announce is not None:
             self.on_announce(records)
+
+
+def _as_list(data: Any) -> list[Record]:
+    if isinstance(data, dict):
+        records = [cast("Record", data)]
+    elif isinstance(data, list):
+        records = cast("list[Record]", data)
+    elif isinstance(data, Iterable) and not isinstance(data, str | bytes):
+        records = list(cast("Iterable[Record]", data))
+    else:
+        raise TypeError(f"the data of a batch is a list of dicts, not {data!r:.80}")
+    for record in records:
+        check_record(record)
+    return records
+
+
+def check_record(record: Any) -> None:
+    """Check that something is a record.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if not isinstance(record, dict):
+        raise TypeError(f"a record is a plain dict, not {type(record).__name__}: {record!r:.80}")
 
 
 class RecordReader(Protocol):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import enum
 import functools
 import hashlib
 import inspect
 import pickle
 import re
+import sys
 import types
 from collections.abc import Mapping
+from importlib import metadata
 from pathlib import PurePath
 from typing import Any, cast
 
@@ -101,48 +105,100 @@ def unknown_option(cls: type, name: str) -> str:
 def describe_value(value: Any) -> Any:
     """Return a setting as JSON-ready data that is the same for equal settings, in every process.
 
-    A function is described by its source, because its name says nothing about what it does.
+    A function is described by its source and by what it uses, because its name says nothing about what it does.
+
+    Raises:
+        TypeError: it cannot be sent to a worker.
     """
-    if value is None or isinstance(value, str | bool | int | float):
-        return value
-    if isinstance(value, Mapping):
-        return {str(name): describe_value(item) for name, item in cast("Mapping[Any, Any]", value).items()}
-    if isinstance(value, list | tuple):
-        return [describe_value(item) for item in cast("list[Any]", value)]
-    if isinstance(value, set | frozenset):
-        return sorted((describe_value(item) for item in cast("set[Any]", value)), key=repr)
-    if attrs.has(type(value)):  # pyright: ignore[reportUnknownArgumentType]
-        return describe_value(attrs.asdict(value, recurse=False))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: describe_value(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, PurePath):
-        return str(value)
-    if isinstance(value, functools.partial):
-        return describe_value({"function": value.func, "args": value.args, "keywords": value.keywords})
-    if isinstance(value, type) or inspect.isroutine(value):
-        return describe_code(value)
-    if callable(value) and getattr(value, "__dict__", None):  # what it does is in its class, what it knows in here
-        return {"class": describe_code(type(value)), "state": describe_value(vars(value))}
-    try:
-        state = pickle.dumps(value, 5)
-    except Exception as error:
-        raise TypeError(f"a {type(value).__qualname__} cannot be sent to a worker: {error}") from error
-    return f"{type(value).__qualname__}:{hashlib.sha256(state).hexdigest()[:16]}"
+    return _describe(value, frozenset())
 
 
 def describe_code(function: Any) -> Any:
     """Return what a function or class does: its qualified name with the sha256 of its source, or of its code if that
-    is lost, and with the values that a function has closed over or takes by default.
+    is lost, with the values that a function has closed over or takes by default, and, for one that is in no installed
+    distribution, with the plain globals and the other such functions, classes and modules that it uses.
     """
+    return _describe_code(function, frozenset())
+
+
+@functools.cache
+def distributions() -> Mapping[str, list[str]]:
+    """Return the installed distributions of every top-level module."""
+    return metadata.packages_distributions()
+
+
+def is_installed(module: str) -> bool:
+    """Return whether a module's version says what is in it: not so for a script, a notebook, a plugins-file."""
+    top = module.partition(".")[0]
+    return top != "__main__" and (top == "curate" or top in sys.stdlib_module_names or top in distributions())
+
+
+def _describe(value: Any, within: frozenset[int]) -> Any:
+    """Describe a value; `within` are the ids of those that it is part of, so that a circle comes to an end."""
+    if value is None or (isinstance(value, str | bool | int | float) and not isinstance(value, enum.Enum)):
+        return value
+    if id(value) in within:
+        return "…"
+    within |= {id(value)}
+    if isinstance(value, enum.Enum):
+        return f"{type(value).__qualname__}.{value.name}"
+    if isinstance(value, Mapping):
+        return {str(name): _describe(item, within) for name, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple):
+        return [_describe(item, within) for item in cast("list[Any]", value)]
+    if isinstance(value, set | frozenset):
+        return sorted((_describe(item, within) for item in cast("set[Any]", value)), key=repr)
+    if attrs.has(type(value)):  # pyright: ignore[reportUnknownArgumentType]
+        return _describe(attrs.asdict(value, recurse=False), within)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _describe(getattr(value, field.name), within) for field in dataclasses.fields(value)}
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, functools.partial):
+        return _describe({"function": value.func, "args": value.args, "keywords": value.keywords}, within)
+    if isinstance(value, type) or inspect.isroutine(value):
+        return _describe_code(value, within)
+    if callable(value) and getattr(value, "__dict__", None):  # what it does is in its class, what it knows in here
+        return {"class": _describe_code(type(value), within), "state": _describe(vars(value), within)}
+    cls = cast("type", type(value))
+    try:
+        if _is_what_its_state_says(cls) and (state := value.__getstate__()) is not None:
+            return {"class": f"{cls.__module__}:{cls.__qualname__}", "state": _describe(state, within)}
+        pickled = pickle.dumps(value, 5)
+    except Exception as error:
+        raise TypeError(f"a {cls.__qualname__} cannot be sent to a worker: {error}") from error
+    return f"{cls.__qualname__}:{hashlib.sha256(pickled).hexdigest()[:16]}"
+
+
+def _is_what_its_state_says(cls: type) -> bool:
+    """Return whether an object is made of attributes alone; these are described one by one, because the order in which
+    a set is pickled differs from process to process.
+    """
+    plain = cls.__reduce_ex__ is object.__reduce_ex__ and cls.__reduce__ is object.__reduce__
+    return plain and not hasattr(cls, "__getnewargs__") and not hasattr(cls, "__getnewargs_ex__")
+
+
+def _describe_code(function: Any, within: frozenset[int]) -> Any:
     name = f"{getattr(function, '__module__', '')}:{getattr(function, '__qualname__', '')}"
+    members = list(vars(function).values()) if isinstance(function, type) else [function]
+    functions = [_function_in(member) for member in members]
     try:
         source = inspect.getsource(function).encode()
     except (OSError, TypeError):
-        codes = [function, *vars(function).values()] if isinstance(function, type) else [function]
-        source = b"".join(_bytecode(code.__code__) for code in codes if inspect.isfunction(code))
+        source = b"".join(_bytecode(member.__code__) for member in functions if member is not None)
     described = f"{name}:{hashlib.sha256(source).hexdigest()[:16]}"
-    known = _known_to(function)
+    within |= {id(function)}
+    known = _known_to(function, within)
+    if not is_installed(getattr(function, "__module__", None) or ""):
+        used = {name: what for member in functions if member for name, what in _used_by(member, within).items()}
+        known |= {"its globals": used} if used else {}
     return {"function": described, **known} if known else described
+
+
+def _function_in(member: Any) -> types.FunctionType | None:
+    """Return the function behind a class's method, property or static method."""
+    unwrapped = getattr(member, "fget", getattr(member, "__func__", member))
+    return unwrapped if inspect.isfunction(unwrapped) else None
 
 
 def _bytecode(code: types.CodeType) -> bytes:
@@ -153,10 +209,10 @@ def _bytecode(code: types.CodeType) -> bytes:
     return b"\0".join((code.co_code, repr(code.co_names).encode(), *constants))
 
 
-def _known_to(function: Any) -> dict[str, Any]:
-    """Return the values that a function carries with it; functions and classes among them by name only."""
+def _known_to(function: Any, within: frozenset[int]) -> dict[str, Any]:
+    """Return the values that a function carries with it."""
     if inspect.ismethod(function):
-        return {"self": describe_value(function.__self__)}
+        return {"self": _describe(function.__self__, within)}
     if not inspect.isfunction(function):
         return {}
     known = {
@@ -165,7 +221,7 @@ def _known_to(function: Any) -> dict[str, Any]:
         if not _is_empty(cell)
     }
     known |= {"defaults": function.__defaults__, "keyword_defaults": function.__kwdefaults__}
-    return {name: _briefly(value) for name, value in known.items() if value is not None}
+    return {name: _briefly(value, within) for name, value in known.items() if value is not None}
 
 
 def _is_empty(cell: types.CellType) -> bool:
@@ -175,11 +231,43 @@ def _is_empty(cell: types.CellType) -> bool:
         return True
 
 
-def _briefly(value: Any) -> Any:
+def _briefly(value: Any, within: frozenset[int]) -> Any:
     """Describe a value that a function has closed over; it may refer back to the function, or defy description."""
     if isinstance(value, type) or inspect.isroutine(value):
+        if not is_installed(value.__module__ or ""):
+            return "…" if id(value) in within else _describe_code(value, within)
         return f"{value.__module__}:{value.__qualname__}"
     try:
-        return describe_value(value)
+        return _describe(value, within)
     except (TypeError, RecursionError):
         return type(value).__qualname__
+
+
+def _used_by(function: types.FunctionType, within: frozenset[int]) -> dict[str, Any]:
+    """Return what a function finds among the globals of its module, as far as no version number covers it."""
+    used: dict[str, Any] = {}
+    for name in sorted(_names_in(function.__code__)):
+        value = function.__globals__.get(name)
+        if value is None or name.startswith("__") or id(value) in within:
+            continue
+        if _is_plain(value):
+            used[name] = _describe(value, within)
+        elif isinstance(value, type) or inspect.isfunction(value):
+            if not is_installed(value.__module__ or ""):
+                used[name] = _describe_code(value, within)
+        elif inspect.ismodule(value) and not is_installed(value.__name__):
+            with contextlib.suppress(OSError, TypeError):
+                source = inspect.getsource(value).encode()
+                used[name] = f"{value.__name__}:{name}:{hashlib.sha256(source).hexdigest()[:16]}"
+    return used
+
+
+def _names_in(code: types.CodeType) -> set[str]:
+    inner = (_names_in(each) for each in code.co_consts if isinstance(each, types.CodeType))
+    return set(code.co_names).union(*inner)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple):
+        return all(map(_is_plain, cast("tuple[Any, ...]", value)))
+    return value is None or isinstance(value, str | bool | int | float)

@@ -240,16 +240,32 @@ class RecordStage(ProcessingStage):
         for record in batch.data:
             try:
                 result = self.process_record(record)
+                if isinstance(result, Reject):
+                    done.reject(record, result.reason)
+                elif result is not None:
+                    done.data.extend(children_of(result, self))
             except RecordError as error:
                 done.fail(record, error)
-                continue
-            if isinstance(result, dict):
-                done.data.append(cast("Record", result))
-            elif isinstance(result, Reject):
-                done.reject(record, result.reason)
-            elif result is not None:
-                done.data.extend(result)
         return done
+
+
+def children_of(result: object, stage: Stage) -> list[Record]:
+    """Return what `process_record` has returned or yielded, each as it is at that moment: a generator may well change
+    one dict and yield it again.
+
+    Raises:
+        TypeError: it is something else than records.
+    """
+    if isinstance(result, dict):
+        return [cast("Record", result)]
+    if not isinstance(result, Iterable) or isinstance(result, str | bytes):
+        raise TypeError(f"stage {stage.name!r} returned a {type(result).__name__}; return a record, or several")
+    children: list[Record] = []
+    for child in cast("Iterable[Any]", result):
+        if not isinstance(child, dict):
+            raise TypeError(f"stage {stage.name!r} yielded a {type(child).__name__}: {child!r:.80}; yield dicts")
+        children.append({**cast("Record", child)})
+    return children
 
 
 class Gather(Stage):

@@ -74,7 +74,8 @@ def batch_size(
     configured = load_pipeline(
         file, host=session.host, sets=sets, executor=executor, run_dir=run_dir, allow_imports=allow_imports
     )
-    plan = configured.pipeline.plan(configured.executor or "local", host=session.host)
+    with configured.placed():
+        plan = configured.pipeline.plan(configured.executor or "local", host=session.host)
     stage = _stage(plan, stage_name)
     settings: list[dict[str, Any]] = [{"batch_size": size} for size in sorted({1, *_numbers(sizes, "--sizes")})]
     settings += [{"batching": "length", "max_batch_s": float(s)} for s in sorted(_numbers(budgets, "--budgets"))]

@@ -3,8 +3,10 @@
 0    done
 1    a bug, in curate or in a plugin
 2    the request cannot work: usage, configuration, plan, plugins
+3    the error budget of a run is exceeded; reserved until there are budgets
 4    the machine failed: disk full, device gone, model missing
 130  interrupted by Ctrl-C
+143  terminated by SIGTERM
 """
 
 from __future__ import annotations
@@ -14,17 +16,22 @@ import traceback
 import click
 from rich.text import Text
 
+from curate.cli.interruption import Terminated
 from curate.cli.session import new_console
 from curate.errors import EXIT_BUG, EXIT_INFRASTRUCTURE, EXIT_USAGE, InfrastructureError, UsageError
 
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
 def report(error: BaseException, *, debug: bool) -> int:
     """Print one clear block about an error to standard error, and return the exit code that goes with it."""
-    if isinstance(error, click.Abort | KeyboardInterrupt):
-        _print("interrupted")
-        return EXIT_INTERRUPTED
+    if isinstance(error, click.Abort) and error.__cause__ is not None:
+        error = error.__cause__  # click's for Ctrl-C and for the end of the input
+    if isinstance(error, click.Abort | KeyboardInterrupt | EOFError):
+        terminated = isinstance(error, Terminated)
+        _print(_with_notes("terminated" if terminated else "interrupted", error))
+        return EXIT_TERMINATED if terminated else EXIT_INTERRUPTED
     if isinstance(error, click.ClickException):
         _print(_click_message(error))
         return EXIT_USAGE
@@ -34,12 +41,16 @@ def report(error: BaseException, *, debug: bool) -> int:
         _print(str(error))
         return EXIT_USAGE
     if isinstance(error, InfrastructureError):
-        _print(str(error))
+        _print(_with_notes(str(error), error))
         return EXIT_INFRASTRUCTURE
     last_line = "".join(traceback.format_exception_only(error)).strip()
     how = "" if debug else "\nTo see where it comes from: curate --debug …"
     _print(f"this is a bug in curate or a plugin\n{last_line}{how}")
     return EXIT_BUG
+
+
+def _with_notes(message: str, error: BaseException) -> str:
+    return "\n".join([message, *getattr(error, "__notes__", ())])
 
 
 def _print(message: str) -> None:

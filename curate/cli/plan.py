@@ -58,7 +58,8 @@ def plan(
     configured = load_pipeline(
         file, host=session.host, sets=sets, executor=executor, run_dir=run_dir, allow_imports=allow_imports
     )
-    planned = configured.pipeline.plan(configured.executor or "local", host=session.host)
+    with configured.placed():
+        planned = configured.pipeline.plan(configured.executor or "local", host=session.host)
     if as_json:
         click.echo(json.dumps(planned.to_dict(), indent=2, ensure_ascii=False))
     else:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from curate.cli.session import Session, pass_session
 
 @click.command()
 @pipeline_options
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else.")
 @pass_session
 def run(
     session: Session,
@@ -23,41 +25,91 @@ def run(
     executor: str | None,
     run_dir: Path | None,
     allow_imports: bool,
+    as_json: bool,
 ) -> None:
     """Run a pipeline to its end. Started again in the same run directory, it goes on where it was."""
-    from curate.cli.progress import Progress
+    from curate.cli.interruption import GoingOn, orderly_termination
+    from curate.cli.progress import progress_on
     from curate.config import load_pipeline
 
     configured = load_pipeline(
         file, host=session.host, sets=sets, executor=executor, run_dir=run_dir, allow_imports=allow_imports
     )
-    progress = None if session.quiet else Progress(session.messages)
-    with nullcontext() if progress is None else progress, session.host.observed_by(*filter(None, (progress,))):
+    going_on = GoingOn()
+    with ExitStack() as stack:
+        stack.enter_context(going_on.advised())
+        stack.enter_context(session.host.observed_by(going_on))
+        if not session.quiet:
+            progress = stack.enter_context(progress_on(session.messages))
+            stack.enter_context(session.host.observed_by(progress))
+        stack.enter_context(orderly_termination())
+        stack.enter_context(configured.placed())
         result = configured.pipeline.run(configured.executor or "local", run_dir=configured.run_dir, host=session.host)
+    if as_json:
+        click.echo(json.dumps(result.summary, indent=1))
+        return
     show_summary(session, result.summary, result.run_dir)
 
 
 def show_summary(session: Session, summary: Mapping[str, Any], run_dir: Path | None) -> None:
-    """Print what a run came to: the stages, the balance, the failures, the files."""
+    """Print what a run came to: the stages, why records left them, the balance, the files."""
+    show = session.console.print
+    show(_stages(summary))
+    reasons = list(_reasons(summary))
+    if reasons:
+        show()
+        show(_table(("left at", "because", "records", "hours"), reasons, folded=2))
+    show()
+    show(_balance(summary))
+    for what in ("filtered", "quarantined"):
+        if summary[what] and run_dir is not None:
+            folder = run_dir / ("quarantine" if what == "quarantined" else what)
+            show(f"{what.capitalize()}: see {folder}", soft_wrap=True)
+    for path in summary["outputs"]:
+        show(f"Wrote {path}", soft_wrap=True)
+
+
+def _stages(summary: Mapping[str, Any]) -> Any:
+    rows: list[tuple[str, ...]] = []
+    for stage in summary["by_stage"].values():
+        counts = [f"{stage[name]:,}" if stage[name] else "" for name in ("filtered", "quarantined")]
+        busy = f"{stage['busy_s']:,.1f} s" if stage["busy_s"] else ""
+        rows.append((stage["name"], f"{stage['records_in']:,}", f"{stage['records_out']:,}", *counts, busy))
+    return _table(("stage", "in", "out", "filtered", "quarantined", "busy"), rows, folded=1)
+
+
+_SHOWN_REASONS = 8
+"""So many reasons of a stage are shown; `summary.json` has more of them."""
+
+
+def _reasons(summary: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Yield a row for each stage and reason, the most frequent first."""
+    for stage in summary["by_stage"].values():
+        name = stage["name"]
+        for reasons in (stage["codes"], stage["reasons"]):
+            told = list(reasons.items())
+            if len(told) > _SHOWN_REASONS:
+                rest = [counts for _, counts in told[_SHOWN_REASONS - 1 :]]
+                added = {what: sum(counts[what] for counts in rest) for what in ("records", "audio_hours")}
+                told = [*told[: _SHOWN_REASONS - 1], (f"{len(rest)} more reasons (see summary.json)", added)]
+            for reason, counts in told:
+                yield name, reason, f"{counts['records']:,}", f"{counts['audio_hours']:,.4f}"
+                name = ""
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]], *, folded: int) -> Any:
+    """Return a table whose first `folded` columns hold text, which gives way on a narrow terminal; numbers do not."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    table.add_column("stage")
-    for heading in ("in", "out", "filtered", "quarantined", "busy"):
-        table.add_column(heading, justify="right")
-    for stage in summary["by_stage"].values():
-        counts = (f"{stage[name] or '':,}" if stage[name] else "" for name in ("filtered", "quarantined"))
-        busy = f"{stage['busy_s']:.1f} s" if stage["busy_s"] else ""
-        table.add_row(stage["name"], f"{stage['records_in']:,}", f"{stage['records_out']:,}", *counts, busy)
-    session.console.print(table)
-    session.console.print()
-    session.console.print(_balance(summary))
-    if summary["failures"]:
-        failures = ", ".join(f"{count:,} {code}" for code, count in summary["failures"].items())
-        where = f" (see {run_dir / 'quarantine'})" if run_dir is not None else ""
-        session.console.print(f"Quarantined: {failures}{where}", soft_wrap=True)
-    for path in summary["outputs"]:
-        session.console.print(f"Wrote {path}", soft_wrap=True)
+    for number, heading in enumerate(headings):
+        if number < folded:
+            table.add_column(heading, overflow="fold")
+        else:
+            table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def _balance(summary: Mapping[str, Any]) -> Any:

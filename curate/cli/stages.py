@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
-from typing import Any
 
 import attrs
 import click
 
+from curate.cli.listing import new_table, show_references
 from curate.cli.session import Session, pass_session
 from curate.cli.stage_sheet import StageSheet, stage_sheet
 
@@ -20,7 +20,7 @@ from curate.cli.stage_sheet import StageSheet, stage_sheet
 def stages(session: Session, name: str | None, as_json: bool) -> None:
     """List the stages, or show one: its settings, columns and an example."""
     if name is None:
-        _list(session, as_json)
+        show_references(session, session.host.stages, as_json=as_json)
         return
     reference = session.host.stage(name)
     sheet = stage_sheet(reference, session.host.stages.shortest_name(reference))
@@ -28,19 +28,6 @@ def stages(session: Session, name: str | None, as_json: bool) -> None:
         click.echo(json.dumps(attrs.asdict(sheet), indent=2, default=str))
     else:
         _show(session, sheet)
-
-
-def _list(session: Session, as_json: bool) -> None:
-    known = session.host.stages
-    rows = [(known.shortest_name(reference), reference) for reference in known]
-    if as_json:
-        listed = [{"use": use, "qualified_name": ref.qualified_name, **attrs.asdict(ref)} for use, ref in rows]
-        click.echo(json.dumps(listed, indent=2))
-        return
-    table = _new_table("name", "what it does", "owner", "extra")
-    for use, reference in rows:
-        table.add_row(use, reference.summary, reference.distribution, reference.extra or "")
-    session.console.print(table)
 
 
 def _show(session: Session, sheet: StageSheet) -> None:
@@ -51,7 +38,7 @@ def _show(session: Session, sheet: StageSheet) -> None:
     if sheet.description and sheet.description.rstrip(".") != sheet.summary.rstrip("."):
         show(sheet.description)
     show()
-    facts = _new_table("", "")
+    facts = new_table("", "")
     facts.show_header = False
     facts.add_row("qualified", sheet.qualified_name)
     facts.add_row("class", sheet.target)
@@ -65,12 +52,12 @@ def _show(session: Session, sheet: StageSheet) -> None:
     show(facts)
     show()
     if sheet.settings:
-        table = _new_table("setting", "type", "default", "meaning")
+        table = new_table("setting", "type", "default", "meaning")
         for one in sheet.settings:
             table.add_row(one.name, one.type, "(required)" if one.required else one.default, one.meaning)
         show(table)
         show()
-    options = _new_table("run-time option", "default")
+    options = new_table("run-time option", "default")
     for option, value in sheet.run_time_options.items():
         options.add_row(option, repr(value))
     show(options)
@@ -82,12 +69,3 @@ def _columns(columns: Collection[str] | None, unknown: str) -> str:
     if columns is None:
         return f"({unknown})"
     return ", ".join(columns) or "(none)"
-
-
-def _new_table(*headings: str) -> Any:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
-    return table

@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import importlib
 import re
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,8 +17,9 @@ from curate.config.document import read_document
 from curate.config.mistakes import Mistakes, Place, mistake, nearest
 from curate.config.nodes import MappingNode, Node, ScalarNode, SequenceNode, describe, require_mapping, require_text
 from curate.config.overrides import TOP_LEVEL, override, replace_executor
+from curate.config.placement import places_in_plan
 from curate.config.variables import interpolate
-from curate.errors import PluginError
+from curate.errors import PlanError, PluginError
 from curate.stage import Stage
 
 if TYPE_CHECKING:
@@ -53,12 +55,24 @@ class Configured:
         executor: the executor object; None if neither the file nor the caller names one.
         run_dir: where the run is kept, as written (relative to the current folder); None if nobody says.
         source: the file.
+        places: where each stage of the pipeline stands in the file.
     """
 
     pipeline: Pipeline
     executor: Any
     run_dir: Path | None
     source: Path
+    places: tuple[Place, ...] = ()
+
+    @contextmanager
+    def placed(self) -> Generator[None]:
+        """Let the mistakes that planning finds begin with the place in the file of the stage that they are about."""
+        try:
+            yield
+        except PlanError as error:
+            places = places_in_plan(self.pipeline.stages, self.places)
+            place = places.get(error.stage or "", Place(str(self.source)))
+            raise PlanError(f"{place}: {error}", error.stage) from error
 
 
 def load_pipeline(
@@ -109,7 +123,8 @@ def load_pipeline(
             made_executor = builder.executor(document.entries["executor"])
     mistakes.end()
     assert pipeline is not None
-    return Configured(pipeline, made_executor, directory if run_dir is None else Path(run_dir), Path(path))
+    places = tuple(node.place for node in _stages(document))
+    return Configured(pipeline, made_executor, directory if run_dir is None else Path(run_dir), Path(path), places)
 
 
 @attrs.frozen

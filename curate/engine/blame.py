@@ -11,8 +11,15 @@ from curate.errors import AccountingError, InfrastructureError, RecordError, Sta
 from curate.records import Record
 from curate.stage import ProcessingStage
 
-FAULTS = (Exception, SystemExit)
-"""What a stage may raise without ending the run: a stranger's code calls `sys.exit()` as well."""
+_INTERRUPTS = (KeyboardInterrupt, GeneratorExit)
+
+
+def must_pass(error: BaseException) -> bool:
+    """Return whether an exception ends the run whoever raises it; everything else that a stage raises is a fault, as
+    strangers' code calls `sys.exit()`, cancels its tasks, and panics.
+    """
+    return isinstance(error, _INTERRUPTS)
+
 
 _TRACEBACK_CHARACTERS = 16_000
 
@@ -22,14 +29,44 @@ _MACHINE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFI
 
 def is_infrastructure(error: BaseException) -> bool:
     """Return whether the run should stop instead of blaming a record."""
-    return isinstance(error, InfrastructureError) or (isinstance(error, OSError) and error.errno in _MACHINE_ERRNOS)
+    if isinstance(error, OSError):
+        return error.errno in _MACHINE_ERRNOS
+    return isinstance(error, InfrastructureError) or _is_broken_gpu(error)
+
+
+def _is_broken_gpu(error: BaseException) -> bool:
+    """Return whether a CUDA context is broken, and with it every call that follows; torch says so in its own words."""
+    if not isinstance(error, RuntimeError) or _is_oom(error):
+        return False
+    return type(error).__name__ == "AcceleratorError" or text_of(error).startswith("CUDA error")
+
+
+def _is_oom(error: BaseException) -> bool:
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and text_of(error).startswith("CUDA error: out of memory")
+
+
+def text_of(error: BaseException) -> str:
+    """Return what an exception says, even if saying it raises."""
+    try:
+        return str(error)
+    except BaseException as broken:
+        if must_pass(broken):
+            raise
+        return f"(its message cannot be shown: {type(broken).__name__})"
+
+
+def named(error: BaseException) -> str:
+    """Return an exception's type and message."""
+    return f"{type(error).__name__}: {text_of(error)}"
 
 
 def as_infrastructure(error: BaseException, stage: str) -> InfrastructureError:
     """Return the error that stops the run, naming the stage that met it."""
     if isinstance(error, InfrastructureError):
         return error
-    told = str(error) if isinstance(error, StageContractError) else f"stage {stage!r}: {type(error).__name__}: {error}"
+    told = str(error) if isinstance(error, StageContractError) else f"stage {stage!r}: {named(error)}"
     stopped = InfrastructureError(told)
     stopped.__cause__ = error
     return stopped
@@ -46,7 +83,9 @@ def in_driver(stage: str) -> Generator[None]:
         yield
     except (InfrastructureError, AccountingError, UsageError):
         raise
-    except FAULTS as error:
+    except BaseException as error:
+        if must_pass(error):
+            raise
         raise as_infrastructure(error, stage)  # noqa: B904 (it names its cause)
 
 
@@ -58,9 +97,9 @@ def verdict(error: BaseException, stage: ProcessingStage, record: Record) -> tup
         text = f"{text[:half]}\n…\n{text[-half:]}"
     if isinstance(error, RecordError | StageContractError):
         return error.code, error.message, text
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "oom", f"{type(error).__name__}: {error}", text
+    if _is_oom(error):
+        return "oom", named(error), text
     missing = sorted(name for name in stage.reads() if record.get(name) is None)
     if missing and isinstance(error, KeyError | TypeError | AttributeError):
         return "missing_column", f"the record has no {', '.join(missing)}", text
-    return "stage_error", f"{type(error).__name__}: {error}", text
+    return "stage_error", named(error), text

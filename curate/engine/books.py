@@ -75,6 +75,7 @@ class Settled:
     Args:
         seqs: the roots' positions in the phase's input.
         rows: what is kept, and `row_seqs[i]`, the position of the root that `rows[i]` descends from.
+        ids: the roots' ids.
     """
 
     seqs: Sequence[int]
@@ -85,6 +86,7 @@ class Settled:
     filtered: list[tuple[int, Filtered]] = field(default_factory=list[tuple[int, Filtered]])
     quarantined: list[tuple[int, Quarantined]] = field(default_factory=list[tuple[int, Quarantined]])
     splits: list[Split] = field(default_factory=list[Split])
+    ids: Sequence[str] = ()
 
     def books(self) -> Books:
         """Return what these roots add to the books."""

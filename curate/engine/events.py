@@ -21,7 +21,13 @@ class RunStarted:
 
 @attrs.frozen
 class RunProgress:
-    """Some roots of a phase have been settled. Counts are of this phase since the run began, in any of its lives."""
+    """A phase begins, has come further, or has ended. Counts are of this phase in all lives of the run.
+
+    Args:
+        elapsed_s: since the phase began in this life of the run; speeds are differences to the phase's first event.
+        came: how many records have come to each of `stages`, of those that are settled.
+        ended: whether this is the phase's last event.
+    """
 
     phase: int
     stages: tuple[str, ...]
@@ -31,6 +37,8 @@ class RunProgress:
     quarantined: int
     audio_s: float
     elapsed_s: float
+    came: tuple[int, ...] = ()
+    ended: bool = False
 
 
 @attrs.frozen

@@ -11,6 +11,7 @@ from curate.engine.books import Settled
 from curate.engine.intervals import Intervals
 from curate.engine.messages import Filtered, Quarantined
 from curate.engine.scheduler import Incoming
+from curate.engine.unit import id_sum
 from curate.errors import InfrastructureError
 from curate.records import ID, AudioBatch, Failed, Record, RecordReader, audio_ms
 from curate.stage import Gather, Partitioner
@@ -30,6 +31,7 @@ def feed(
     first_stage: str,
     partitioner: Partitioner | None,
     done: Intervals,
+    done_sum: int,
     settle: Callable[[Settled], None],
 ) -> Iterator[Incoming]:
     """Yield the batches of a phase.
@@ -39,19 +41,17 @@ def feed(
         first_stage: where it comes from, and who is named when an item has failed already.
         partitioner: cuts the batches; None: by count.
         done: the positions in the input that an earlier life of the run has finished.
+        done_sum: the `id_sum` of the records that were there.
         settle: told about roots that need no work: they failed in the reader, or a gather left them out.
 
     Raises:
-        InfrastructureError: the source numbers its records badly, or the partitioner lost, repeated or invented one.
+        InfrastructureError: the source numbers its records badly or gives others than before, or the partitioner lost,
+            repeated or invented one.
     """
     waiting: dict[str, int] = {}
-    resumes = len(done) > 0
 
     def records() -> Iterator[Record]:
-        seq = -1
-        for seq, item in enumerate(_from(first_stage, items)):
-            if resumes and seq in done:
-                continue
+        for seq, item in _undone(items, first_stage, done, done_sum):
             if isinstance(item, Failed):
                 settle(_settled_failure(seq, item, first_stage))
             elif isinstance(item, Filtered):
@@ -65,13 +65,9 @@ def feed(
                     )
                 waiting[identity] = seq
                 yield item
-        if seq + 1 < done.end:
-            raise InfrastructureError(
-                f"stage {first_stage!r} gave {done.end} records in an earlier life of this run, and now {seq + 1}; "
-                "it must give the same ones in the same order"
-            )
 
-    batches = _by_count(records()) if partitioner is None else partitioner.partition(records())
+    unfinished = records()
+    batches = _by_count(unfinished) if partitioner is None else partitioner.partition(unfinished)
     who = "the feed" if partitioner is None else f"partitioner {partitioner.name!r}"
     for batch in _from(first_stage if partitioner is None else partitioner.name, batches):
         try:
@@ -82,8 +78,32 @@ def feed(
             ) from None
         if seqs:
             yield Incoming(batch, seqs)
+    next(unfinished, None)  # there are none left, unless the partitioner has stopped early
     if waiting:
         raise InfrastructureError(f"{who} did not return {len(waiting)} records, {next(iter(waiting))} among them")
+
+
+def _undone(
+    items: Iterator[Record | Failed | Filtered], stage: str, done: Intervals, done_sum: int
+) -> Iterator[tuple[int, Record | Failed | Filtered]]:
+    """Yield a phase's input with its positions, without what is done; that must be what was there before."""
+    end, found, seq = done.end, 0, -1
+    for seq, item in enumerate(_from(stage, items)):
+        if seq >= end or seq not in done:
+            yield seq, item
+            continue
+        record = item.record if isinstance(item, Failed | Filtered) else item
+        found += id_sum((str(record.get(ID)),))
+        if seq + 1 == end and found % (1 << 64) != done_sum:
+            raise InfrastructureError(
+                f"stage {stage!r} gave other records, or another order, than in an earlier life of this run; it must "
+                "give the same ones in the same order (a shuffle needs a seed, a set has no order); use a new --run-dir"
+            )
+    if seq + 1 < end:
+        raise InfrastructureError(
+            f"stage {stage!r} gave {end} records in an earlier life of this run, and now {seq + 1}; "
+            "it must give the same ones in the same order"
+        )
 
 
 def _from(stage: str, items: Iterator[_Item]) -> Iterator[_Item]:
@@ -116,7 +136,7 @@ def gathered(gather: Gather, reader: RecordReader) -> Iterator[Record | Filtered
             yield record
 
     for record in gather.gather(numbered()):
-        seq = record.pop(_SEQ, None)
+        seq = record.get(_SEQ)
         if not isinstance(seq, int) or seq >> 3 >= len(seen):
             raise InfrastructureError(
                 f"gather {gather.name!r} returned {record.get(ID, 'a record')}, which it was not given; "
@@ -125,7 +145,7 @@ def gathered(gather: Gather, reader: RecordReader) -> Iterator[Record | Filtered
         if seen[seq >> 3] >> (seq & 7) & 1:
             raise InfrastructureError(f"gather {gather.name!r} returned {record.get(ID)} more than once")
         seen[seq >> 3] |= 1 << (seq & 7)
-        yield record
+        yield {name: value for name, value in record.items() if name != _SEQ}  # it may come a second time
     for seq, record in enumerate(reader):
         if seq >> 3 >= len(seen) or not seen[seq >> 3] >> (seq & 7) & 1:
             yield Filtered(record[ID], record, gather.name, f"left out by {gather.name}")
@@ -134,8 +154,8 @@ def gathered(gather: Gather, reader: RecordReader) -> Iterator[Record | Filtered
 def _settled_failure(seq: int, item: Failed, stage: str) -> Settled:
     record, error = item.record, item.error
     note = Quarantined(record[ID], record, stage, error.code, error.message, "", attempts=1)
-    return Settled([seq], [], [], audio_ms(record), 0, quarantined=[(seq, note)])
+    return Settled([seq], [], [], audio_ms(record), 0, quarantined=[(seq, note)], ids=[record[ID]])
 
 
 def _settled_filtered(seq: int, note: Filtered) -> Settled:
-    return Settled([seq], [], [], audio_ms(note.record), 0, filtered=[(seq, note)])
+    return Settled([seq], [], [], audio_ms(note.record), 0, filtered=[(seq, note)], ids=[note.record[ID]])

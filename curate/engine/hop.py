@@ -13,15 +13,19 @@ from typing import Any, TypeAlias, cast
 
 from loguru import logger
 
-from curate.engine.blame import FAULTS, as_infrastructure, is_infrastructure, verdict
+from curate.engine.blame import as_infrastructure, is_infrastructure, must_pass, named, verdict
 from curate.engine.messages import Part, Row, Work
 from curate.engine.snapshot import Snapshot
 from curate.engine.tally import Tally
 from curate.errors import InfrastructureError, StageContractError
-from curate.records import ID, AudioBatch, Record
-from curate.stage import ProcessingStage, RecordStage, Reject, WorkerContext, called_method
+from curate.records import ID, AudioBatch, Record, check_record
+from curate.stage import ProcessingStage, RecordStage, Reject, WorkerContext, called_method, children_of
 
 OnStarted: TypeAlias = Callable[[list[str]], None]
+
+_HANDED_ON_AFTER_S = 1.0
+_UNTIMED = 16
+"""So many quick records are worked on between two looks at the clock."""
 
 
 class HopRunner:
@@ -45,7 +49,13 @@ class HopRunner:
         on_started: OnStarted | None = None,
     ) -> None:
         self._stages = stages
-        self._steps = [_step(stage, level, on_started) for level, stage in enumerate(stages)]
+        last_batch_stage = max((i for i, stage in enumerate(stages) if not _takes_records(stage)), default=-1)
+        self._steps = [
+            _RecordStep(cast("RecordStage", stage), level, on_started, streams=level > last_batch_stage)
+            if _takes_records(stage)
+            else _BatchStep(stage, level, on_started)
+            for level, stage in enumerate(stages)
+        ]
         self._encode = encode
         self._blamed = blamed
         self._set_up: list[ProcessingStage] = []
@@ -63,10 +73,10 @@ class HopRunner:
                 stage.setup()
             except InfrastructureError:
                 raise
-            except FAULTS as error:
-                raise InfrastructureError(
-                    f"stage {stage.name!r} cannot be set up: {type(error).__name__}: {error}"
-                ) from error
+            except BaseException as error:
+                if must_pass(error):
+                    raise
+                raise InfrastructureError(f"stage {stage.name!r} cannot be set up: {named(error)}") from error
             self._set_up.append(stage)
 
     def teardown(self) -> None:
@@ -75,7 +85,9 @@ class HopRunner:
             stage = self._set_up.pop()
             try:
                 stage.teardown()
-            except FAULTS as error:
+            except BaseException as error:
+                if must_pass(error):
+                    raise
                 logger.opt(exception=error).warning("stage {!r} raised in teardown()", stage.name)
 
     def run(self, work: Work) -> Iterator[Part]:
@@ -100,26 +112,46 @@ class HopRunner:
                 yield from self._flow(level + 1, out, tally)
 
 
-def _step(stage: ProcessingStage, level: int, on_started: OnStarted | None) -> _RecordStep | _BatchStep:
-    if called_method(stage) == "process_record":
-        return _RecordStep(cast("RecordStage", stage), level, on_started)
-    return _BatchStep(stage, level, on_started)
+def _takes_records(stage: ProcessingStage) -> bool:
+    return called_method(stage) == "process_record"
 
 
 class _RecordStep:
-    """A stage that is called with one record at a time, so that the guilty record is always known."""
+    """A stage that is called with one record at a time, so that the guilty record is always known.
 
-    def __init__(self, stage: RecordStage, level: int, on_started: OnStarted | None) -> None:
+    What is done is handed on about every second if it `streams`: a stage behind it that takes batches would plan worse
+    over small ones, so such a one gets the whole window.
+    """
+
+    def __init__(self, stage: RecordStage, level: int, on_started: OnStarted | None, *, streams: bool) -> None:
         self._stage = stage
         self._level = level
         self._on_started = on_started
+        self._streams = streams
 
     def apply(self, batch: AudioBatch, tally: Tally) -> Iterator[AudioBatch]:
         started = time.perf_counter()
         snapshot = Snapshot(batch.data)  # `process_record` may change the record it is given and then fail
-        process, maps = self._stage.process_record, self._stage.cardinality == "maps"
         done: list[Record] = []
-        for record in batch.data:
+        position, together = 0, 1 if self._streams else len(batch.data)
+        while position < len(batch.data):
+            records = batch.data[position : position + together]
+            position += together
+            self._work_on(records, done, snapshot, tally)
+            spent = time.perf_counter() - started
+            if not self._streams or spent <= _HANDED_ON_AFTER_S:
+                together = min(2 * together, _UNTIMED)
+            elif position < len(batch.data):
+                tally.busy(self._level, spent)
+                yield batch.with_data(done)
+                done, together = [], 1
+                started = time.perf_counter()
+        tally.busy(self._level, time.perf_counter() - started)
+        yield batch.with_data(done)
+
+    def _work_on(self, records: Sequence[Record], done: list[Record], snapshot: Snapshot, tally: Tally) -> None:
+        process, maps = self._stage.process_record, self._stage.cardinality == "maps"
+        for record in records:
             identity = record[ID]
             if self._on_started is not None:
                 self._on_started([tally.root_of(identity)])
@@ -130,10 +162,10 @@ class _RecordStep:
                     done.append(kept if kept.get(ID) == identity else _named(kept, identity))
                 else:
                     done.extend(self._interpret(result, identity, record, snapshot, tally))
-            except FAULTS as error:
+            except BaseException as error:
+                if must_pass(error):
+                    raise
                 done.extend(self._tried_again(error, identity, snapshot, tally))
-        tally.busy(self._level, time.perf_counter() - started)
-        yield batch.with_data(done)
 
     def _interpret(
         self, result: Any, identity: str, record: Record, snapshot: Snapshot, tally: Tally
@@ -141,7 +173,7 @@ class _RecordStep:
         """Hold what the stage returned for one record to its cardinality, and return the records that go on."""
         stage = self._stage
         if stage.cardinality == "splits" and result is not None and not isinstance(result, Reject):
-            children = [cast("Record", result)] if isinstance(result, dict) else list(cast("Iterable[Record]", result))
+            children = children_of(result, stage)
             if children:
                 return _numbered(children, snapshot[identity], stage, tally)
         if isinstance(result, dict):
@@ -170,7 +202,9 @@ class _RecordStep:
             try:
                 result = self._stage.process_record(record)
                 return self._interpret(result, identity, record, snapshot, tally)
-            except FAULTS as next_error:
+            except BaseException as next_error:
+                if must_pass(next_error):
+                    raise
                 error = next_error
                 attempts += 1
 
@@ -206,7 +240,9 @@ class _BatchStep:
             try:
                 outs = next(outputs, None)
                 handed_on = given.accept(outs)
-            except FAULTS as error:
+            except BaseException as error:
+                if must_pass(error):
+                    raise
                 if is_infrastructure(error):
                     raise as_infrastructure(error, self._stage.name)  # noqa: B904 (it names its cause)
                 # nothing may hold on to the error, whose traceback pins whatever memory the stage had in use
@@ -281,6 +317,7 @@ class _Given:
             if len(self.waiting) == len(self.ids) and self.ids == [record.get(ID) for record in out.data]:
                 self.waiting.clear()
                 return [self._described_as_given(out)]
+        self._check_objects(record for out in outs or () for record in out.data)
         leaving: dict[str, None] = {}
         for note in (*rejected, *failed):
             self._leave(note.record, leaving)
@@ -295,6 +332,9 @@ class _Given:
             self._broken("contract_lost", f"rejected {rejected[0].record.get(ID)}")
         if left_out and stage.cardinality != "filters":
             self._broken("contract_lost", f"did not return {left_out[0]}")
+        guilty = [self.before[note.record[ID]] for note in failed]
+        verdicts = [(record, verdict(note.error, stage, record)) for record, note in zip(guilty, failed, strict=True)]
+        # nothing can go wrong from here on, so that an output is noted as a whole or not at all
         children: dict[str, Iterator[Record]] = {}
         if stage.cardinality == "splits":
             for identity, returned in parents.items():
@@ -303,9 +343,8 @@ class _Given:
                 out.data = [next(children[record[ID]]) for record in out.data]
         for note in rejected:
             self._tally.filtered(note.record, stage.name, note.reason)
-        for note in failed:
-            record = self.before[note.record[ID]]
-            self._tally.quarantined(record, stage.name, *verdict(note.error, stage, record), 1)
+        for record, judged in verdicts:
+            self._tally.quarantined(record, stage.name, *judged, 1)
         for identity in left_out:
             self._tally.filtered(self.before[identity], stage.name, _reason(None, stage))
         for source in sources:
@@ -313,6 +352,19 @@ class _Given:
         for identity in leaving:
             del self.waiting[identity]
         return [self._described_as_given(out) for out in outs or ()]
+
+    def _check_objects(self, returned: Iterable[Record]) -> None:
+        """Refuse parts that are one and the same dict: they would all look like the last one."""
+        if self._stage.cardinality == "splits":
+            seen: set[int] = set()
+            for record in returned:
+                if id(record) in seen:
+                    raise StageContractError(
+                        "contract_repeated",
+                        f"stage {self._stage.name!r} returned the same dict for several parts of {record.get(ID)}; "
+                        "return a new one for each, {**record, …}",
+                    )
+                seen.add(id(record))
 
     def _leave(self, record: Record, leaving: dict[str, None]) -> None:
         identity = record.get(ID)
@@ -354,7 +406,10 @@ def _batches(outs: Any, stage: ProcessingStage) -> list[AudioBatch]:
     items = cast("list[Any]", outs) if isinstance(outs, list) else [outs]
     for item in items:
         if not isinstance(item, AudioBatch):
-            raise TypeError(f"stage {stage.name!r} returned {_described(item)}; return the batch, or a list of batches")
+            what = "a list of dicts" if isinstance(item, dict) and items is outs else _described(cast("object", item))
+            raise TypeError(f"stage {stage.name!r} returned {what}; return the batch, or a list of batches")
+        for record in item.data:
+            check_record(record)
     return items
 
 

@@ -12,7 +12,7 @@ import attrs
 from loguru import logger
 
 from curate.engine.blame import in_driver
-from curate.engine.books import Settled
+from curate.engine.books import Books, Settled
 from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, UnitCommitted
 from curate.engine.feed import feed, gathered
 from curate.engine.messages import Filtered, Quarantined
@@ -21,7 +21,7 @@ from curate.engine.scheduler import Scheduler
 from curate.engine.store import MemoryStore, Store
 from curate.engine.summary import check_phase, may_measure, summarise
 from curate.engine.transport import Executor, HopSpec
-from curate.engine.unit import Unit
+from curate.engine.unit import Unit, id_sum_of
 from curate.errors import InfrastructureError
 from curate.io.atomic import write_json
 from curate.plan import Hop, Phase, Plan
@@ -123,18 +123,26 @@ class _PhaseRun:
         self._unit = Unit()
         self._scheduler: Scheduler | None = None
         self._counts = {"records_in": 0, "kept": 0, "filtered": 0, "quarantined": 0, "in_ms": 0}
+        self._stages = tuple(planned.name for planned in phase.stages())
+        self._lost = dict.fromkeys(self._stages, 0)
+        """How many fewer records each stage has handed on than came to it."""
         self._began = time.monotonic()
         self.worked_ms = 0
         for commit in store.commits(phase.number):
             for name in self._counts:
                 self._counts[name] += getattr(commit.books, name)
+            for stage, counts in commit.stages.items():
+                for what, amount in counts.items():
+                    self._lose(stage, -amount if what == "children" else amount)
 
     def run(self) -> None:
+        self._tell_progress()
         incoming = feed(
             self._items(),
             first_stage=self._first_stage(),
             partitioner=None if self._phase.partitioner is None else cast("Partitioner", self._phase.partitioner.stage),
             done=self._store.done(self._phase.number),
+            done_sum=id_sum_of(self._store.commits(self._phase.number)),
             settle=self._settle,
         )
         context = WorkerContext(audio_roots=self._plan.audio_roots)
@@ -164,6 +172,7 @@ class _PhaseRun:
         self._commit()
         check_phase(self._phase, self._store)
         self._store.complete(self._phase.number)
+        self._tell_progress(ended=True)
 
     def _items(self) -> Iterator[Record | Failed | Filtered]:
         phase = self._phase
@@ -185,34 +194,67 @@ class _PhaseRun:
         self._counts["filtered"] += len(settled.filtered)
         self._counts["quarantined"] += len(settled.quarantined)
         self._counts["in_ms"] += settled.in_ms
+        for _, note in settled.filtered:
+            self._lose(note.stage)
+        for split in settled.splits:
+            self._lose(split.stage, 1 - split.children)
         for _, note in settled.quarantined:
+            self._lose(note.stage)
             self._observers.on_record_quarantined(
                 RecordQuarantined(note.record["_id"], note.stage, note.code, note.message)
             )
+        self._tell_progress()
+        if self._unit.full:
+            self._commit()
+
+    def _lose(self, stage: str, amount: int = 1) -> None:
+        self._lost[stage] = self._lost.get(stage, 0) + amount
+
+    def _tell_progress(self, *, ended: bool = False) -> None:
+        left = self._counts["records_in"]
+        came: list[int] = []
+        for stage in self._stages:
+            came.append(left)
+            left -= self._lost[stage]
         self._observers.on_progress(
             RunProgress(
                 phase=self._phase.number,
-                stages=tuple(planned.name for planned in self._phase.stages()),
+                stages=self._stages,
                 records_in=self._counts["records_in"],
                 kept=self._counts["kept"],
                 filtered=self._counts["filtered"],
                 quarantined=self._counts["quarantined"],
                 audio_s=self._counts["in_ms"] / 1000,
                 elapsed_s=time.monotonic() - self._began,
+                came=tuple(came),
+                ended=ended,
             )
         )
-        if self._unit.full:
-            self._commit()
 
     def _commit(self) -> None:
         if not self._unit.settled:
             return
-        self._unit.books().check(measures_audio=may_measure(self._phase))
+        books = self._unit.books()
+        _check_audio(self._phase, books)
+        books.check(measures_audio=may_measure(self._phase))
         busy_s = {} if self._scheduler is None else self._scheduler.take_busy_s(self._phase.hops)
         commit = self._store.commit(self._phase.number, self._unit, busy_s)
         self._unit = Unit()
-        books = commit.books
         self.worked_ms += books.in_ms + books.measured_ms
         self._observers.on_unit_committed(
             UnitCommitted(commit.phase, commit.unit, books.records_in, books.kept, books.filtered, books.quarantined)
+        )
+
+
+def _check_audio(phase: Phase, books: Books) -> None:
+    """Check that audio is gained or lost only where a stage says so.
+
+    Raises:
+        InfrastructureError: names the stages that may have changed `duration`.
+    """
+    suspects = [planned.name for planned in phase.stages() if planned.kind == "processing"]
+    if books.measured_ms and suspects and not may_measure(phase):
+        raise InfrastructureError(
+            f"the records' audio changes by {books.measured_ms / 1000:+.3f} s in this phase, but none of its stages "
+            f"({', '.join(suspects)}) says that it changes 'duration': the one that does must return it from writes()"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -14,7 +15,7 @@ from curate.io.atomic import TEMPORARY, write_json
 from curate.plan import Plan
 from curate.stage import Source
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 class RunDirectory:
@@ -35,8 +36,11 @@ class RunDirectory:
         settled = path / "run.json"
         try:
             described = _describe(plan)
-            if settled.exists():
-                _compare(path, _read(settled), described)
+            before = _read(settled) if settled.exists() else None
+            if before is not None and _has_begun(path):
+                _compare(path, before, described)
+            elif before is not None:  # nothing of what the settings were is in there
+                write_json(settled, described)
             elif path.exists() and _holds_other_things(path):
                 raise RunDirectoryError(
                     f"{path} holds other things and no run; choose an empty or a new directory with --run-dir"
@@ -54,6 +58,12 @@ class RunDirectory:
 def _holds_other_things(path: Path) -> bool:
     """Return whether there is more than what a crash at the very beginning leaves."""
     return not path.is_dir() or any(TEMPORARY not in entry.name for entry in path.iterdir())
+
+
+def _has_begun(path: Path) -> bool:
+    """Return whether something is committed, or published."""
+    commits = path / "commits"
+    return (path / "summary.json").exists() or (commits.is_dir() and any(commits.glob("*.json")))
 
 
 def _describe(plan: Plan) -> dict[str, Any]:
@@ -110,8 +120,29 @@ def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         for name in {**old[stage], **new[stage]}:
             was, is_now = old[stage].get(name), new[stage].get(name)
             if was != is_now:
-                return f"stage {stage!r} had {name} = {was!r}, and now it is {is_now!r}"
+                return f"stage {stage!r} {_change(name, was, is_now)}"
     return f"its phases were {_shown(before['layout'])}, and now they are {_shown(now['layout'])} (see `checkpoint`)"
+
+
+_CODE = re.compile(r"(?P<name>[^:]*:[^:]+):[0-9a-f]{16}")
+
+
+def _change(name: str, was: Any, is_now: Any) -> str:
+    """Say how a setting has changed; of a description, where it has, and of code only that it has."""
+    if isinstance(was, dict) and isinstance(is_now, dict):
+        old, new = cast("dict[str, Any]", was), cast("dict[str, Any]", is_now)
+        if old.keys() == new.keys():
+            return next(_change(key, old[key], new[key]) for key in old if old[key] != new[key])
+        if "function" in old and "function" in new and old["function"] != new["function"]:
+            return _change(name, old["function"], new["function"])
+    if isinstance(was, list) and isinstance(is_now, list):
+        pairs = list(zip(cast("list[Any]", was), cast("list[Any]", is_now), strict=False))
+        if len(was) == len(is_now) and any(isinstance(item, dict) or _CODE.fullmatch(str(item)) for item, _ in pairs):  # pyright: ignore[reportUnknownArgumentType]
+            return next(_change(name, item, now) for item, now in pairs if item != now)
+    old_code, new_code = _CODE.fullmatch(str(was)), _CODE.fullmatch(str(is_now))  # pyright: ignore[reportUnknownArgumentType]
+    if old_code and new_code and old_code["name"] == new_code["name"]:
+        return f"is not what it was: the code of {old_code['name'].partition(':')[2]} has changed"
+    return f"had {name} = {was!r}, and now it is {is_now!r}"
 
 
 def _shown(layout: Sequence[Sequence[str]]) -> str:

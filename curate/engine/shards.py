@@ -76,7 +76,7 @@ class ShardStore:
                 write_atomically(self._directory / path, content)
                 digest = hashlib.sha256(content).hexdigest()
                 files[folder] = {"path": str(path), "size": len(content), "sha256": digest}
-        commit = attrs.evolve(describe_unit(unit, name, phase, rows, busy_s), files=files)
+        commit = attrs.evolve(describe_unit(unit, name, phase, rows, busy_s), files=files, id_sum=unit.id_sum())
         described = attrs.asdict(commit, recurse=False) | {"books": asdict(commit.books)}
         write_atomically(self._directory / "commits" / f"{name}.json", json.dumps(described, indent=1).encode())
         self._next += 1

@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from curate.engine.books import Books
+from curate.engine.reasons import Reasons, add_reasons
 from curate.engine.store import Store
 from curate.errors import AccountingError
 from curate.plan import Phase, Plan
@@ -16,7 +17,13 @@ from curate.plan import Phase, Plan
 
 @attrs.frozen
 class StageSummary:
-    """What came to a stage, and what became of it there. `busy_s` is the time it worked, in all its workers."""
+    """What came to a stage, and what became of it there.
+
+    Args:
+        busy_s: the time it worked, in all its workers.
+        reasons: why it filtered records, clause → `records` and `audio_hours`, the most frequent first.
+        codes: why records went to quarantine there, in the same way.
+    """
 
     name: str
     records_in: int
@@ -26,6 +33,8 @@ class StageSummary:
     split: int
     children: int
     busy_s: float
+    reasons: Mapping[str, Mapping[str, float]]
+    codes: Mapping[str, Mapping[str, float]]
 
 
 def books_of(plan: Plan, store: Store) -> Books:
@@ -97,9 +106,26 @@ def stage_summaries(plan: Plan, store: Store) -> list[StageSummary]:
                     counts[what] += amount
             left = records - counts["filtered"] - counts["quarantined"] - counts["split"] + counts["children"]
             busy_s = sum(commit.busy_s.get(planned.name, 0.0) for commit in commits)
-            summaries.append(StageSummary(planned.name, records, left, busy_s=round(busy_s, 3), **counts))
+            summaries.append(
+                StageSummary(
+                    planned.name,
+                    records,
+                    left,
+                    busy_s=round(busy_s, 3),
+                    reasons=_in_hours(add_reasons(commit.reasons.get(planned.name, {}) for commit in commits)),
+                    codes=_in_hours(add_reasons(commit.stage_codes.get(planned.name, {}) for commit in commits)),
+                    **counts,
+                )
+            )
             records = left
     return summaries
+
+
+def _in_hours(reasons: Reasons) -> dict[str, dict[str, float]]:
+    return {
+        reason: {"records": records, "audio_hours": round(ms / 3_600_000, 6)}
+        for reason, (records, ms) in reasons.items()
+    }
 
 
 def failure_codes(plan: Plan, store: Store) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import attrs
 from curate.engine.books import Books, Settled
 from curate.engine.intervals import Intervals, Range, ranges_of
 from curate.engine.messages import Filtered, Quarantined
+from curate.engine.reasons import Reasons, clause_of, count_reasons
 
 UNIT_BYTES = 64 * 1024 * 1024
 UNIT_SECONDS = 30.0
@@ -46,6 +48,10 @@ class Unit:
         for settled in self.settled:
             total.add(settled.books())
         return total
+
+    def id_sum(self) -> int:
+        """Return the sum over the ids of the roots, see `id_sum`."""
+        return id_sum(identity for settled in self.settled for identity in settled.ids)
 
     def seqs(self) -> list[int]:
         """Return the positions of the roots, ascending."""
@@ -95,11 +101,33 @@ class Commit:
     codes: Mapping[str, int]
     busy_s: Mapping[str, float]
     files: Mapping[str, Mapping[str, Any]]
+    id_sum: int = 0
+    """Tells in a later life of the run whether the input still has these roots at these positions."""
+    reasons: Mapping[str, Reasons] = attrs.field(factory=dict[str, Reasons])
+    """Why the stages filtered; commits of earlier versions do not say it, nor the next."""
+    stage_codes: Mapping[str, Reasons] = attrs.field(factory=dict[str, Reasons])
 
 
 def positions_of(commits: Iterable[Commit]) -> Intervals:
     """Return the positions of the roots that commits hold."""
     return Intervals((first, last) for commit in commits for first, last, _ in commit.ranges)
+
+
+def id_sum(ids: Iterable[str]) -> int:
+    """Return a checksum of ids that does not depend on their order, below 2**64; sums of it can be added.
+
+    The cubes keep ids that merely share their digits from adding up to the same.
+    """
+    total = 0
+    for identity in ids:
+        crc = zlib.crc32(identity.encode(errors="surrogatepass"))
+        total += crc * crc * crc
+    return total % (1 << 64)
+
+
+def id_sum_of(commits: Iterable[Commit]) -> int:
+    """Return the sum over the ids of the roots that commits hold."""
+    return sum(commit.id_sum for commit in commits) % (1 << 64)
 
 
 def describe_unit(
@@ -120,4 +148,6 @@ def describe_unit(
         codes=codes,
         busy_s=dict(busy_s),
         files={},
+        reasons=count_reasons((note.stage, clause_of(note.reason), note.record) for _, note in unit.filtered()),
+        stage_codes=count_reasons((note.stage, note.code, note.record) for _, note in quarantined),
     )

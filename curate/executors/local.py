@@ -32,8 +32,11 @@ class LocalExecutor:
             if planned.stage.timeout_s is not None:
                 raise PlanError(
                     f"stage {planned.name!r} has timeout_s={planned.stage.timeout_s:g}, but the local executor cannot "
-                    "end a hang in its own process; leave it out, or use --executor multiprocessing"
+                    "end a hang in its own process; leave it out, or use an executor with processes of its own",
+                    planned.name,
                 )
+            if isinstance(planned.stage, ProcessingStage):
+                _copied(planned.stage)
 
     def workers(self, hop: Hop) -> int:
         return 1  # more would share this one thread; `.with_(workers=…)` is for the other executors
@@ -113,6 +116,7 @@ def _copied(stage: Stage) -> Stage:
                 copy.deepcopy(value)
             except Exception as culprit:  # noqa: BLE001 (whatever a stranger's value raises)
                 raise PlanError(
-                    f"stage {stage.name!r}: {name} cannot be copied for a worker ({culprit}); create it in setup()"
+                    f"stage {stage.name!r}: {name} cannot be copied for a worker ({culprit}); create it in setup()",
+                    stage.name,
                 ) from error
-        raise
+        raise PlanError(f"stage {stage.name!r} cannot be copied for a worker ({error})", stage.name) from error

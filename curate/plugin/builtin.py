@@ -68,6 +68,8 @@ def curate_commands() -> list[CommandRef]:
     return [
         CommandRef("run", "curate.cli.run:run", "Run a pipeline"),
         CommandRef("bench", "curate.cli.bench:bench", "Measure, to choose a setting"),
+        CommandRef("doctor", "curate.cli.doctor:doctor", "Say what this machine has, and what is missing"),
+        CommandRef("executors", "curate.cli.executors:executors", "List the executors: where a pipeline can run"),
         CommandRef("plan", "curate.cli.plan:plan", "Check a pipeline and show what a run would do"),
         CommandRef(
             "plugins", "curate.cli.plugins:plugins", "List the plugins, what they provide and what is wrong with them"

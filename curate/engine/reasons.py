@@ -1,0 +1,54 @@
+"""Why records left a stage: counted by clause or code, in bounded memory, with their audio."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypeAlias
+
+from curate.records import Record, audio_ms
+
+MAX_REASONS = 20
+"""So many different reasons are told apart for each stage; the rest are counted together, as `OTHER_REASONS`."""
+
+OTHER_REASONS = "other"
+
+Reasons: TypeAlias = "Mapping[str, Sequence[int]]"
+"""Reason → how many records, and how many milliseconds of audio."""
+
+_VALUES = re.compile(r" \([^()]+ = ")
+"""Where the values of the single record begin, in a reason such as `wer <= 0.3 (wer = 0.52)`."""
+
+
+def clause_of(reason: str) -> str:
+    """Return what a reason has in common with others: `wer <= 0.3 (wer = 0.52)` is about `wer <= 0.3`."""
+    return _VALUES.split(reason, maxsplit=1)[0]
+
+
+def count_reasons(notes: Iterable[tuple[str, str, Record]]) -> dict[str, Reasons]:
+    """Count the reasons of each stage; a note is the stage, the reason, and the record that left there."""
+    counted: dict[str, dict[str, list[int]]] = {}
+    for stage, reason, record in notes:
+        counts = counted.setdefault(stage, {}).setdefault(reason, [0, 0])
+        counts[0] += 1
+        counts[1] += audio_ms(record)
+    return {stage: _bounded(reasons) for stage, reasons in counted.items()}
+
+
+def add_reasons(parts: Iterable[Reasons]) -> Reasons:
+    """Add up the reasons of one stage, the most frequent first."""
+    total: dict[str, list[int]] = {}
+    for part in parts:
+        for reason, (records, ms) in part.items():
+            counts = total.setdefault(reason, [0, 0])
+            counts[0] += records
+            counts[1] += ms
+    return _bounded(total)
+
+
+def _bounded(reasons: Reasons) -> dict[str, Sequence[int]]:
+    ranked = sorted(reasons.items(), key=lambda item: (item[0] == OTHER_REASONS, -item[1][0], item[0]))
+    named, rest = ranked[:MAX_REASONS], ranked[MAX_REASONS:]
+    if rest:
+        named.append((OTHER_REASONS, [sum(counts[column] for _, counts in rest) for column in (0, 1)]))
+    return dict(named)
