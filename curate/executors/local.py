@@ -1,6 +1,6 @@
 """Runs everything in this process: the driver is the worker. Nothing to start, nothing to send, easy to debug.
 
-It isolates exceptions, but cannot survive a segmentation fault or end a hang; `multiprocessing` does.
+It isolates exceptions, but cannot survive a segmentation fault or end a hang; processes of their own can.
 """
 
 from __future__ import annotations
