@@ -190,7 +190,9 @@ def _describe_code(function: Any, within: frozenset[int]) -> Any:
     within |= {id(function)}
     known = _known_to(function, within)
     if not is_installed(getattr(function, "__module__", None) or ""):
-        used = {name: what for member in functions if member for name, what in _used_by(member, within).items()}
+        # a dataclass has methods that live in the standard library
+        own = [member for member in functions if member and not is_installed(member.__globals__.get("__name__", ""))]
+        used = {name: what for member in own for name, what in _used_by(member, within).items()}
         known |= {"its globals": used} if used else {}
     return {"function": described, **known} if known else described
 

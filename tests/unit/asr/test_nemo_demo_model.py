@@ -94,7 +94,7 @@ def test_the_demo_leaves_the_model_as_it_was(engine: NemoRecogniser, utterances:
     assert [name for name, module in model.named_modules() if module.training] == []
 
 
-def test_words_of_real_speech_follow_each_other_through_the_clip(utterances: Any) -> None:
+def test_words_of_real_speech_follow_each_other_through_the_clip(nemo: Any, one_thread: None, utterances: Any) -> None:
     # a CTC model: a transducer may write a letter long before or after it was said
     engine = NemoRecogniser(CTC_MODEL, timestamps=True, confidence=True)
     engine.setup()
