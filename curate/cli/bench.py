@@ -7,19 +7,21 @@ import statistics
 import time
 from collections.abc import Sequence
 from itertools import islice
-from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import click
 
 from curate.asr import is_oom
-from curate.cli.plan import pipeline_options
-from curate.cli.session import Session, pass_session
+from curate.cli.pipeline_file import reads_pipeline
+from curate.cli.session import Session
 from curate.errors import UsageError
 from curate.plan import Plan
 from curate.records import AudioBatch, Failed, Record, audio_ms
 from curate.stage import ProcessingStage, Source, WorkerContext
+
+if TYPE_CHECKING:
+    from curate.config import Configured
 
 _WITHIN = 0.97
 """A smaller batch that reaches so much of the best throughput is the better choice: it needs less memory."""
@@ -46,21 +48,16 @@ def bench() -> None:
 
 
 @bench.command("batch-size")
-@pipeline_options
+@reads_pipeline
 @click.option("--stage", "stage_name", metavar="NAME", help="The stage; by default the first that works in batches.")
 @click.option("--sizes", default="1,2,4,8,16,32,64", show_default=True, help="Batch sizes to try; 1 is always tried.")
 @click.option("--budgets", default="", help="Also try length-aware batches of so many seconds, for example 50,100,200.")
 @click.option("--limit", default=200, show_default=True, help="How many records of the input to work on.")
 @click.option("--repeats", default=3, show_default=True, help="How often each is measured; the median counts.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@pass_session
 def batch_size(
     session: Session,
-    file: Path,
-    sets: tuple[str, ...],
-    executor: str | None,
-    run_dir: Path | None,
-    allow_imports: bool,
+    configured: Configured,
     stage_name: str | None,
     sizes: str,
     budgets: str,
@@ -69,11 +66,6 @@ def batch_size(
     as_json: bool,
 ) -> None:
     """Find the batch size at which a stage is fastest on your records."""
-    from curate.config import load_pipeline
-
-    configured = load_pipeline(
-        file, host=session.host, sets=sets, executor=executor, run_dir=run_dir, allow_imports=allow_imports
-    )
     with configured.placed():
         plan = configured.pipeline.plan(configured.executor or "local", host=session.host)
     stage = _stage(plan, stage_name)

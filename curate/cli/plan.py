@@ -3,61 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
-from curate.cli.session import Session, pass_session
+from curate.cli.pipeline_file import reads_pipeline
+from curate.cli.session import Session
 from curate.plan import Plan, PlannedStage
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def pipeline_options(command: _Command) -> _Command:
-    """Add what every verb takes that reads a pipeline file."""
-    options = (
-        click.argument("file", metavar="PIPELINE.yaml", type=click.Path(path_type=Path)),
-        click.option(
-            "--set",
-            "sets",
-            metavar="PATH=VALUE",
-            multiple=True,
-            help="Change a setting: stages.asr.batch_size=32, vars.manifest=my.jsonl. Can be repeated.",
-        ),
-        click.option("--executor", metavar="NAME", help="Where to run: local, or what a plugin provides."),
-        click.option("--run-dir", type=click.Path(path_type=Path), help="Where results lie; runs/<name> by default."),
-        click.option(
-            "--allow-imports",
-            is_flag=True,
-            help="Let the file name classes that no plugin announces, package.module:Class.",
-        ),
-    )
-    for option in reversed(options):
-        command = option(command)
-    return command
+if TYPE_CHECKING:
+    from curate.config import Configured
 
 
 @click.command()
-@pipeline_options
+@reads_pipeline
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@pass_session
 def plan(
     session: Session,
-    file: Path,
-    sets: tuple[str, ...],
-    executor: str | None,
-    run_dir: Path | None,
-    allow_imports: bool,
+    configured: Configured,
     as_json: bool,
 ) -> None:
     """Check a pipeline and show what a run would do."""
-    from curate.config import load_pipeline
-
-    configured = load_pipeline(
-        file, host=session.host, sets=sets, executor=executor, run_dir=run_dir, allow_imports=allow_imports
-    )
     with configured.placed():
         planned = configured.pipeline.plan(configured.executor or "local", host=session.host)
     if as_json:

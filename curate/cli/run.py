@@ -6,35 +6,29 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from curate.cli.plan import pipeline_options
-from curate.cli.session import Session, pass_session
+from curate.cli.pipeline_file import reads_pipeline
+from curate.cli.session import Session
+
+if TYPE_CHECKING:
+    from curate.config import Configured
 
 
 @click.command()
-@pipeline_options
+@reads_pipeline
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else.")
-@pass_session
 def run(
     session: Session,
-    file: Path,
-    sets: tuple[str, ...],
-    executor: str | None,
-    run_dir: Path | None,
-    allow_imports: bool,
+    configured: Configured,
     as_json: bool,
 ) -> None:
     """Run a pipeline to its end. Started again in the same run directory, it goes on where it was."""
     from curate.cli.interruption import GoingOn, orderly_termination
     from curate.cli.progress import progress_on
-    from curate.config import load_pipeline
 
-    configured = load_pipeline(
-        file, host=session.host, sets=sets, executor=executor, run_dir=run_dir, allow_imports=allow_imports
-    )
     going_on = GoingOn()
     with ExitStack() as stack:
         stack.enter_context(going_on.advised())

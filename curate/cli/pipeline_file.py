@@ -1,0 +1,61 @@
+"""What every verb takes that reads a pipeline file, and the checked pipeline that it gets for it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from curate.cli.session import Session
+
+if TYPE_CHECKING:
+    from curate.config import Configured
+
+_OPTIONS = (
+    click.argument("file", metavar="PIPELINE.yaml", type=click.Path(path_type=Path)),
+    click.option(
+        "--set",
+        "sets",
+        metavar="PATH=VALUE",
+        multiple=True,
+        help="Change a setting: stages.asr.batch_size=32, vars.manifest=my.jsonl. Can be repeated.",
+    ),
+    click.option("--executor", metavar="NAME", help="Where to run: local, or what a plugin provides."),
+    click.option("--run-dir", type=click.Path(path_type=Path), help="Where results lie; runs/<name> by default."),
+    click.option(
+        "--allow-imports",
+        is_flag=True,
+        help="Let the file name classes that no plugin announces, package.module:Class.",
+    ),
+)
+
+
+def reads_pipeline(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the options that name and change a pipeline file; it is called with `session` and `configured`."""
+
+    @click.pass_context
+    @functools.wraps(verb)
+    def reading(
+        context: click.Context,
+        file: Path,
+        sets: tuple[str, ...],
+        executor: str | None,
+        run_dir: Path | None,
+        allow_imports: bool,
+        **own: Any,
+    ) -> None:
+        from curate.config import load_pipeline
+
+        session: Session = context.obj
+        configured: Configured = load_pipeline(
+            file, host=session.host, sets=sets, executor=executor, run_dir=run_dir, allow_imports=allow_imports
+        )
+        verb(session, configured, **own)
+
+    command: Callable[..., None] = reading
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
