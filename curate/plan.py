@@ -23,6 +23,7 @@ from curate.errors import CurateError, PlanError
 from curate.resources import Resources
 from curate.settings import RUN_TIME_OPTIONS, describe_code, describe_value, distributions
 from curate.stage import (
+    RUN_FOLDERS,
     Cardinality,
     CompositeStage,
     Gather,
@@ -34,9 +35,7 @@ from curate.stage import (
     called_method,
 )
 
-_KEPT_BY_THE_RUN = frozenset(
-    {"run.json", "summary.json", "report.html", "data", "filtered", "quarantine", "commits", "metrics", "logs"}
-)
+_KEPT_BY_THE_RUN = RUN_FOLDERS | {"run.json", "summary.json", "report.html"}
 
 _KINDS: tuple[tuple[type[Stage], str], ...] = (
     (Source, "source"),

@@ -276,6 +276,10 @@ class Gather(Stage):
         raise NotImplementedError(f"{type(self).__name__} must define gather(records)")
 
 
+RUN_FOLDERS = frozenset({"commits", "data", "filtered", "logs", "metrics", "quarantine"})
+"""Folders of the run directory that are the engine's; writers publish elsewhere."""
+
+
 class Writer(Stage):
     """Publishes the records as files that the user asked for; the records then go on unchanged."""
 

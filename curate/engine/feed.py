@@ -121,20 +121,26 @@ def _by_count(records: Iterator[Record]) -> Iterator[AudioBatch]:
 def gathered(gather: Gather, reader: RecordReader) -> Iterator[Record | Filtered]:
     """Yield what a gather makes of the phase before, then what it has left out, as filtered.
 
-    Memory: one bit for each record.
+    Memory: one bit for each record. The phase before is read again only if something was left out.
 
     Raises:
         InfrastructureError: the gather repeated or invented a record.
     """
     seen = bytearray()
+    total = -1  # how many records there are; known once the gather has read them all
 
     def numbered() -> Iterator[Record]:
+        nonlocal total
+        count = 0
         for seq, record in enumerate(reader):
+            count += 1
             if seq >> 3 >= len(seen):
                 seen.append(0)
             record[_SEQ] = seq
             yield record
+        total = count
 
+    kept = 0
     for record in gather.gather(numbered()):
         seq = record.get(_SEQ)
         if not isinstance(seq, int) or seq >> 3 >= len(seen):
@@ -145,7 +151,10 @@ def gathered(gather: Gather, reader: RecordReader) -> Iterator[Record | Filtered
         if seen[seq >> 3] >> (seq & 7) & 1:
             raise InfrastructureError(f"gather {gather.name!r} returned {record.get(ID)} more than once")
         seen[seq >> 3] |= 1 << (seq & 7)
+        kept += 1
         yield {name: value for name, value in record.items() if name != _SEQ}  # it may come a second time
+    if kept == total:
+        return
     for seq, record in enumerate(reader):
         if seq >> 3 >= len(seen) or not seen[seq >> 3] >> (seq & 7) & 1:
             yield Filtered(record[ID], record, gather.name, f"left out by {gather.name}")

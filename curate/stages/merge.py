@@ -9,10 +9,7 @@ from pathlib import Path
 from curate.errors import PlanError
 from curate.io.publish import FORMATS, publish
 from curate.records import RecordReader
-from curate.stage import Writer
-
-_ENGINES_OWN = ("commits", "data", "filtered", "logs", "metrics", "quarantine")
-"""Folders of the run directory that are not the writers'."""
+from curate.stage import RUN_FOLDERS, Writer
 
 
 @dataclass
@@ -36,7 +33,7 @@ class Merge(Writer):
                 raise PlanError(f"path={str(self.path)!r}: {above} is no folder that may be written to")
         elif path.parts[0] == "..":
             raise PlanError(f"path={str(self.path)!r} leaves the run directory; use an absolute path instead")
-        elif len(path.parts) > 1 and path.parts[0] in _ENGINES_OWN:
+        elif len(path.parts) > 1 and path.parts[0] in RUN_FOLDERS:
             raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is where the run keeps its own files")
 
     def outputs(self) -> tuple[str, ...]:

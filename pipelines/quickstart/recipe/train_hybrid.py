@@ -4,25 +4,22 @@ from __future__ import annotations
 
 import argparse
 import random
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import jiwer
 import torch
 from nemo.utils import logging as nemo_logging
-from torch.nn.utils.rnn import pad_sequence
 
-from .model import build_hybrid, load_model, save_in_half, transcribe
-from .speech import Utterance, speak
-from .train_model import Example, cut_batches, draw_utterances, make_examples
+from .model import build_hybrid, load_model, save_in_half
+from .train_model import Example, draw_utterances, encode, make_examples, measure_wer, train
 
 if TYPE_CHECKING:
     from nemo.collections.asr.models import EncDecHybridRNNTCTCModel
 
 QUICKSTART = Path(__file__).resolve().parent.parent
 CTC_WEIGHT = 0.3
-PEAK_LEARNING_RATE = 1e-3
+TRAINED_LEARNING_RATE = 2e-4
+FRESH_LEARNING_RATE = 3e-3  # the transducer has everything to learn yet
 
 
 def transducer_loss(
@@ -55,12 +52,7 @@ def transducer_loss(
 
 def compute_loss(model: EncDecHybridRNNTCTCModel, batch: list[Example]) -> torch.Tensor:
     """Return the weighted sum of transducer and CTC loss of one batch."""
-    frames = torch.tensor([example.features.shape[1] for example in batch])
-    lengths = torch.tensor([len(example.letters) for example in batch])
-    features = pad_sequence([example.features.T for example in batch], batch_first=True).mT
-    letters = pad_sequence([example.letters for example in batch], batch_first=True)
-    augmented = model.spec_augmentation(input_spec=features, length=frames)
-    encoded, steps = model.encoder(audio_signal=augmented, length=frames)
+    encoded, steps, letters, lengths = encode(model, batch)
     predicted, _, _ = model.decoder(targets=letters, target_length=lengths)
     joint = model.joint(encoder_outputs=encoded, decoder_outputs=predicted)
     ctc = model.ctc_loss(
@@ -70,42 +62,6 @@ def compute_loss(model: EncDecHybridRNNTCTCModel, batch: list[Example]) -> torch
         target_lengths=lengths,
     )
     return (1 - CTC_WEIGHT) * transducer_loss(joint, letters, steps, lengths) + CTC_WEIGHT * ctc
-
-
-def train(model: EncDecHybridRNNTCTCModel, examples: list[Example], epochs: int) -> None:
-    """Train in place for `epochs` passes over `examples`, the transducer faster than what is trained already."""
-    batches = cut_batches(examples)
-    trained = [*model.encoder.parameters(), *model.ctc_decoder.parameters()]
-    fresh = [*model.decoder.parameters(), *model.joint.parameters()]
-    optimizer = torch.optim.AdamW([{"params": trained}, {"params": fresh}], betas=(0.9, 0.98), weight_decay=1e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer,
-        [PEAK_LEARNING_RATE / 5, PEAK_LEARNING_RATE * 3],
-        total_steps=epochs * len(batches),
-        pct_start=0.15,
-    )
-    model.train()
-    started_s = time.monotonic()
-    for epoch in range(epochs):
-        random.shuffle(batches)
-        total = 0.0
-        for batch in batches:
-            loss = compute_loss(model, batch)
-            optimizer.zero_grad()
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            schedule.step()
-            total += loss.item()
-        mean = total / len(batches)
-        print(f"epoch {epoch + 1}/{epochs} loss {mean:.3f} {time.monotonic() - started_s:.0f} s", flush=True)
-    model.eval()
-
-
-def measure_wer(model: EncDecHybridRNNTCTCModel, utterances: list[Utterance]) -> float:
-    """Return the word error rate of the transducer over held-out utterances."""
-    hypotheses = [transcribe(model, [speak(utterance)])[0] for utterance in utterances]
-    return jiwer.wer([utterance.text for utterance in utterances], hypotheses)
 
 
 def main() -> None:
@@ -130,7 +86,9 @@ def main() -> None:
     model.ctc_decoder.load_state_dict(ctc.decoder.state_dict())
     examples = make_examples(model, draw_utterances(arguments.utterances, arguments.seed))
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(examples)} clips")
-    train(model, examples, arguments.epochs)
+    trained = [*model.encoder.parameters(), *model.ctc_decoder.parameters()]
+    fresh = [*model.decoder.parameters(), *model.joint.parameters()]
+    train(model, examples, arguments.epochs, compute_loss, {TRAINED_LEARNING_RATE: trained, FRESH_LEARNING_RATE: fresh})
     save_in_half(model, arguments.out)
 
     held_out = draw_utterances(100, arguments.seed + 1, held_out=True)

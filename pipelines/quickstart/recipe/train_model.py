@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import random
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jiwer
 import torch
@@ -69,24 +70,49 @@ def cut_batches(examples: list[Example]) -> list[list[Example]]:
     return batches
 
 
-def compute_loss(model: EncDecCTCModel, batch: list[Example]) -> torch.Tensor:
-    """Return the CTC loss of one batch."""
+class Padded(NamedTuple):
+    """A batch: encoder outputs with their lengths, and letters with theirs."""
+
+    encoded: torch.Tensor
+    steps: torch.Tensor
+    letters: torch.Tensor
+    lengths: torch.Tensor
+
+
+def encode(model: Any, batch: list[Example]) -> Padded:
+    """Pad a batch, mask parts of its features, and run the encoder."""
     frames = torch.tensor([example.features.shape[1] for example in batch])
     lengths = torch.tensor([len(example.letters) for example in batch])
     features = pad_sequence([example.features.T for example in batch], batch_first=True).mT
     letters = pad_sequence([example.letters for example in batch], batch_first=True)
     augmented = model.spec_augmentation(input_spec=features, length=frames)
     encoded, steps = model.encoder(audio_signal=augmented, length=frames)
+    return Padded(encoded, steps, letters, lengths)
+
+
+def compute_loss(model: EncDecCTCModel, batch: list[Example]) -> torch.Tensor:
+    """Return the CTC loss of one batch."""
+    encoded, steps, letters, lengths = encode(model, batch)
     log_probs = model.decoder(encoder_output=encoded)
     return model.loss(log_probs=log_probs, targets=letters, input_lengths=steps, target_lengths=lengths)
 
 
-def train(model: EncDecCTCModel, examples: list[Example], epochs: int) -> None:
-    """Train in place for `epochs` passes over `examples` with AdamW and a one-cycle schedule."""
+def train(
+    model: Any,
+    examples: list[Example],
+    epochs: int,
+    loss_of: Callable[[Any, list[Example]], torch.Tensor],
+    parameters: dict[float, list[torch.nn.Parameter]],
+) -> None:
+    """Train in place for `epochs` passes over `examples` with AdamW and a one-cycle schedule.
+
+    `parameters` are those to train, by their peak learning rate.
+    """
     batches = cut_batches(examples)
-    optimizer = torch.optim.AdamW(model.parameters(), PEAK_LEARNING_RATE, betas=(0.9, 0.98), weight_decay=1e-3)
+    groups = [{"params": group} for group in parameters.values()]
+    optimizer = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=1e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, PEAK_LEARNING_RATE, total_steps=epochs * len(batches), pct_start=0.15
+        optimizer, list(parameters), total_steps=epochs * len(batches), pct_start=0.15
     )
     model.train()
     started_s = time.monotonic()
@@ -94,21 +120,19 @@ def train(model: EncDecCTCModel, examples: list[Example], epochs: int) -> None:
         random.shuffle(batches)
         total = 0.0
         for batch in batches:
-            loss = compute_loss(model, batch)
+            loss = loss_of(model, batch)
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             schedule.step()
             total += loss.item()
-        print(
-            f"epoch {epoch + 1}/{epochs} loss {total / len(batches):.3f} {time.monotonic() - started_s:.0f} s",
-            flush=True,
-        )
+        mean = total / len(batches)
+        print(f"epoch {epoch + 1}/{epochs} loss {mean:.3f} {time.monotonic() - started_s:.0f} s", flush=True)
     model.eval()
 
 
-def measure_wer(model: EncDecCTCModel, utterances: list[Utterance]) -> float:
+def measure_wer(model: Any, utterances: list[Utterance]) -> float:
     """Return the word error rate over held-out utterances."""
     hypotheses = [transcribe(model, [speak(utterance)])[0] for utterance in utterances]
     return jiwer.wer([utterance.text for utterance in utterances], hypotheses)
@@ -133,7 +157,7 @@ def main() -> None:
     examples = make_examples(model, draw_utterances(arguments.utterances, arguments.seed))
     audio_s = sum(example.features.shape[1] for example in examples) / 100
     print(f"{sum(p.numel() for p in model.parameters())} parameters, {len(examples)} clips, {audio_s:.0f} s of speech")
-    train(model, examples, arguments.epochs)
+    train(model, examples, arguments.epochs, compute_loss, {PEAK_LEARNING_RATE: list(model.parameters())})
     save_in_half(model, arguments.out)
 
     held_out = draw_utterances(100, arguments.seed + 1, held_out=True)
