@@ -8,13 +8,15 @@ from typing import Any, TypeVar
 
 from curate.engine.blame import in_driver
 from curate.engine.books import Settled
+from curate.engine.hop import HopRunner
 from curate.engine.intervals import Intervals
-from curate.engine.messages import Filtered, Quarantined
+from curate.engine.ledger import Ledger
+from curate.engine.messages import Filtered, Quarantined, Row, Work
 from curate.engine.scheduler import Incoming
 from curate.engine.unit import id_sum
 from curate.errors import InfrastructureError
 from curate.records import ID, AudioBatch, Failed, Record, RecordReader, audio_ms
-from curate.stage import Gather, Partitioner
+from curate.stage import Gather, Partitioner, WorkerContext
 
 DEFAULT_BATCH_RECORDS = 1024
 """How many records travel together where the pipeline has no partitioner."""
@@ -81,6 +83,28 @@ def feed(
     next(unfinished, None)  # there are none left, unless the partitioner has stopped early
     if waiting:
         raise InfrastructureError(f"{who} did not return {len(waiting)} records, {next(iter(waiting))} among them")
+
+
+def passed_through(
+    incoming: Iterator[Incoming | Settled], encode: Callable[[Record], Row] | None, blamed: str
+) -> Iterator[Settled]:
+    """Yield a phase's records as they come, for one that has no stages of work, such as a mere merge.
+
+    Args:
+        incoming: the phase's batches.
+        encode: turns a record into its row.
+        blamed: the stage that is named when a record cannot be encoded.
+    """
+    runner, ledger = HopRunner([], context=WorkerContext(), encode=encode, blamed=blamed), Ledger(last_hop=0)
+    for number, item in enumerate(incoming):
+        if isinstance(item, Settled):
+            yield item
+            continue
+        ledger.admit(number, item.batch.data, item.seqs)
+        for part in runner.run(Work(number, item.batch.data, "", "", "")):
+            settled, _ = ledger.settle(0, part)
+            if settled is not None:
+                yield settled
 
 
 def _undone(

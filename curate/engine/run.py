@@ -14,20 +14,24 @@ from loguru import logger
 from curate.engine.blame import in_driver
 from curate.engine.books import Books, Settled
 from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, UnitCommitted
-from curate.engine.feed import feed, gathered
+from curate.engine.feed import feed, gathered, passed_through
 from curate.engine.messages import Filtered, Quarantined
 from curate.engine.run_directory import RunDirectory
-from curate.engine.scheduler import Scheduler
+from curate.engine.scheduler import Feed, Scheduler
 from curate.engine.store import MemoryStore, Store
 from curate.engine.summary import check_phase, may_measure, summarise
 from curate.engine.transport import Executor, HopSpec
 from curate.engine.unit import Unit, id_sum_of
 from curate.errors import InfrastructureError
 from curate.io.atomic import write_json
-from curate.plan import Hop, Phase, Plan
+from curate.io.rows import encode_row
+from curate.plan import Phase, Plan
 from curate.records import Failed, Record, RecordReader
-from curate.resources import Resources
 from curate.stage import Gather, Partitioner, Source, WorkerContext, Writer
+
+
+DRAIN_S = 10.0
+"""After an interrupt, what is in flight may still finish for so long."""
 
 
 class Observers(Protocol):
@@ -93,16 +97,19 @@ def run_plan(plan: Plan, executor: Executor, run_dir: Path | None, observers: Ob
     observers.on_run_started(RunStarted(plan.name, run_dir, tuple(stage.name for stage in plan.stages), done))
     outputs: list[Path] = []
     worked_s = 0.0
-    for phase in plan.phases:
-        if not store.is_complete(phase.number):
-            phase_run = _PhaseRun(plan, phase, executor, store, observers)
-            phase_run.run()
-            worked_s = max(worked_s, phase_run.worked_ms / 1000)
-        for planned in phase.writers:
-            with in_driver(planned.name):
-                published = cast("Writer", planned.stage).write(store.reader(phase.number), run_dir or Path())
-            logger.info("{} wrote {}", planned.name, ", ".join(map(str, published)))
-            outputs.extend(published)
+    try:
+        for phase in plan.phases:
+            if not store.is_complete(phase.number):
+                phase_run = _PhaseRun(plan, phase, executor, store, observers)
+                phase_run.run()
+                worked_s = max(worked_s, phase_run.worked_ms / 1000)
+            for planned in phase.writers:
+                with in_driver(planned.name):
+                    published = cast("Writer", planned.stage).write(store.reader(phase.number), run_dir or Path())
+                logger.info("{} wrote {}", planned.name, ", ".join(map(str, published)))
+                outputs.extend(published)
+    finally:
+        executor.close()
     wall_s = time.monotonic() - began
     summary = summarise(plan, store, outputs, executor=executor.name, wall_s=wall_s, worked_s=worked_s)
     if run_dir is not None:
@@ -145,34 +152,43 @@ class _PhaseRun:
             done_sum=id_sum_of(self._store.commits(self._phase.number)),
             settle=self._settle,
         )
-        context = WorkerContext(audio_roots=self._plan.audio_roots)
-        # a phase that has no stages of work, such as a mere merge, still has to store its records
-        hops = self._phase.hops or (Hop((), Resources(), 1),)
-        transport = self._executor.open(
-            [
-                HopSpec(
-                    hop,
-                    context,
-                    encodes=self._store.encodes and hop is hops[-1],
-                    blamed=hop.stages[-1].name if hop.stages else self._first_stage(),
-                )
-                for hop in hops
-            ]
-        )
         try:
-            self._scheduler = Scheduler(transport, [self._executor.workers(hop) for hop in hops])
-            for settled in self._scheduler.run(incoming):
-                self._settle(settled)
+            if self._phase.hops:
+                self._work_on(incoming)
+            else:
+                encode = encode_row if self._store.encodes else None
+                for settled in passed_through(incoming, encode, self._first_stage()):
+                    self._settle(settled)
         except (InfrastructureError, KeyboardInterrupt):
             with suppress(InfrastructureError):
                 self._commit()  # what is finished need not be done again
             raise
-        finally:
-            transport.close()
         self._commit()
         check_phase(self._phase, self._store)
         self._store.complete(self._phase.number)
         self._tell_progress(ended=True)
+
+    def _work_on(self, incoming: Feed) -> None:
+        """Have the phase's stages work on its input, wherever the executor has its workers."""
+        hops, context = self._phase.hops, WorkerContext(audio_roots=self._plan.audio_roots)
+        transport = self._executor.open(
+            [
+                HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=hop.stages[-1].name)
+                for hop in hops
+            ]
+        )
+        try:
+            self._scheduler = Scheduler(transport, hops)
+            try:
+                for settled in self._scheduler.run(incoming):
+                    self._settle(settled)
+            except KeyboardInterrupt:  # a second one does not wait for what is in flight
+                logger.info("stopping: what is in flight may finish for {:g} s", DRAIN_S)
+                for settled in self._scheduler.drain(DRAIN_S):
+                    self._settle(settled)
+                raise
+        finally:
+            transport.close()
 
     def _items(self) -> Iterator[Record | Failed | Filtered]:
         phase = self._phase
@@ -227,6 +243,7 @@ class _PhaseRun:
                 audio_s=self._counts["in_ms"] / 1000,
                 elapsed_s=time.monotonic() - self._began,
                 came=tuple(came),
+                workers=() if self._scheduler is None else self._scheduler.workers,
                 ended=ended,
             )
         )
@@ -237,9 +254,9 @@ class _PhaseRun:
         books = self._unit.books()
         _check_audio(self._phase, books)
         books.check(measures_audio=may_measure(self._phase))
-        busy_s = {} if self._scheduler is None else self._scheduler.take_busy_s(self._phase.hops)
-        commit = self._store.commit(self._phase.number, self._unit, busy_s)
-        self._unit = Unit()
+        busy_s = {} if self._scheduler is None else self._scheduler.take_busy_s()
+        unit, self._unit = self._unit, Unit()  # an interrupt meanwhile must not commit it a second time
+        commit = self._store.commit(self._phase.number, unit, busy_s)
         self.worked_ms += books.in_ms + books.measured_ms
         self._observers.on_unit_committed(
             UnitCommitted(commit.phase, commit.unit, books.records_in, books.kept, books.filtered, books.quarantined)
