@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from curate.engine.messages import Work
@@ -25,8 +25,12 @@ class Announcer(Protocol):
         """The hop's stage of this number is about to touch these records, and no others."""
         ...
 
-    def announce_one(self, stage: int, root: str) -> None:
-        """The same for one record; called for every one, so it is cheap."""
+    def one_by_one(self, stage: int) -> Callable[[str], None]:
+        """Return what announces the stage's next record and no others; called for every one, so it is cheap."""
+        ...
+
+    def rest(self, stage: int) -> None:
+        """The stage touches nothing until it announces something again."""
         ...
 
 
@@ -66,10 +70,18 @@ class Page:
             words[offset] = self._position[root]
         words[place] = len(roots)
 
-    def announce_one(self, stage: int, root: str) -> None:
-        words, place = self._words, 1 + stage * (1 + CAPACITY)
-        words[place + 1] = self._position[root]
-        words[place] = 1
+    def one_by_one(self, stage: int) -> Callable[[str], None]:
+        words, position, place = self._words, self._position, 1 + stage * (1 + CAPACITY)
+        first = place + 1
+
+        def announce(root: str) -> None:
+            words[first] = position[root]
+            words[place] = 1
+
+        return announce
+
+    def rest(self, stage: int) -> None:
+        self._words[1 + stage * (1 + CAPACITY)] = 0
 
 
 def read_page(words: Sequence[int]) -> tuple[int, Mapping[int, Sequence[int] | None]]:

@@ -54,19 +54,19 @@ def feed(
 
     def records() -> Iterator[Record]:
         for seq, item in _undone(items, first_stage, done, done_sum):
-            if isinstance(item, Failed):
-                settle(_settled_failure(seq, item, first_stage))
-            elif isinstance(item, Filtered):
-                settle(_settled_filtered(seq, item))
-            else:
+            if isinstance(item, dict):
                 identity: Any = item.get(ID)
-                if not isinstance(identity, str) or identity in waiting:
+                if type(identity) is not str or identity in waiting:
                     raise InfrastructureError(
                         f"stage {first_stage!r} gave record {seq + 1} the `_id` {identity!r}; "
                         "it must give every record a text of its own"
                     )
                 waiting[identity] = seq
                 yield item
+            elif isinstance(item, Failed):
+                settle(_settled_failure(seq, item, first_stage))
+            else:
+                settle(_settled_filtered(seq, item))
 
     unfinished = records()
     batches = _by_count(unfinished) if partitioner is None else partitioner.partition(unfinished)
@@ -111,6 +111,9 @@ def _undone(
     items: Iterator[Record | Failed | Filtered], stage: str, done: Intervals, done_sum: int
 ) -> Iterator[tuple[int, Record | Failed | Filtered]]:
     """Yield a phase's input with its positions, without what is done; that must be what was there before."""
+    if not done.end:
+        yield from enumerate(_from(stage, items))
+        return
     end, found, seq = done.end, 0, -1
     for seq, item in enumerate(_from(stage, items)):
         if seq >= end or seq not in done:

@@ -59,6 +59,8 @@ class HopRunner:
         self._blamed = blamed
         self._announcer = announcer
         self._set_up: list[ProcessingStage] = []
+        self._empty = AudioBatch()
+        self._description = (self._empty.filepath_key, "", "")
         for stage in stages:
             object.__setattr__(stage, "context", context)  # the stage's class may be frozen
 
@@ -95,7 +97,7 @@ class HopRunner:
         if self._announcer is not None:
             self._announcer.begin(work)
         tally = Tally(work.number, self._encode, self._blamed, len(self._stages))
-        batch = AudioBatch(work.records, work.filepath_key, work.task_id, work.dataset_name)
+        batch = self._described(work).holding(work.records)
         for left in self._flow(0, batch, tally):
             tally.keep_all(left.data)
             part = tally.take()
@@ -104,6 +106,13 @@ class HopRunner:
         part = tally.take()
         if part is not None:
             yield part
+
+    def _described(self, work: Work) -> AudioBatch:
+        """Return an empty batch with a batch's description; most have the one of the batch before."""
+        described = (work.filepath_key, work.task_id, work.dataset_name)
+        if described != self._description:
+            self._description, self._empty = described, AudioBatch([], *described)
+        return self._empty
 
     def _flow(self, level: int, batch: AudioBatch, tally: Tally) -> Iterator[AudioBatch]:
         if level == len(self._steps):
@@ -146,24 +155,25 @@ class _RecordStep:
             elif position < len(batch.data):
                 tally.busy(self._level, spent)
                 self._at_rest()
-                yield batch.with_data(done)
+                yield batch.holding(done)
                 done, together = [], 1
                 started = time.perf_counter()
         tally.busy(self._level, time.perf_counter() - started)
         self._at_rest()
-        yield batch.with_data(done)
+        yield batch.holding(done)
 
     def _at_rest(self) -> None:
         """Say that this stage touches nothing while those behind it work."""
         if self._announcer is not None:
-            self._announcer.announce(self._level, ())
+            self._announcer.rest(self._level)
 
     def _work_on(self, records: Sequence[Record], done: list[Record], snapshot: Snapshot, tally: Tally) -> None:
-        process, maps, announcer = self._stage.process_record, self._stage.cardinality == "maps", self._announcer
+        process, maps, root_of = self._stage.process_record, self._stage.cardinality == "maps", tally.root_of
+        announce = None if self._announcer is None else self._announcer.one_by_one(self._level)
         for record in records:
             identity = record[ID]
-            if announcer is not None:
-                announcer.announce_one(self._level, tally.root_of(identity))
+            if announce is not None:
+                announce(root_of(identity, identity))
             try:
                 result = process(record)
                 if maps and type(result) is dict:
@@ -259,7 +269,7 @@ class _BatchStep:
             finally:
                 tally.busy(self._level, time.perf_counter() - started)
             if self._announcer is not None and (outs is None or not self._streams):
-                self._announcer.announce(self._level, ())
+                self._announcer.rest(self._level)
             yield from handed_on
         batch.on_announce = None  # or the batch would refer to itself, and stay until the garbage is collected
         return []
@@ -267,7 +277,7 @@ class _BatchStep:
     def _announced(self, ids: list[str], given: _Given, tally: Tally) -> None:
         given.suspects = ids
         if self._announcer is not None:
-            self._announcer.announce(self._level, list(dict.fromkeys(map(tally.root_of, ids))))
+            self._announcer.announce(self._level, list(dict.fromkeys([tally.root_of(identity, identity) for identity in ids])))
 
     def _outputs(self, batch: AudioBatch) -> Iterator[list[AudioBatch]]:
         if self._streams:

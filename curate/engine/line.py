@@ -84,6 +84,8 @@ class Line:
         self.busy_s: list[float] = []
         self._sizes: dict[int, int] = {}
         self._most_in_flight = most_in_flight
+        self.depth = 1
+        """How many batches a worker should have: one that it works on, and enough to cover a message."""
         self._batch_s: float | None = None
         self._record_s: float | None = None
         self.worked_s = 0.0
@@ -99,15 +101,9 @@ class Line:
     @property
     def full(self) -> bool:
         """Whether so much waits that the hop before must not go on."""
-        return len(self.waiting) > 2 * max(1, len(self.workers)) or sum(self._sizes.values()) >= QUEUE_BYTES
-
-    @property
-    def depth(self) -> int:
-        """How many batches a worker should have: one that it works on, and enough to cover a message."""
-        if self._batch_s is None or self._batch_s >= LONG_BATCH_S:
-            return 1
-        ahead = math.ceil(COVERED_S / max(self._batch_s, 1e-6))
-        return min(self._most_in_flight, 1 + ahead)
+        if len(self.waiting) > 2 * max(1, len(self.workers)):
+            return True
+        return bool(self._sizes) and sum(self._sizes.values()) >= QUEUE_BYTES
 
     def put(self, work: Work, *, origin: int | None = None, size: int = 0) -> None:
         """Queue a batch; what comes from the same `origin` travels together."""
@@ -197,6 +193,8 @@ class Line:
         record_s = spent / len(flight.work.records)
         self._batch_s = spent if self._batch_s is None else 0.7 * self._batch_s + 0.3 * spent
         self._record_s = record_s if self._record_s is None else 0.7 * self._record_s + 0.3 * record_s
+        ahead = 0 if self._batch_s >= LONG_BATCH_S else math.ceil(COVERED_S / max(self._batch_s, 1e-6))
+        self.depth = min(self._most_in_flight, 1 + ahead)
 
     def note_heard(self, worker: Worker, now: float) -> None:
         """Take in a sign that a worker gets on."""

@@ -34,6 +34,10 @@ DRAIN_S = 10.0
 """After an interrupt, what is in flight may still finish for so long."""
 
 
+PROGRESS_EVERY_S = 0.05
+"""Observers hear so often of a phase's progress, and when it begins and ends."""
+
+
 class Observers(Protocol):
     """Those who are told what happens; the plugin host is one."""
 
@@ -134,6 +138,7 @@ class _PhaseRun:
         self._lost = dict.fromkeys(self._stages, 0)
         """How many fewer records each stage has handed on than came to it."""
         self._began = time.monotonic()
+        self._told = float("-inf")
         self.worked_ms = 0
         for commit in store.commits(phase.number):
             for name in self._counts:
@@ -227,6 +232,10 @@ class _PhaseRun:
         self._lost[stage] = self._lost.get(stage, 0) + amount
 
     def _tell_progress(self, *, ended: bool = False) -> None:
+        now = time.monotonic()
+        if not ended and now - self._told < PROGRESS_EVERY_S:
+            return
+        self._told = now
         left = self._counts["records_in"]
         came: list[int] = []
         for stage in self._stages:
@@ -241,7 +250,7 @@ class _PhaseRun:
                 filtered=self._counts["filtered"],
                 quarantined=self._counts["quarantined"],
                 audio_s=self._counts["in_ms"] / 1000,
-                elapsed_s=time.monotonic() - self._began,
+                elapsed_s=now - self._began,
                 came=tuple(came),
                 workers=() if self._scheduler is None else self._scheduler.workers,
                 ended=ended,

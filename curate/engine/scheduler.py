@@ -171,6 +171,8 @@ class Scheduler:
     def _dispatch(self) -> Iterator[Settled]:
         """Give queued batches to workers that have room, later hops first, so that what is begun is finished."""
         for line in reversed(self._lines):
+            if not (line.waiting or line.suspects):
+                continue
             if line.suspects and not line.tries_suspect():
                 idle = next((worker for worker in line.idle_workers() if worker.ready), None)
                 if idle is not None:

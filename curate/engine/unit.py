@@ -28,6 +28,7 @@ class Unit:
     def __init__(self) -> None:
         self.settled: list[Settled] = []
         self.bytes = 0
+        self._books: Books | None = None
         self._started: float | None = None
 
     def add(self, settled: Settled) -> None:
@@ -44,10 +45,12 @@ class Unit:
         )
 
     def books(self) -> Books:
-        total = Books()
-        for settled in self.settled:
-            total.add(settled.books())
-        return total
+        """Return the books of the unit, which is full: nothing is added to it any more."""
+        if self._books is None:
+            self._books = Books()
+            for settled in self.settled:
+                self._books.add(settled.books())
+        return self._books
 
     def id_sum(self) -> int:
         """Return the sum over the ids of the roots, see `id_sum`."""

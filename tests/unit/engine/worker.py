@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -58,8 +58,11 @@ class Announced:
         if roots:
             self.started.append(list(roots))
 
-    def announce_one(self, stage: int, root: str) -> None:
-        self.announce(stage, [root])
+    def one_by_one(self, stage: int) -> Callable[[str], None]:
+        return lambda root: self.announce(stage, [root])
+
+    def rest(self, stage: int) -> None:
+        assert stage >= 0
 
 
 def records(*columns: dict[str, Any] | int) -> list[Record]:
