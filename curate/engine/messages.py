@@ -160,11 +160,13 @@ class Died:
 
     Args:
         reason: how, with the end of what it has written to its standard error.
+        outside: it may well have been killed from outside: by hand, by a batch system, for want of memory.
         innocent: its end has to do with no record: its node is gone.
     """
 
     worker: int
     reason: str
+    outside: bool = False
     innocent: bool = False
 
 

@@ -252,14 +252,14 @@ class Scheduler:
                     raise error
                 del line.workers[worker.number]
                 self._staffing.note_failed(line, worker, error)
-            case Died(_, reason, innocent):
+            case Died() as died:
                 if not worker.ready:
                     del line.workers[worker.number]
-                    self._staffing.note_failed(line, worker, _died_in_setup(line, worker, reason))
+                    self._staffing.note_failed(line, worker, _died_in_setup(line, worker, died.reason))
                     return
-                logger.warning("a worker of {} is gone: {}", line.hop.name, _first_line(reason))
-                yield from self._convict(line, worker, reason, innocent=innocent)
-                self._give_up(line, worker, innocent=innocent)
+                logger.warning("a worker of {} is gone: {}", line.hop.name, _first_line(died.reason))
+                yield from self._convict(line, worker, died)
+                self._give_up(line, worker, innocent=died.innocent)
                 self._staffing.replace(line, worker)
 
     def _settle(self, line: Line, work: Work, part: Part, size: int = 0) -> Iterator[Settled]:
@@ -271,12 +271,12 @@ class Scheduler:
         if settled is not None:
             yield settled
 
-    def _convict(self, line: Line, worker: Worker, reason: str, *, innocent: bool) -> Iterator[Settled]:
+    def _convict(self, line: Line, worker: Worker, died: Died) -> Iterator[Settled]:
         """Decide about the record that a worker had alone when it went."""
         for flight in list(worker.in_flight.values()):
-            if flight.alone and not innocent and flight.unfinished():
+            if flight.alone and not died.innocent and flight.unfinished():
                 del worker.in_flight[flight.work.number]
-                verdict = self._suspicion.convict(worker, flight, line.hop, reason)
+                verdict = self._suspicion.convict(worker, flight, line.hop, died)
                 if verdict is None:
                     line.suspects.appendleft(flight.work)
                 else:

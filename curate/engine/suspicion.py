@@ -1,19 +1,23 @@
 """Finds the record on which workers die or hang, without convicting its neighbours.
 
 A worker that is gone leaves suspects: the records that it had announced and not finished. Each is sent alone, one at a
-time. A record is guilty when it has failed alone often enough: `retries + 1` times for a hang, and at least twice for a
-death, because a worker may be killed from outside at the very moment when it has a suspect.
+time, and is guilty when it has failed alone `retries + 1` times. A SIGKILL may have come from outside, at the very
+moment when the worker had a suspect, so it must happen several times in a row before it convicts.
 """
 
 from __future__ import annotations
 
 from curate.engine.line import InFlight, Worker
-from curate.engine.messages import Quarantined
+from curate.engine.messages import Died, Quarantined
 from curate.plan import Hop
 from curate.records import ID, Record
 
 _MISFORTUNES = 3
 """So often may a batch's worker be taken away with its node before the batch's records are suspects themselves."""
+
+
+_KILLS = 3
+"""So often must a worker be killed with the same record alone."""
 
 
 class Suspicion:
@@ -37,21 +41,21 @@ class Suspicion:
         announced = {name: record for name, record in unfinished.items() if touched is None or name in touched}
         return announced or unfinished
 
-    def convict(self, worker: Worker, flight: InFlight, hop: Hop, reason: str) -> Quarantined | None:
+    def convict(self, worker: Worker, flight: InFlight, hop: Hop, died: Died) -> Quarantined | None:
         """Take in that a worker has failed on a record alone; return the verdict, or None: it is tried again."""
         (record,) = flight.work.records
         stage = hop.stages[min(_stages_touched(worker, flight), default=0)].stage if hop.stages else None
         retries = 0 if stage is None else stage.retries
         attempts = self._failures.get(record[ID], 0) + 1
         hung = worker.timed_out is not None
-        if attempts <= (retries if hung else max(retries, 1)):
+        if attempts < max(retries + 1, _KILLS if died.outside and not hung else 1):
             self._failures[record[ID]] = attempts
             return None
         self.clear(record)
         told = (
             f"the worker got no further for {worker.timed_out:g} s with this record alone"
             if worker.timed_out is not None
-            else f"the worker died on this record alone: {reason}"
+            else f"the worker died on this record alone: {died.reason}"
         )
         code, name = "timeout" if hung else "worker_died", "" if stage is None else stage.name
         return Quarantined(record[ID], record, name, code, told, "", attempts)

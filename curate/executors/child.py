@@ -109,8 +109,10 @@ def main(arguments: list[str]) -> int:
         return _work(channel, payload, page_descriptor)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return 1  # the driver is gone
-    except KeyboardInterrupt:
-        return 128 + signal.SIGTERM
+    except KeyboardInterrupt:  # as if the signal had ended it, for whoever asks how it has ended
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise
 
 
 def _work(channel: Channel, payload: bytes, page_descriptor: int) -> int:

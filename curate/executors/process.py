@@ -38,6 +38,8 @@ from curate.executors.wire import CHUNK, Frames, empty_frame, frame
 _TAIL = 8192
 """So much of what a worker has written last to its standard error is kept, in bytes."""
 
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
 _THREAD_POOLS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
 
 
@@ -212,7 +214,8 @@ class WorkerProcess:
             events.append(started)
         tail = self._tail.decode(errors="replace").strip()
         reason = also or _ended(code)
-        events.append(Died(self.number, f"{reason}\n{tail}" if tail else reason))
+        outside = not also and -code in _FROM_OUTSIDE
+        events.append(Died(self.number, f"{reason}\n{tail}" if tail else reason, outside))
         self._close()
         return events
 
