@@ -47,8 +47,13 @@ class Machine:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return cls(cpus=_count_cpus(), gpus=_count_gpus(environment), memory=memory)
 
-    def check(self, plan: Plan, *, executor: str) -> None:
+    def check(self, plan: Plan, *, executor: str, custom: Mapping[str, float] | None = None) -> None:
         """Check that every stage's worker fits on this machine.
+
+        Args:
+            plan: the pipeline.
+            executor: its name, for messages.
+            custom: the custom resources that there are.
 
         Raises:
             PlanError: the stage, what it asks for, and what there is.
@@ -67,12 +72,19 @@ class Machine:
                         f"resources.{what}=…",
                         planned.name,
                     )
-            if wanted.custom:
-                raise PlanError(
-                    f"stage {planned.name!r} asks for custom resources {', '.join(sorted(wanted.custom))}, which the "
-                    f"{executor} executor does not know; they are for clusters",
-                    planned.name,
-                )
+            for what, amount in sorted(wanted.custom.items()):
+                if custom is None:
+                    raise PlanError(
+                        f"stage {planned.name!r} asks for custom resources {', '.join(sorted(wanted.custom))}, which "
+                        f"the {executor} executor does not know; they are for clusters",
+                        planned.name,
+                    )
+                if amount > custom.get(what, 0.0):
+                    raise PlanError(
+                        f"stage {planned.name!r} asks for {what}={amount:g}, but the {executor} executor has "
+                        f"{custom.get(what, 0.0):g}; give it more with resources: {{{what}: …}}",
+                        planned.name,
+                    )
 
 
 def _count_cpus() -> int:

@@ -46,6 +46,15 @@ class Seats:
         for card in ids:
             self._change(card, wanted, 1)
 
+    def left(self, wanted: Resources) -> int:
+        """Return how many more workers find cards."""
+        found: list[tuple[str, ...]] = []
+        while (ids := self.take(wanted)) is not None:
+            found.append(ids)
+        for ids in found:
+            self.give_back(ids, wanted)
+        return len(found)
+
     def _fits(self, card: Card, wanted: Resources) -> bool:
         free_gb = self._free_gb[card.id]
         enough_memory = not wanted.gpu_memory_gb or free_gb is None or free_gb + 1e-9 >= wanted.gpu_memory_gb

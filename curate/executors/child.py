@@ -29,7 +29,7 @@ from curate.engine.hop import HopRunner
 from curate.engine.messages import Part, Quarantined, Work
 from curate.errors import InfrastructureError
 from curate.executors.parcel import Parcel, versions_of
-from curate.executors.wire import CHUNK, Frames, empty_frame, frame
+from curate.executors.wire import CHUNK, Frames, frame, header
 from curate.io.rows import encode_row, printable
 from curate.machine import find_cards
 from curate.stage import ProcessingStage
@@ -77,7 +77,7 @@ class Channel:
     def hold_end(self, number: int) -> None:
         """Put the end of a batch into the next packet."""
         with self._lock:
-            self._held += empty_frame(number)
+            self._held += header(0, number)
 
     def send(self) -> None:
         """Send what is held back."""
@@ -167,8 +167,7 @@ def _set_up(parcel: Parcel, page_descriptor: int) -> HopRunner:
     _check_card(parcel)
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # it would let a checkpoint run code
     stages: list[ProcessingStage] = pickle.loads(parcel.stages)
-    size = 8 * Page.words_for(len(stages))
-    words = memoryview(mmap.mmap(page_descriptor, size)).cast("Q")
+    words = memoryview(mmap.mmap(page_descriptor, 8 * Page.words_for(parcel.count))).cast("Q")
     runner = HopRunner(
         stages,
         context=parcel.context,

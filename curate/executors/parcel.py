@@ -33,16 +33,19 @@ class Parcel:
     Args:
         hop: the hop's name, for messages.
         stages: pickled by cloudpickle.
+        count: how many they are.
         sys_path: where the driver finds its modules.
         context: what the stages may know about the run.
         encodes: whether kept records become lines of JSON.
         blamed: the stage that is named when a record cannot be encoded.
         gpu_memory_gb: what a worker needs of its card, in GB.
-        versions: of Python, curate, and the distributions that the stages come from, in the driver.
+        versions: of Python, curate, and the distributions that the stages come from, in the driver; they are compared
+            with the worker's.
     """
 
     hop: str
     stages: bytes
+    count: int
     sys_path: tuple[str, ...]
     context: WorkerContext
     encodes: bool
@@ -51,8 +54,12 @@ class Parcel:
     versions: Mapping[str, str]
 
 
-def pack(spec: HopSpec) -> Parcel:
+def pack(spec: HopSpec, *, elsewhere: bool = False) -> Parcel:
     """Return what a worker of a hop is given.
+
+    Args:
+        spec: the hop.
+        elsewhere: workers may be on other machines, so they compare the versions of what they have.
 
     Raises:
         PlanError: names the stage and the field that cannot be sent.
@@ -65,12 +72,13 @@ def pack(spec: HopSpec) -> Parcel:
     return Parcel(
         hop=spec.hop.name,
         stages=packed,
+        count=len(stages),
         sys_path=tuple(sys.path),
         context=spec.context,
         encodes=spec.encodes,
         blamed=spec.blamed,
         gpu_memory_gb=spec.hop.resources.gpu_memory_gb,
-        versions=versions_of(stages),
+        versions=versions_of(stages) if elsewhere else {},
     )
 
 

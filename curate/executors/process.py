@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from loguru import logger
 
@@ -33,7 +33,7 @@ from curate.engine.messages import (
 from curate.engine.transport import Unsendable
 from curate.errors import InfrastructureError
 from curate.executors.parcel import Parcel
-from curate.executors.wire import CHUNK, Frames, empty_frame, frame
+from curate.executors.wire import CHUNK, Frames, frame, header
 
 _TAIL = 8192
 """So much of what a worker has written last to its standard error is kept, in bytes."""
@@ -50,11 +50,10 @@ class WorkerProcess:
     Args:
         number: the worker's, for the events.
         parcel: what it is given.
-        stages: how many stages it runs.
         environment: of the process, beside the driver's.
     """
 
-    def __init__(self, number: int, parcel: Parcel, stages: int, environment: Mapping[str, str]) -> None:
+    def __init__(self, number: int, parcel: Parcel, environment: Mapping[str, str]) -> None:
         self.number = number
         self.busy = 0
         """How many batches it has."""
@@ -63,7 +62,7 @@ class WorkerProcess:
         self._frames = Frames()
         self._out: list[memoryview] = []
         self._hop = parcel.hop
-        self._size = 8 * Page.words_for(max(1, stages))
+        self._size = 8 * Page.words_for(parcel.count)
         self._page_file = tempfile.TemporaryFile(prefix="curate-page-")  # noqa: SIM115 (closed by `died`)
         self._page_file.truncate(self._size)
         self._page = mmap.mmap(self._page_file.fileno(), self._size)
@@ -91,19 +90,17 @@ class WorkerProcess:
         self.exit_descriptor = os.pidfd_open(self._process.pid) if hasattr(os, "pidfd_open") else None
         self._out += [memoryview(frame(parcel.sys_path)), memoryview(frame(parcel))]
 
-    def put(self, work: Work) -> int:
-        """Queue a batch and return its size in bytes; `flush` sends it.
+    def descriptors(self) -> Iterator[tuple[Any, Literal["socket", "output", "exit"]]]:
+        """Yield what to listen to."""
+        yield self.socket, "socket"
+        yield self.output, "output"
+        if self.exit_descriptor is not None:
+            yield self.exit_descriptor, "exit"
 
-        Raises:
-            Unsendable: it cannot be pickled.
-        """
-        try:
-            framed = frame(work, work.number)
-        except Exception as error:
-            raise Unsendable(f"{type(error).__name__}: {error}") from error
-        self._out.append(memoryview(framed))
+    def put(self, number: int, payload: bytes) -> None:
+        """Queue a pickled batch under its number; `flush` sends it."""
+        self._out += [memoryview(header(len(payload), number)), memoryview(payload)]
         self.busy += 1
-        return len(framed)
 
     def flush(self) -> bool:
         """Send as much as the worker takes now; return whether something is left."""
@@ -224,7 +221,7 @@ class WorkerProcess:
         if self.busy:
             self._process.terminate()
         else:
-            self._out.append(memoryview(empty_frame()))
+            self._out.append(memoryview(header()))
             self.flush()
 
     def kill(self) -> None:
@@ -241,6 +238,18 @@ class WorkerProcess:
             os.close(self.exit_descriptor)
         self._page.close()
         self._page_file.close()
+
+
+def pickled(work: Work) -> bytes:
+    """Return a batch as it is sent.
+
+    Raises:
+        Unsendable: it holds something that cannot be pickled.
+    """
+    try:
+        return pickle.dumps(work, 5)
+    except Exception as error:
+        raise Unsendable(f"{type(error).__name__}: {error}") from error
 
 
 def pinned(cpus: float, cards: Sequence[str]) -> dict[str, str]:

@@ -23,14 +23,14 @@ def frame(message: Any, number: int = 0) -> bytes:
         Exception: whatever the pickling of a stranger's value raises.
     """
     payload = pickle.dumps(message, 5)
-    return _HEADER.pack(len(payload), number) + payload
+    return header(len(payload), number) + payload
 
 
-def empty_frame(number: int = 0) -> bytes:
-    """Return a frame without a message. To a worker it says that there is no more work, to the driver that a batch is
-    done.
+def header(size: int = 0, number: int = 0) -> bytes:
+    """Return what goes before a payload of `size` bytes. Without a payload it is a frame by itself, which tells a worker
+    that there is no more work, and the driver that a batch is done.
     """
-    return _HEADER.pack(0, number)
+    return _HEADER.pack(size, number)
 
 
 class Frames:

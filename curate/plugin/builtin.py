@@ -55,6 +55,7 @@ def curate_executors() -> list[ExecutorRef]:
             "curate.executors.multiprocessing:MultiprocessingExecutor",
             "Work in processes of their own, on all cores and cards of this machine",
         ),
+        ExecutorRef("ray", "curate.executors.ray:RayExecutor", "Work on a Ray cluster", extra="ray"),
     ]
 
 
