@@ -274,7 +274,7 @@ class Scheduler:
     def _convict(self, line: Line, worker: Worker, died: Died) -> Iterator[Settled]:
         """Decide about the record that a worker had alone when it went."""
         for flight in list(worker.in_flight.values()):
-            if flight.alone and not died.innocent and flight.unfinished():
+            if flight.alone and flight.unfinished():
                 del worker.in_flight[flight.work.number]
                 verdict = self._suspicion.convict(worker, flight, line.hop, died)
                 if verdict is None:
@@ -291,9 +291,6 @@ class Scheduler:
         for flight in worker.in_flight.values():
             unfinished = flight.unfinished()
             if not unfinished:
-                continue
-            if flight.alone:
-                line.suspects.appendleft(flight.work)
                 continue
             suspects = self._suspicion.suspects(worker, flight, innocent=innocent)
             if not suspects and len(unfinished) == len(flight.work.records):
