@@ -108,7 +108,9 @@ class Scheduler:
                     self._admit(incoming)
             self._staff()
             yield from self._dispatch()
-            if self._exhausted and all(line.idle for line in self._lines):
+            if all(line.idle for line in self._lines):
+                if not self._exhausted:  # what there was cannot be sent, so there is nothing to wait for
+                    continue
                 if not self._ledger.empty:
                     raise AccountingError(f"the workers are idle, but not settled: {self._ledger.described()}")
                 return
