@@ -60,7 +60,7 @@ class HopRunner:
         self._announcer = announcer
         self._set_up: list[ProcessingStage] = []
         self._empty = AudioBatch()
-        self._description = (self._empty.filepath_key, "", "")
+        self._description: tuple[str, str, str] = (self._empty.filepath_key, "", "")
         for stage in stages:
             object.__setattr__(stage, "context", context)  # the stage's class may be frozen
 
@@ -277,7 +277,9 @@ class _BatchStep:
     def _announced(self, ids: list[str], given: _Given, tally: Tally) -> None:
         given.suspects = ids
         if self._announcer is not None:
-            self._announcer.announce(self._level, list(dict.fromkeys([tally.root_of(identity, identity) for identity in ids])))
+            self._announcer.announce(
+                self._level, list(dict.fromkeys([tally.root_of(identity, identity) for identity in ids]))
+            )
 
     def _outputs(self, batch: AudioBatch) -> Iterator[list[AudioBatch]]:
         if self._streams:

@@ -29,7 +29,6 @@ from curate.plan import Phase, Plan
 from curate.records import Failed, Record, RecordReader
 from curate.stage import Gather, Partitioner, Source, WorkerContext, Writer
 
-
 DRAIN_S = 10.0
 """After an interrupt, what is in flight may still finish for so long."""
 

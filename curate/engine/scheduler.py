@@ -41,7 +41,6 @@ from curate.io.rows import printable
 from curate.plan import Hop
 from curate.records import ID, AudioBatch, Record
 
-
 MOST_ALONE = 32
 """So many suspects go alone, one after the other; more of them are first narrowed down in groups."""
 
@@ -265,9 +264,7 @@ class Scheduler:
     def _settle(self, line: Line, work: Work, part: Part, size: int = 0) -> Iterator[Settled]:
         settled, forward = self._ledger.settle(line.number, part)
         if forward:
-            self._lines[line.number + 1].put(
-                work.piece(self._numbered(), forward), origin=work.number, size=size
-            )
+            self._lines[line.number + 1].put(work.piece(self._numbered(), forward), origin=work.number, size=size)
         if settled is not None:
             yield settled
 

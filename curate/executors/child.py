@@ -242,8 +242,8 @@ def _check_versions(parcel: Parcel) -> None:
     for name, version in parcel.versions.items():
         if here.get(name) != version:
             raise InfrastructureError(
-                f"{socket.gethostname()} has {name} {here.get(name, '(missing)')}, and the driver has {version}; install "
-                "the same version on every machine"
+                f"{socket.gethostname()} has {name} {here.get(name, '(missing)')}, and the driver has {version}; "
+                "install the same version on every machine"
             )
 
 

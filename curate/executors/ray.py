@@ -225,12 +225,12 @@ class RayWorker:
         cards = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         self._processes.start(0, parcel, pinned(cpus, [card for card in cards.split(",") if card]))
 
-    def setup(self) -> bytes:
+    def setup(self) -> list[bytes]:
         """Return how the set-up has ended, and what was said meanwhile."""
         heard: list[Heard] = []
         while not any(_ends(what, Kind.READY, Kind.FAILED) for _, what in heard):
             heard.extend(self._processes.wait())
-        return pickle.dumps(heard, 5)
+        return [pickle.dumps(heard, 5)]
 
     def work(self, batches: Sequence[tuple[int, bytes]]) -> Iterator[bytes]:
         """Yield what happens until the batches are done, or the worker is gone."""
@@ -255,12 +255,12 @@ class RayWorker:
         """Kill the worker process; whoever waits for it hears of it."""
         self._processes.kill(0)
 
-    def last_words(self) -> bytes:
+    def last_words(self) -> list[bytes]:
         """Return what is still heard of a worker that is killed."""
         heard: list[Heard] = []
         while 0 in self._processes:
             heard.extend(self._processes.wait())
-        return pickle.dumps(heard, 5)
+        return [pickle.dumps(heard, 5)]
 
     def close(self) -> None:
         """Let the worker tear down its stages."""
@@ -339,7 +339,11 @@ class RayTransport:
             options["memory"] = wanted.memory
         if self._environments[hop]:
             options["runtime_env"] = self._environments[hop]
-        handle = self._ray.remote(concurrency_groups={"control": 1})(RayWorker).options(**options).remote(self._parcels[hop], wanted.cpus)
+        handle = (
+            self._ray.remote(concurrency_groups={"control": 1})(RayWorker)
+            .options(**options)
+            .remote(self._parcels[hop], wanted.cpus)
+        )
         number = next(self._next)
         self._actors[number] = actor = _Actor(handle, hop)
         actor.calls.append(_Call(handle.setup.remote(), streams=False))
@@ -401,11 +405,10 @@ class RayTransport:
                     actor.calls.popleft()
                     self._listen_to_the_end(actor)
                     return ()
-                answers = [self._ray.get(ref)]
+                answers: list[bytes] = [self._ray.get(ref)]
             else:
-                answer = self._ray.get(call.ref)
+                answers = self._ray.get(call.ref)
                 actor.calls.popleft()
-                answers = answer if isinstance(answer, list) else [answer]
         except Exception as error:  # noqa: BLE001 (Ray's own, of many kinds)
             return self._failed(number, error)
         actor.placed = True
@@ -461,7 +464,7 @@ class RayTransport:
             self._ray.kill(actor.handle)
 
     def close(self) -> None:
-        closing = []
+        closing: list[Any] = []
         for actor in self._actors.values():
             if actor.calls:  # it is in the midst of something that nobody waits for any more
                 self._ray.kill(actor.handle)
