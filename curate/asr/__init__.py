@@ -4,7 +4,7 @@ Importing this package loads neither numpy nor torch nor NeMo; `NemoRecogniser.s
 """
 
 from curate.asr.checkpoint import check_model
-from curate.asr.memory import CapturesGraphs, DeviceMemory, MeasuresMemory, Peak, is_oom
+from curate.asr.memory import CapturesGraphs, DeviceMemory, MeasuresMemory, Peak, RunsOnGpu, is_oom
 from curate.asr.nemo import NemoRecogniser
 from curate.asr.recogniser import Recogniser, Transcript, Word
 
@@ -15,6 +15,7 @@ __all__ = [
     "NemoRecogniser",
     "Peak",
     "Recogniser",
+    "RunsOnGpu",
     "Transcript",
     "Word",
     "check_model",

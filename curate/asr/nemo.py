@@ -192,6 +192,10 @@ class NemoRecogniser:
         """Return what is in use, for reports: the device, the type of numbers, the decoder and how it decodes."""
         return self._loaded.used if self._loaded is not None else {}
 
+    def gpu_uuid(self) -> str | None:
+        """Return the card's UUID, None on the CPU."""
+        return self._loaded.gpu_uuid() if self._loaded is not None else None
+
     def close(self) -> None:
         """Let go of the model, and of the GPU memory that torch keeps for it."""
         if self._loaded is not None:
@@ -273,7 +277,12 @@ class _Loaded:
             before = int(cuda.memory_allocated(device))
             transcripts = self._through(signals)
             most = int(cuda.max_memory_allocated(device))
-            self.peak = Peak(most - before, most / int(cuda.get_device_properties(device).total_memory))
+            self.peak = Peak(
+                own_bytes=most - before,
+                share=most / int(cuda.get_device_properties(device).total_memory),
+                allocated_bytes=before,
+                reserved_bytes=int(cuda.max_memory_reserved(device)),
+            )
             return transcripts
 
     def _through(self, signals: Sequence[Waveform]) -> list[Transcript]:
@@ -319,6 +328,12 @@ class _Loaded:
         in_use = cuda.memory_allocated(device)
         cached = cuda.memory_reserved(device) - in_use
         return DeviceMemory(int(free + cached), int(in_use), int(total))
+
+    def gpu_uuid(self) -> str | None:
+        if not self._on_gpu:
+            return None
+        uuid = getattr(self._torch.cuda.get_device_properties(self._device), "uuid", None)  # from torch 2.4 on
+        return None if uuid is None else f"GPU-{str(uuid).removeprefix('GPU-')}"
 
     def free_memory(self) -> None:
         if self._on_gpu:

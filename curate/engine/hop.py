@@ -18,6 +18,7 @@ from curate.engine.messages import Part, Row, Work
 from curate.engine.snapshot import Snapshot
 from curate.engine.tally import Tally
 from curate.errors import InfrastructureError, StageContractError
+from curate.monitoring import add_measures
 from curate.records import ID, AudioBatch, Record, check_record
 from curate.stage import ProcessingStage, RecordStage, Reject, WorkerContext, called_method, children_of
 
@@ -58,6 +59,7 @@ class HopRunner:
         ]
         self._encode = encode
         self._blamed = blamed
+        self._measuring = [stage for stage in stages if type(stage).take_measures is not ProcessingStage.take_measures]
         self._set_up: list[ProcessingStage] = []
         for stage in stages:
             object.__setattr__(stage, "context", context)  # the stage's class may be frozen
@@ -96,12 +98,29 @@ class HopRunner:
         batch = AudioBatch(work.records, work.filepath_key, work.task_id, work.dataset_name)
         for left in self._flow(0, batch, tally):
             tally.keep_all(left.data)
-            part = tally.take()
-            if part is not None:
-                yield part
+            yield from self._parts(tally)
+        yield from self._parts(tally)
+
+    def _parts(self, tally: Tally) -> Iterator[Part]:
+        """Yield what is finished, if anything is, with what the stages have measured meanwhile."""
         part = tally.take()
-        if part is not None:
-            yield part
+        if part is None:
+            return
+        for stage in tuple(self._measuring):
+            try:
+                measures = add_measures(stage.take_measures())
+            except BaseException as error:
+                if must_pass(error):
+                    raise
+                self._measuring.remove(stage)
+                logger.opt(exception=error).warning(
+                    "stage {!r} raised in take_measures(); it is not measured from now on, and the run goes on",
+                    stage.name,
+                )
+            else:
+                if measures:
+                    part.measures[stage.name] = measures
+        yield part
 
     def _flow(self, level: int, batch: AudioBatch, tally: Tally) -> Iterator[AudioBatch]:
         if level == len(self._steps):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from curate.records import Record
 
@@ -73,6 +73,8 @@ class Part:
     quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
     splits: list[Split] = field(default_factory=list[Split])
     busy_s: Sequence[float] = ()
+    measures: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What the stages have measured since the part before, by their names (`ProcessingStage.take_measures`)."""
 
 
 @dataclass(slots=True)

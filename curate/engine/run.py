@@ -238,6 +238,7 @@ class _PhaseRun:
         _check_audio(self._phase, books)
         books.check(measures_audio=may_measure(self._phase))
         busy_s = {} if self._scheduler is None else self._scheduler.take_busy_s(self._phase.hops)
+        self._unit.measures = {} if self._scheduler is None else self._scheduler.take_measures()
         commit = self._store.commit(self._phase.number, self._unit, busy_s)
         self._unit = Unit()
         self.worked_ms += books.in_ms + books.measured_ms

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from curate.engine.books import Settled
 from curate.engine.ledger import Ledger
 from curate.engine.messages import Acknowledged, Died, Done, Event, Ready, Started, Work, WorkerFailed
 from curate.engine.transport import Transport
 from curate.errors import AccountingError, InfrastructureError
+from curate.monitoring import add_to
 from curate.plan import Hop
 from curate.records import AudioBatch, Record
 
@@ -59,6 +60,7 @@ class Scheduler:
                 self._workers[transport.start(hop, slot)] = _Worker(hop)
         self._next_number = 0
         self._busy_s: list[list[float]] = [[] for _ in workers]
+        self._measures: dict[str, Any] = {}
 
     def run(self, feed: Feed) -> Iterator[Settled]:
         """Yield the feed's roots as they are settled, in any order; ends when every one of them is.
@@ -130,6 +132,7 @@ class Scheduler:
             case Acknowledged(number, part):
                 worker = self._workers[number]
                 self._add_busy(worker.hop, part.busy_s)
+                add_to(self._measures, part.measures)
                 settled, forward = self._ledger.settle(worker.hop, part)
                 if forward:
                     self._forward(worker.hop + 1, forward, worker.in_flight[part.number])
@@ -159,6 +162,11 @@ class Scheduler:
         total.extend([0.0] * (len(seconds) - len(total)))
         for level, spent in enumerate(seconds):
             total[level] += spent
+
+    def take_measures(self) -> dict[str, Any]:
+        """Return what each stage has measured since the last call, added up over all workers."""
+        taken, self._measures = self._measures, {}
+        return taken
 
     def take_busy_s(self, hops: Sequence[Hop]) -> dict[str, float]:
         """Return how long each stage has worked since the last call, in seconds over all workers."""

@@ -312,7 +312,7 @@ def stage_speeds(
                     "strategy": report["strategy"],
                     "records": len(done),
                     "batches": len(watched.spans),
-                    "waste_%": 100 * report["waste"],
+                    "waste_%": 100 * report["performance"]["waste"],
                     "wall_s": wall_s,
                     "rtfx": audio_s / wall_s,
                     "to_first": (rows[0]["wall_s"] if rows else wall_s) / wall_s,
@@ -375,7 +375,7 @@ def oom_recovery(
         "twice": len(names) - len(set(names)),
         "failed": len(batch.failed),
         "attempts": len(watched.batches),
-        "batches": report["batches"],
+        "batches": report["performance"]["batches"],
         "ooms": report["ooms"],
         "wall_s": wall_s,
     }

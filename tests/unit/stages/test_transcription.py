@@ -163,7 +163,9 @@ class TestRunningOutOfMemory:
         assert sizes[:3] == [8, 4, 4]
         assert report["ooms"] == sum(size > 5 for size in sizes)
         assert report["history"][0]["reason"] == "oom"
-        assert (report["items"], report["strategy"], report["unit"]) == (16, "length", "padded seconds")
+        assert (report["performance"]["total_samples"], report["performance"]["ooms"]) == (16, report["ooms"])
+        assert report["performance"]["history"] == report["history"]
+        assert (report["strategy"], report["unit"]) == ("length", "padded seconds")
 
     def test_what_was_planned_before_is_held_against_the_smaller_budget(self, clip: Clip) -> None:
         recogniser = StubRecogniser(crowded(1000))
