@@ -6,7 +6,7 @@ Importing this package loads neither numpy nor torch nor NeMo; `NemoRecogniser.s
 from curate.asr.checkpoint import check_model
 from curate.asr.memory import CapturesGraphs, DeviceMemory, MeasuresMemory, Peak, RunsOnGpu, is_oom
 from curate.asr.nemo import NemoRecogniser
-from curate.asr.recogniser import Recogniser, Transcript, Word
+from curate.asr.recogniser import Recogniser, SpellsLater, Transcript, Word
 
 __all__ = [
     "CapturesGraphs",
@@ -16,6 +16,7 @@ __all__ = [
     "Peak",
     "Recogniser",
     "RunsOnGpu",
+    "SpellsLater",
     "Transcript",
     "Word",
     "check_model",

@@ -9,7 +9,7 @@ the same file, whatever else is in the batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from gc import collect
 from importlib import import_module
@@ -141,7 +141,11 @@ class NemoRecogniser:
         self.transcribe([noise] * items)
 
     def transcribe(self, waveforms: Sequence[Waveform]) -> list[Transcript]:
-        """Recognise `waveforms` as one batch; see `Recogniser.transcribe`.
+        """Recognise `waveforms` as one batch; see `Recogniser.transcribe`, and `begin`."""
+        return self.begin(waveforms)()
+
+    def begin(self, waveforms: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
+        """Run the model on `waveforms` as one batch, and return what spells out the tokens that it found.
 
         Raises:
             RecordError: a waveform is empty or holds samples that are not finite.
@@ -150,13 +154,18 @@ class NemoRecogniser:
         if self._loaded is None:
             raise InfrastructureError(f"{self.model_name}: transcribe() was called before setup()")
         signals = [_checked(waveform, index, len(waveforms)) for index, waveform in enumerate(waveforms)]
-        transcripts = [self._loaded.silence] * len(signals)
-        audible = [index for index, signal in enumerate(signals) if len(signal) >= self._loaded.least_samples]
-        if audible:
-            heard = self._loaded.run([signals[index] for index in audible])
-            for index, transcript in zip(audible, heard, strict=True):
+        silence, least = self._loaded.silence, self._loaded.least_samples
+        audible = [index for index, signal in enumerate(signals) if len(signal) >= least]
+        count = len(signals)
+        spell = self._loaded.run([signals[index] for index in audible]) if audible else list[Transcript]
+
+        def spelt() -> list[Transcript]:
+            transcripts = [silence] * count
+            for index, transcript in zip(audible, spell(), strict=True):
                 transcripts[index] = transcript
-        return transcripts
+            return transcripts
+
+        return spelt
 
     def prepare(self, items: int, longest_s: float) -> bool:
         """Make room for batches of up to so many items and seconds: capture CUDA graphs once, for the largest.
@@ -268,14 +277,14 @@ class _Loaded:
             samples += hop
         return samples
 
-    def run(self, signals: Sequence[Waveform]) -> list[Transcript]:
+    def run(self, signals: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
         with self._lock, self._torch.inference_mode():
             if not self._on_gpu:
                 return self._through(signals)
             cuda, device = self._torch.cuda, self._device
             cuda.reset_peak_memory_stats(device)
             before = int(cuda.memory_allocated(device))
-            transcripts = self._through(signals)
+            spell = self._through(signals)
             most = int(cuda.max_memory_allocated(device))
             self.peak = Peak(
                 own_bytes=most - before,
@@ -283,9 +292,9 @@ class _Loaded:
                 allocated_bytes=before,
                 reserved_bytes=int(cuda.max_memory_reserved(device)),
             )
-            return transcripts
+            return spell
 
-    def _through(self, signals: Sequence[Waveform]) -> list[Transcript]:
+    def _through(self, signals: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
         torch = self._torch
         lengths = [len(signal) for signal in signals]
         # what is copied from pinned memory is copied while the CPU goes on

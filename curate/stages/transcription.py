@@ -2,8 +2,8 @@
 
     records ──plan──► micro-batches ──load_ahead──► waveforms ──model thread──► transcripts
 
-The model has a thread of its own, and always the next micro-batch in its queue: while it works, this thread hands on
-what is done and collects what has been loaded.
+The model has a thread of its own, and always the next micro-batch in its queue: while it works, this thread spells out
+and hands on what is done, and collects what has been loaded.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from curate.asr import CapturesGraphs, MeasuresMemory, Peak, Recogniser, RunsOnGpu, Transcript, is_oom
+from curate.asr import CapturesGraphs, MeasuresMemory, Peak, Recogniser, RunsOnGpu, SpellsLater, Transcript, is_oom
 from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
 from curate.batching import Unfit, run_splitting
 from curate.errors import InfrastructureError, RecordError
@@ -65,6 +65,14 @@ Outcome: TypeAlias = "Recognised | Refused | LeftOut"
 
 
 @dataclass(slots=True)
+class _Found:
+    """Records that went through the model together, and what spells out what it found."""
+
+    records: list[Record]
+    spell: Callable[[], list[Transcript]]
+
+
+@dataclass(slots=True)
 class _Measured:
     """One call of the model that went through: how many records, their audio, and what it took."""
 
@@ -79,7 +87,7 @@ class _Measured:
 class _Heard:
     """What became of a micro-batch, and what was measured on the way, which counts when the records are handed on."""
 
-    outcomes: list[Outcome]
+    outcomes: list[_Found | Refused]
     measured: list[_Measured]
     noted: dict[str, Any]
 
@@ -234,6 +242,7 @@ class Transcriber:
         one = queued[0]
         try:
             heard = one.future.result()
+            outcomes = [self._spelt(found) if isinstance(found, _Found) else found for found in heard.outcomes]
         except Exception:
             touched.blame([record for record, _ in one.loaded])
             raise
@@ -241,7 +250,16 @@ class Transcriber:
         touched.remove([record for record, _ in one.loaded])
         self._record(heard, one.waited_s)
         del one
-        yield from heard.outcomes
+        yield from outcomes
+
+    def _spelt(self, found: _Found) -> Recognised:
+        transcripts = found.spell()
+        if len(transcripts) != len(found.records):
+            raise InfrastructureError(
+                f"the recogniser {type(self.recogniser).__name__} returned {len(transcripts)} transcripts for "
+                f"{len(found.records)} waveforms"
+            )
+        return Recognised(found.records, transcripts)
 
     def _record(self, heard: _Heard, waited_s: float) -> None:
         """Take note of what a micro-batch took, now that its records go on and will not be worked on again."""
@@ -277,7 +295,7 @@ class Transcriber:
 
     def _recognise(self, loaded: list[Loaded]) -> _Heard:
         """Run one micro-batch through the model, in parts if it does not fit. Model thread."""
-        outcomes: list[Outcome] = []
+        outcomes: list[_Found | Refused] = []
         self._measured, self._ooms = [], 0
         parts = run_splitting(
             loaded, self._transcribe, is_oom=self._is_oom, on_oom=self._make_room, length_s=self._seconds
@@ -286,28 +304,28 @@ class Transcriber:
             if isinstance(part, Unfit):
                 outcomes.append(Refused(part.item[0], RecordError("oom", part.message)))
             else:
-                outcomes.append(Recognised([record for record, _ in part.items], part.result))
+                outcomes.append(_Found([record for record, _ in part.items], part.result))
         self._idle_since = time.monotonic()
         changes = [attrs.asdict(change) for change in self.batches.controller.take_changes()]
         noted = ({"ooms": self._ooms} if self._ooms else {}) | ({"history": changes} if changes else {})
         return _Heard(outcomes, self._measured, noted)
 
-    def _transcribe(self, loaded: list[Loaded]) -> list[Transcript]:
+    def _transcribe(self, loaded: list[Loaded]) -> Callable[[], list[Transcript]]:
         recogniser = self.recogniser
+        waveforms = [samples for _, samples in loaded]
         started = time.monotonic()
-        transcripts = recogniser.transcribe([samples for _, samples in loaded])
-        if len(transcripts) != len(loaded):
-            raise InfrastructureError(
-                f"the recogniser {type(recogniser).__name__} returned {len(transcripts)} transcripts for "
-                f"{len(loaded)} waveforms"
-            )
+        if isinstance(recogniser, SpellsLater):
+            spell = recogniser.begin(waveforms)
+        else:
+            transcripts = recogniser.transcribe(waveforms)
+            spell = lambda: transcripts  # noqa: E731
         model_s = time.monotonic() - started
         peak = recogniser.peak() if isinstance(recogniser, MeasuresMemory) else None
         lengths_s = list(map(self._seconds, loaded))
         longest_s = max(lengths_s)
         self.batches.done(len(loaded), longest_s, peak)
         self._measured.append(_Measured(len(loaded), sum(lengths_s), longest_s, model_s, self._noted(peak)))
-        return transcripts
+        return spell
 
     def _noted(self, peak: Peak | None) -> dict[str, Any]:
         """Return what is to be told of the device, as far as it can be."""

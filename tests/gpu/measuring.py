@@ -410,9 +410,9 @@ def decoding_speeds(
         ):
             decode = Decoding(model, "rnnt", options, on_gpu=on_gpu)
             with counting_captures() as captured:
-                heard[name] = [[one.text for one in decode(*batch)] for batch in batches]
+                heard[name] = [[one.text for one in decode(*batch)()] for batch in batches]
                 times[name] = [
-                    median_s(lambda batch=batch, decode=decode: decode(*batch), device, rounds=rounds)
+                    median_s(lambda batch=batch, decode=decode: decode(*batch)(), device, rounds=rounds)
                     for batch in batches
                 ]
             captures[name] = len(captured)

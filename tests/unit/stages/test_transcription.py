@@ -211,6 +211,62 @@ class TestRunningOutOfMemory:
         assert log
 
 
+class TestSpellingLater:
+    class Spells(StubRecogniser):
+        """A stub that spells in a second step."""
+
+        def begin(self, waveforms: Any) -> Callable[[], Any]:
+            transcripts = self.transcribe(waveforms)
+            model = threading.current_thread().name
+
+            def spell() -> Any:
+                assert threading.current_thread().name != model
+                return self.spelt(transcripts)
+
+            return spell
+
+        def spelt(self, transcripts: Any) -> Any:
+            return transcripts
+
+    def test_is_not_done_by_the_models_thread_and_changes_no_text(self, clip: Clip) -> None:
+        records = [{"audio_filepath": clip(ms), "duration": ms / 1000} for ms in LENGTHS_MS]
+        stage = StubAsrStage(make=lambda: self.Spells(crowded(3000)), batching="length", max_batch_s=4.0)
+        with ready(stage) as stage:
+            assert [record["pred_text"] for record in stage.process(AudioBatch(records)).data] == list(
+                map(str, LENGTHS_MS)
+            )
+
+    def test_goes_on_while_the_model_has_the_next_batch(self, clip: Clip) -> None:
+        next_begun = threading.Event()
+
+        class Waits(self.Spells):
+            def transcribe(self, waveforms: Any) -> Any:
+                if self.batches:
+                    next_begun.set()
+                return super().transcribe(waveforms)
+
+            def spelt(self, transcripts: Any) -> Any:
+                assert next_begun.wait(30)
+                return transcripts
+
+        records = [{"audio_filepath": clip(100)} for _ in range(8)]
+        with ready(StubAsrStage(make=Waits).with_(batch_size=4)) as stage:
+            assert len(stage.process(AudioBatch(records)).data) == 8
+
+    def test_a_record_that_cannot_be_spelt_costs_itself(self, clip: Clip) -> None:
+        class Chokes(self.Spells):
+            def spelt(self, transcripts: Any) -> Any:
+                if any(transcript.text == "300" for transcript in transcripts):
+                    raise ValueError("cannot spell that")
+                return transcripts
+
+        rows = [{"audio_filepath": clip(ms), "duration": ms / 1000} for ms in (100, 300, 200, 500)]
+        result = Pipeline("asr", [ReadRecords(rows), StubAsrStage(make=Chokes, batching="length")]).run()
+        assert [record["pred_text"] for record in result.records()] == ["100", "200", "500"]
+        [note] = result.quarantined
+        assert (note.code, note.record["duration"]) == ("stage_error", 0.3)
+
+
 class TestWhatIsNoRecordsFault:
     @pytest.mark.parametrize("count", [0, 1, 3, 7])
     @pytest.mark.parametrize("strategy", ["static", "length"])
