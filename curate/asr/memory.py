@@ -126,6 +126,10 @@ def _says_oom(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     if not isinstance(error, RuntimeError):
         return False
-    return any(kind.__name__ in _TOLD_BY_TYPE for kind in type(error).__mro__) or bool(
-        _TOLD_BY_MESSAGE.search(str(error))
-    )
+    if any(kind.__name__ in _TOLD_BY_TYPE for kind in type(error).__mro__):
+        return True
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 (a stranger's error, which cannot say that it is about memory)
+        return False
+    return bool(_TOLD_BY_MESSAGE.search(text))
