@@ -115,7 +115,7 @@ def _show(session: Session, report: BatchSizeReport) -> None:
     best = report.best
     if best.setting.get("batch_size") == 1:
         show("One record at a time is about as fast as any batch here.")
-    show(f"Best: {best.name}. In the pipeline file, at the stage {report.stage}:", soft_wrap=True)
+    show(f"Best: {best.name}. Write in the pipeline file, at the stage {report.stage}:", soft_wrap=True)
     show(report.yaml or "    (as it is)")
 
 

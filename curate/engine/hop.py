@@ -7,6 +7,7 @@ stage are acknowledged at once, with everything that became of their root.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, TypeAlias, cast
@@ -18,7 +19,7 @@ from curate.engine.messages import Part, Row, Work
 from curate.engine.snapshot import Snapshot
 from curate.engine.tally import Tally
 from curate.errors import InfrastructureError, StageContractError
-from curate.monitoring import add_measures
+from curate.monitoring import add_measures, add_to
 from curate.records import ID, AudioBatch, Record, check_record
 from curate.stage import ProcessingStage, RecordStage, Reject, WorkerContext, called_method, children_of
 
@@ -60,6 +61,7 @@ class HopRunner:
         self._encode = encode
         self._blamed = blamed
         self._measuring = [stage for stage in stages if type(stage).take_measures is not ProcessingStage.take_measures]
+        self._measured: dict[str, Any] = {}
         self._set_up: list[ProcessingStage] = []
         for stage in stages:
             object.__setattr__(stage, "context", context)  # the stage's class may be frozen
@@ -109,6 +111,8 @@ class HopRunner:
         for stage in tuple(self._measuring):
             try:
                 measures = add_measures(stage.take_measures())
+                json.dumps(measures, allow_nan=False)
+                add_to(self._measured, {stage.name: measures})  # as the driver will; here it harms nobody if it cannot
             except BaseException as error:
                 if must_pass(error):
                     raise

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from curate import AudioBatch, Resources
-from curate.asr import Recogniser, Transcript
+from curate.asr import Recogniser, SpellsLater, Transcript
 from curate.asr.decoding import Decoding, DecodingOptions
 from curate.batching import Batcher, Calibration, CostModel, LengthBatcher, StaticBatcher, score
 from curate.records import Record
@@ -207,14 +207,21 @@ class Watched:
         pass
 
     def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
+        return self.begin(waveforms)()
+
+    def begin(self, waveforms: Sequence[Any]) -> Callable[[], list[Transcript]]:
         longest_s = max(map(len, waveforms)) / self.rate_hz
         self.batches.append((len(waveforms), longest_s))
         if self.limit_s is not None and len(waveforms) * longest_s > self.limit_s:
             raise RuntimeError(f"CUDA out of memory (as if): {len(waveforms)} × {longest_s:g} s")
         started = self._now()
-        transcripts = self.inner.transcribe(waveforms)
+        if isinstance(self.inner, SpellsLater):
+            spell = self.inner.begin(waveforms)
+        else:
+            transcripts = self.inner.transcribe(waveforms)
+            spell = lambda: transcripts  # noqa: E731
         self.spans.append((started, self._now()))
-        return transcripts
+        return spell
 
     def memory(self) -> Any:
         return self.inner.memory()

@@ -81,6 +81,30 @@ class Chatty(Counting):
         return {"mood": "good"}
 
 
+@dataclass
+class Moody(Counting):
+    """Measures now this, now that."""
+
+    name = "moody"
+
+    def take_measures(self) -> Mapping[str, Any]:
+        self.calls = getattr(self, "calls", 0) + 1
+        return {"figure": 1 if self.calls == 1 else [1]}
+
+    def describe_measures(self, measures: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {}
+
+
+@dataclass
+class Secretive(Counting):
+    """Measures what no file can hold."""
+
+    name = "secretive"
+
+    def take_measures(self) -> Mapping[str, Any]:
+        return {"history": [object()]}
+
+
 @pytest.fixture
 def warnings() -> Iterator[list[str]]:
     lines: list[str] = []
@@ -135,7 +159,15 @@ def test_only_what_is_committed_counts_over_all_lives_of_a_run(tmp_path: Path) -
     )
 
 
-@pytest.mark.parametrize(("stage", "says"), [(Sulking(), "raised in take_measures"), (Chatty(), "mood='good'")])
+@pytest.mark.parametrize(
+    ("stage", "says"),
+    [
+        (Sulking(), "I would rather not"),
+        (Chatty(), "mood='good'"),
+        (Moody(), "cannot be added to 1"),
+        (Secretive(), "object is not JSON serializable"),
+    ],
+)
 def test_a_stage_that_cannot_be_measured_is_reported_once_and_the_run_goes_on(
     stage: Counting, says: str, warnings: list[str]
 ) -> None:
