@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate import Pipeline
+from curate.asr import Transcript
 from curate.audio import load_ahead
 from curate.errors import InfrastructureError, RecordError
+from curate.monitoring import statistics_of
 from curate.records import AudioBatch, Record
 from curate.stages import ReadRecords, transcription
 from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
@@ -137,6 +141,57 @@ class TestExactlyOnce:
             )
         if strategy == "static":
             assert all(len(heard) <= 4 for heard in recogniser.batches)
+
+    @given(
+        drawn=records_of,
+        chance=st.randoms(use_true_random=False),
+        closed_after=st.none() | st.integers(0, 6),
+        wrong_at=st.none() | st.integers(1, 8),
+        prefetch=st.integers(0, 2),
+    )
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_trouble_at_random_and_an_early_end_neither_lose_nor_repeat_a_record(
+        self,
+        clip: Clip,
+        drawn: list[tuple[int | None, str, float]],
+        chance: Random,
+        closed_after: int | None,
+        wrong_at: int | None,
+        prefetch: int,
+    ) -> None:
+        def trouble(heard_ms: list[int]) -> list[Transcript] | None:
+            if chance.random() < 0.4:
+                raise OutOfMemoryError("by lot")
+            if wrong_at is not None and len(recogniser.batches) >= wrong_at:
+                return [Transcript("one too many")] * (len(heard_ms) + 1)
+            return None
+
+        records = made(clip, drawn)
+        recogniser = StubRecogniser(trouble)
+        stage = StubAsrStage(make=lambda: recogniser, batching="length", max_batch_s=2.0)
+        batch = AudioBatch([dict(record) for record in records])
+        done: list[Record] = []
+        wrong = False
+        with ready(stage.with_(prefetch_batches=prefetch)) as stage:
+            with closing(stage.stream(batch)) as parts:
+                try:
+                    for part in parts if closed_after is None else islice(parts, closed_after):
+                        done += part.data
+                except InfrastructureError:
+                    wrong = True
+            measured = stage.take_measures()
+            heard_later = len(recogniser.batches)
+        ends = [record["n"] for record in done] + [failed.record["n"] for failed in batch.failed]
+        assert len(ends) == len(set(ends)), "nothing twice"
+        if closed_after is None and not wrong:
+            assert sorted(ends) == list(range(len(records))), "nothing lost"
+        assert all(record["pred_text"] == str(drawn[record["n"]][0]) for record in done)
+        assert {failed.error.code for failed in batch.failed} <= {"missing_file", "oom"}
+        assert len(recogniser.batches) == heard_later, "nothing goes on after the end"
+        assert own_threads() == []
+        if closed_after is None and not wrong:  # of what is closed on, more may have been handed over than was taken
+            figures = statistics_of(measured)
+            assert figures.get("total_samples", 0) == len(done)
 
     def test_a_manifest_that_claims_too_little_does_not_make_batches_too_large(self, clip: Clip) -> None:
         recogniser = StubRecogniser()
