@@ -62,11 +62,15 @@ class BatchSizeReport:
         Raises:
             UsageError: none of them fits into memory.
         """
-        rates = [trial.records_per_s for trial in self.trials if trial.records_per_s is not None]
+        rates = [(trial.records_per_s, trial) for trial in self.trials if trial.records_per_s and not trial.idle]
         if not rates:
-            raise UsageError("not even one record at a time fits into memory; a smaller model is needed")
-        enough = WITHIN * max(rates)
-        return next(trial for trial in self.trials if trial.records_per_s is not None and trial.records_per_s >= enough)
+            raise UsageError(
+                "not even one record at a time fits into memory; a smaller model is needed"
+                if not any(trial.idle for trial in self.trials)
+                else "workers were idle in every trial: give more records with --limit, or fewer --replicas"
+            )
+        enough = WITHIN * max(rate for rate, _ in rates)
+        return next(trial for rate, trial in rates if rate >= enough)
 
     @property
     def bounds(self) -> tuple[str, ...]:
@@ -151,7 +155,12 @@ def bench_batch_sizes(
 
     host = current_host() if host is None else host
     place: Executor = host.executor(executor).load()() if isinstance(executor, str) else executor
-    plan = pipeline.plan(host=host)
+    if place.name == "local" and max(replicas) > 1:
+        raise UsageError(
+            "the executor 'local' has one worker for a stage: several replicas need one with processes of its own, "
+            "such as --executor multiprocessing"
+        )
+    plan = pipeline.plan(place, host=host)
     chosen = _stage(plan, stage)
     with using(host):
         records = _input(plan, chosen, limit, host)

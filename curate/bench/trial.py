@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import statistics
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -49,6 +50,8 @@ class Trial:
         peak_bytes: the most memory that a worker had in use: the card's, or else the process's.
         peak_of: which of them, `gpu` or `process`.
         ooms: how often memory ran out on the way, so that the stage went on with smaller batches.
+        idle: how many of the workers had nothing to do, because they were ready too late or there is no place for them;
+            such a trial is no measurement of so many.
     """
 
     setting: Mapping[str, Any]
@@ -63,6 +66,7 @@ class Trial:
     peak_bytes: int | None = None
     peak_of: str | None = None
     ooms: int = 0
+    idle: int = 0
 
     @property
     def fits(self) -> bool:
@@ -107,18 +111,11 @@ class Bench:
         """Measure one setting.
 
         Raises:
-            UsageError: the stage has no such setting, the executor does not run so many workers, or not one record
-                could be worked on.
+            UsageError: the stage has no such setting, or not one record could be worked on.
         """
         probe = self._probe(setting, replicas)
         source = Passes(self.records, 1 + self.repeats, self.roots)
         pipeline = Pipeline("bench", [source, PassesInParts(len(self.records), replicas), probe])
-        [hop] = pipeline.plan(self.executor, host=self.host).phases[0].hops
-        if self.executor.workers(hop) != replicas:
-            raise UsageError(
-                f"the executor {self.executor.name!r} does not run {replicas} workers of a stage; "
-                "several replicas need one with processes of its own, such as --executor multiprocessing"
-            )
         began = time.monotonic()
         try:
             result = self._run(pipeline)
@@ -175,6 +172,7 @@ class Bench:
             peak_bytes=gpu if gpu is not None else process,
             peak_of="gpu" if gpu is not None else "process" if process is not None else None,
             ooms=told.get("ooms", 0),
+            idle=replicas - len(figures["workers"]),
         )
 
 
@@ -227,6 +225,7 @@ class Probe(ProcessingStage):
     def __post_init__(self) -> None:
         self.cardinality = self.stage.cardinality
         self.retries = self.stage.retries
+        self._worker = ""
         self._ended: dict[str, float] = {}
         self._memory = ProcessMemory()
 
@@ -250,6 +249,7 @@ class Probe(ProcessingStage):
             message = str(error)
         if message:
             raise InfrastructureError(f"the stage {_DOES_NOT_FIT}: {message}")
+        self._worker = f"{os.getpid()}-{id(self)}"
         self._memory.reset()
 
     def teardown(self) -> None:
@@ -275,7 +275,10 @@ class Probe(ProcessingStage):
         return done if isinstance(done, list) else [done]
 
     def take_measures(self) -> Mapping[str, Any]:
-        taken: dict[str, Any] = {"passes": {number: {"max_ended": end} for number, end in self._ended.items()}}
+        taken: dict[str, Any] = {
+            "workers": {self._worker: 1},
+            "passes": {number: {"max_ended": end} for number, end in self._ended.items()},
+        }
         stage = self.stage.take_measures()
         if stage:
             taken["stage"] = stage

@@ -145,7 +145,10 @@ def _table(report: BatchSizeReport) -> Any:
 def _wall(trial: Trial) -> str:
     if trial.transcription_s is None:
         return "out of memory"
-    return f"{trial.transcription_s:.3f} s" + (f" (out of memory {trial.ooms} times)" if trial.ooms else "")
+    notes = [f"out of memory {trial.ooms} times"] if trial.ooms else []
+    if trial.idle:
+        notes.append(f"{trial.idle} of {trial.replicas} workers idle")
+    return f"{trial.transcription_s:.3f} s" + (f" ({', '.join(notes)})" if notes else "")
 
 
 def _seconds(seconds: float | None) -> str:

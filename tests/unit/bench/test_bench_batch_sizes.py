@@ -14,8 +14,9 @@ import pytest
 from curate import AudioBatch, Pipeline, ProcessingStage, processing_stage
 from curate.bench import BatchSizeReport, Trial, bench_batch_sizes, save_plot
 from curate.errors import InfrastructureError, UsageError
+from curate.plugin import PluginHost
 from curate.records import Record
-from curate.stages import Partition, ReadRecords
+from curate.stages import AudioDuration, Partition, ReadRecords
 from tests.shuffled_executor import ShuffledExecutor
 from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
 
@@ -112,14 +113,46 @@ def test_other_trouble_is_nothing_to_be_measured() -> None:
 
 
 def test_replicas_need_an_executor_that_has_them() -> None:
-    with pytest.raises(UsageError, match=r"'local' does not run 2 workers .* --executor multiprocessing"):
+    with pytest.raises(UsageError, match=r"'local' has one worker .* --executor multiprocessing"):
         bench_batch_sizes(pipeline(Crowded()), sizes=[2], replicas=[1, 2], repeats=1)
     report = bench_batch_sizes(
         pipeline(Crowded()), sizes=[4], replicas=[2], repeats=2, executor=ShuffledExecutor(workers=2)
     )
     assert [(trial.setting["batch_size"], trial.replicas) for trial in report.trials] == [(1, 2), (4, 2)]
-    assert all(trial.rtfx > 0 for trial in report.trials)
+    assert all(trial.rtfx > 0 and trial.idle == 0 for trial in report.trials)
     assert report.yaml.splitlines()[-1] == "    workers: 2"
+
+
+def test_a_trial_with_an_idle_worker_is_told_and_is_not_the_best() -> None:
+    thirty = ShuffledExecutor(workers=30)
+    [trial] = bench_batch_sizes(
+        pipeline(Crowded(), count=1), sizes=[1], replicas=[30], repeats=1, executor=thirty
+    ).trials
+    assert 0 < trial.idle < 30
+    alone = Trial({"batch_size": 1}, 1, transcription_s=1.0, records_per_s=10.0)
+    late = Trial({"batch_size": 1}, 2, transcription_s=0.5, records_per_s=20.0, idle=1)
+    assert BatchSizeReport("p", "s", "x", 1, 1.0, "", "", (alone, late)).best is alone
+    with pytest.raises(UsageError, match="idle in every trial"):
+        _ = BatchSizeReport("p", "s", "x", 1, 1.0, "", "", (late,)).best
+
+
+def test_replicas_are_processes_where_the_executor_has_them(clip: Clip) -> None:
+    host = PluginHost()
+    if "multiprocessing" not in [reference.name for reference in host.executors]:
+        pytest.skip("there is no executor with processes here")
+    rows = [{"audio_filepath": clip(ms)} for ms in range(100, 1100, 10)]
+    report = bench_batch_sizes(
+        Pipeline("corpus", [ReadRecords(rows), AudioDuration()]),
+        stage="audio_duration",
+        sizes=[1],
+        replicas=[1, 2],
+        repeats=2,
+        executor="multiprocessing",
+        host=host,
+    )
+    one, two = report.trials
+    assert (one.idle, one.records, two.records) == (0, 100, 100)
+    assert two.transcription_s > 0
 
 
 def test_the_stages_before_make_the_input() -> None:
