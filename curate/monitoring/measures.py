@@ -32,28 +32,26 @@ def add_measures(*parts: Measures) -> dict[str, Any]:
 def add_to(total: dict[str, Any], part: Measures, path: str = "") -> None:
     """Add measures to `total`, as `add_measures` does."""
     for name, value in part.items():
-        place = f"{path}{name}"
         before = total.get(name)
-        if isinstance(value, Mapping):
-            if before is None:
-                before = total[name] = {}
-            if isinstance(before, dict):
-                add_to(cast("dict[str, Any]", before), cast("Measures", value), f"{place}.")
-                continue
-        elif isinstance(value, list):
-            if before is None or isinstance(before, list):
-                total[name] = [*(before or ()), *cast("list[Any]", value)][-LAST:]
-                continue
-        elif isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             if before is None:
                 total[name] = value
                 continue
             if isinstance(before, int | float):
                 total[name] = _joined(name, before, value)
                 continue
+        elif isinstance(value, Mapping):
+            if before is None:
+                before = total[name] = {}
+            if isinstance(before, dict):
+                add_to(cast("dict[str, Any]", before), cast("Measures", value), f"{path}{name}.")
+                continue
+        elif isinstance(value, list) and (before is None or isinstance(before, list)):
+            total[name] = [*(before or ()), *cast("list[Any]", value)][-LAST:]
+            continue
         raise TypeError(
-            f"{place}={value!r} cannot be added to {before!r}: a measure is a finite number, a list, or a mapping of "
-            "measures, and stays of its kind"
+            f"{path}{name}={value!r} cannot be added to {before!r}: a measure is a finite number, a list, or a mapping "
+            "of measures, and stays of its kind"
         )
 
 

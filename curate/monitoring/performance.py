@@ -112,8 +112,8 @@ def statistics_of(measures: Measures) -> dict[str, Any]:
     Of a card: `allocated_bytes` (the most between batches), `reserved_bytes` (the most that the allocator kept),
     `peak_bytes` (the most during a batch), `gpu_utilisation` (the mean of one reading after each batch).
 
-    Of the controller: `ooms`, `history` (`Adjustment`). Of the recogniser: `used`, such as `cuda_graphs`; where
-    batches differ, each value with their number.
+    Of the controller: `ooms`, `history` (`Adjustment`). Of the recogniser: `used`, such as `cuda_graphs`; where it
+    differs, each value with how often it was told.
     """
     warm_up: Measures = measures.get("warm_up", {})
     steady: Measures = measures.get("steady", {})
@@ -154,7 +154,7 @@ def statistics_of(measures: Measures) -> dict[str, Any]:
 
 
 def counted_use(used: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a batch used as measures: each value with how many batches used it."""
+    """Return what is in use as measures: each value, told once."""
     return {"used": {name: {json.dumps(value): 1} for name, value in used.items()}}
 
 

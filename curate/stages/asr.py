@@ -18,7 +18,7 @@ from loguru import logger
 from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model, is_oom
 from curate.batching import BatchController
 from curate.errors import InfrastructureError, PlanError
-from curate.monitoring import statistics_of
+from curate.monitoring import counted_use, statistics_of
 from curate.plugin import current_host
 from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
 from curate.settings import describe_code
@@ -118,7 +118,10 @@ class _AsrStage(ProcessingStage):
         }
 
     def take_measures(self) -> Mapping[str, Any]:
-        return {} if self._transcriber is None else self._transcriber.monitor.take_measures()
+        if self._transcriber is None:
+            return {}
+        measures = self._transcriber.monitor.take_measures()
+        return measures | counted_use(self._transcriber.used()) if measures else {}
 
     def describe_measures(self, measures: Mapping[str, Any]) -> Mapping[str, Any]:
         return statistics_of(measures)

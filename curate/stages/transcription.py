@@ -23,7 +23,7 @@ from curate.asr import CapturesGraphs, MeasuresMemory, Peak, Recogniser, RunsOnG
 from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
 from curate.batching import Unfit, run_splitting
 from curate.errors import InfrastructureError, RecordError
-from curate.monitoring import GpuMeter, PerformanceMonitor, counted_use
+from curate.monitoring import GpuMeter, PerformanceMonitor
 from curate.records import AudioBatch, Record, audio_ms
 from curate.stages.micro_batches import MicroBatches
 
@@ -273,7 +273,8 @@ class Transcriber:
                 padded_duration=batch.items * batch.longest_s,
                 load_wait=waited_s,
             )
-            self.monitor.note(batch.noted)
+            if batch.noted:
+                self.monitor.note(batch.noted)
             waited_s = 0.0
 
     def _pieces(self, loaded: list[Loaded]) -> deque[list[Loaded]]:
@@ -329,7 +330,7 @@ class Transcriber:
 
     def _noted(self, peak: Peak | None) -> dict[str, Any]:
         """Return what is to be told of the device, as far as it can be."""
-        noted = counted_use(self.used())
+        noted: dict[str, Any] = {}
         utilisation = self._meter.utilisation() if self._meter is not None else None
         if utilisation is not None:
             noted["gpu"] = {"readings": 1, "utilisation": utilisation}
