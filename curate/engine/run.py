@@ -263,6 +263,7 @@ class _PhaseRun:
         _check_audio(self._phase, books)
         books.check(measures_audio=may_measure(self._phase))
         busy_s = {} if self._scheduler is None else self._scheduler.take_busy_s()
+        self._unit.measures = {} if self._scheduler is None else self._scheduler.take_measures()
         unit, self._unit = self._unit, Unit()  # an interrupt meanwhile must not commit it a second time
         commit = self._store.commit(self._phase.number, unit, busy_s)
         self.worked_ms += books.in_ms + books.measured_ms

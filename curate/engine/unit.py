@@ -29,6 +29,7 @@ class Unit:
         self.settled: list[Settled] = []
         self.bytes = 0
         self._books: Books | None = None
+        self.measures: Mapping[str, Any] = {}
         self._started: float | None = None
 
     def add(self, settled: Settled) -> None:
@@ -107,8 +108,10 @@ class Commit:
     id_sum: int = 0
     """Tells in a later life of the run whether the input still has these roots at these positions."""
     reasons: Mapping[str, Reasons] = attrs.field(factory=dict[str, Reasons])
-    """Why the stages filtered; commits of earlier versions do not say it, nor the next."""
+    """Why the stages filtered; commits of earlier versions do not say it, nor the next two."""
     stage_codes: Mapping[str, Reasons] = attrs.field(factory=dict[str, Reasons])
+    measures: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    """What the stages have measured, by their names; see `ProcessingStage.take_measures`."""
 
 
 def positions_of(commits: Iterable[Commit]) -> Intervals:
@@ -153,4 +156,5 @@ def describe_unit(
         files={},
         reasons=count_reasons((note.stage, clause_of(note.reason), note.record) for _, note in unit.filtered()),
         stage_codes=count_reasons((note.stage, note.code, note.record) for _, note in quarantined),
+        measures=unit.measures,
     )

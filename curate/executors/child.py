@@ -204,7 +204,7 @@ def _sendable(part: Part, blamed: str) -> Part:
             assert isinstance(row, dict)
             quarantined.append(Quarantined(root, printable(row), blamed, "bad_value", message, "", 1))
     filtered = [_printable_note(note) for note in part.filtered]
-    return Part(part.number, kept, roots, ms, filtered, quarantined, part.splits, part.busy_s)
+    return Part(part.number, kept, roots, ms, filtered, quarantined, part.splits, part.busy_s, part.measures)
 
 
 def _printable_note(note: Any) -> Any:
