@@ -354,7 +354,7 @@ def _quarantined(work: Work, note: Quarantined) -> Part:
 
 def _died_in_setup(line: Line, worker: Worker, reason: str) -> InfrastructureError:
     if worker.timed_out is not None:
-        return InfrastructureError(f"a worker of {line.hop.name} was not set up after {worker.timed_out:g} s")
+        return InfrastructureError(f"a worker of {line.hop.name} was not set up after {worker.timed_out:g} s: {reason}")
     return InfrastructureError(f"a worker of {line.hop.name} died while it was set up: {reason}")
 
 
