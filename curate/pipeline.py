@@ -114,6 +114,7 @@ class Pipeline:
             InfrastructureError: the run had to stop; started again, it goes on.
         """
         from curate.engine.run import run_plan
+        from curate.observe import MetricsWriter, RunLog
         from curate.plugin import using
 
         place = _executor(executor, host)
@@ -121,8 +122,9 @@ class Pipeline:
         directory = None if run_dir is None else Path(run_dir)
         if directory is None and any(isinstance(planned.stage, Writer) for planned in plan.stages):
             directory = Path("runs") / self.name
-        with using(_host(host)):
-            return run_plan(plan, place, directory, _host(host))
+        told = _host(host)
+        with using(told), told.observed_by(MetricsWriter(), RunLog()):
+            return run_plan(plan, place, directory, told)
 
     def stream(self, batches: Iterable[AudioBatch], executor: str | Executor = "local") -> Iterator[AudioBatch]:
         """Yield the batches of an iterator, possibly endless, as the stages finish them, in bounded memory.

@@ -169,6 +169,10 @@ class Source(Stage):
         """Return the folders under which the records' audio must lie; None: anywhere."""
         return None
 
+    def count(self) -> int | None:
+        """Return about how many records there are, for those who watch; None if that takes reading them."""
+        return None
+
     def inputs(self) -> Sequence[Path]:
         """Return the files that are read; a resumed run is refused when one of them has changed."""
         return ()

@@ -13,7 +13,7 @@ from loguru import logger
 
 from curate.engine.blame import in_driver
 from curate.engine.books import Books, Settled
-from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, UnitCommitted
+from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, RunStopped, UnitCommitted
 from curate.engine.feed import feed, gathered
 from curate.engine.messages import Filtered, Quarantined
 from curate.engine.run_directory import RunDirectory
@@ -37,6 +37,7 @@ class Observers(Protocol):
     def on_progress(self, event: RunProgress) -> None: ...
     def on_unit_committed(self, event: UnitCommitted) -> None: ...
     def on_record_quarantined(self, event: RecordQuarantined) -> None: ...
+    def on_run_stopped(self, event: RunStopped) -> None: ...
     def on_run_finished(self, event: RunFinished) -> None: ...
 
 
@@ -85,12 +86,23 @@ def run_plan(plan: Plan, executor: Executor, run_dir: Path | None, observers: Ob
         InfrastructureError: the run cannot go on; what is committed stays, and the same command goes on with it.
         AccountingError: the books do not balance.
     """
-    began = time.monotonic()
     directory = None if run_dir is None else RunDirectory.open(run_dir, plan)
+    try:
+        return _run(plan, executor, directory, observers)
+    except BaseException as error:
+        said = " ".join(f"{type(error).__name__}: {error}".removesuffix(": ").split())
+        observers.on_run_stopped(RunStopped(run_dir, isinstance(error, KeyboardInterrupt), said))
+        raise
+
+
+def _run(plan: Plan, executor: Executor, directory: RunDirectory | None, observers: Observers) -> RunResult:
+    began = time.monotonic()
+    run_dir = None if directory is None else directory.path
     memory = MemoryStore() if directory is None else None
     store: Store = cast("Store", memory if directory is None else directory.store)
     done = len(store.done(0))
-    observers.on_run_started(RunStarted(plan.name, run_dir, tuple(stage.name for stage in plan.stages), done))
+    stages = tuple(stage.name for stage in plan.stages)
+    observers.on_run_started(RunStarted(plan.name, run_dir, stages, done, executor.name))
     outputs: list[Path] = []
     worked_s = 0.0
     for phase in plan.phases:
@@ -127,6 +139,7 @@ class _PhaseRun:
         self._lost = dict.fromkeys(self._stages, 0)
         """How many fewer records each stage has handed on than came to it."""
         self._began = time.monotonic()
+        self._total = _count_input(phase, store)
         self.worked_ms = 0
         for commit in store.commits(phase.number):
             for name in self._counts:
@@ -228,6 +241,7 @@ class _PhaseRun:
                 elapsed_s=time.monotonic() - self._began,
                 came=tuple(came),
                 ended=ended,
+                total=self._total,
             )
         )
 
@@ -244,6 +258,13 @@ class _PhaseRun:
         self._observers.on_unit_committed(
             UnitCommitted(commit.phase, commit.unit, books.records_in, books.kept, books.filtered, books.quarantined)
         )
+
+
+def _count_input(phase: Phase, store: Store) -> int | None:
+    """Return how many records a phase will work on, for those who watch; None if it is not known yet."""
+    if phase.source is not None:
+        return cast("Source", phase.source.stage).count()
+    return None if phase.gather is not None else sum(commit.rows for commit in store.commits(phase.number - 1))
 
 
 def _check_audio(phase: Phase, books: Books) -> None:

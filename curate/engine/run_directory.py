@@ -79,6 +79,7 @@ def _describe(plan: Plan) -> dict[str, Any]:
         "fingerprint": plan.fingerprint,
         "layout": plan.layout,
         "settings": plan.settings,
+        "audio_roots": None if plan.audio_roots is None else list(plan.audio_roots),
         "inputs": inputs,
     }
 
@@ -147,3 +148,25 @@ def _change(name: str, was: Any, is_now: Any) -> str:
 
 def _shown(layout: Sequence[Sequence[str]]) -> str:
     return " | ".join(", ".join(phase) for phase in layout)
+
+
+def read_run(directory: Path) -> dict[str, Any]:
+    """Return what `run.json` of a run directory says, for those who only look at it.
+
+    Raises:
+        RunDirectoryError: there is no run, or one of another version.
+    """
+    settled = directory / "run.json"
+    try:
+        described = _read(settled)
+    except OSError as error:
+        raise RunDirectoryError(
+            f"{directory} is no run directory ({settled.name}: {error.strerror}); name the folder that a run was "
+            "given with --run-dir, runs/<name> by default"
+        ) from error
+    if described["format"] != _FORMAT:
+        raise RunDirectoryError(
+            f"{directory} was written by curate {described.get('curate')} in format {described['format']}, and this is "
+            f"curate {__version__} with format {_FORMAT}; look at it with that version"
+        )
+    return described

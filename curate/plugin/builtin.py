@@ -74,5 +74,6 @@ def curate_commands() -> list[CommandRef]:
         CommandRef(
             "plugins", "curate.cli.plugins:plugins", "List the plugins, what they provide and what is wrong with them"
         ),
+        CommandRef("report", "curate.cli.report:report", "Write a page about a run, to look at and to listen to"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
     ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import PlanError, RecordError
-from curate.io.manifest import read_rows
+from curate.io.manifest import count_rows, read_rows
 from curate.io.rows import is_finite_number
 from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record
 from curate.stage import Source
@@ -102,6 +102,10 @@ class ReadManifest(Source):
         rows = [row for path in self.inputs() for row in _first_rows(path)]
         names = {name for row in rows if not isinstance(row, RecordError) for name in _identified("", row)}
         return names - {ID} | ({"dataset_name"} if self.dataset_name else set())
+
+    def count(self) -> int | None:
+        counts = [count_rows(path) for path in self.inputs()]
+        return None if None in counts else sum(filter(None, counts))
 
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
         files = {str(path): path for path in self.inputs()}
@@ -229,6 +233,9 @@ class ReadRecords(Source):
 
     def audio_roots(self) -> tuple[str, ...] | None:
         return None if self.roots is None else tuple(str(root.absolute()) for root in _listed(self.roots))
+
+    def count(self) -> int | None:
+        return len(self.records)
 
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
         first = 0 if after is None else int(after.rpartition(":")[2])
