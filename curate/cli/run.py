@@ -20,10 +20,12 @@ if TYPE_CHECKING:
 @click.command()
 @reads_pipeline
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else.")
+@click.option("--report/--no-report", default=True, help="Whether to write report.html into the run directory.")
 def run(
     session: Session,
     configured: Configured,
     as_json: bool,
+    report: bool,
 ) -> None:
     """Run a pipeline to its end. Started again in the same run directory, it goes on where it was."""
     from curate.cli.interruption import GoingOn, orderly_termination
@@ -39,10 +41,28 @@ def run(
         stack.enter_context(orderly_termination())
         stack.enter_context(configured.placed())
         result = configured.pipeline.run(configured.executor or "local", run_dir=configured.run_dir, host=session.host)
+    if not as_json:
+        show_summary(session, result.summary, result.run_dir)
+    written = None if result.run_dir is None or not report else _report(session, result.run_dir)
     if as_json:
         click.echo(json.dumps(result.summary, indent=1))
-        return
-    show_summary(session, result.summary, result.run_dir)
+    elif written is not None:
+        session.console.print(f"Report: {written}", soft_wrap=True)
+
+
+def _report(session: Session, run_dir: Path) -> Path | None:
+    """Write the report of a run that is done; if that fails, the run is done all the same."""
+    from curate.report import write_report
+
+    try:
+        return write_report(run_dir)
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is no reason to call the run failed)
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        session.messages.print(
+            f"the run is done, but its report could not be written ({told}); try: curate report {run_dir}",
+            soft_wrap=True,
+        )
+        return None
 
 
 def show_summary(session: Session, summary: Mapping[str, Any], run_dir: Path | None) -> None:
