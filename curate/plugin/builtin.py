@@ -75,5 +75,6 @@ def curate_commands() -> list[CommandRef]:
             "plugins", "curate.cli.plugins:plugins", "List the plugins, what they provide and what is wrong with them"
         ),
         CommandRef("report", "curate.cli.report:report", "Write a page about a run, to look at and to listen to"),
+        CommandRef("compare", "curate.cli.compare:compare", "Say what differs between two runs"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
     ]
