@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -179,3 +182,17 @@ def _write_unit(run_dir: Path, unit: int, numbers: range) -> None:
         "stage_codes": {"judge": {"decode_error": [quarantined, sums["quarantine"]]}},
     }
     (run_dir / "commits" / f"{name}.json").write_text(json.dumps(commit))
+
+
+def peak_memory(script: str, *arguments: str) -> int:
+    """Run a script in a process of its own and return the most memory that it had, in bytes."""
+    # `ru_maxrss` would also count what the forking process had
+    script += "\nprint(next(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    return int(done.stdout.split()[1]) * 1024

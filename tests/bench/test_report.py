@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.runs import synthetic_run
+from tests.runs import peak_memory, synthetic_run
 
 RECORDS = 1_000_000
-ROOT = Path(__file__).parents[2]
 
-_MEASURED = """
-import resource, sys
-from curate.report import write_report
-write_report(sys.argv[1])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
-"""
+_WRITES = "import sys; from curate.report import write_report; write_report(sys.argv[1])"
 
 
 @pytest.mark.bench
@@ -37,15 +28,8 @@ def test_a_million_records_in_bounded_memory_and_a_small_file(tmp_path: Path) ->
     assert rows == RECORDS
 
     began = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-c", _MEASURED, str(run_dir)],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
+    memory = peak_memory(_WRITES, str(run_dir))
     report_s = time.perf_counter() - began
-    memory = int(done.stdout)
     size = (run_dir / "report.html").stat().st_size
     print(
         f"\n{RECORDS:,} records: report in {report_s:.1f} s, parsing alone {plain_s:.1f} s, "
