@@ -36,7 +36,7 @@ def run(
         stack.enter_context(going_on.advised())
         stack.enter_context(session.host.observed_by(going_on))
         if not session.quiet:
-            progress = stack.enter_context(progress_on(session.messages))
+            progress = stack.enter_context(progress_on(session.messages, as_json=session.json_lines))
             stack.enter_context(session.host.observed_by(progress))
         stack.enter_context(orderly_termination())
         stack.enter_context(configured.placed())

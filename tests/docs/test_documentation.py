@@ -126,3 +126,17 @@ def test_every_built_in_stage_is_in_the_reference() -> None:
     host = PluginHost(environment={"CURATE_PLUGINS": ""})
     for reference in host.stages:
         assert reference.target.partition(":")[2] in DOCS["stages.md"], f"{reference.name} is not in docs/stages.md"
+
+
+def test_every_verb_is_documented() -> None:
+    host = PluginHost(environment={"CURATE_PLUGINS": ""})
+    for reference in host.commands:
+        assert f"| `curate {reference.name}" in DOCS["pipelines.md"], f"curate {reference.name} is not documented"
+
+
+def test_every_global_option_is_documented() -> None:
+    from curate.cli.root import root
+
+    options = {option for parameter in root.params for option in parameter.opts if option.startswith("--")}
+    for option in options - {"--version"}:
+        assert option in DOCS["pipelines.md"], f"{option} is not documented"
