@@ -76,5 +76,6 @@ def curate_commands() -> list[CommandRef]:
         ),
         CommandRef("report", "curate.cli.report:report", "Write a page about a run, to look at and to listen to"),
         CommandRef("compare", "curate.cli.compare:compare", "Say what differs between two runs"),
+        CommandRef("schema", "curate.cli.schema:schema", "Print a JSON schema of pipeline files, for editors"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
     ]
