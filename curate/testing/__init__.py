@@ -1,8 +1,12 @@
-"""For the tests of plugin authors: tiny recordings, and contracts that a stage must keep.
+"""For the tests of plugin authors: contracts that a stage must keep, and tiny recordings.
 
-from curate.testing import StageContract, write_tone
+StageContract            tests of a stage, to be inherited
+assert_plugin_is_light   announcing a plugin imports nothing heavy
+write_tone, …            recordings made on the spot
 """
 
 from curate.testing.audio import write_broken, write_silence, write_tone
+from curate.testing.lightness import assert_plugin_is_light
+from curate.testing.stages import StageContract
 
-__all__ = ["write_broken", "write_silence", "write_tone"]
+__all__ = ["StageContract", "assert_plugin_is_light", "write_broken", "write_silence", "write_tone"]

@@ -98,6 +98,19 @@ def test_the_stages_in_the_plugin_guide_work() -> None:
     assert [one.text for one in by_name["Silence"]().transcribe([None])] == [""]  # type: ignore[operator]
 
 
+def test_the_contract_in_the_plugin_guide_holds(tmp_path: Path) -> None:
+    from curate.testing import StageContract
+
+    by_name: dict[str, object] = {}
+    for block in blocks(DOCS["plugins.md"], "python"):
+        exec(compile(block, "plugins.md", "exec"), by_name)
+    contract = by_name["TestSpeakingRate"]()  # type: ignore[operator]
+    for name in [name for name in dir(StageContract) if name.startswith("test_")]:
+        test = getattr(contract, name)
+        test(tmp_path) if test.__code__.co_argcount == 2 else test()
+        assert f"| `{name}` |" in DOCS["plugins.md"]
+
+
 def test_the_pipeline_file_in_the_docs_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(ROOT / "pipelines" / "quickstart" / "data")
     (tmp_path / "model.nemo").symlink_to(ROOT / "pipelines" / "quickstart" / "model.nemo")
