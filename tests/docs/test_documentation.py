@@ -215,13 +215,11 @@ def test_every_key_of_a_pipeline_file_is_documented(key: str) -> None:
     assert f"| `{key}` |" in DOCS["pipelines.md"]
 
 
-@pytest.mark.parametrize(
-    "word",
-    (
-        "record, batch, stage, source, partitioner, gather, writer, pipeline, plan, fingerprint, hop, executor, worker, "
-        "driver, commit unit, phase, window, in flight, quarantine"
-    ).split(", "),
-)
+WORDS = """record, batch, stage, source, partitioner, gather, writer, pipeline, plan, fingerprint, hop, executor, worker,
+driver, commit unit, phase, window, in flight, quarantine"""
+
+
+@pytest.mark.parametrize("word", re.split(r",\s", WORDS))
 def test_every_word_is_in_the_glossary(word: str) -> None:
     assert f"\n{word}\n    " in DOCS["glossary.md"]
 
