@@ -215,8 +215,8 @@ def test_every_key_of_a_pipeline_file_is_documented(key: str) -> None:
     assert f"| `{key}` |" in DOCS["pipelines.md"]
 
 
-WORDS = """record, batch, stage, source, partitioner, gather, writer, pipeline, plan, fingerprint, hop, executor, worker,
-driver, commit unit, phase, window, in flight, quarantine"""
+WORDS = """record, batch, stage, source, partitioner, gather, writer, pipeline, plan, fingerprint, hop, executor,
+worker, driver, commit unit, phase, window, in flight, quarantine"""
 
 
 @pytest.mark.parametrize("word", re.split(r",\s", WORDS))
