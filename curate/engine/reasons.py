@@ -46,6 +46,16 @@ def add_reasons(parts: Iterable[Reasons]) -> Reasons:
     return _bounded(total)
 
 
+def subtract_reasons(whole: Reasons, part: Reasons) -> Reasons:
+    """Take a part's reasons from those of the whole, where rare ones may be counted together."""
+    left = {reason: list(counts) for reason, counts in whole.items()}
+    for reason, counts in part.items():
+        of_whole = left[reason if reason in left else OTHER_REASONS]
+        for column, amount in enumerate(counts):
+            of_whole[column] -= amount
+    return {reason: counts for reason, counts in left.items() if counts[0]}
+
+
 def _bounded(reasons: Reasons) -> dict[str, Sequence[int]]:
     ranked = sorted(reasons.items(), key=lambda item: (item[0] == OTHER_REASONS, -item[1][0], item[0]))
     named, rest = ranked[:MAX_REASONS], ranked[MAX_REASONS:]

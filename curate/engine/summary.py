@@ -78,7 +78,7 @@ def check_phase(phase: Phase, store: Store) -> Books:
         books.add(commit.books)
     books.check(measures_audio=may_measure(phase))
     done = store.done(phase.number)
-    if not len(done) == done.end == books.records_in:
+    if len(done) != books.records_in or not store.places(phase.number).holds_exactly(done):
         raise AccountingError(
             f"the commits of phase {phase.number} hold {books.records_in} records, at {len(done)} of {done.end} "
             "positions: some are lost or there twice; the run directory is not to be trusted"
@@ -136,6 +136,18 @@ def failure_codes(plan: Plan, store: Store) -> dict[str, int]:
             for code, count in commit.codes.items():
                 codes[code] = codes.get(code, 0) + count
     return dict(sorted(codes.items(), key=lambda item: (-item[1], item[0])))
+
+
+def top_failures(store: Store, most: int = 3) -> str:
+    """Return the most frequent kinds of failure, one a line: how many, code, stage, and the last example."""
+    counts: dict[tuple[str, str], int] = {}
+    examples: dict[tuple[str, str], str] = {}
+    for _, note in store.failures():
+        kind = note["code"], note["stage"]
+        counts[kind] = counts.get(kind, 0) + 1
+        examples[kind] = f"{note['_id']}: {note['message']:.200}"
+    ranked = sorted(counts, key=lambda kind: (-counts[kind], kind))[:most]
+    return "\n".join(f"{counts[kind]:>8,}  {kind[0]} at {kind[1]}, such as {examples[kind]}" for kind in ranked)
 
 
 def summarise(
