@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from curate.records import Record, audio_ms
 
@@ -62,3 +62,13 @@ def _bounded(reasons: Reasons) -> dict[str, Sequence[int]]:
     if rest:
         named.append((OTHER_REASONS, [sum(counts[column] for _, counts in rest) for column in (0, 1)]))
     return dict(named)
+
+
+def failure_kinds(notes: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the kinds of failure, the most frequent first: `stage`, `code`, `records`, and the last `example`."""
+    kinds: dict[tuple[str, str], dict[str, Any]] = {}
+    for note in notes:
+        key = note["stage"], note["code"]
+        kind = kinds.setdefault(key, {"stage": key[0], "code": key[1], "records": 0})
+        kind |= {"records": kind["records"] + 1, "example": note["_id"], "message": note["message"][:200]}
+    return sorted(kinds.values(), key=lambda kind: (-kind["records"], kind["stage"], kind["code"]))

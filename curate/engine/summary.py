@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 
 from curate.engine.books import Books
-from curate.engine.reasons import Reasons, add_reasons
+from curate.engine.reasons import Reasons, add_reasons, failure_kinds
 from curate.engine.store import Store
 from curate.errors import AccountingError
 from curate.plan import Phase, Plan
@@ -140,14 +140,11 @@ def failure_codes(plan: Plan, store: Store) -> dict[str, int]:
 
 def top_failures(store: Store, most: int = 3) -> str:
     """Return the most frequent kinds of failure, one a line: how many, code, stage, and the last example."""
-    counts: dict[tuple[str, str], int] = {}
-    examples: dict[tuple[str, str], str] = {}
-    for _, note in store.failures():
-        kind = note["code"], note["stage"]
-        counts[kind] = counts.get(kind, 0) + 1
-        examples[kind] = f"{note['_id']}: {note['message']:.200}"
-    ranked = sorted(counts, key=lambda kind: (-counts[kind], kind))[:most]
-    return "\n".join(f"{counts[kind]:>8,}  {kind[0]} at {kind[1]}, such as {examples[kind]}" for kind in ranked)
+    kinds = failure_kinds(note for _, note in store.failures())
+    return "\n".join(
+        f"{kind['records']:>8,}  {kind['code']} at {kind['stage']}, such as {kind['example']}: {kind['message']}"
+        for kind in kinds[:most]
+    )
 
 
 def summarise(

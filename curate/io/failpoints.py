@@ -35,8 +35,6 @@ FAILPOINTS: Mapping[str, str] = MappingProxyType(
         "publish.after_temporary": "a file to publish is complete, under its temporary name",
         "publish.after_rename": "a file is published; others may follow",
         "summary.before_write": "all files are published, and summary.json is not written",
-        "worker.before_batch": "a worker has taken a batch and not begun with it",
-        "worker.after_part": "a worker has finished some records, and the driver does not know it yet",
     }
 )
 """Every place that has a name, and what holds there."""

@@ -74,5 +74,7 @@ def curate_commands() -> list[CommandRef]:
         CommandRef(
             "plugins", "curate.cli.plugins:plugins", "List the plugins, what they provide and what is wrong with them"
         ),
+        CommandRef("quarantine", "curate.cli.quarantine:quarantine", "Show the records that failed, and retry them"),
+        CommandRef("status", "curate.cli.status:status", "Say how far a run is, and whether its driver lives"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
     ]
