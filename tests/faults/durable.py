@@ -1,25 +1,32 @@
 """A pipeline to be killed, and how it is run in a process of its own.
 
-    python -m tests.faults.durable EXECUTOR RUN_DIR LOG [COUNT]
+    python -m tests.faults.durable EXECUTOR RUN_DIR LOG COUNT
+    python -m tests.faults.durable nursery
+
+The second form imports everything once, and forks a process for every life that is asked for on its standard input.
 
 Every record that a stage works on is a line in the log, so that what is done twice can be counted.
 """
 
 from __future__ import annotations
 
+import atexit
+import functools
 import json
 import os
 import signal
 import subprocess
 import sys
+import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from curate import AudioBatch, Gather, Pipeline, ProcessingStage, RecordError, RecordStage
 from curate.engine import unit
+from curate.io import failpoints
 from curate.records import Record
 from curate.stages import Merge, Partition, ReadRecords
 from tests.shuffled_executor import ShuffledExecutor
@@ -30,8 +37,8 @@ UNIT_BYTES = 3000
 OUTPUTS = ("out.jsonl", "out.jsonl.gz", "out.parquet")
 ROOT = Path(__file__).parents[2]
 
-EXECUTORS = ("local", "shuffled")
-"""Executors that are killed; more are added by name."""
+EXECUTORS = ("local",)
+"""Executors that are killed at every place; more are added by name."""
 
 
 @dataclass
@@ -96,10 +103,43 @@ def executor(name: str) -> Any:
 
 def run(executor_name: str, run_dir: Path, log: Path, failpoint: str = "", count: int = COUNT) -> int:
     """Run the pipeline in a process of its own and return its exit status."""
-    arguments = [executor_name, str(run_dir), str(log), str(count)]
-    process = start(arguments, failpoint)
-    process.wait(timeout=120)
-    return process.returncode
+    nursery = _nursery()
+    assert nursery.stdin is not None
+    assert nursery.stdout is not None
+    asked = json.dumps([failpoint, executor_name, str(run_dir), str(log), str(count)])
+    nursery.stdin.write(asked.encode() + b"\n")
+    nursery.stdin.flush()
+    return int(nursery.stdout.readline())
+
+
+@functools.cache
+def _nursery() -> subprocess.Popen[bytes]:
+    nursery = start(["nursery"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    atexit.register(nursery.kill)
+    return nursery
+
+
+def nurse() -> None:
+    """Fork a life for every line of the input; say how each has ended."""
+    import pyarrow.parquet  # noqa: F401 (so that no life has to)
+
+    import curate.engine.run
+    import curate.plugin  # noqa: F401
+
+    for line in sys.stdin:
+        failpoint, *arguments = json.loads(line)
+        child = os.fork()
+        if not child:
+            failpoints.arm(failpoint)
+            sys.stdout = sys.stderr
+            try:
+                live(arguments)
+            except BaseException:  # noqa: BLE001 (whatever it is, the nursery lives on)
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        _, status = os.waitpid(child, 0)
+        print(os.waitstatus_to_exitcode(status), flush=True)
 
 
 def start(arguments: list[str], failpoint: str = "", **options: Any) -> subprocess.Popen[bytes]:
@@ -139,13 +179,17 @@ def killed(status: int) -> bool:
     return status == -signal.SIGKILL
 
 
-def main(arguments: Mapping[int, str] | list[str]) -> None:
-    name, run_dir, log, count = arguments[1], arguments[2], arguments[3], int(arguments[4])
+def live(arguments: Sequence[str]) -> None:
+    """Run the pipeline in this process."""
+    name, run_dir, log, count = arguments
     unit.UNIT_BYTES = UNIT_BYTES
-    pipeline(Path(log), count).run(executor(name), run_dir=run_dir, max_failures=count)
+    pipeline(Path(log), int(count)).run(executor(name), run_dir=run_dir, max_failures=int(count))
 
 
 if __name__ == "__main__":
     from tests.faults import durable  # the stages' classes are this module's, not __main__'s
 
-    durable.main(sys.argv)
+    if sys.argv[1:] == ["nursery"]:
+        durable.nurse()
+    else:
+        durable.live(sys.argv[1:])
