@@ -136,7 +136,8 @@ class _Run:
                 write_json(self.directory / "summary.json", summary)
         except BaseException as error:
             if self.state is not None:
-                self.state.write(f"stopped: {type(error).__name__}: {error}")
+                said = str(error) or type(error).__name__
+                self.state.write(f"stopped: {said.splitlines()[0]}")
             raise
         if self.state is not None:
             self.state.write("done")
