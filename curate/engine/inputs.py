@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from curate.errors import RunDirectoryError
+from curate.errors import InfrastructureError, RunDirectoryError
+from curate.records import Failed, Record
+from curate.stage import Source
 
 _EDGE_BYTES = 65_536
 _BLOCK_BYTES = 1 << 20
@@ -30,6 +32,28 @@ def describe_inputs(paths: Sequence[Path], *, checksums: bool) -> list[dict[str,
                 entry["sha256"] = _sha256(file, status.st_size)
         described.append(entry)
     return described
+
+
+def read_unchanged(source: Source) -> Iterator[Record | Failed]:
+    """Yield a source's records.
+
+    Raises:
+        InfrastructureError: an input file has changed meanwhile, so that what was read is neither the old nor the new.
+    """
+    paths = source.inputs()
+    before = [_stamp(path) for path in paths]
+    yield from source.read()
+    for path, stamp in zip(paths, before, strict=True):
+        if _stamp(path) != stamp:
+            raise InfrastructureError(f"{path} has changed while it was read; give it back, or use a new --run-dir")
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 def changed_input(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str:

@@ -136,7 +136,10 @@ class DriverLock:
             InfrastructureError: somebody has; nothing may be written any more.
         """
         if not self._is_mine():
-            holder = holder_of(self._directory)
+            try:
+                holder = holder_of(self._directory)
+            except OSError as error:
+                raise InfrastructureError(f"the run directory {self._directory} is gone: {error.strerror}") from error
             now = "nobody" if holder is None else holder.described()
             raise InfrastructureError(
                 f"{self._directory} is held by {now}: this process gave no sign of life for {STALE_S:.0f} s or more, "

@@ -15,6 +15,7 @@ from curate.engine.blame import in_driver
 from curate.engine.books import Books, Settled
 from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, UnitCommitted
 from curate.engine.feed import feed, gathered
+from curate.engine.inputs import read_unchanged
 from curate.engine.messages import Filtered, Quarantined
 from curate.engine.options import Retry, RunOptions
 from curate.engine.run_directory import RunDirectory
@@ -291,7 +292,7 @@ class _PhaseRun:
     def _items(self) -> Iterator[Record | Failed | Filtered]:
         phase = self._phase
         if phase.source is not None:
-            return cast("Source", phase.source.stage).read()
+            return read_unchanged(cast("Source", phase.source.stage))
         reader = self._store.reader(phase.number - 1)
         if phase.gather is not None:
             return gathered(cast("Gather", phase.gather.stage), reader)

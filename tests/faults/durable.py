@@ -14,6 +14,7 @@ import atexit
 import functools
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -103,18 +104,41 @@ def executor(name: str) -> Any:
 
 def run(executor_name: str, run_dir: Path, log: Path, failpoint: str = "", count: int = COUNT) -> int:
     """Run the pipeline in a process of its own and return its exit status."""
-    nursery = _nursery()
-    assert nursery.stdin is not None
-    assert nursery.stdout is not None
-    asked = json.dumps([failpoint, executor_name, str(run_dir), str(log), str(count)])
-    nursery.stdin.write(asked.encode() + b"\n")
-    nursery.stdin.flush()
-    return int(nursery.stdout.readline())
+    return Life(executor_name, run_dir, log, failpoint, count).end()
+
+
+class Life:
+    """One life of a run, in a process of its own."""
+
+    def __init__(self, executor_name: str, run_dir: Path, log: Path, failpoint: str = "", count: int = COUNT) -> None:
+        nursery = _nursery()
+        assert nursery.stdin is not None
+        assert nursery.stdout is not None
+        self._said = nursery.stdout
+        asked = json.dumps([failpoint, executor_name, str(run_dir), str(log), str(count)])
+        nursery.stdin.write(asked.encode() + b"\n")
+        nursery.stdin.flush()
+        self.pid = int(self._said.readline())
+
+    def ended_within(self, seconds: float) -> bool:
+        return bool(select.select([self._said], [], [], seconds)[0])
+
+    def end(self) -> int:
+        """Wait for the end and return the exit status."""
+        return int(self._said.readline())
+
+    def workers(self) -> list[int]:
+        """Return the processes that the driver has started."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/children")
+        try:
+            return sorted(int(pid) for task in tasks for pid in task.read_text().split())
+        except (FileNotFoundError, ProcessLookupError):  # it has just ended
+            return []
 
 
 @functools.cache
 def _nursery() -> subprocess.Popen[bytes]:
-    nursery = start(["nursery"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    nursery = start(["nursery"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)
     atexit.register(nursery.kill)
     return nursery
 
@@ -138,6 +162,7 @@ def nurse() -> None:
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)
+        print(child, flush=True)
         _, status = os.waitpid(child, 0)
         print(os.waitstatus_to_exitcode(status), flush=True)
 
