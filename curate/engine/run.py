@@ -199,6 +199,8 @@ class _PhaseRun:
         self._scheduler: Scheduler | None = None
         self._counts = {"records_in": 0, "kept": 0, "filtered": 0, "quarantined": 0, "in_ms": 0}
         self._failed_before = run.failed_before(phase.number)
+        self._over_budget = ""
+        """Which limit of the error budget was passed; from then on nothing more is begun."""
         self._stages = tuple(planned.name for planned in phase.stages())
         self._lost = dict.fromkeys(self._stages, 0)
         """How many fewer records each stage has handed on than came to it."""
@@ -266,12 +268,12 @@ class _PhaseRun:
             yield batch
 
     def _is_stopping(self) -> bool:
-        return self._options.stop.asked or bool(self._over_budget())
+        return bool(self._over_budget) or self._options.stop.asked
 
-    def _over_budget(self) -> str:
-        return self._options.budget.exceeded(
-            self._failed_before + self._counts["quarantined"], self._counts["records_in"]
-        )
+    def _look_at_budget(self) -> None:
+        """Note once and for all that too many records have failed."""
+        failed = self._failed_before + self._counts["quarantined"]
+        self._over_budget = self._over_budget or self._options.budget.exceeded(failed, self._counts["records_in"])
 
     def _check_budget(self) -> None:
         """Stop if too many records have failed.
@@ -279,11 +281,11 @@ class _PhaseRun:
         Raises:
             BudgetExceededError: names the most frequent failures, each with an example.
         """
-        limit = self._over_budget()
-        if limit:
-            failed = self._failed_before + self._counts["quarantined"]
+        self._look_at_budget()
+        if self._over_budget:
+            failed, done = self._failed_before + self._counts["quarantined"], self._counts["records_in"]
             raise BudgetExceededError(
-                f"{failed:,} records have failed, more than {limit} allows; {self._counts['records_in']:,} records of "
+                f"{failed:,} records have failed, more than {self._over_budget} allows; {done:,} records of "
                 f"phase {self._phase.number} are done\n{top_failures(self._store)}\n"
                 "To go on all the same, allow more with --max-failures or --max-failure-ratio; what is mended can be "
                 "repeated with curate quarantine retry"
@@ -318,6 +320,8 @@ class _PhaseRun:
             self._observers.on_record_quarantined(
                 RecordQuarantined(note.record["_id"], note.stage, note.code, note.message)
             )
+        if self._counts["quarantined"]:
+            self._look_at_budget()
         self._tell_progress()
         if self._unit.full:
             self._commit()
