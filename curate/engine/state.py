@@ -71,5 +71,6 @@ class StateFile:
         """Write the file from the heartbeat's thread."""
         latest = self._latest
         if latest is not None and latest.phase == 0 and self._expected is None:
-            self._expected = self._count()
+            with contextlib.suppress(OSError):  # the run finds out by itself
+                self._expected = self._count()
         self.write()

@@ -48,6 +48,22 @@ def read_rows(path: Path, *, after: int = 0) -> Iterator[Row]:
         raise InfrastructureError(f"cannot read the manifest {path} to its end: {error}") from error
 
 
+def count_rows(path: Path) -> int | None:
+    """Return how many rows a manifest has, blank lines included; None: only reading it would tell.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    if path.suffix == ".parquet":
+        from pyarrow import parquet
+
+        return cast("Any", parquet).read_metadata(path).num_rows
+    if path.suffix == ".gz":
+        return None
+    with path.open("rb") as file:
+        return sum(block.count(b"\n") for block in iter(lambda: file.read(1 << 20), b""))
+
+
 def _json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
     number = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
