@@ -126,6 +126,8 @@ class Settled:
 
     def books(self) -> Books:
         """Return what these roots add to the books."""
+        if not (self.filtered or self.quarantined or self.splits):
+            return Books(len(self.seqs), kept=len(self.rows), in_ms=self.in_ms, kept_ms=self.kept_ms)
         return Books(
             records_in=len(self.seqs),
             children=sum(split.children for split in self.splits),

@@ -26,6 +26,7 @@ class RunProgress:
     Args:
         elapsed_s: since the phase began in this life of the run; speeds are differences to the phase's first event.
         came: how many records have come to each of `stages`, of those that are settled.
+        workers: how many workers each hop of the phase has now.
         ended: whether this is the phase's last event.
     """
 
@@ -38,6 +39,7 @@ class RunProgress:
     audio_s: float
     elapsed_s: float
     came: tuple[int, ...] = ()
+    workers: tuple[int, ...] = ()
     ended: bool = False
 
 

@@ -8,14 +8,16 @@ from typing import Any, TypeVar
 
 from curate.engine.blame import in_driver
 from curate.engine.books import Settled
+from curate.engine.hop import HopRunner
 from curate.engine.intervals import Intervals
-from curate.engine.messages import Filtered, Quarantined
+from curate.engine.ledger import Ledger
+from curate.engine.messages import Filtered, Quarantined, Row, Work
 from curate.engine.places import Places
 from curate.engine.scheduler import Incoming
 from curate.engine.unit import id_sum
 from curate.errors import InfrastructureError
 from curate.records import ID, AudioBatch, Failed, Record, RecordReader, audio_ms
-from curate.stage import Gather, Partitioner
+from curate.stage import Gather, Partitioner, WorkerContext
 
 DEFAULT_BATCH_RECORDS = 1024
 """How many records travel together where the pipeline has no partitioner."""
@@ -59,19 +61,19 @@ def feed(
         for seq, item in _undone(items, first_stage, places, done, done_sum):
             if stopped():
                 return
-            if isinstance(item, Failed):
-                settle(_settled_failure(seq, item, first_stage))
-            elif isinstance(item, Filtered):
-                settle(_settled_filtered(seq, item))
-            else:
+            if isinstance(item, dict):
                 identity: Any = item.get(ID)
-                if not isinstance(identity, str) or identity in waiting:
+                if type(identity) is not str or identity in waiting:
                     raise InfrastructureError(
                         f"stage {first_stage!r} gave record {seq + 1} the `_id` {identity!r}; "
                         "it must give every record a text of its own"
                     )
                 waiting[identity] = seq
                 yield item
+            elif isinstance(item, Failed):
+                settle(_settled_failure(seq, item, first_stage))
+            else:
+                settle(_settled_filtered(seq, item))
 
     unfinished = records()
     batches = _by_count(unfinished) if partitioner is None else partitioner.partition(unfinished)
@@ -92,10 +94,35 @@ def feed(
         raise InfrastructureError(f"{who} did not return {len(waiting)} records, {next(iter(waiting))} among them")
 
 
+def passed_through(
+    incoming: Iterator[Incoming | Settled], encode: Callable[[Record], Row] | None, blamed: str
+) -> Iterator[Settled]:
+    """Yield a phase's records as they come, for one that has no stages of work, such as a mere merge.
+
+    Args:
+        incoming: the phase's batches.
+        encode: turns a record into its row.
+        blamed: the stage that is named when a record cannot be encoded.
+    """
+    runner, ledger = HopRunner([], context=WorkerContext(), encode=encode, blamed=blamed), Ledger(last_hop=0)
+    for number, item in enumerate(incoming):
+        if isinstance(item, Settled):
+            yield item
+            continue
+        ledger.admit(number, item.batch.data, item.seqs)
+        for part in runner.run(Work(number, item.batch.data, "", "", "")):
+            settled, _ = ledger.settle(0, part)
+            if settled is not None:
+                yield settled
+
+
 def _undone(
     items: Iterator[Record | Failed | Filtered], stage: str, places: Places, done: Intervals, done_sum: int
 ) -> Iterator[tuple[int, Record | Failed | Filtered]]:
     """Yield a phase's input with its positions, without what is done; that must be what was there before."""
+    if not done.end:
+        yield from zip(places, _from(stage, items), strict=False)
+        return
     end, left, found = done.end, len(done), 0
     for seq, item in zip(places, _from(stage, items), strict=False):
         if seq >= end or seq not in done:

@@ -2,8 +2,8 @@
 
 The lock is a file `driver-<number>.json` that says who holds it. Whoever wants the lock links a file of its own under
 the next free number, which a file system lets only one of several succeed in, network file systems without file locks
-included. No number is used twice: a holder that leaves marks its file, and the next one takes the number behind it.
-So nobody ever has to remove a file that may have become another's in the meantime.
+included. Numbers only rise: a holder that leaves marks its file, and only who holds a higher number removes it. So the
+highest number is always there to be seen, and nobody removes a file that may have become another's in the meantime.
 """
 
 from __future__ import annotations
@@ -106,14 +106,17 @@ class DriverLock:
                 if holder is not None and holder.alive:
                     raise _refusal(self._directory, holder)
                 self._number = 1 if holder is None else holder.number + 1
-                if _linked(temporary, self._path(self._number)):
+                if not _linked(temporary, self._path(self._number)):
+                    continue
+                if max(_numbers(self._directory)) == self._number:
                     break
+                # the number was free because the next ones have been taken and left since this process looked
+                self._path(self._number).unlink(missing_ok=True)
         finally:
             temporary.unlink(missing_ok=True)
         for number in _numbers(self._directory):
             if number < self._number:
                 self._path(number).unlink(missing_ok=True)
-        self.check()
         self._thread = threading.Thread(target=self._beat, name="curate heartbeat", daemon=True)
         self._thread.start()
         return self

@@ -14,12 +14,12 @@ from loguru import logger
 from curate.engine.blame import in_driver
 from curate.engine.books import Books, Settled
 from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, UnitCommitted
-from curate.engine.feed import feed, gathered
+from curate.engine.feed import feed, gathered, passed_through
 from curate.engine.inputs import read_unchanged
 from curate.engine.messages import Filtered, Quarantined
 from curate.engine.options import Retry, RunOptions
 from curate.engine.run_directory import RunDirectory
-from curate.engine.scheduler import Incoming, Scheduler
+from curate.engine.scheduler import Feed, Scheduler
 from curate.engine.shards import ShardStore
 from curate.engine.state import StateFile
 from curate.engine.store import MemoryStore, Store
@@ -29,10 +29,17 @@ from curate.engine.unit import Unit, id_sum_of
 from curate.errors import BudgetExceededError, InfrastructureError, UsageError
 from curate.io.atomic import write_json
 from curate.io.failpoints import failpoint
-from curate.plan import Hop, Phase, Plan
+from curate.io.rows import encode_row
+from curate.plan import Phase, Plan
 from curate.records import Failed, Record, RecordReader
-from curate.resources import Resources
 from curate.stage import Gather, Partitioner, Source, WorkerContext, Writer
+
+DRAIN_S = 10.0
+"""After an interrupt, what is in flight may still finish for so long."""
+
+
+PROGRESS_EVERY_S = 0.05
+"""Observers hear so often of a phase's progress, and when it begins and ends."""
 
 
 class Observers(Protocol):
@@ -129,7 +136,10 @@ class _Run:
             RunStarted(plan.name, self.directory, tuple(stage.name for stage in plan.stages), done)
         )
         try:
-            outputs, worked_s = self._phases()
+            try:
+                outputs, worked_s = self._phases()
+            finally:
+                self.executor.close()
             wall_s = time.monotonic() - began
             summary = summarise(plan, store, outputs, executor=self.executor.name, wall_s=wall_s, worked_s=worked_s)
             if self.directory is not None:
@@ -205,6 +215,7 @@ class _PhaseRun:
         self._lost = dict.fromkeys(self._stages, 0)
         """How many fewer records each stage has handed on than came to it."""
         self._began = time.monotonic()
+        self._told = float("-inf")
         self.worked_ms = 0
         for commit in self._store.commits(phase.number):
             for name in self._counts:
@@ -228,30 +239,17 @@ class _PhaseRun:
             settle=self._settle,
             stopped=self._is_stopping,
         )
-        context = WorkerContext(audio_roots=self._plan.audio_roots)
-        # a phase that has no stages of work, such as a mere merge, still has to store its records
-        hops = self._phase.hops or (Hop((), Resources(), 1),)
-        transport = self._executor.open(
-            [
-                HopSpec(
-                    hop,
-                    context,
-                    encodes=self._store.encodes and hop is hops[-1],
-                    blamed=hop.stages[-1].name if hop.stages else self._first_stage(),
-                )
-                for hop in hops
-            ]
-        )
         try:
-            self._scheduler = Scheduler(transport, [self._executor.workers(hop) for hop in hops])
-            for settled in self._scheduler.run(self._until_stopped(incoming)):
-                self._settle(settled)
+            if self._phase.hops:
+                self._work_on(self._until_stopped(incoming))
+            else:
+                encode = encode_row if self._store.encodes else None
+                for settled in passed_through(self._until_stopped(incoming), encode, self._first_stage()):
+                    self._settle(settled)
         except (InfrastructureError, KeyboardInterrupt):
             with suppress(InfrastructureError):
                 self._commit()  # what is finished need not be done again
             raise
-        finally:
-            transport.close()
         self._commit()
         self._check_budget()
         if self._options.stop.asked:
@@ -260,7 +258,31 @@ class _PhaseRun:
         self._store.complete(self._phase.number)
         self._tell_progress(ended=True)
 
-    def _until_stopped(self, incoming: Iterator[Incoming]) -> Iterator[Incoming]:
+    def _work_on(self, incoming: Feed) -> None:
+        """Have the phase's stages work on its input, wherever the executor has its workers."""
+        hops, context = self._phase.hops, WorkerContext(audio_roots=self._plan.audio_roots)
+        transport = self._executor.open(
+            [
+                HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=hop.stages[-1].name)
+                for hop in hops
+            ]
+        )
+        try:
+            self._scheduler = Scheduler(transport, hops)
+            try:
+                for settled in self._scheduler.run(incoming):
+                    self._settle(settled)
+            except KeyboardInterrupt:  # a second one does not wait for what is in flight
+                if self._options.stop.asked:
+                    raise
+                logger.info("stopping: what is in flight may finish for {:g} s", DRAIN_S)
+                for settled in self._scheduler.drain(DRAIN_S):
+                    self._settle(settled)
+                raise
+        finally:
+            transport.close()
+
+    def _until_stopped(self, incoming: Feed) -> Feed:
         """Yield what comes until the run is to stop; what is in flight then is still finished."""
         for batch in incoming:
             if self._is_stopping():
@@ -330,6 +352,10 @@ class _PhaseRun:
         self._lost[stage] = self._lost.get(stage, 0) + amount
 
     def _tell_progress(self, *, ended: bool = False) -> None:
+        now = time.monotonic()
+        if not ended and now - self._told < PROGRESS_EVERY_S:
+            return
+        self._told = now
         left = self._counts["records_in"]
         came: list[int] = []
         for stage in self._stages:
@@ -343,8 +369,9 @@ class _PhaseRun:
             filtered=self._counts["filtered"],
             quarantined=self._counts["quarantined"],
             audio_s=self._counts["in_ms"] / 1000,
-            elapsed_s=time.monotonic() - self._began,
+            elapsed_s=now - self._began,
             came=tuple(came),
+            workers=() if self._scheduler is None else self._scheduler.workers,
             ended=ended,
         )
         if self._state is not None:
@@ -357,7 +384,7 @@ class _PhaseRun:
         books = self._unit.books()
         _check_audio(self._phase, books)
         books.check(measures_audio=may_measure(self._phase))
-        busy_s = {} if self._scheduler is None else self._scheduler.take_busy_s(self._phase.hops)
+        busy_s = {} if self._scheduler is None else self._scheduler.take_busy_s()
         commit = self._store.commit(self._phase.number, self._unit, busy_s)
         self._unit = Unit(self._places, self._retried)
         self.worked_ms += books.in_ms + books.measured_ms

@@ -40,10 +40,12 @@ class Unit:
         self.name = ""
         """What it is called on disk; a commit that is interrupted and done again keeps it, so it is one commit."""
         self.bytes = 0
+        self._books: Books | None = None
         self._started: float | None = None
 
     def add(self, settled: Settled) -> None:
         self.settled.append(settled)
+        self._books = None
         self.bytes += sum(len(row) for row in settled.rows if isinstance(row, bytes))
         self.bytes += sum(_NOTE_BYTES + len(note.traceback) for _, note in settled.quarantined)
         self.bytes += _NOTE_BYTES * len(settled.filtered)
@@ -56,10 +58,12 @@ class Unit:
         )
 
     def books(self) -> Books:
-        total = Books()
-        for settled in self.settled:
-            total.add(settled.books())
-        return total
+        """Return the books of the unit."""
+        if self._books is None:
+            self._books = Books()
+            for settled in self.settled:
+                self._books.add(settled.books())
+        return self._books
 
     def apart(self) -> dict[int, Settled]:
         """Return the roots whose outcome a retry may replace: they, or what they came from, failed now or before."""

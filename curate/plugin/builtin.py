@@ -48,7 +48,15 @@ def curate_stages() -> list[StageRef]:
 
 @hookimpl
 def curate_executors() -> list[ExecutorRef]:
-    return [ExecutorRef("local", "curate.executors.local:LocalExecutor", "Work in this process, without others")]
+    return [
+        ExecutorRef("local", "curate.executors.local:LocalExecutor", "Work in this process, without others"),
+        ExecutorRef(
+            "multiprocessing",
+            "curate.executors.multiprocessing:MultiprocessingExecutor",
+            "Work in processes of their own, on all cores and cards of this machine",
+        ),
+        ExecutorRef("ray", "curate.executors.ray:RayExecutor", "Work on a Ray cluster", extra="ray"),
+    ]
 
 
 @hookimpl

@@ -38,7 +38,7 @@ UNIT_BYTES = 3000
 OUTPUTS = ("out.jsonl", "out.jsonl.gz", "out.parquet")
 ROOT = Path(__file__).parents[2]
 
-EXECUTORS = ("local",)
+EXECUTORS = ("local", "multiprocessing")
 """Executors that are killed at every place; more are added by name."""
 
 

@@ -133,9 +133,12 @@ from curate import processing_stage
 @processing_stage(name="slow")
 def slow(record: dict) -> dict:
     if record["n"] == 2 and os.environ.get("HOW") == "hang":
-        print("hanging", flush=True)
+        said = False
         while True:
             try:
+                if not said:
+                    said = True
+                    print("hanging", flush=True)
                 threading.Event().wait(120)
             except KeyboardInterrupt:
                 print("no", flush=True)
