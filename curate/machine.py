@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +12,19 @@ import attrs
 
 from curate.errors import PlanError
 from curate.plan import Plan
+
+
+@attrs.frozen
+class Card:
+    """A graphics card.
+
+    Args:
+        id: as CUDA_VISIBLE_DEVICES names it.
+        memory_gb: its memory in GB; None: unknown.
+    """
+
+    id: str
+    memory_gb: float | None = None
 
 
 @attrs.frozen
@@ -32,8 +47,13 @@ class Machine:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return cls(cpus=_count_cpus(), gpus=_count_gpus(environment), memory=memory)
 
-    def check(self, plan: Plan, *, executor: str) -> None:
+    def check(self, plan: Plan, *, executor: str, custom: Mapping[str, float] | None = None) -> None:
         """Check that every stage's worker fits on this machine.
+
+        Args:
+            plan: the pipeline.
+            executor: its name, for messages.
+            custom: the custom resources that there are.
 
         Raises:
             PlanError: the stage, what it asks for, and what there is.
@@ -52,12 +72,19 @@ class Machine:
                         f"resources.{what}=…",
                         planned.name,
                     )
-            if wanted.custom:
-                raise PlanError(
-                    f"stage {planned.name!r} asks for custom resources {', '.join(sorted(wanted.custom))}, which the "
-                    f"{executor} executor does not know; they are for clusters",
-                    planned.name,
-                )
+            for what, amount in sorted(wanted.custom.items()):
+                if custom is None:
+                    raise PlanError(
+                        f"stage {planned.name!r} asks for custom resources {', '.join(sorted(wanted.custom))}, which "
+                        f"the {executor} executor does not know; they are for clusters",
+                        planned.name,
+                    )
+                if amount > custom.get(what, 0.0):
+                    raise PlanError(
+                        f"stage {planned.name!r} asks for {what}={amount:g}, but the {executor} executor has "
+                        f"{custom.get(what, 0.0):g}; give it more with resources: {{{what}: …}}",
+                        planned.name,
+                    )
 
 
 def _count_cpus() -> int:
@@ -69,8 +96,40 @@ def _count_gpus(environment: Mapping[str, str]) -> int:
     """Count NVIDIA cards as the driver lists them, less those hidden by CUDA_VISIBLE_DEVICES."""
     listed = Path("/proc/driver/nvidia/gpus")
     there = len(list(listed.iterdir())) if listed.is_dir() else 0
+    visible = _visible(environment)
+    return there if visible is None else min(there, len(visible))
+
+
+def _visible(environment: Mapping[str, str]) -> list[str] | None:
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return there
-    chosen = [device for device in visible.split(",") if device.strip() not in ("", "-1")]
-    return min(there, len(chosen))
+        return None
+    return [device.strip() for device in visible.split(",") if device.strip() not in ("", "-1")]
+
+
+def find_cards(environment: Mapping[str, str] = os.environ) -> tuple[Card, ...]:
+    """Return the cards that this process may use, with their memory where `nvidia-smi` says it."""
+    count = _count_gpus(environment)
+    if not count:
+        return ()
+    visible = _visible(environment) or [str(number) for number in range(count)]
+    memory_gb = _memory_by_card()
+    return tuple(Card(device, memory_gb.get(device)) for device in visible[:count])
+
+
+def _memory_by_card() -> dict[str, float]:
+    """Return the memory of every card in GB, under its number and under its UUID."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return {}
+    query = [program, "--query-gpu=index,uuid,memory.total", "--format=csv,noheader,nounits"]
+    try:
+        listed = subprocess.run(query, capture_output=True, text=True, check=True, timeout=30).stdout
+    except (OSError, subprocess.SubprocessError):
+        return {}  # the memory stays unknown
+    found: dict[str, float] = {}
+    for line in listed.splitlines():
+        index, uuid, mebibytes = (part.strip() for part in line.split(","))
+        if mebibytes.isdigit():
+            found[index] = found[uuid] = round(int(mebibytes) * 1024**2 / 1e9, 1)
+    return found

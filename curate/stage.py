@@ -161,16 +161,16 @@ class Source(Stage):
         """
         raise NotImplementedError(f"{type(self).__name__} must define read(after)")
 
+    def count(self) -> int | None:
+        """Return how many records there are, about, for progress and estimates; None: unknown. May take a while."""
+        return None
+
     def columns(self) -> Collection[str] | None:
         """Return the columns that the records have, as far as a look at the input tells; None: unknown."""
         return None
 
     def audio_roots(self) -> tuple[str, ...] | None:
         """Return the folders under which the records' audio must lie; None: anywhere."""
-        return None
-
-    def count(self) -> int | None:
-        """Return about how many records there are, for those who watch; None if that takes reading them."""
         return None
 
     def inputs(self) -> Sequence[Path]:

@@ -13,6 +13,7 @@ from typing import Any
 
 from curate import Pipeline, RecordError, processing_stage
 from curate.engine.books import Books
+from curate.engine.unit import Account
 from curate.plugin import PluginHost
 from curate.stages import Merge, QualityFilter, ReadRecords, WordErrorRate
 from curate.testing.audio import write_tone
@@ -144,7 +145,8 @@ def _write_unit(run_dir: Path, unit: int, numbers: range) -> None:
             folder, told = "filtered", {"stage": "quality_filter", "reason": f"wer <= 0.5 (wer = {wer})"}
         else:
             folder, told = "data", None
-        row = {"_id": identity, **record} if told is None else {"_id": identity, **told, "record": record}
+        note = {"_id": identity, "position": number, **(told or {}), "record": record}
+        row = {"_id": identity, **record} if told is None else note
         lines[folder].append(json.dumps(row))
         sums[folder] += round(duration_s * 1000)
     name = f"p0-{unit:06d}"
@@ -165,21 +167,26 @@ def _write_unit(run_dir: Path, unit: int, numbers: range) -> None:
         filtered_ms=sums["filtered"],
         quarantined_ms=sums["quarantine"],
     )
+    account = Account(
+        books,
+        stages={
+            "judge": {"filtered": 0, "quarantined": quarantined, "split": 0, "children": 0},
+            "quality_filter": {"filtered": filtered, "quarantined": 0, "split": 0, "children": 0},
+        },
+        codes={"decode_error": quarantined},
+        id_sum=0,
+        reasons={"quality_filter": {"wer <= 0.5": [filtered, sums["filtered"]]}},
+        stage_codes={"judge": {"decode_error": [quarantined, sums["quarantine"]]}},
+    )
     commit = {
         "unit": name,
         "phase": 0,
         "ranges": [[numbers.start, numbers.stop - 1, kept]],
         "rows": kept,
-        "books": {field: getattr(books, field) for field in Books.__slots__},
-        "stages": {
-            "judge": {"filtered": 0, "quarantined": quarantined, "split": 0, "children": 0},
-            "quality_filter": {"filtered": filtered, "quarantined": 0, "split": 0, "children": 0},
-        },
-        "codes": {"decode_error": quarantined},
+        "account": account.to_dict(),
+        "apart": {},
         "busy_s": {"judge": 1.5, "word_error_rate": 9.0},
         "files": files,
-        "reasons": {"quality_filter": {"wer <= 0.5": [filtered, sums["filtered"]]}},
-        "stage_codes": {"judge": {"decode_error": [quarantined, sums["quarantine"]]}},
     }
     (run_dir / "commits" / f"{name}.json").write_text(json.dumps(commit))
 

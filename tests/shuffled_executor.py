@@ -12,11 +12,12 @@ from collections.abc import Iterator, Sequence
 
 import cloudpickle
 
+from curate.engine.announcing import Page
 from curate.engine.hop import HopRunner
-from curate.engine.messages import Acknowledged, Done, Event, Part, Ready, Started, Work
+from curate.engine.messages import Acknowledged, Done, Event, Part, Ready, Work
 from curate.engine.transport import HopSpec
 from curate.io.rows import encode_row
-from curate.plan import Hop, Plan
+from curate.plan import Plan
 from curate.stage import ProcessingStage
 
 
@@ -32,25 +33,33 @@ class ShuffledExecutor:
     def check(self, plan: Plan) -> None:
         pass
 
-    def workers(self, hop: Hop) -> int:
-        return self._workers
-
     def open(self, hops: Sequence[HopSpec]) -> ShuffledTransport:
-        return ShuffledTransport(hops, self._seed)
+        return ShuffledTransport(hops, self._seed, self._workers)
+
+    def close(self) -> None:
+        pass
 
 
 class ShuffledTransport:
-    in_flight = 2
+    max_in_flight = 2
+    setup_attempts = 1
+    setup_timeout_s = float("inf")
+    can_kill = False
 
-    def __init__(self, hops: Sequence[HopSpec], seed: int) -> None:
+    def __init__(self, hops: Sequence[HopSpec], seed: int, workers: int) -> None:
         self._specs = hops
+        self._left = [workers for _ in hops]
         self._random = random.Random(seed)
         self._runners: list[HopRunner] = []
         self._inbox: list[deque[bytes]] = []
         self._outbox: list[deque[bytes]] = []
         self._running: dict[int, tuple[int, Iterator[Part]]] = {}
 
+    def room(self, hop: int) -> int:
+        return self._left[hop]
+
     def start(self, hop: int, slot: int) -> int:
+        self._left[hop] -= 1
         spec, worker = self._specs[hop], len(self._runners)
         outbox: deque[bytes] = deque()
         stages = [pickle.loads(cloudpickle.dumps(planned.stage)) for planned in spec.hop.stages]
@@ -59,7 +68,7 @@ class ShuffledTransport:
             context=spec.context,
             encode=encode_row if spec.encodes else None,
             blamed=spec.blamed,
-            on_started=lambda ids: outbox.append(pickle.dumps(Started(worker, ids))),
+            announcer=Page(memoryview(bytearray(8 * Page.words_for(len(stages)))).cast("Q")),
         )
         runner.setup()
         self._runners.append(runner)
@@ -68,8 +77,9 @@ class ShuffledTransport:
         outbox.append(pickle.dumps(Ready(worker)))
         return worker
 
-    def send(self, worker: int, work: Work) -> None:
+    def send(self, worker: int, work: Work) -> int:
         self._inbox[worker].append(pickle.dumps(work))
+        return len(self._inbox[worker][-1])
 
     def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
         while True:

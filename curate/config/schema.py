@@ -103,6 +103,11 @@ def _top_level(name: str, executors: Mapping[str, str]) -> Schema:
             return {"description": "where to run", "anyOf": [*named["anyOf"], with_options, {"type": "null"}]}
         case "run_dir":
             return {"type": ["string", "null"], "description": "where results lie"}
+        case "max_failures":
+            return {"type": ["integer", "null"], "minimum": 0, "description": "stop when more records have failed"}
+        case "max_failure_ratio":
+            form: Schema = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+            return {**form, "description": "stop when a larger share has failed, of 200 records or more"}
         case _:
             return {}
 

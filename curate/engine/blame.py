@@ -31,10 +31,10 @@ def is_infrastructure(error: BaseException) -> bool:
     """Return whether the run should stop instead of blaming a record."""
     if isinstance(error, OSError):
         return error.errno in _MACHINE_ERRNOS
-    return isinstance(error, InfrastructureError) or _is_broken_gpu(error)
+    return isinstance(error, InfrastructureError) or is_broken_gpu(error)
 
 
-def _is_broken_gpu(error: BaseException) -> bool:
+def is_broken_gpu(error: BaseException) -> bool:
     """Return whether a CUDA context is broken, and with it every call that follows; torch says so in its own words."""
     if not isinstance(error, RuntimeError) or _is_oom(error):
         return False

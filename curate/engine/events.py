@@ -27,9 +27,9 @@ class RunProgress:
     Args:
         elapsed_s: since the phase began in this life of the run; speeds are differences to the phase's first event.
         came: how many records have come to each of `stages`, of those that are settled.
+        workers: how many workers each hop of the phase has now.
         ended: whether this is the phase's last event.
         total: how many records the phase will work on, if that is known.
-        workers: how many workers are alive, for each hop of the phase.
     """
 
     phase: int
@@ -41,9 +41,9 @@ class RunProgress:
     audio_s: float
     elapsed_s: float
     came: tuple[int, ...] = ()
+    workers: tuple[int, ...] = ()
     ended: bool = False
     total: int | None = None
-    workers: tuple[int, ...] = ()
 
 
 @attrs.frozen

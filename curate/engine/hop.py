@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 from loguru import logger
 
+from curate.engine.announcing import Announcer
 from curate.engine.blame import as_infrastructure, is_infrastructure, must_pass, named, verdict
 from curate.engine.messages import Part, Row, Work
 from curate.engine.snapshot import Snapshot
@@ -20,8 +21,6 @@ from curate.engine.tally import Tally
 from curate.errors import InfrastructureError, StageContractError
 from curate.records import ID, AudioBatch, Record, check_record
 from curate.stage import ProcessingStage, RecordStage, Reject, WorkerContext, called_method, children_of
-
-OnStarted: TypeAlias = Callable[[list[str]], None]
 
 _HANDED_ON_AFTER_S = 1.0
 _UNTIMED = 16
@@ -36,7 +35,7 @@ class HopRunner:
         context: what the stages may know about the run.
         encode: turns a kept record into what is sent to the driver; None: it is sent as it is.
         blamed: the stage that is named when a record cannot be encoded.
-        on_started: told which of the batch's records are about to be touched, they or their children.
+        announcer: told which of the batch's records are about to be touched, they or their children.
     """
 
     def __init__(
@@ -46,19 +45,22 @@ class HopRunner:
         context: WorkerContext,
         encode: Callable[[Record], Row] | None = None,
         blamed: str = "",
-        on_started: OnStarted | None = None,
+        announcer: Announcer | None = None,
     ) -> None:
         self._stages = stages
         last_batch_stage = max((i for i, stage in enumerate(stages) if not _takes_records(stage)), default=-1)
         self._steps = [
-            _RecordStep(cast("RecordStage", stage), level, on_started, streams=level > last_batch_stage)
+            _RecordStep(cast("RecordStage", stage), level, announcer, streams=level > last_batch_stage)
             if _takes_records(stage)
-            else _BatchStep(stage, level, on_started)
+            else _BatchStep(stage, level, announcer)
             for level, stage in enumerate(stages)
         ]
         self._encode = encode
         self._blamed = blamed
+        self._announcer = announcer
         self._set_up: list[ProcessingStage] = []
+        self._empty = AudioBatch()
+        self._description = (self._empty.filepath_key, "", "")
         for stage in stages:
             object.__setattr__(stage, "context", context)  # the stage's class may be frozen
 
@@ -92,8 +94,10 @@ class HopRunner:
 
     def run(self, work: Work) -> Iterator[Part]:
         """Yield the outcomes of a batch's records as they are known; together they name every record once."""
+        if self._announcer is not None:
+            self._announcer.begin(work)
         tally = Tally(work.number, self._encode, self._blamed, len(self._stages))
-        batch = AudioBatch(work.records, work.filepath_key, work.task_id, work.dataset_name)
+        batch = self._described(work).holding(work.records)
         for left in self._flow(0, batch, tally):
             tally.keep_all(left.data)
             part = tally.take()
@@ -102,6 +106,13 @@ class HopRunner:
         part = tally.take()
         if part is not None:
             yield part
+
+    def _described(self, work: Work) -> AudioBatch:
+        """Return an empty batch with a batch's description; most have the one of the batch before."""
+        described = (work.filepath_key, work.task_id, work.dataset_name)
+        if described != self._description:
+            self._description, self._empty = described, AudioBatch([], *described)
+        return self._empty
 
     def _flow(self, level: int, batch: AudioBatch, tally: Tally) -> Iterator[AudioBatch]:
         if level == len(self._steps):
@@ -123,10 +134,10 @@ class _RecordStep:
     over small ones, so such a one gets the whole window.
     """
 
-    def __init__(self, stage: RecordStage, level: int, on_started: OnStarted | None, *, streams: bool) -> None:
+    def __init__(self, stage: RecordStage, level: int, announcer: Announcer | None, *, streams: bool) -> None:
         self._stage = stage
         self._level = level
-        self._on_started = on_started
+        self._announcer = announcer
         self._streams = streams
 
     def apply(self, batch: AudioBatch, tally: Tally) -> Iterator[AudioBatch]:
@@ -143,18 +154,26 @@ class _RecordStep:
                 together = min(2 * together, _UNTIMED)
             elif position < len(batch.data):
                 tally.busy(self._level, spent)
-                yield batch.with_data(done)
+                self._at_rest()
+                yield batch.holding(done)
                 done, together = [], 1
                 started = time.perf_counter()
         tally.busy(self._level, time.perf_counter() - started)
-        yield batch.with_data(done)
+        self._at_rest()
+        yield batch.holding(done)
+
+    def _at_rest(self) -> None:
+        """Say that this stage touches nothing while those behind it work."""
+        if self._announcer is not None:
+            self._announcer.rest(self._level)
 
     def _work_on(self, records: Sequence[Record], done: list[Record], snapshot: Snapshot, tally: Tally) -> None:
-        process, maps = self._stage.process_record, self._stage.cardinality == "maps"
+        process, maps, root_of = self._stage.process_record, self._stage.cardinality == "maps", tally.root_of
+        announce = None if self._announcer is None else self._announcer.one_by_one(self._level)
         for record in records:
             identity = record[ID]
-            if self._on_started is not None:
-                self._on_started([tally.root_of(identity)])
+            if announce is not None:
+                announce(root_of(identity, identity))
             try:
                 result = process(record)
                 if maps and type(result) is dict:
@@ -212,10 +231,10 @@ class _RecordStep:
 class _BatchStep:
     """A stage that is called with a batch, and whose failures are narrowed down by splitting it."""
 
-    def __init__(self, stage: ProcessingStage, level: int, on_started: OnStarted | None) -> None:
+    def __init__(self, stage: ProcessingStage, level: int, announcer: Announcer | None) -> None:
         self._stage = stage
         self._level = level
-        self._on_started = on_started
+        self._announcer = announcer
         self._streams = called_method(stage) == "stream"
 
     def apply(self, batch: AudioBatch, tally: Tally) -> Iterator[AudioBatch]:
@@ -249,14 +268,16 @@ class _BatchStep:
                 return self._narrowed(given, error, attempts, tally)
             finally:
                 tally.busy(self._level, time.perf_counter() - started)
+            if self._announcer is not None and (outs is None or not self._streams):
+                self._announcer.rest(self._level)
             yield from handed_on
         batch.on_announce = None  # or the batch would refer to itself, and stay until the garbage is collected
         return []
 
     def _announced(self, ids: list[str], given: _Given, tally: Tally) -> None:
         given.suspects = ids
-        if self._on_started is not None:
-            self._on_started(list(dict.fromkeys(map(tally.root_of, ids))))
+        if self._announcer is not None:
+            self._announcer.announce(self._level, list(dict.fromkeys([tally.root_of(identity, identity) for identity in ids])))
 
     def _outputs(self, batch: AudioBatch) -> Iterator[list[AudioBatch]]:
         if self._streams:

@@ -74,10 +74,19 @@ class Ledger:
             eventful = part.filtered or part.quarantined or part.splits
             if hop == self._last_hop and not eventful and part.kept_roots == whole.ids:
                 in_ms, kept_ms = sum(whole.ms), sum(part.kept_ms)
-                return Settled(whole.seqs, part.kept, whole.seqs, in_ms, kept_ms, ids=whole.ids), []
-            for identity, seq, ms in zip(whole.ids, whole.seqs, whole.ms, strict=True):
-                self._own(identity, _Root(identity, seq, ms))
+                return Settled(whole.seqs, part.kept, whole.seqs, in_ms, kept_ms, ids=whole.ids, each_ms=whole.ms), []
+            self._own_each(whole)
         return self._settle_each(hop, part)
+
+    def break_up(self, number: int) -> None:
+        """Note that a batch does not come back whole: its records are sent on under other numbers."""
+        whole = self._whole.pop(number, None)
+        if whole is not None:
+            self._own_each(whole)
+
+    def _own_each(self, whole: _Whole) -> None:
+        for identity, seq, ms in zip(whole.ids, whole.seqs, whole.ms, strict=True):
+            self._own(identity, _Root(identity, seq, ms))
 
     def _own(self, identity: str, root: _Root) -> None:
         if identity in self._owner:
@@ -136,4 +145,5 @@ def _together(roots: list[_Root]) -> Settled:
         quarantined=[(root.seq, note) for root in roots for note in root.quarantined],
         splits=[split for root in roots for split in root.splits],
         ids=[root.identity for root in roots],
+        each_ms=[root.ms for root in roots],
     )

@@ -1,22 +1,50 @@
 """The one scheduler: pulls batches from the feed, keeps workers busy, and yields roots as they are settled.
 
 It knows nothing of pipes or of Ray; a `Transport` starts workers and carries messages. What it holds is bounded: the
-feed is read only for a worker that has room, and a worker gets no more while the queue behind it is long.
+feed is read only for workers that have room, and a hop takes no more in while the queue behind it is full.
+
+A worker that dies or stops getting on is replaced. What it had is sent on to others, except for the records that it
+was touching: these go alone, until one is guilty (`suspicion`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TypeAlias
 
+from loguru import logger
+
 from curate.engine.books import Settled
+from curate.engine.deadlines import Deadlines
 from curate.engine.ledger import Ledger
-from curate.engine.messages import Acknowledged, Died, Done, Event, Ready, Started, Work, WorkerFailed
-from curate.engine.transport import Transport
+from curate.engine.line import InFlight, Line, Worker
+from curate.engine.messages import (
+    Acknowledged,
+    Died,
+    Done,
+    Event,
+    Part,
+    Quarantined,
+    Ready,
+    Started,
+    Unreadable,
+    Work,
+    WorkerFailed,
+)
+from curate.engine.staffing import Staffing
+from curate.engine.suspicion import Suspicion
+from curate.engine.transport import Transport, Unsendable
 from curate.errors import AccountingError, InfrastructureError
+from curate.io.rows import printable
 from curate.plan import Hop
-from curate.records import AudioBatch, Record
+from curate.records import ID, AudioBatch, Record
+
+MOST_ALONE = 32
+"""So many suspects go alone, one after the other; more of them are first narrowed down in groups."""
+
+_GROUPS = 8
 
 
 @dataclass(slots=True)
@@ -31,34 +59,36 @@ Feed: TypeAlias = "Iterator[Incoming | Settled]"
 """Batches to work on, and roots that are settled before any work, such as a broken manifest line."""
 
 
-@dataclass(slots=True)
-class _Worker:
-    hop: int
-    in_flight: dict[int, Work] = field(default_factory=dict[int, Work])
-
-
 class Scheduler:
     """Runs one phase.
 
     Args:
         transport: where the workers live.
-        workers: how many workers each hop gets.
+        hops: what they do; at least one.
+        reads_ahead: whether the feed may be asked for a batch that no worker has room for yet, to share out its last
+            batches well; not where the feed waits for what comes out.
+        clock: seconds that never go back.
     """
 
-    def __init__(self, transport: Transport, workers: Sequence[int]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        hops: Sequence[Hop],
+        *,
+        reads_ahead: bool = True,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._transport = transport
-        self._hops = len(workers)
-        self._ledger = Ledger(last_hop=self._hops - 1)
-        # Per hop: what waits for a worker, by the number of the work that it came from, so that what a worker hands
-        # on in small parts travels together again.
-        self._queues: list[dict[int, Work]] = [{} for _ in workers]
-        self._queue_bounds = [2 * count + 1 for count in workers]
-        self._workers: dict[int, _Worker] = {}
-        for hop, count in enumerate(workers):
-            for slot in range(count):
-                self._workers[transport.start(hop, slot)] = _Worker(hop)
+        self._clock = clock
+        self._ledger = Ledger(last_hop=len(hops) - 1)
+        self._lines = [Line(hop, number, transport.max_in_flight) for number, hop in enumerate(hops)]
+        self._line_of: dict[int, Line] = {}
+        self._staffing = Staffing(transport, self._lines, clock)
+        self._deadlines = Deadlines(transport, self._lines, clock)
+        self._suspicion = Suspicion()
+        self._reads_ahead = reads_ahead
+        self._exhausted = False
         self._next_number = 0
-        self._busy_s: list[list[float]] = [[] for _ in workers]
 
     def run(self, feed: Feed) -> Iterator[Settled]:
         """Yield the feed's roots as they are settled, in any order; ends when every one of them is.
@@ -66,106 +96,243 @@ class Scheduler:
         Raises:
             InfrastructureError: a worker could not be set up, or met trouble that is not a record's.
         """
-        exhausted = False
         while True:
-            self._dispatch()
-            while not exhausted and self._has_room():
+            while self._wants_more():
                 incoming = next(feed, None)
                 if incoming is None:
-                    exhausted = True
+                    self._exhausted = True
                 elif isinstance(incoming, Settled):
                     yield incoming
                 else:
                     self._admit(incoming)
-                    self._dispatch()
-            if not any(worker.in_flight for worker in self._workers.values()):
+            self._staff()
+            yield from self._dispatch()
+            if self._exhausted and all(line.idle for line in self._lines):
                 if not self._ledger.empty:
                     raise AccountingError(f"the workers are idle, but not settled: {self._ledger.described()}")
                 return
-            for event in self._transport.wait():
-                settled = self._handle(event)
-                if settled is not None:
-                    yield settled
+            yield from self._hear(self._patience())
+            self._deadlines.enforce()
+
+    def drain(self, grace_s: float) -> Iterator[Settled]:
+        """Yield what workers still finish of what they have, for so many seconds at the most; nothing new is begun."""
+        end = self._clock() + grace_s
+        while any(worker.in_flight for line in self._lines for worker in line.workers.values()):
+            left = end - self._clock()
+            if left <= 0:
+                return
+            yield from self._hear(left)
+
+    @property
+    def workers(self) -> tuple[int, ...]:
+        """How many workers each hop has."""
+        return tuple(len(line.workers) for line in self._lines)
+
+    def take_busy_s(self) -> dict[str, float]:
+        """Return how long each stage has worked since the last call, in seconds over all workers."""
+        taken: dict[str, float] = {}
+        for line in self._lines:
+            taken |= {planned.name: spent for planned, spent in zip(line.hop.stages, line.busy_s, strict=False)}
+            line.busy_s = []
+        return taken
+
+    def _wants_more(self) -> bool:
+        """Return whether the feed should be asked for another batch."""
+        if self._exhausted or self._is_blocked(0):
+            return False
+        first = self._lines[0]
+        places = self._staffing.to_come(0) + sum(
+            max(0, first.depth - len(worker.in_flight)) for worker in first.workers.values()
+        )
+        ahead = 1 if self._reads_ahead and self._staffing.intended(0) > 1 else 0
+        return len(first.waiting) < places + ahead
 
     def _admit(self, incoming: Incoming) -> None:
         batch = incoming.batch
         work = Work(self._numbered(), batch.data, batch.filepath_key, batch.task_id, batch.dataset_name)
         self._ledger.admit(work.number, batch.data, incoming.seqs)
-        self._queues[0][work.number] = work
+        self._lines[0].put(work)
 
-    def _has_room(self) -> bool:
-        """Return whether a worker of the first hop would get another batch at once."""
-        return not self._queues[0] and not self._is_blocked(0) and self._freest(0) is not None
-
-    def _freest(self, hop: int) -> int | None:
-        """Return the worker of a hop that has least to do, or None if all have enough."""
-        free = [
-            (len(worker.in_flight), number)
-            for number, worker in self._workers.items()
-            if worker.hop == hop and len(worker.in_flight) < self._transport.in_flight
-        ]
-        return min(free)[1] if free else None
+    def _staff(self) -> None:
+        """Start the workers that are wanted; none as long as there is nothing to do."""
+        if any(not line.idle for line in self._lines):
+            most = sum(self._lines[0].records_waiting()) if self._exhausted else None
+            for line, worker in self._staffing.hire(most):
+                self._line_of[worker] = line
 
     def _numbered(self) -> int:
         self._next_number += 1
         return self._next_number
 
-    def _dispatch(self) -> None:
-        """Give queued batches to workers that have room, later hops first, so that what is begun is finished."""
-        for hop in reversed(range(self._hops)):
-            queue = self._queues[hop]
-            while queue and not self._is_blocked(hop):
-                number = self._freest(hop)
-                if number is None:
-                    break
-                work = queue.pop(next(iter(queue)))
-                self._workers[number].in_flight[work.number] = work
-                self._transport.send(number, work)
-
     def _is_blocked(self, hop: int) -> bool:
-        return hop + 1 < self._hops and len(self._queues[hop + 1]) >= self._queue_bounds[hop + 1]
+        return hop + 1 < len(self._lines) and self._lines[hop + 1].full
 
-    def _handle(self, event: Event) -> Settled | None:
+    def _dispatch(self) -> Iterator[Settled]:
+        """Give queued batches to workers that have room, later hops first, so that what is begun is finished."""
+        for line in reversed(self._lines):
+            if not (line.waiting or line.suspects):
+                continue
+            if line.suspects and not line.tries_suspect():
+                idle = next((worker for worker in line.idle_workers() if worker.ready), None)
+                if idle is not None:
+                    yield from self._send(line, idle, line.suspects.popleft(), alone=True)
+            while line.waiting and not self._is_blocked(line.number):
+                worker = line.free_worker()
+                if worker is None:
+                    break
+                yield from self._send(line, worker, self._portion(line), alone=False)
+
+    def _portion(self, line: Line) -> Work:
+        """Take the next batch from a queue, or a piece of it where workers would be idle otherwise."""
+        work = line.take()
+        last = self._exhausted and all(before.idle for before in self._lines[: line.number])
+        line.waiting[work.number] = work
+        pieces = line.pieces(work, last=last, idle=len(line.idle_workers()) - len(line.waiting) + 1)
+        del line.waiting[work.number]
+        if pieces == 1:
+            return work
+        self._ledger.break_up(work.number)
+        first = work.piece(self._numbered(), work.records[::pieces])
+        rest = [record for position, record in enumerate(work.records) if position % pieces]
+        line.put_first([work.piece(self._numbered(), rest)])
+        return first
+
+    def _send(self, line: Line, worker: Worker, work: Work, *, alone: bool) -> Iterator[Settled]:
+        try:
+            size = self._transport.send(worker.number, work)
+        except Unsendable as error:
+            yield from self._narrow(line, work, f"the record cannot be sent to a worker: {error}")
+            return
+        if not worker.in_flight:
+            worker.heard_s = self._clock()
+        worker.in_flight[work.number] = InFlight(work, size, alone)
+        worker.size += size
+
+    def _patience(self) -> float | None:
+        """Return for how long nothing needs to be done if nothing happens, in seconds; None: for ever."""
+        times = [time for time in (self._staffing.next_s(), self._deadlines.next_s()) if time is not None]
+        return min(times, default=None)
+
+    def _hear(self, timeout_s: float | None) -> Iterator[Settled]:
+        for event in self._transport.wait(timeout_s):
+            yield from self._handle(event)
+
+    def _handle(self, event: Event) -> Iterator[Settled]:
+        line = self._line_of[event.worker]
+        worker = line.workers.get(event.worker)
+        if worker is None:  # it has been given up
+            return
+        if not isinstance(event, Died | WorkerFailed):
+            line.note_heard(worker, self._clock())
         match event:
-            case Acknowledged(number, part):
-                worker = self._workers[number]
-                self._add_busy(worker.hop, part.busy_s)
-                settled, forward = self._ledger.settle(worker.hop, part)
-                if forward:
-                    self._forward(worker.hop + 1, forward, worker.in_flight[part.number])
-                return settled
-            case Done(number, batch):
-                del self._workers[number].in_flight[batch]
-            case Ready() | Started():  # of use where workers start slowly, or die
-                return None
+            case Acknowledged(_, part, size):
+                flight = worker.in_flight[part.number]
+                flight.parts.append(part)
+                line.note_part(worker, part)
+                yield from self._settle(line, flight.work, part, size)
+            case Done(_, number):
+                flight = worker.in_flight.pop(number)
+                worker.size -= flight.size
+                line.note_done(worker, flight)
+                self._suspicion.forget(number)
+                if flight.alone:
+                    self._suspicion.clear(flight.work.records[0])
+            case Started():
+                worker.touched = event
+            case Ready():
+                worker.ready = True
+                self._staffing.note_ready(line)
+            case Unreadable(_, number, reason):
+                flight = worker.in_flight.pop(number)
+                worker.size -= flight.size
+                yield from self._narrow(line, flight.work, f"the worker could not read the record: {reason}")
             case WorkerFailed(_, error):
-                raise error
-            case Died(_, reason):
-                raise InfrastructureError(f"a worker died: {reason}")
-        return None
+                if worker.ready:
+                    raise error
+                del line.workers[worker.number]
+                self._staffing.note_failed(line, worker, error)
+            case Died() as died:
+                if not worker.ready:
+                    del line.workers[worker.number]
+                    self._staffing.note_failed(line, worker, _died_in_setup(line, worker, died.reason))
+                    return
+                logger.warning("a worker of {} is gone: {}", line.hop.name, _first_line(died.reason))
+                yield from self._convict(line, worker, died)
+                self._give_up(line, worker, innocent=died.innocent)
+                self._staffing.replace(line, worker)
 
-    def _forward(self, hop: int, records: list[Record], origin: Work) -> None:
-        """Queue records for the next hop, together with others of their batch that wait there already."""
-        waiting = self._queues[hop].get(origin.number)
-        if waiting is not None:
-            waiting.records.extend(records)
-        else:
-            self._queues[hop][origin.number] = Work(
-                self._numbered(), records, origin.filepath_key, origin.task_id, origin.dataset_name
+    def _settle(self, line: Line, work: Work, part: Part, size: int = 0) -> Iterator[Settled]:
+        settled, forward = self._ledger.settle(line.number, part)
+        if forward:
+            self._lines[line.number + 1].put(
+                work.piece(self._numbered(), forward), origin=work.number, size=size
             )
+        if settled is not None:
+            yield settled
 
-    def _add_busy(self, hop: int, seconds: Sequence[float]) -> None:
-        total = self._busy_s[hop]
-        total.extend([0.0] * (len(seconds) - len(total)))
-        for level, spent in enumerate(seconds):
-            total[level] += spent
+    def _convict(self, line: Line, worker: Worker, died: Died) -> Iterator[Settled]:
+        """Decide about the record that a worker had alone when it went."""
+        for flight in list(worker.in_flight.values()):
+            if flight.alone and not died.innocent and flight.unfinished():
+                del worker.in_flight[flight.work.number]
+                verdict = self._suspicion.convict(worker, flight, line.hop, died)
+                if verdict is None:
+                    line.suspects.appendleft(flight.work)
+                else:
+                    yield from self._settle(line, flight.work, _quarantined(flight.work, verdict))
 
-    def take_busy_s(self, hops: Sequence[Hop]) -> dict[str, float]:
-        """Return how long each stage has worked since the last call, in seconds over all workers."""
-        taken = {
-            planned.name: spent
-            for hop, total in zip(hops, self._busy_s, strict=False)
-            for planned, spent in zip(hop.stages, total, strict=False)
-        }
-        self._busy_s = [[] for _ in self._busy_s]
-        return taken
+    def _give_up(self, line: Line, worker: Worker, *, innocent: bool) -> None:
+        """Queue again what a worker that is gone has not finished: what it touched alone, the rest as it was.
+
+        Where very many are suspects, as when a stage announces nothing, a few smaller batches narrow them down first.
+        """
+        again: list[Work] = []
+        for flight in worker.in_flight.values():
+            unfinished = flight.unfinished()
+            if not unfinished:
+                continue
+            if flight.alone:
+                line.suspects.appendleft(flight.work)
+                continue
+            suspects = self._suspicion.suspects(worker, flight, innocent=innocent)
+            if not suspects and len(unfinished) == len(flight.work.records):
+                again.append(flight.work)
+                continue
+            self._ledger.break_up(flight.work.number)
+            rest = [record for record in unfinished if record[ID] not in suspects]
+            groups = [rest] if rest else []
+            if len(suspects) <= MOST_ALONE:
+                line.suspects.extend(flight.work.piece(self._numbered(), [record]) for record in suspects.values())
+            else:
+                crowd = list(suspects.values())
+                groups += [crowd[start::_GROUPS] for start in range(_GROUPS)]
+            again.extend(flight.work.piece(self._numbered(), group) for group in groups)
+        line.put_first(again)
+        del line.workers[worker.number]
+
+    def _narrow(self, line: Line, work: Work, reason: str) -> Iterator[Settled]:
+        """Send a batch that cannot travel in halves, until the record that is to blame is alone."""
+        if len(work.records) == 1:
+            (record,) = work.records
+            stage = line.hop.stages[0].name if line.hop.stages else ""
+            note = Quarantined(record[ID], printable(record), stage, "bad_value", reason, "", 1)
+            yield from self._settle(line, work, _quarantined(work, note))
+            return
+        self._ledger.break_up(work.number)
+        half = len(work.records) // 2
+        halves: Sequence[list[Record]] = (work.records[:half], work.records[half:])
+        line.put_first([work.piece(self._numbered(), records) for records in halves])
+
+
+def _quarantined(work: Work, note: Quarantined) -> Part:
+    return Part(work.number, [], [], [], quarantined=[note])
+
+
+def _died_in_setup(line: Line, worker: Worker, reason: str) -> InfrastructureError:
+    if worker.timed_out is not None:
+        return InfrastructureError(f"a worker of {line.hop.name} was not set up after {worker.timed_out:g} s")
+    return InfrastructureError(f"a worker of {line.hop.name} died while it was set up: {reason}")
+
+
+def _first_line(reason: str) -> str:
+    return reason.partition("\n")[0]

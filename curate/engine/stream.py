@@ -95,10 +95,11 @@ def stream_plan(plan: Plan, executor: Executor, batches: Iterator[AudioBatch]) -
                 yield Settled([], [], [], 0, 0)
 
     try:
-        scheduler = Scheduler(transport, [executor.workers(hop) for hop in hops])
+        scheduler = Scheduler(transport, hops, reads_ahead=False)  # the batches may wait for what comes out
         for settled in scheduler.run(incoming()):
             yield from desk.settle(settled)
             yield from empty
             empty.clear()
     finally:
         transport.close()
+        executor.close()

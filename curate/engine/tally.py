@@ -28,6 +28,8 @@ class Tally:
         self._busy_s = [0.0] * stages
         # Only roots that have been split are in these; the common case never touches them.
         self._root_of: dict[str, str] = {}
+        self.root_of = self._root_of.get
+        """`root_of(id, id)` is the id under which a record, or its ancestor, has come with the batch."""
         self._pending: dict[str, int] = {}
         self._held: dict[str, list[Any]] = {}
 
@@ -53,17 +55,17 @@ class Tally:
     def filtered(self, record: Record, stage: str, reason: str) -> None:
         """Note a record that a stage left out."""
         identity = record[ID]
-        self._settle(identity, Filtered(self.root_of(identity), record, stage, reason))
+        self._settle(identity, Filtered(self.root_of(identity, identity), record, stage, reason))
 
     def quarantined(self, record: Record, stage: str, code: str, message: str, trace: str, attempts: int) -> None:
         """Note a record that a stage could not work on."""
         identity = record[ID]
-        self._settle(identity, Quarantined(self.root_of(identity), record, stage, code, message, trace, attempts))
+        self._settle(identity, Quarantined(self.root_of(identity, identity), record, stage, code, message, trace, attempts))
 
     def split(self, parent: Record, stage: str, children: Sequence[Record]) -> None:
         """Note that `parent` became `children`; they are acknowledged together."""
         identity = parent[ID]
-        root = self.root_of(identity)
+        root = self.root_of(identity, identity)
         split = Split(root, stage, len(children), audio_ms(parent), sum(map(audio_ms, children)))
         self._pending[root] = self._pending.get(root, 1) + len(children) - 1
         self._held.setdefault(root, []).append(split)
@@ -80,12 +82,8 @@ class Tally:
         self._busy_s = [0.0] * len(self._busy_s)
         return part
 
-    def root_of(self, identity: str) -> str:
-        """Return the id under which a record, or its ancestor, has come with the batch."""
-        return self._root_of.get(identity, identity)
-
     def _settle(self, identity: str, outcome: Record | Filtered | Quarantined) -> None:
-        root = self.root_of(identity)
+        root = self.root_of(identity, identity)
         waiting = self._pending.get(root)
         if waiting is None:
             self._release(root, outcome)

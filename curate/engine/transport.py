@@ -33,26 +33,57 @@ class HopSpec:
     blamed: str
 
 
+class Unsendable(Exception):
+    """A batch holds something that cannot be sent to a worker; the text says what."""
+
+
 class Transport(Protocol):
     """Workers of one phase, while it runs."""
 
-    in_flight: int
-    """How many batches a worker should have, so that it never waits for the next one."""
+    max_in_flight: int
+    """How many batches a worker may have at once, so that it need not wait for the next one."""
 
-    def start(self, hop: int, slot: int) -> int:
-        """Start a worker for the `hop`-th hop and return its number; `Ready` or `WorkerFailed` will follow."""
+    setup_attempts: int
+    """How many workers are tried, one after the other, before a set-up that fails stops the run."""
+
+    setup_timeout_s: float
+    """How long a set-up may take."""
+
+    can_kill: bool
+    """Whether `kill` works; where it does not, nobody has a deadline."""
+
+    def room(self, hop: int) -> int:
+        """Return how many workers of the `hop`-th hop may still be started: as many as the user has asked for, or, where
+        nobody has said, as the place can hold beside those that it has.
+        """
         ...
 
-    def send(self, worker: int, work: Work) -> None:
-        """Queue a batch for a worker."""
+    def start(self, hop: int, slot: int) -> int:
+        """Start a worker for a hop and return its number; `Ready`, `WorkerFailed` or `Died` will follow.
+
+        Args:
+            slot: its place among the hop's workers; one that replaces another has the other's.
+        """
+        ...
+
+    def send(self, worker: int, work: Work) -> int:
+        """Queue a batch for a worker and return its size in bytes, 0 where nothing is copied. Never blocks.
+
+        Raises:
+            Unsendable: the batch cannot be sent; nothing of it was.
+        """
         ...
 
     def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
-        """Block until something happens, or `timeout_s` has passed, and return what has happened, in order."""
+        """Block until something happens, or `timeout_s` has passed, and return what has happened, in order.
+
+        A worker's events come in the order in which they happened. When the time has passed, there is a `Started` for
+        every worker that has moved on to other records since the last one.
+        """
         ...
 
     def kill(self, worker: int) -> None:
-        """End a worker at once; what it was working on is not finished."""
+        """End a worker at once; `Died` will follow, and before it, where known, the `Started` of its last records."""
         ...
 
     def close(self) -> None:
@@ -62,7 +93,7 @@ class Transport(Protocol):
 
 @runtime_checkable
 class Executor(Protocol):
-    """Where a pipeline runs: an object with settings, registered by a plugin."""
+    """Where a pipeline runs: an object with settings, registered by a plugin. It can be used again after `close`."""
 
     name: str
 
@@ -74,10 +105,10 @@ class Executor(Protocol):
         """
         ...
 
-    def workers(self, hop: Hop) -> int:
-        """Return how many workers a hop gets."""
-        ...
-
     def open(self, hops: Sequence[HopSpec]) -> Transport:
         """Return a transport for the hops of one phase."""
+        ...
+
+    def close(self) -> None:
+        """Give back what was kept from phase to phase; the run is over."""
         ...

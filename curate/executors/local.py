@@ -16,7 +16,7 @@ from curate.engine.transport import HopSpec
 from curate.errors import InfrastructureError, PlanError
 from curate.io.rows import encode_row
 from curate.machine import Machine
-from curate.plan import Hop, Plan
+from curate.plan import Plan
 from curate.stage import ProcessingStage, Stage
 
 
@@ -38,23 +38,29 @@ class LocalExecutor:
             if isinstance(planned.stage, ProcessingStage):
                 _copied(planned.stage)
 
-    def workers(self, hop: Hop) -> int:
-        return 1  # more would share this one thread; `.with_(workers=…)` is for the other executors
-
     def open(self, hops: Sequence[HopSpec]) -> LocalTransport:
         return LocalTransport(hops)
+
+    def close(self) -> None:
+        pass
 
 
 class LocalTransport:
     """Workers that are generators: `wait` runs the batch that is furthest in the pipeline up to its next part."""
 
-    in_flight = 1
+    max_in_flight = 1
+    setup_attempts = 1
+    setup_timeout_s = float("inf")
+    can_kill = False
 
     def __init__(self, hops: Sequence[HopSpec]) -> None:
         self._specs = hops
         self._runners: list[HopRunner] = []
         self._started: list[Event] = []
         self._running: dict[int, tuple[int, Iterator[Part]]] = {}
+
+    def room(self, hop: int) -> int:
+        return 0 if hop < len(self._runners) else 1  # more would share this one thread
 
     def start(self, hop: int, slot: int) -> int:
         spec = self._specs[hop]
@@ -75,8 +81,9 @@ class LocalTransport:
             self._started.append(Ready(worker))
         return worker
 
-    def send(self, worker: int, work: Work) -> None:
+    def send(self, worker: int, work: Work) -> int:
         self._running[worker] = work.number, self._runners[worker].run(work)
+        return 0
 
     def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
         if self._started:

@@ -48,7 +48,15 @@ def curate_stages() -> list[StageRef]:
 
 @hookimpl
 def curate_executors() -> list[ExecutorRef]:
-    return [ExecutorRef("local", "curate.executors.local:LocalExecutor", "Work in this process, without others")]
+    return [
+        ExecutorRef("local", "curate.executors.local:LocalExecutor", "Work in this process, without others"),
+        ExecutorRef(
+            "multiprocessing",
+            "curate.executors.multiprocessing:MultiprocessingExecutor",
+            "Work in processes of their own, on all cores and cards of this machine",
+        ),
+        ExecutorRef("ray", "curate.executors.ray:RayExecutor", "Work on a Ray cluster", extra="ray"),
+    ]
 
 
 @hookimpl
@@ -79,5 +87,7 @@ def curate_commands() -> list[CommandRef]:
         CommandRef("report", "curate.cli.report:report", "Write a page about a run, to look at and to listen to"),
         CommandRef("compare", "curate.cli.compare:compare", "Say what differs between two runs"),
         CommandRef("schema", "curate.cli.schema:schema", "Print a JSON schema of pipeline files, for editors"),
+        CommandRef("quarantine", "curate.cli.quarantine:quarantine", "Show the records that failed, and retry them"),
+        CommandRef("status", "curate.cli.status:status", "Say how far a run is, and whether its driver lives"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
     ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Literal
 
 import attrs
 
-from curate.engine.reasons import Reasons, add_reasons
+from curate.engine.reasons import add_reasons
 from curate.report.run_files import RunFiles
 
 Kind = Literal["in", "children", "kept", "filtered", "quarantined", "split", "waiting"]
@@ -60,17 +60,17 @@ def balance(files: RunFiles) -> list[Term]:
     first, last = phases[0], phases[-1]
 
     def added(name: str) -> int:
-        return sum(books[name] for books in phases)
+        return sum(getattr(books, name) for books in phases)
 
     # what a phase has kept and the next has not come to; 0 for a run that is done
-    waiting = sum(before["kept"] - after["records_in"] for before, after in pairwise(phases))
-    waiting_ms = sum(before["kept_ms"] - after["in_ms"] for before, after in pairwise(phases))
-    out_ms = last["kept_ms"] + added("filtered_ms") + added("quarantined_ms") + added("split_ms") + waiting_ms
+    waiting = sum(before.kept - after.records_in for before, after in pairwise(phases))
+    waiting_ms = sum(before.kept_ms - after.in_ms for before, after in pairwise(phases))
+    out_ms = last.kept_ms + added("filtered_ms") + added("quarantined_ms") + added("split_ms") + waiting_ms
     into_ms = out_ms - added("children_ms")
     terms = [
-        Term("in", "in", "", first["records_in"], into_ms),
+        Term("in", "in", "", first.records_in, into_ms),
         Term("children", "children", "+", added("children"), added("children_ms")),
-        Term("kept", "kept", "=", last["kept"], last["kept_ms"]),
+        Term("kept", "kept", "=", last.kept, last.kept_ms),
         Term("filtered", "filtered", "+", added("filtered"), added("filtered_ms")),
         Term("quarantined", "quarantined", "+", added("quarantined"), added("quarantined_ms")),
         Term("split", "split parents", "+", added("split"), added("split_ms")),
@@ -83,14 +83,14 @@ def stage_flows(files: RunFiles) -> list[StageFlow]:
     """Follow the records through the stages."""
     flows: list[StageFlow] = []
     for phase, stages in enumerate(files.layout):
-        commits = [commit for commit in files.commits if commit["phase"] == phase]
-        left = files.books(phase)["records_in"]
+        commits = files.commits.get(phase, ())
+        left = files.books(phase).records_in
         for name in stages:
             counts = {"filtered": 0, "quarantined": 0, "split": 0, "children": 0}
             for commit in commits:
-                for what, amount in commit.get("stages", {}).get(name, {}).items():
+                for what, amount in commit.stages.get(name, {}).items():
                     counts[what] += amount
-            busy_s = sum(commit.get("busy_s", {}).get(name, 0.0) for commit in commits)
+            busy_s = sum(commit.busy_s.get(name, 0.0) for commit in commits)
             came, left = left, left - counts["filtered"] - counts["quarantined"] - counts["split"] + counts["children"]
             flows.append(StageFlow(name, phase, came, left, busy_s=busy_s, **counts))
     return flows
@@ -102,11 +102,10 @@ def reasons(files: RunFiles) -> list[Left]:
 
 
 def _reasons(files: RunFiles) -> Iterator[Left]:
-    for name in (name for stages in files.layout for name in stages):
-        yield from (Left(name, "filtered", *counts) for counts in _counted(files, "reasons", name))
-        yield from (Left(name, "quarantined", *counts) for counts in _counted(files, "stage_codes", name))
-
-
-def _counted(files: RunFiles, what: str, stage: str) -> Sequence[tuple[str, int, int]]:
-    parts: Iterator[Reasons] = (commit.get(what, {}).get(stage, {}) for commit in files.commits)
-    return [(because, counts[0], counts[1]) for because, counts in add_reasons(parts).items()]
+    for phase, stages in enumerate(files.layout):
+        commits = files.commits.get(phase, ())
+        for name in stages:
+            filtered = add_reasons(commit.reasons.get(name, {}) for commit in commits)
+            failed = add_reasons(commit.stage_codes.get(name, {}) for commit in commits)
+            yield from (Left(name, "filtered", because, *counts[:2]) for because, counts in filtered.items())
+            yield from (Left(name, "quarantined", code, *counts[:2]) for code, counts in failed.items())

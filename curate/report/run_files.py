@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, cast
 
 import attrs
 
+from curate.engine.books import Books
+from curate.engine.lock import holder_of
 from curate.engine.run_directory import read_run
+from curate.engine.shard_reader import ShardReader, read_notes
+from curate.engine.shards import valid_commits
+from curate.engine.unit import Commit
+from curate.errors import InfrastructureError
 from curate.observe import EVENTS_FILE
 from curate.records import Record
 
 Fate = Literal["kept", "filtered", "quarantined"]
 
-_FOLDERS: Mapping[Fate, str] = {"kept": "data", "filtered": "filtered", "quarantined": "quarantine"}
-
-_BOOKS = ("records_in", "children", "kept", "filtered", "quarantined", "split")
-_BOOKS_MS = ("in_ms", "children_ms", "kept_ms", "filtered_ms", "quarantined_ms", "split_ms")
+_FOLDERS: Mapping[Fate, str] = {"filtered": "filtered", "quarantined": "quarantine"}
 
 
 @attrs.frozen
@@ -28,7 +30,7 @@ class State:
     """How far a run has come.
 
     Args:
-        name: `done`, `running`, `interrupted`, `failed`, or `unfinished`: killed, or running elsewhere.
+        name: `done`, `running`, `interrupted`, `failed`, or `unfinished`: killed.
         sentence: the same for a person, with what to do.
     """
 
@@ -43,7 +45,7 @@ class RunFiles:
     Args:
         run: what `run.json` says.
         summary: what `summary.json` says; None: the run has not reached its end.
-        commits: what the commits say, in the order of their numbers, without their ranges.
+        commits: phase → the commits that count, without what a retry has replaced.
         events: the lines of the metrics, in order.
         problems: what could not be read, in words.
     """
@@ -51,7 +53,7 @@ class RunFiles:
     directory: Path
     run: Mapping[str, Any]
     summary: Mapping[str, Any] | None
-    commits: Sequence[Mapping[str, Any]]
+    commits: Mapping[int, Sequence[Commit]]
     events: Sequence[Mapping[str, Any]]
     problems: list[str] = attrs.field(factory=list[str])
 
@@ -61,14 +63,11 @@ class RunFiles:
 
         Raises:
             RunDirectoryError: there is no run, or one of another version.
+            InfrastructureError: a commit is damaged, naming it.
         """
         run = read_run(directory)
         problems: list[str] = []
-        commits: list[Mapping[str, Any]] = []
-        for path in sorted((directory / "commits").glob("p*-*.json")):
-            commit = _read_json(path, problems)
-            if commit is not None and "phase" in commit and "books" in commit:
-                commits.append({name: value for name, value in commit.items() if name != "ranges"})
+        commits = valid_commits(directory, run["gathers"])
         settled = directory / "summary.json"
         summary = _read_json(settled, problems) if settled.exists() else None
         return cls(directory, run, summary, commits, list(_events(directory / EVENTS_FILE)), problems)
@@ -87,21 +86,20 @@ class RunFiles:
     def state(self) -> State:
         """How far the run has come, as far as its files tell."""
         again = "The same command goes on with it."
-        if self.summary is not None and self.summary.get("status") == "done":
-            return State("done", "The run is done, and its books balance.")
-        if self.summary is not None:
-            return State("failed", f"The run has ended: {self.summary.get('status')}. {again}")
+        holder = holder_of(self.directory)
+        if holder is not None and holder.alive and holder.pid != os.getpid():
+            told = "This is what was finished when the report was written."
+            return State("running", f"The run is still going ({holder.described()}). {told}")
         last: Mapping[str, Any] = self.events[-1] if self.events else {}
         if last.get("event") == "run_stopped":
             if last.get("interrupted"):
                 return State("interrupted", f"The run was interrupted. What was finished is below. {again}")
             return State("failed", f"The run stopped: {last.get('error')}. What was finished is below. {again}")
-        machine: Mapping[str, Any] = self.lives[-1].get("machine", {}) if self.lives else {}
-        if machine.get("host") == platform.node() and _is_alive(machine.get("pid")):
-            return State("running", "The run is still going. This is what was finished when the report was written.")
+        if self.summary is not None and last.get("event") in (None, "run_finished"):
+            return State("done", "The run is done, and its books balance.")
         return State(
             "unfinished",
-            "The run has not reached its end: it was killed, or is going on another machine. "
+            "The run has not reached its end, and nobody is at work on it: it was killed. "
             f"What was finished is below. {again}",
         )
 
@@ -110,36 +108,28 @@ class RunFiles:
         """The `run_started` events, one for each life of the run."""
         return [event for event in self.events if event.get("event") == "run_started"]
 
-    def books(self, phase: int) -> dict[str, int]:
+    def books(self, phase: int) -> Books:
         """Return the counts of a phase, so far."""
-        total: dict[str, int] = dict.fromkeys((*_BOOKS, *_BOOKS_MS), 0)
-        for commit in self.commits:
-            if commit["phase"] == phase:
-                for name in total:
-                    total[name] += commit["books"].get(name, 0)
+        total = Books()
+        for commit in self.commits.get(phase, ()):
+            total.add(commit.books)
         return total
 
     def records(self, fate: Fate) -> Iterator[Record]:
         """Yield records with their `_id`; of those left out, notes that have the record under `record`.
 
-        Kept are those of the last phase, in the order in which they were committed. A shard that cannot be read is
-        noted among the problems.
+        Kept are those of the last phase, unit after unit. A shard that cannot be read is noted among the problems.
         """
         last = len(self.layout) - 1
-        for commit in self.commits:
-            if fate == "kept" and commit["phase"] != last:
-                continue
-            shard = commit.get("files", {}).get(_FOLDERS[fate])
-            if shard is not None:
-                yield from self._rows(self.directory / str(shard["path"]))
-
-    def _rows(self, path: Path) -> Iterator[Record]:
-        try:
-            with path.open("rb") as file:
-                for line in file:
-                    yield cast("Record", json.loads(line))
-        except (OSError, ValueError) as error:
-            self.problems.append(f"{path.relative_to(self.directory)} cannot be read to its end: {error}")
+        for phase, commits in self.commits.items():
+            for commit in commits if phase == last or fate != "kept" else ():
+                try:
+                    if fate == "kept":
+                        yield from ShardReader(self.directory, (commit,))
+                    else:
+                        yield from (note for _, note in read_notes(self.directory, _FOLDERS[fate], (commit,)))
+                except (InfrastructureError, ValueError) as error:
+                    self.problems.append(f"{commit.unit}: {error}")
 
 
 def _events(path: Path) -> Iterator[Mapping[str, Any]]:
@@ -163,15 +153,3 @@ def _read_json(path: Path, problems: list[str]) -> Mapping[str, Any] | None:
         problems.append(f"{path.parent.name}/{path.name} cannot be read: {error}")
         return None
     return cast("Mapping[str, Any]", value) if isinstance(value, dict) else None
-
-
-def _is_alive(pid: Any) -> bool:
-    if not isinstance(pid, int) or pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's process, which is alive
-        return True
-    return True

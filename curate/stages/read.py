@@ -95,6 +95,10 @@ class ReadManifest(Source):
     def _roots_of(self, path: Path) -> list[Path]:
         return _listed(self.roots) or [path.parent]
 
+    def count(self) -> int | None:
+        counts = [count_rows(path) for path in self.inputs()]
+        return None if None in counts else sum(filter(None, counts))
+
     def audio_roots(self) -> tuple[str, ...] | None:
         return tuple(dict.fromkeys(str(root.absolute()) for path in self.inputs() for root in self._roots_of(path)))
 
@@ -102,10 +106,6 @@ class ReadManifest(Source):
         rows = [row for path in self.inputs() for row in _first_rows(path)]
         names = {name for row in rows if not isinstance(row, RecordError) for name in _identified("", row)}
         return names - {ID} | ({"dataset_name"} if self.dataset_name else set())
-
-    def count(self) -> int | None:
-        counts = [count_rows(path) for path in self.inputs()]
-        return None if None in counts else sum(filter(None, counts))
 
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
         files = {str(path): path for path in self.inputs()}
@@ -228,14 +228,14 @@ class ReadRecords(Source):
             if type(record) is not dict:
                 raise PlanError(f"record {number} is a {type(record).__name__} and not a dict")
 
+    def count(self) -> int | None:
+        return len(self.records)
+
     def columns(self) -> Collection[str] | None:
         return {name for record in self.records[:_LOOKED_AT] for name in _identified("", record)} - {ID}
 
     def audio_roots(self) -> tuple[str, ...] | None:
         return None if self.roots is None else tuple(str(root.absolute()) for root in _listed(self.roots))
-
-    def count(self) -> int | None:
-        return len(self.records)
 
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
         first = 0 if after is None else int(after.rpartition(":")[2])

@@ -25,9 +25,17 @@ from curate.engine.messages import (
 )
 from curate.engine.scheduler import Incoming, Scheduler
 from curate.errors import AccountingError, InfrastructureError
+from curate.functions import processing_stage
+from curate.plan import Hop, PlannedStage
 from curate.records import AudioBatch, Record
+from curate.resources import Resources
 
 Answer = Callable[[Work], list[Part]]
+
+
+@processing_stage(name="copied")
+def copied(record: dict) -> dict:
+    return record
 
 
 def whole(work: Work) -> list[Part]:
@@ -51,8 +59,12 @@ def doubled(work: Work) -> list[Part]:
 class FakeTransport:
     """Workers on paper: each event is the next answer of a worker drawn by lot."""
 
+    setup_attempts = 1
+    setup_timeout_s = float("inf")
+    can_kill = False
+
     def __init__(self, *hops: Answer, in_flight: int = 2, seed: int = 0) -> None:
-        self.in_flight = in_flight
+        self.max_in_flight = in_flight
         self.workers: list[int] = []
         self.sent: list[tuple[int, Work]] = []
         self.most_waiting = 0
@@ -61,6 +73,9 @@ class FakeTransport:
         self._answers: dict[int, deque[Event]] = {}
         self._started: list[Event] = []
 
+    def room(self, hop: int) -> int:
+        return 100
+
     def start(self, hop: int, slot: int) -> int:
         worker = len(self.workers)
         self.workers.append(hop)
@@ -68,15 +83,16 @@ class FakeTransport:
         self._started.append(Ready(worker))
         return worker
 
-    def send(self, worker: int, work: Work) -> None:
+    def send(self, worker: int, work: Work) -> int:
         self.sent.append((worker, work))
         answers = self._answers[worker]
-        answers.append(Started(worker, [record["_id"] for record in work.records]))
+        answers.append(Started(worker, work.number, {0: None}))
         answers.extend(Acknowledged(worker, part) for part in self._hops[self.workers[worker]](work))
         answers.append(Done(worker, work.number))
         waiting = sum(isinstance(event, Done) for event in answers)
         self.most_waiting = max(self.most_waiting, waiting)
-        assert waiting <= self.in_flight
+        assert waiting <= self.max_in_flight
+        return 0
 
     def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
         if self._started:
@@ -92,6 +108,14 @@ class FakeTransport:
         pass
 
 
+def hops(*workers: int | None, name: str = "a") -> tuple[Hop, ...]:
+    """Return planned hops of one stage each."""
+    return tuple(
+        Hop((PlannedStage(f"{name}{number or ''}", "processing", copied, None),), Resources(), count)
+        for number, count in enumerate(workers)
+    )
+
+
 def batches(count: int, size: int = 3, read: list[int] | None = None, **names: str) -> Iterator[Incoming]:
     for number in range(count):
         if read is not None:
@@ -102,7 +126,7 @@ def batches(count: int, size: int = 3, read: list[int] | None = None, **names: s
 
 def run(transport: FakeTransport, workers: list[int], feed: Iterator[Any]) -> dict[int, list[Record]]:
     rows: dict[int, list[Record]] = {}
-    for settled in Scheduler(transport, workers).run(feed):
+    for settled in Scheduler(transport, hops(*workers)).run(feed):
         for seq in settled.seqs:
             assert seq not in rows
             rows[seq] = []
@@ -140,7 +164,7 @@ def test_all_workers_get_work() -> None:
 
 def test_the_feed_is_read_only_as_far_as_workers_have_room() -> None:
     read: list[int] = []
-    scheduler = Scheduler(FakeTransport(whole, in_flight=1), [1])
+    scheduler = Scheduler(FakeTransport(whole, in_flight=1), hops(1))
     running = scheduler.run(batches(1000, read=read))
     next(running)
     assert len(read) == 1
@@ -163,7 +187,7 @@ def test_a_slow_last_hop_holds_the_first_one_back() -> None:
 
     transport = SlowLast(one_by_one, whole)
     most = 0
-    for outcome in Scheduler(transport, [2, 1]).run(batches(300, read=read)):
+    for outcome in Scheduler(transport, hops(2, 1)).run(batches(300, read=read)):
         settled += len(outcome.seqs)
         most = max(most, len(read) * 3 - settled)
     assert settled == 900
@@ -215,34 +239,25 @@ def test_a_worker_that_is_in_trouble_stops_the_run() -> None:
         run(Fails(whole), [1], batches(1))
 
 
-def test_a_worker_that_dies_stops_the_run() -> None:
+def test_a_worker_that_dies_as_it_is_set_up_stops_the_run() -> None:
     class Dies(FakeTransport):
         def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
             return [Died(0, "signal 11")]
 
-    with pytest.raises(InfrastructureError, match="a worker died: signal 11"):
+    with pytest.raises(InfrastructureError, match="a worker of a died while it was set up: signal 11"):
         run(Dies(whole), [1], batches(1))
 
 
 def test_busy_seconds_are_added_up_by_stage() -> None:
-    from curate import processing_stage
-    from curate.plan import Hop, PlannedStage
-    from curate.resources import Resources
-
-    @processing_stage(name="a")
-    def stage(record: dict) -> dict:
-        return record
-
     def timed(work: Work) -> list[Part]:
         (part,) = whole(work)
         part.busy_s = [0.5]
         return [part]
 
-    scheduler = Scheduler(FakeTransport(timed), [1])
+    scheduler = Scheduler(FakeTransport(timed), hops(1))
     list(scheduler.run(batches(4)))
-    hop = Hop((PlannedStage("a", "processing", stage, None),), Resources(), 1)
-    assert scheduler.take_busy_s([hop]) == {"a": 2.0}
-    assert scheduler.take_busy_s([hop]) == {}
+    assert scheduler.take_busy_s() == {"a": 2.0}
+    assert scheduler.take_busy_s() == {}
 
 
 def test_filtered_records_are_settled_where_they_are_left_out() -> None:

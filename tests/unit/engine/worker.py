@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import attrs
@@ -44,6 +44,27 @@ class Outcome:
         return [split for part in self.parts for split in part.splits]
 
 
+class Announced:
+    """Remembers what was announced."""
+
+    def __init__(self) -> None:
+        self.started: list[list[str]] = []
+
+    def begin(self, work: Work) -> None:
+        assert work.number
+
+    def announce(self, stage: int, roots: Sequence[str]) -> None:
+        assert stage >= 0
+        if roots:
+            self.started.append(list(roots))
+
+    def one_by_one(self, stage: int) -> Callable[[str], None]:
+        return lambda root: self.announce(stage, [root])
+
+    def rest(self, stage: int) -> None:
+        assert stage >= 0
+
+
 def records(*columns: dict[str, Any] | int) -> list[Record]:
     """Return records `r:1`, `r:2`, …; an int stands for the column `x`."""
     rows = [{"x": each} if isinstance(each, int) else each for each in columns]
@@ -52,13 +73,13 @@ def records(*columns: dict[str, Any] | int) -> list[Record]:
 
 def work_on(data: Sequence[Record], *stages: ProcessingStage, encode: bool = False) -> Outcome:
     """Let a worker run `stages` on one batch, and check that every record is acknowledged exactly once."""
-    started: list[list[str]] = []
+    announced = Announced()
     runner = HopRunner(
         stages,
         context=WorkerContext(),
         encode=encode_row if encode else None,
         blamed=stages[-1].name,
-        on_started=started.append,
+        announcer=announced,
     )
     runner.setup()
     ids = [record[ID] for record in data]
@@ -69,4 +90,4 @@ def work_on(data: Sequence[Record], *stages: ProcessingStage, encode: bool = Fal
         roots = [*part.kept_roots, *(n.root for n in part.filtered), *(n.root for n in part.quarantined)]
         acknowledged.extend(dict.fromkeys(roots))
     assert sorted(acknowledged) == sorted(ids)
-    return Outcome(parts, started)
+    return Outcome(parts, announced.started)

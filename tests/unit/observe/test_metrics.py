@@ -26,7 +26,9 @@ def events(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def progress(records_in: int, *, ended: bool = False, phase: int = 0) -> RunProgress:
-    return RunProgress(phase, ("a",), records_in, records_in, 0, 0, 0.0, float(records_in), (records_in,), ended)
+    return RunProgress(
+        phase, ("a",), records_in, records_in, 0, 0, 0.0, float(records_in), came=(records_in,), ended=ended
+    )
 
 
 def test_a_run_leaves_its_events_and_they_agree_with_its_summary(tmp_path: Path, host: PluginHost) -> None:

@@ -80,7 +80,7 @@ def test_a_folder_that_is_no_run_is_a_usage_error(
     runs: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["compare", str(runs[0]), str(tmp_path)]) == 2
-    assert "is no run directory" in capsys.readouterr().err
+    assert "holds no run" in capsys.readouterr().err
 
 
 def test_memory_does_not_grow_with_the_records(tmp_path: Path) -> None:

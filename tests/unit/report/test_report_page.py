@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from curate.errors import RunDirectoryError
+from curate.errors import InfrastructureError, RunDirectoryError
 from curate.report import write_report
 from curate.report.page import render
 from tests.runs import hostile_run, small_run
@@ -118,9 +120,7 @@ def test_the_page_opens_nothing_but_itself(run_dir: Path) -> None:
 def test_a_run_that_was_killed_shows_what_there_is_and_says_so(copy: Path) -> None:
     (copy / "summary.json").unlink()
     events = (copy / "metrics" / "events.jsonl").read_text().splitlines()
-    first = json.loads(events[0])
-    first["machine"]["pid"] = 2**30  # nobody's
-    (copy / "metrics" / "events.jsonl").write_text("\n".join([json.dumps(first), *events[1:-1], '{"torn": ']))
+    (copy / "metrics" / "events.jsonl").write_text("\n".join([*events[:-1], '{"torn": ']))
     page = render(copy)
     assert 'class="notice unfinished"' in page
     assert "it was killed" in page
@@ -129,9 +129,20 @@ def test_a_run_that_was_killed_shows_what_there_is_and_says_so(copy: Path) -> No
 
 def test_a_run_that_is_going_says_so(copy: Path) -> None:
     (copy / "summary.json").unlink()
-    events = (copy / "metrics" / "events.jsonl").read_text().splitlines()
-    (copy / "metrics" / "events.jsonl").write_text("\n".join(events[:-1]))  # by this process, which is alive
-    assert 'class="notice running"' in render(copy)
+    holding = f"""
+from pathlib import Path
+from curate.engine.lock import DriverLock
+with DriverLock(Path({str(copy)!r})):
+    print("held", flush=True)
+    input()
+"""
+    with subprocess.Popen([sys.executable, "-c", holding], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as driver:
+        assert driver.stdout is not None and driver.stdin is not None
+        assert driver.stdout.readline() == b"held\n"
+        page = render(copy)
+        driver.stdin.write(b"\n")
+    assert 'class="notice running"' in page
+    assert f"process {driver.pid} on" in page
 
 
 @pytest.mark.parametrize(
@@ -176,10 +187,12 @@ def test_a_damaged_shard_is_named_and_the_rest_shown(copy: Path) -> None:
     (shard,) = (copy / "data").iterdir()
     shard.write_bytes(shard.read_bytes()[:-20])
     page = render(copy)
-    assert f"data/{shard.name} cannot be read to its end" in page
+    assert f"{shard.name} is damaged" in page
+    assert balance(page)["kept"][0] == 4
     (commit,) = (copy / "commits").glob("p0-*.json")
     commit.write_text("{")
-    assert f"commits/{commit.name} cannot be read" in render(copy)
+    with pytest.raises(InfrastructureError, match=f"{commit.name} is damaged"):
+        render(copy)
 
 
 def test_a_run_of_another_version_is_refused_with_both_versions(copy: Path) -> None:
@@ -190,7 +203,7 @@ def test_a_run_of_another_version_is_refused_with_both_versions(copy: Path) -> N
 
 
 def test_a_folder_without_a_run_is_refused_with_the_remedy(tmp_path: Path) -> None:
-    with pytest.raises(RunDirectoryError, match=r"no run directory.*--run-dir"):
+    with pytest.raises(RunDirectoryError, match=r"holds no run.*--run-dir"):
         write_report(tmp_path)
 
 

@@ -1,0 +1,96 @@
+"""How a worker says which records it is about to touch, so that its death is blamed on these and not on the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from curate.engine.messages import Work
+from curate.records import ID
+
+CAPACITY = 1024
+"""So many records of one stage are told apart; a stage that announces more may be at any record of the batch."""
+
+_ANY = (1 << 63) - 1
+
+
+class Announcer(Protocol):
+    """Who is told. The records are named by the ids under which they, or their ancestors, have come with the batch."""
+
+    def begin(self, work: Work) -> None:
+        """A batch is begun; nothing of it is touched yet."""
+        ...
+
+    def announce(self, stage: int, roots: Sequence[str]) -> None:
+        """The hop's stage of this number is about to touch these records, and no others."""
+        ...
+
+    def one_by_one(self, stage: int) -> Callable[[str], None]:
+        """Return what announces the stage's next record and no others; called for every one, so it is cheap."""
+        ...
+
+    def rest(self, stage: int) -> None:
+        """The stage touches nothing until it announces something again."""
+        ...
+
+
+class Page:
+    """An announcer that writes into memory which its driver reads, even when the worker is gone or hangs.
+
+    A word is the batch's number; every stage then has a count and as many positions in the batch. A store is a word, so
+    a worker that dies between two of them leaves a record too many at the worst.
+
+    Args:
+        words: shared memory, as unsigned 64-bit integers, of `words_for(stages)` words; all 0 at first.
+    """
+
+    def __init__(self, words: memoryview[int]) -> None:
+        self._words = words
+        self._position: dict[str, int] = {}
+
+    @staticmethod
+    def words_for(stages: int) -> int:
+        """Return how many words the page of a hop with so many stages takes."""
+        return 1 + stages * (1 + CAPACITY)
+
+    def begin(self, work: Work) -> None:
+        words = self._words
+        for stage in range(1, len(words), 1 + CAPACITY):
+            words[stage] = 0
+        words[0] = work.number
+        self._position = {record[ID]: position for position, record in enumerate(work.records)}
+
+    def announce(self, stage: int, roots: Sequence[str]) -> None:
+        words, place = self._words, 1 + stage * (1 + CAPACITY)
+        if len(roots) > CAPACITY:
+            words[place] = _ANY
+            return
+        words[place] = 0
+        for offset, root in enumerate(roots, start=place + 1):
+            words[offset] = self._position[root]
+        words[place] = len(roots)
+
+    def one_by_one(self, stage: int) -> Callable[[str], None]:
+        words, position, place = self._words, self._position, 1 + stage * (1 + CAPACITY)
+        first = place + 1
+
+        def announce(root: str) -> None:
+            words[first] = position[root]
+            words[place] = 1
+
+        return announce
+
+    def rest(self, stage: int) -> None:
+        self._words[1 + stage * (1 + CAPACITY)] = 0
+
+
+def read_page(words: Sequence[int]) -> tuple[int, Mapping[int, Sequence[int] | None]]:
+    """Return what a page says: the batch's number, and for every stage that has announced something the positions of
+    the records in the batch; None for any of them.
+    """
+    announced: dict[int, Sequence[int] | None] = {}
+    for stage, place in enumerate(range(1, len(words), 1 + CAPACITY)):
+        count = words[place]
+        if count:
+            announced[stage] = None if count > CAPACITY else tuple(words[place + 1 : place + 1 + count])
+    return words[0], announced

@@ -1,0 +1,207 @@
+"""One hop as the scheduler sees it: its workers, and what waits for them."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from curate.engine.messages import Part, Started, Work
+from curate.plan import Hop
+from curate.records import ID, Record
+
+QUEUE_BYTES = 256 * 1024 * 1024
+"""A hop takes no more in while so much waits behind it."""
+
+IN_FLIGHT_BYTES = 64 * 1024 * 1024
+"""A worker gets no second batch while it has so much."""
+
+LONG_BATCH_S = 2.0
+"""Where a batch takes so long, the next one need not wait at the worker; here it can still be split for an idle one."""
+
+COVERED_S = 0.01
+"""Short batches are sent so far ahead, in seconds of work, that no worker waits for a message."""
+
+WORTH_SPLITTING_S = 0.01
+"""What is done sooner is not split."""
+
+
+@dataclass(slots=True)
+class InFlight:
+    """A batch that a worker has, and what of it is acknowledged."""
+
+    work: Work
+    size: int
+    alone: bool
+    parts: list[Part] = field(default_factory=list[Part])
+
+    def unfinished(self) -> list[Record]:
+        """Return the records that are not acknowledged."""
+        finished = {root for part in self.parts for root in part.roots()}
+        return [record for record in self.work.records if record[ID] not in finished]
+
+
+@dataclass(slots=True)
+class Worker:
+    """One worker. `heard_s` is when there was the last sign that it gets on."""
+
+    number: int
+    slot: int
+    heard_s: float
+    ready: bool = False
+    in_flight: dict[int, InFlight] = field(default_factory=dict[int, InFlight])
+    touched: Started | None = None
+    size: int = 0
+    busy_s: float = 0.0
+    timed_out: float | None = None
+
+    @property
+    def current(self) -> InFlight | None:
+        """The batch that it works on: the one it was last heard of, or the oldest."""
+        if self.touched is not None and self.touched.number in self.in_flight:
+            return self.in_flight[self.touched.number]
+        return next(iter(self.in_flight.values()), None)
+
+
+class Line:
+    """The workers of a hop and the batches that wait for them.
+
+    Args:
+        hop: the planned hop.
+        number: its place in the phase.
+        most_in_flight: how many batches the transport lets a worker have.
+    """
+
+    def __init__(self, hop: Hop, number: int, most_in_flight: int) -> None:
+        self.hop = hop
+        self.number = number
+        self.workers: dict[int, Worker] = {}
+        # By the number of the work that a batch came from, so that what is handed on in small parts travels together.
+        self.waiting: dict[int, Work] = {}
+        self.suspects: deque[Work] = deque()
+        """Single records that go alone, one at a time, because a worker has died on them or on their neighbours."""
+        self.busy_s: list[float] = []
+        self._sizes: dict[int, int] = {}
+        self._most_in_flight = most_in_flight
+        self.depth = 1
+        """How many batches a worker should have: one that it works on, and enough to cover a message."""
+        self._batch_s: float | None = None
+        self._record_s: float | None = None
+        self.worked_s = 0.0
+        """How long the stages have worked, in seconds over all workers."""
+        self.slowest_s = 0.0
+        """The longest that a worker was silent while it worked."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is in flight."""
+        return not (self.waiting or self.suspects or any(worker.in_flight for worker in self.workers.values()))
+
+    @property
+    def full(self) -> bool:
+        """Whether so much waits that the hop before must not go on."""
+        if len(self.waiting) > 2 * max(1, len(self.workers)):
+            return True
+        return bool(self._sizes) and sum(self._sizes.values()) >= QUEUE_BYTES
+
+    def put(self, work: Work, *, origin: int | None = None, size: int = 0) -> None:
+        """Queue a batch; what comes from the same `origin` travels together."""
+        key = work.number if origin is None else origin
+        waiting = self.waiting.get(key)
+        if waiting is None:
+            self.waiting[key] = work
+        else:
+            waiting.records.extend(work.records)
+        if size:
+            self._sizes[key] = self._sizes.get(key, 0) + size
+
+    def put_first(self, works: list[Work]) -> None:
+        """Queue batches that have waited before."""
+        self.waiting = {work.number: work for work in works} | self.waiting
+
+    def take(self) -> Work:
+        """Return the batch that has waited longest."""
+        key = next(iter(self.waiting))
+        self._sizes.pop(key, None)
+        return self.waiting.pop(key)
+
+    def free_worker(self) -> Worker | None:
+        """Return the worker that has least to do, or None if all have enough.
+
+        While a suspect waits, the least busy worker gets nothing else, so that it will be alone with it.
+        """
+        depth, reserved = self.depth, self._reserved()
+        free: Worker | None = None
+        for worker in self.workers.values():
+            load = len(worker.in_flight)
+            if not worker.ready or worker is reserved or load >= depth or (load and worker.size >= IN_FLIGHT_BYTES):
+                continue
+            if load == 1 and next(iter(worker.in_flight.values())).alone:
+                continue
+            if free is None or load < len(free.in_flight):
+                free = worker
+        return free
+
+    def _reserved(self) -> Worker | None:
+        if not self.suspects or self.tries_suspect():
+            return None
+        ready = (worker for worker in self.workers.values() if worker.ready)
+        return min(ready, key=lambda worker: len(worker.in_flight), default=None)
+
+    def tries_suspect(self) -> bool:
+        """Return whether a suspect is in flight: they go one at a time."""
+        return any(flight.alone for worker in self.workers.values() for flight in worker.in_flight.values())
+
+    def idle_workers(self) -> list[Worker]:
+        """Return the workers that have nothing to do, those that are still set up among them."""
+        return [worker for worker in self.workers.values() if not worker.in_flight]
+
+    def pieces(self, work: Work, *, last: bool, idle: int) -> int:
+        """Return in how many pieces a batch should go out, so that nobody is idle while others have much.
+
+        Args:
+            last: no more work will come to this hop; batches then go out in ever smaller pieces, so that all workers
+                end at about the same time.
+            idle: how many workers have nothing to do and nothing else to get.
+        """
+        count = len(work.records)
+        if self._record_s is not None and self._record_s * count < WORTH_SPLITTING_S:
+            return 1
+        pieces = idle
+        if last and self._record_s is not None:
+            waiting = sum(len(other.records) for other in self.waiting.values())
+            workers = max(1, len(self.workers))
+            if workers > 1:
+                piece = max(1, -(-waiting // (2 * workers)), math.ceil(WORTH_SPLITTING_S / max(self._record_s, 1e-9)))
+                pieces = max(pieces, count // piece)
+        return max(1, min(pieces, count))
+
+    def note_part(self, worker: Worker, part: Part) -> None:
+        """Take in how long the stages have worked for a part."""
+        self.busy_s.extend([0.0] * (len(part.busy_s) - len(self.busy_s)))
+        for level, spent in enumerate(part.busy_s):
+            self.busy_s[level] += spent
+            self.worked_s += spent
+            worker.busy_s += spent
+
+    def note_done(self, worker: Worker, flight: InFlight) -> None:
+        """Take in how long a batch has taken."""
+        spent, worker.busy_s = worker.busy_s, 0.0
+        if flight.alone or not flight.work.records:
+            return
+        record_s = spent / len(flight.work.records)
+        self._batch_s = spent if self._batch_s is None else 0.7 * self._batch_s + 0.3 * spent
+        self._record_s = record_s if self._record_s is None else 0.7 * self._record_s + 0.3 * record_s
+        ahead = 0 if self._batch_s >= LONG_BATCH_S else math.ceil(COVERED_S / max(self._batch_s, 1e-6))
+        self.depth = min(self._most_in_flight, 1 + ahead)
+
+    def note_heard(self, worker: Worker, now: float) -> None:
+        """Take in a sign that a worker gets on."""
+        if worker.in_flight:
+            self.slowest_s = max(self.slowest_s, now - worker.heard_s)
+        worker.heard_s = now
+
+    def records_waiting(self) -> Iterator[int]:
+        """Yield the size of every waiting batch, in records."""
+        return (len(work.records) for work in self.waiting.values())

@@ -1,0 +1,309 @@
+"""The program that runs in a worker process: `python -m curate.executors.child SOCKET PAGE`.
+
+It takes its parcel from the socket, sets up the stages, works on batches until it is told to end, and dies with its
+driver. What it is about to touch it writes on a page of shared memory, which costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import mmap
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from loguru import logger
+
+from curate.engine.announcing import Page
+from curate.engine.blame import is_broken_gpu
+from curate.engine.hop import HopRunner
+from curate.engine.messages import Part, Quarantined, Work
+from curate.errors import InfrastructureError
+from curate.executors.parcel import Parcel, versions_of
+from curate.executors.wire import CHUNK, Frames, frame, header
+from curate.io.rows import encode_row, printable
+from curate.machine import find_cards
+from curate.stage import ProcessingStage
+
+HELD_BACK_S = 0.005
+"""Of batches that follow each other faster than this, several ends are told at once."""
+
+EXIT_BROKEN_GPU = 75
+
+
+class Channel:
+    """The worker's end of the socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._frames = Frames()
+        self._received: list[tuple[int, bytes]] = []
+        self._held = bytearray()
+        self._lock = threading.Lock()  # stages may log from threads of their own
+        self._sent_s = 0.0
+
+    def receive(self) -> tuple[int, bytes]:
+        """Block until there is a frame, and return its number and payload.
+
+        Raises:
+            EOFError: the driver is gone.
+        """
+        while not self._received:
+            received = self._socket.recv(CHUNK)
+            if not received:
+                raise EOFError
+            self._received.extend(self._frames.feed(received))
+        return self._received.pop(0)
+
+    def has_more(self) -> bool:
+        """Return whether the next batch, or a part of it, is there already."""
+        return bool(self._received) or bool(select.select([self._socket], [], [], 0)[0])
+
+    def hold(self, message: Any, number: int = 0) -> None:
+        """Put a message into the next packet."""
+        framed = frame(message, number)
+        with self._lock:
+            self._held += framed
+
+    def hold_end(self, number: int) -> None:
+        """Put the end of a batch into the next packet."""
+        with self._lock:
+            self._held += header(0, number)
+
+    def send(self) -> None:
+        """Send what is held back."""
+        with self._lock:
+            self._sent_s = time.monotonic()
+            held, self._held = self._held, bytearray()
+            self._socket.sendall(held)
+
+    def send_if_idle(self) -> None:
+        """Send what is held back, unless the next batch is there and soon brings more."""
+        if time.monotonic() - self._sent_s >= HELD_BACK_S or not self.has_more():
+            self.send()
+
+
+def main(arguments: list[str]) -> int:
+    """Work for the driver at the other end of the socket, and return the exit code."""
+    faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides what ends
+    signal.signal(signal.SIGTERM, _terminate)
+    descriptor, page_descriptor = map(int, arguments)
+    for inherited in (descriptor, page_descriptor):
+        os.set_inheritable(inherited, False)
+    _die_with_driver()
+    channel = Channel(socket.socket(fileno=descriptor))
+    try:
+        _, payload = channel.receive()
+        sys.path[:] = pickle.loads(payload)
+        _, payload = channel.receive()
+        return _work(channel, payload, page_descriptor)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return 1  # the driver is gone
+    except KeyboardInterrupt:  # as if the signal had ended it, for whoever asks how it has ended
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise
+
+
+def _work(channel: Channel, payload: bytes, page_descriptor: int) -> int:
+    runner: HopRunner | None = None
+    try:
+        try:
+            parcel: Parcel = pickle.loads(payload)
+            _log_to(channel)
+            runner = _set_up(parcel, page_descriptor)
+        except Exception as error:  # noqa: BLE001 (a stranger's class may raise anything as it is unpickled)
+            _fail(channel, error)
+            return 0
+        channel.hold(("ready",))
+        channel.send()
+        while True:
+            number, payload = channel.receive()
+            if not payload:
+                return 0
+            if not _work_on(channel, runner, number, payload, parcel.blamed):
+                return 0
+    finally:
+        if runner is not None:
+            runner.teardown()
+            channel.send()
+
+
+def _work_on(channel: Channel, runner: HopRunner, number: int, payload: bytes, blamed: str) -> bool:
+    """Work on one batch; return whether there can be another one."""
+    try:
+        work: Work = pickle.loads(payload)
+    except Exception as error:  # noqa: BLE001 (whatever a stranger's value raises)
+        channel.hold(("unreadable", f"{type(error).__name__}: {error}"), number)
+        channel.send()
+        return True
+    try:
+        for part in runner.run(work):
+            _hold(channel, part, blamed)
+            if len(part.kept_roots) < len(work.records):
+                channel.send()
+    except InfrastructureError as error:
+        if error.__cause__ is not None and is_broken_gpu(error.__cause__):
+            _die_of_broken_gpu(error)
+        _fail(channel, error)
+        return False
+    channel.hold_end(number)
+    channel.send_if_idle()
+    return True
+
+
+def _set_up(parcel: Parcel, page_descriptor: int) -> HopRunner:
+    _check_versions(parcel)
+    _check_card(parcel)
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # it would let a checkpoint run code
+    stages: list[ProcessingStage] = pickle.loads(parcel.stages)
+    words = memoryview(mmap.mmap(page_descriptor, 8 * Page.words_for(parcel.count))).cast("Q")
+    runner = HopRunner(
+        stages,
+        context=parcel.context,
+        encode=encode_row if parcel.encodes else None,
+        blamed=parcel.blamed,
+        announcer=Page(words),
+    )
+    try:
+        runner.setup()
+    except BaseException:
+        runner.teardown()
+        raise
+    return runner
+
+
+def _hold(channel: Channel, part: Part, blamed: str) -> None:
+    try:
+        channel.hold(part, part.number)
+    except Exception:  # noqa: BLE001 (whatever a stranger's value raises)
+        channel.hold(_sendable(part, blamed), part.number)
+
+
+def _sendable(part: Part, blamed: str) -> Part:
+    """Return the part with the records that cannot be sent to the driver in quarantine."""
+    kept: list[Any] = []
+    roots: list[str] = []
+    ms: list[int] = []
+    quarantined = [_printable_note(note) for note in part.quarantined]
+    for row, root, length in zip(part.kept, part.kept_roots, part.kept_ms, strict=True):
+        reason = _unsendable(row)
+        if reason is None:
+            kept.append(row)
+            roots.append(root)
+            ms.append(length)
+        else:
+            message = f"the record cannot be sent on: {reason}"
+            assert isinstance(row, dict)
+            quarantined.append(Quarantined(root, printable(row), blamed, "bad_value", message, "", 1))
+    filtered = [_printable_note(note) for note in part.filtered]
+    return Part(part.number, kept, roots, ms, filtered, quarantined, part.splits, part.busy_s)
+
+
+def _printable_note(note: Any) -> Any:
+    """Return a note whose record can be sent."""
+    if _unsendable(note.record) is not None:
+        note.record = printable(note.record)
+    return note
+
+
+def _unsendable(value: Any) -> str | None:
+    try:
+        pickle.dumps(value, 5)
+    except Exception as error:  # noqa: BLE001 (whatever a stranger's value raises)
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _fail(channel: Channel, error: BaseException) -> None:
+    """Tell the driver why this worker cannot go on."""
+    told = str(error) if isinstance(error, InfrastructureError) else f"{type(error).__name__}: {error}"
+    trace = "".join(traceback.format_exception(error))
+    channel.hold(("failed", told, trace))
+    channel.send()
+
+
+def _check_versions(parcel: Parcel) -> None:
+    """Check that this machine has the code that the driver has.
+
+    Raises:
+        InfrastructureError: names the machine and the distribution.
+    """
+    if not parcel.versions:
+        return
+    here: Mapping[str, str] = versions_of(pickle.loads(parcel.stages))
+    for name, version in parcel.versions.items():
+        if here.get(name) != version:
+            raise InfrastructureError(
+                f"{socket.gethostname()} has {name} {here.get(name, '(missing)')}, and the driver has {version}; install "
+                "the same version on every machine"
+            )
+
+
+def _check_card(parcel: Parcel) -> None:
+    """Check that the worker's card has the memory that its stages ask for.
+
+    Raises:
+        InfrastructureError: says how much is asked for and how much there is.
+    """
+    if not parcel.gpu_memory_gb:
+        return
+    for card in find_cards():
+        if card.memory_gb is not None and card.memory_gb < parcel.gpu_memory_gb:
+            raise InfrastructureError(
+                f"{parcel.hop} asks for gpu_memory_gb={parcel.gpu_memory_gb:g}, but card {card.id} of "
+                f"{socket.gethostname()} has {card.memory_gb:g} GB"
+            )
+
+
+def _log_to(channel: Channel) -> None:
+    """Send log lines to the driver."""
+
+    def tell(message: Any) -> None:
+        record = message.record
+        channel.hold(("log", record["level"].name, record["message"]))
+
+    logger.remove()
+    logger.add(tell, level="INFO", format="{message}")
+    logger.enable("curate")
+
+
+def _die_of_broken_gpu(error: InfrastructureError) -> NoReturn:
+    """End at once: in a broken CUDA context nothing works any more, not even its teardown."""
+    print(error, file=sys.stderr, flush=True)
+    os._exit(EXIT_BROKEN_GPU)
+
+
+def _terminate(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _die_with_driver() -> None:
+    """Have this process killed when its driver is gone, even if a stage is in the middle of something."""
+    driver = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != driver:
+            os._exit(1)
+        return
+
+    def watch() -> None:
+        while os.getppid() == driver:
+            time.sleep(1.0)  # elsewhere nothing tells a process that its parent is gone
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,126 @@
+"""Runs the pipeline on all cores and cards of this machine: every worker is a process of its own.
+
+A worker that crashes or hangs costs the record that it was touching, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from curate.engine.messages import Event, Work
+from curate.engine.transport import HopSpec
+from curate.executors.cards import seat
+from curate.executors.parcel import check_sendable, pack
+from curate.executors.process import pickled, pinned
+from curate.executors.processes import Processes
+from curate.machine import Card, Machine, find_cards
+from curate.plan import Plan
+
+
+def _positive(_: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
+    if value is not None and not value > 0:
+        raise ValueError(f"{attribute.name}={value!r}: must be above 0")
+
+
+@attrs.frozen
+class MultiprocessingExecutor:
+    """Runs the pipeline in processes of their own on this machine.
+
+    Args:
+        cpus: cores that are shared out where a stage does not say `workers`; None: those that this process may use.
+        gpus: the cards to use, as CUDA_VISIBLE_DEVICES would list them; None: those that this process sees.
+        setup_attempts: how many workers are tried before a `setup()` that fails stops the run.
+        setup_timeout_s: how long a `setup()` may take.
+    """
+
+    cpus: float | None = attrs.field(default=None, validator=_positive)
+    gpus: tuple[str, ...] | None = attrs.field(
+        default=None, converter=attrs.converters.optional(lambda ids: tuple(map(str, ids)))
+    )
+    setup_attempts: int = attrs.field(default=3, validator=_positive)
+    setup_timeout_s: float = attrs.field(default=1800.0, validator=_positive)
+    name: str = attrs.field(default="multiprocessing", init=False)
+
+    def check(self, plan: Plan) -> None:
+        cards = self.cards()
+        attrs.evolve(Machine.here(), gpus=len(cards)).check(plan, executor=self.name)
+        check_sendable(plan)
+        for phase in plan.phases:
+            seat(phase.hops, cards)
+
+    def open(self, hops: Sequence[HopSpec]) -> MultiprocessingTransport:
+        return MultiprocessingTransport(hops, self)
+
+    def close(self) -> None:
+        pass
+
+    def cards(self) -> tuple[Card, ...]:
+        """Return the cards that workers may have."""
+        if self.gpus is None:
+            return find_cards()
+        known = {card.id: card for card in find_cards()}
+        return tuple(known.get(device, Card(device)) for device in self.gpus)
+
+
+class MultiprocessingTransport:
+    """Worker processes of this machine, and which cores and cards they have."""
+
+    max_in_flight = 64
+    can_kill = True
+
+    def __init__(self, hops: Sequence[HopSpec], executor: MultiprocessingExecutor) -> None:
+        self.setup_attempts = executor.setup_attempts
+        self.setup_timeout_s = executor.setup_timeout_s
+        machine = Machine.here()
+        self._cpus = executor.cpus or machine.cpus
+        self._memory = machine.memory
+        self._hops = [spec.hop for spec in hops]
+        self._parcels = [pack(spec) for spec in hops]
+        seating = seat(self._hops, executor.cards())
+        self._cards = dict(seating.taken)
+        self._seats = seating.seats
+        self._processes = Processes()
+        self._hop_of: dict[int, int] = {}
+        self._next = 0
+
+    def room(self, hop: int) -> int:
+        there = [other for number, other in self._hop_of.items() if number in self._processes]
+        mine, wanted = there.count(hop), self._hops[hop].resources
+        asked = self._hops[hop].workers
+        if asked is not None:
+            return asked - mine
+        used = sum(self._hops[other].resources.cpus for other in there)
+        rooms = [int((self._cpus - used) / wanted.cpus) if wanted.cpus else int(self._cpus)]
+        if wanted.memory:
+            used_memory = sum(self._hops[other].resources.memory or 0 for other in there)
+            rooms.append((self._memory - used_memory) // wanted.memory)
+        if wanted.gpus or wanted.gpu_memory_gb:
+            rooms.append(self._seats.left(wanted) + (not mine))  # the first one has its cards already
+        return max(1 - mine, min(rooms))
+
+    def start(self, hop: int, slot: int) -> int:
+        number, self._next = self._next, self._next + 1
+        wanted = self._hops[hop].resources
+        if (hop, slot) not in self._cards:
+            self._cards[hop, slot] = self._seats.take(wanted) or ()
+        self._processes.start(number, self._parcels[hop], pinned(wanted.cpus, self._cards[hop, slot]))
+        self._hop_of[number] = hop
+        return number
+
+    def send(self, worker: int, work: Work) -> int:
+        payload = pickled(work)
+        if worker in self._processes:  # one that is gone says so at the next `wait`
+            self._processes.send(worker, work.number, payload)
+        return len(payload)
+
+    def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
+        return self._processes.wait(timeout_s)
+
+    def kill(self, worker: int) -> None:
+        self._processes.kill(worker)
+
+    def close(self) -> None:
+        self._processes.close()

@@ -1,0 +1,114 @@
+"""Worker processes of one machine, and the one selector that hears them all."""
+
+from __future__ import annotations
+
+import selectors
+import time
+from collections.abc import Mapping, Sequence
+
+from curate.engine.messages import Event
+from curate.executors.parcel import Parcel
+from curate.executors.process import WorkerProcess, unreadable
+
+TEARDOWN_S = 30.0
+"""So long may the teardown of all workers take; then they are killed."""
+
+BUSY_S = 5.0
+"""The same where a worker is interrupted in the midst of a batch."""
+
+
+class Processes:
+    """Starts, hears and ends worker processes."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+        self._workers: dict[int, WorkerProcess] = {}
+        self._unsent: set[int] = set()
+        self._blocked: set[int] = set()
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._workers
+
+    def start(self, number: int, parcel: Parcel, environment: Mapping[str, str]) -> None:
+        """Start a worker under a number of its own; `Ready`, `WorkerFailed` or `Died` will follow."""
+        worker = WorkerProcess(number, parcel, environment)
+        self._workers[number] = worker
+        self._unsent.add(number)
+        for descriptor, source in worker.descriptors():
+            self._selector.register(descriptor, selectors.EVENT_READ, (number, source))
+
+    def send(self, number: int, batch: int, payload: bytes) -> None:
+        """Queue a pickled batch, under its number, for a worker; never blocks."""
+        self._workers[number].put(batch, payload)
+        self._unsent.add(number)
+
+    def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
+        """Block until something happens, or `timeout_s` has passed, as a transport's `wait` does."""
+        end = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            self._flush()
+            left = None if end is None else max(0.0, end - time.monotonic())
+            events: list[Event] = []
+            ended: dict[int, str] = {}
+            for key, _ in self._selector.select(left):
+                number, source = key.data
+                worker = self._workers[number]
+                if number in self._blocked:
+                    self._unsent.add(number)
+                if source == "output":
+                    worker.read_output()
+                    continue
+                try:
+                    if source == "exit":
+                        raise EOFError
+                    events.extend(worker.receive())
+                except EOFError:
+                    ended.setdefault(number, "")
+                except Exception as error:  # noqa: BLE001 (whatever a stranger's value raises)
+                    ended[number] = unreadable(error)
+            for number, reason in ended.items():
+                events.extend(self._forget(number).died(reason))
+            if events:
+                return events
+            if end is not None and time.monotonic() >= end:
+                looks = (worker.look() for worker in self._workers.values())
+                return [started for started in looks if started is not None]
+
+    def kill(self, number: int) -> None:
+        """Kill a worker; `Died` will follow. One that is gone is left in peace."""
+        worker = self._workers.get(number)
+        if worker is not None:
+            worker.kill()
+
+    def close(self) -> None:
+        """Let every worker tear down its stages; those that do not end in time are killed."""
+        busy = any(worker.busy for worker in self._workers.values())
+        for worker in self._workers.values():
+            worker.end()
+        end = time.monotonic() + (BUSY_S if busy else TEARDOWN_S)
+        while self._workers and (left := end - time.monotonic()) > 0:
+            self.wait(left)
+        for number in list(self._workers):
+            self._forget(number).died()
+        self._selector.close()
+
+    def _flush(self) -> None:
+        """Send what waits; a worker that takes no more now is written to when it does."""
+        unsent, self._unsent = self._unsent, set()
+        for number in unsent:
+            worker = self._workers.get(number)
+            if worker is None:
+                continue
+            blocked = worker.flush()
+            if blocked != (number in self._blocked):
+                events = selectors.EVENT_READ | (selectors.EVENT_WRITE if blocked else 0)
+                self._selector.modify(worker.socket, events, (number, "socket"))
+                (self._blocked.add if blocked else self._blocked.discard)(number)
+
+    def _forget(self, number: int) -> WorkerProcess:
+        worker = self._workers.pop(number)
+        self._unsent.discard(number)
+        self._blocked.discard(number)
+        for descriptor, _ in worker.descriptors():
+            self._selector.unregister(descriptor)
+        return worker

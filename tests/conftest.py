@@ -1,0 +1,61 @@
+"""What several suites share: one Ray cluster for the whole session, because it takes seconds to start."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MARK = f"CURATE_TEST_SESSION={uuid.uuid4().hex}"
+"""In the environment of every process that the session starts, so that what is left behind can be found."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def marked() -> None:
+    name, value = MARK.split("=")
+    os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(marked: None) -> Iterator[Any]:
+    """Return a Ray cluster of two nodes on this machine; this process is connected to it."""
+    pytest.importorskip("ray")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(
+        initialize_head=True,
+        head_node_args={"num_cpus": 4, "num_gpus": 0, "object_store_memory": 200_000_000, "include_dashboard": False},
+    )
+    cluster.add_node(num_cpus=4, num_gpus=0, object_store_memory=100_000_000, resources={"beside": 4})
+    ray.init(address=cluster.address, log_to_driver=False, configure_logging=False, logging_level="ERROR")
+    try:
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest) -> Any:
+    """Return the executor that a test is parametrised with, on the session's cluster if it is Ray's."""
+    if getattr(request.param, "name", request.param) == "ray":
+        request.getfixturevalue("ray_cluster")
+    return request.param
+
+
+def processes_left() -> list[str]:
+    """Return the worker processes of this session that are still there."""
+    left: list[str] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if "curate.executors.child" in command and MARK.encode() in (folder / "environ").read_bytes():
+                left.append(f"{folder.name}: {command}")
+        except OSError:  # it is gone meanwhile
+            continue
+    return left
