@@ -256,11 +256,11 @@ _PERFORMANCE: Sequence[tuple[str, str, str]] = (
 )
 
 
-def performance(files: RunFiles) -> list[dict[str, Any]]:
-    """Return what stages have measured of their batches; those that measure nothing are left out."""
-    found: list[dict[str, Any]] = []
+def performance(files: RunFiles) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Yield, for each stage that has measured its batches, what is written about them, and the chart of their shapes;
+    figures that it did not measure are left out."""
     for name, stage in (files.summary or {}).get("by_stage", {}).items():
-        measured = dict(stage.get("performance") or {})
+        measured: dict[str, Any] = dict(stage.get("performance") or {})
         if measured.get("batches") and measured.get("total_samples"):
             measured["mean_batch"] = measured["total_samples"] / measured["batches"]
         rows = [
@@ -269,8 +269,40 @@ def performance(files: RunFiles) -> list[dict[str, Any]]:
             if isinstance(measured.get(figure), int | float)
         ]
         if rows:
-            found.append({"stage": shown(name, 80), "rows": rows})
-    return found
+            yield {"stage": shown(name, 80), "rows": rows, "shares": list(_batch_shares(measured))}, _shapes(measured)
+
+
+def _batch_shares(measured: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what of a batch is audio and what padding, and what of the time the model worked and waited."""
+    padding_s = measured.get("padded_s", 0.0) - measured.get("audio_s", 0.0)
+    for what, (name, good), (other, bad) in (
+        ("batches", ("audio", measured.get("audio_s", 0.0)), ("padding", max(padding_s, 0.0))),
+        ("model", ("at work", measured.get("model_s", 0.0)), ("waiting", measured.get("load_wait_s", 0.0))),
+    ):
+        whole = good + bad
+        if whole > 0:
+            parts = [
+                {"kind": "kept", "share": f"{good / whole:.6f}"},
+                {"kind": "waiting", "share": f"{bad / whole:.6f}"},
+            ]
+            told = f"{name} {share(good / whole)}, {other} {share(bad / whole)}"
+            yield {"what": what, "told": told, "parts": [part for part in parts if float(part["share"]) > 0]}
+
+
+def _shapes(measured: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the chart of how many batches had so many records and so long a longest one.
+
+    They are told as `shapes`, `<records>x<seconds>` → how many batches.
+    """
+    points: list[list[float]] = []
+    shapes: Mapping[str, Any] = measured.get("shapes") or {}
+    for shape, batches in shapes.items():
+        records, _, longest_s = shape.partition("x")
+        try:
+            points.append([float(longest_s), int(records), int(batches)])
+        except ValueError:  # another version's
+            continue
+    return {"kind": "shapes", "points": sorted(points)} if points else None
 
 
 def _written(value: float, how: str) -> str:

@@ -95,7 +95,7 @@ def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES) -> str:
         ],
         "throughput": chart(figures.throughput(speed)),
         "stages": chart(figures.stages(flows, speed)),
-        "performance": figures.performance(files),
+        "performance": [{**one, "shapes": chart(drawn)} for one, drawn in figures.performance(files)],
         "failures": setup.failures(left, survey),
         "settings": setup.stage_settings(files),
         "boxes": setup.boxes(files),

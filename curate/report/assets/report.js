@@ -215,6 +215,34 @@
       };
     },
 
+    shapes(chart) {
+      const most = Math.max(...chart.points.map((point) => point[2]));
+      return {
+        ...base(),
+        option: {
+          legend: { show: false },
+          grid: { left: 8, right: 18, top: 16, bottom: 22, containLabel: true },
+          tooltip: {
+            ...base().tooltip,
+            trigger: "item",
+            renderMode: "richText",
+            formatter: ({ value }) => `${count(value[2])} of ${count(value[1])} records, up to ${short(value[0])} s`,
+          },
+          xAxis: axis({ type: "value", name: "seconds", nameLocation: "middle", nameGap: 24, min: 0 }),
+          yAxis: axis({ type: "value", minInterval: 1, axisLine: { show: false } }),
+          series: [
+            {
+              name: "batches",
+              type: "scatter",
+              symbolSize: (value) => 7 + 20 * Math.sqrt(value[2] / most),
+              itemStyle: { color: colour("accent"), opacity: 0.65 },
+              data: chart.points,
+            },
+          ],
+        },
+      };
+    },
+
     stages(chart) {
       return {
         ...base(),

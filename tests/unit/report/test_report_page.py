@@ -117,6 +117,33 @@ def test_the_page_opens_nothing_but_itself(run_dir: Path) -> None:
             assert (attributes.get(name) or "#").startswith(("#", "data:")), (tag, name)
 
 
+def test_what_stages_have_measured_of_their_batches_is_shown(copy: Path) -> None:
+    page = render(copy)
+    assert ": batches</h3>" not in page
+    summary = json.loads((copy / "summary.json").read_text())
+    measured = {
+        "batches": 4,
+        "total_samples": 50,
+        "audio_s": 90.0,
+        "padded_s": 120.0,
+        "waste": 1 / 3,
+        "model_s": 3.0,
+        "load_wait_s": 1.0,
+        "rtfx": 22.5,
+        "history": [],
+        "shapes": {"16x5": 3, "2x20": 1, "torn": 1},
+    }
+    summary["by_stage"]["word_error_rate"]["performance"] = measured
+    (copy / "summary.json").write_text(json.dumps(summary))
+    page = render(copy)
+    assert "word_error_rate</bdi>: batches</h3>" in page
+    assert "audio 75.0%, padding 25.0%" in page
+    assert "at work 75.0%, waiting 25.0%" in page
+    assert '<td class="key">Records in a batch, on average</td><td class="number">12.5</td>' in page
+    (shapes,) = [chart for chart in charts(page) if chart["kind"] == "shapes"]
+    assert shapes["points"] == [[5.0, 16, 3], [20.0, 2, 1]]
+
+
 def test_a_run_that_was_killed_shows_what_there_is_and_says_so(copy: Path) -> None:
     (copy / "summary.json").unlink()
     events = (copy / "metrics" / "events.jsonl").read_text().splitlines()
