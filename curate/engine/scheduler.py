@@ -41,6 +41,7 @@ from curate.io.rows import printable
 from curate.plan import Hop
 from curate.records import ID, AudioBatch, Record
 
+
 MOST_ALONE = 32
 """So many suspects go alone, one after the other; more of them are first narrowed down in groups."""
 

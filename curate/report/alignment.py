@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from itertools import zip_longest
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, cast
 
 import attrs
 
-from curate.errors import RecordError
+from curate.errors import PlanError, RecordError
 from curate.report.columns import Comparison
 from curate.report.printing import shown
 from curate.report.samples import Sample
@@ -18,13 +18,6 @@ _MAX_UNITS = 120
 """So many words, or characters, of each text are aligned; a longer text is cut there."""
 
 Kind: TypeAlias = Literal["equal", "substitute", "delete", "insert"]
-
-_KINDS: Mapping[str, Kind] = {
-    "equal": "equal",
-    "substitute": "substitute",
-    "delete": "delete",
-    "insert": "insert",
-}
 
 
 @attrs.frozen
@@ -54,7 +47,11 @@ def align(sample: Sample, compared: Comparison) -> Alignment:
     try:
         normalise = normaliser(compared.normaliser)
         reference, hypothesis = normalise(reference), normalise(hypothesis)
-    except (RecordError, ValueError):  # a text that the rules fail on is shown as it is
+    except (
+        PlanError,
+        RecordError,
+        ValueError,
+    ):  # rules that only a plugin knows, or that fail on a text: shown as it is
         pass
     expected, recognised = _units(reference, compared.unit), _units(hypothesis, compared.unit)
     cut = max(len(expected), len(recognised)) > _MAX_UNITS
@@ -73,7 +70,7 @@ def _pairs(expected: list[str], recognised: list[str]) -> Iterator[Pair]:
     words = jiwer.Compose([jiwer.ReduceToListOfListOfWords()])
     texts = [" ".join(numbers[unit] for unit in units) for units in (expected, recognised)]
     for chunk in jiwer.process_words(texts[0], texts[1], words, words).alignments[0]:
-        kind = _KINDS[chunk.type]
+        kind = cast("Kind", chunk.type)
         left = expected[chunk.ref_start_idx : chunk.ref_end_idx]
         right = recognised[chunk.hyp_start_idx : chunk.hyp_end_idx]
         for reference, hypothesis in zip_longest(left, right, fillvalue=""):
