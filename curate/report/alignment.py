@@ -51,8 +51,8 @@ def align(sample: Sample, compared: Comparison) -> Alignment:
         PlanError,
         RecordError,
         ValueError,
-    ):  # rules that only a plugin knows, or that fail on a text: shown as it is
-        pass
+    ):
+        pass  # rules that only a plugin knows, or that fail on the text: it is shown as it is
     expected, recognised = _units(reference, compared.unit), _units(hypothesis, compared.unit)
     cut = max(len(expected), len(recognised)) > _MAX_UNITS
     return Alignment(tuple(_pairs(expected[:_MAX_UNITS], recognised[:_MAX_UNITS])), cut)
