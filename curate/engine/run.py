@@ -389,8 +389,9 @@ class _PhaseRun:
         books = self._unit.books()
         _check_audio(self._phase, books)
         books.check(measures_audio=may_measure(self._phase))
-        busy_s = {} if self._scheduler is None else self._scheduler.take_busy_s()
-        commit = self._store.commit(self._phase.number, self._unit, busy_s)
+        if self._scheduler is not None and not self._unit.name:  # a commit that was interrupted has taken them already
+            self._unit.busy_s, self._unit.measures = self._scheduler.take_busy_s(), self._scheduler.take_measures()
+        commit = self._store.commit(self._phase.number, self._unit, self._unit.busy_s)
         self._unit = Unit(self._places, self._retried)
         self.worked_ms += books.in_ms + books.measured_ms
         self._observers.on_unit_committed(

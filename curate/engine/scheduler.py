@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from loguru import logger
 
@@ -38,9 +38,9 @@ from curate.engine.suspicion import Suspicion
 from curate.engine.transport import Transport, Unsendable
 from curate.errors import AccountingError, InfrastructureError
 from curate.io.rows import printable
+from curate.monitoring import add_to
 from curate.plan import Hop
 from curate.records import ID, AudioBatch, Record
-
 
 MOST_ALONE = 32
 """So many suspects go alone, one after the other; more of them are first narrowed down in groups."""
@@ -90,6 +90,7 @@ class Scheduler:
         self._reads_ahead = reads_ahead
         self._exhausted = False
         self._next_number = 0
+        self._measures: dict[str, Any] = {}
 
     def run(self, feed: Feed) -> Iterator[Settled]:
         """Yield the feed's roots as they are settled, in any order; ends when every one of them is.
@@ -135,6 +136,11 @@ class Scheduler:
         for line in self._lines:
             taken |= {planned.name: spent for planned, spent in zip(line.hop.stages, line.busy_s, strict=False)}
             line.busy_s = []
+        return taken
+
+    def take_measures(self) -> dict[str, Any]:
+        """Return what each stage has measured since the last call, added up over all workers."""
+        taken, self._measures = self._measures, {}
         return taken
 
     def _wants_more(self) -> bool:
@@ -230,6 +236,8 @@ class Scheduler:
                 flight = worker.in_flight[part.number]
                 flight.parts.append(part)
                 line.note_part(worker, part)
+                if part.measures:
+                    add_to(self._measures, part.measures)
                 yield from self._settle(line, flight.work, part, size)
             case Done(_, number):
                 flight = worker.in_flight.pop(number)
@@ -265,9 +273,7 @@ class Scheduler:
     def _settle(self, line: Line, work: Work, part: Part, size: int = 0) -> Iterator[Settled]:
         settled, forward = self._ledger.settle(line.number, part)
         if forward:
-            self._lines[line.number + 1].put(
-                work.piece(self._numbered(), forward), origin=work.number, size=size
-            )
+            self._lines[line.number + 1].put(work.piece(self._numbered(), forward), origin=work.number, size=size)
         if settled is not None:
             yield settled
 

@@ -192,6 +192,7 @@ def _to_dict(commit: Commit, accounts: Mapping[int, Account]) -> dict[str, Any]:
         "account": commit.account.to_dict(),
         "apart": {str(position): account.to_dict() for position, account in accounts.items()},
         "busy_s": commit.busy_s,
+        "measures": commit.measures,
         "files": commit.files,
     }
 
@@ -207,6 +208,7 @@ def _read_commit(path: Path) -> Commit:
             rows=described["rows"],
             account=Account.from_dict(described["account"]),
             busy_s=described["busy_s"],
+            measures=described["measures"],
             files=described["files"],
             apart=tuple(map(int, described["apart"])),
         )

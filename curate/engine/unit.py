@@ -41,6 +41,8 @@ class Unit:
         """What it is called on disk; a commit that is interrupted and done again keeps it, so it is one commit."""
         self.bytes = 0
         self._books: Books | None = None
+        self.busy_s: Mapping[str, float] = {}
+        self.measures: Mapping[str, Any] = {}
         self._started: float | None = None
 
     def add(self, settled: Settled) -> None:
@@ -189,6 +191,7 @@ class Commit:
     Args:
         number: counted over all phases, so that of two outcomes of one root the later one counts.
         apart: the positions of the roots whose outcome a retry may replace; each has a range of its own.
+        measures: what the stages have measured, by their names; see `ProcessingStage.take_measures`.
         replaced: those of them whose outcome counts no more; the account is without them.
     """
 
@@ -201,6 +204,7 @@ class Commit:
     busy_s: Mapping[str, float]
     files: Mapping[str, Mapping[str, Any]]
     apart: Sequence[int] = ()
+    measures: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     replaced: frozenset[int] = frozenset()
 
     @property
@@ -276,5 +280,6 @@ def describe_unit(
         busy_s=dict(busy_s),
         files={},
         apart=tuple(accounts),
+        measures=unit.measures,
     )
     return commit, accounts

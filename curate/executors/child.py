@@ -29,7 +29,7 @@ from curate.engine.hop import HopRunner
 from curate.engine.messages import Part, Quarantined, Work
 from curate.errors import InfrastructureError
 from curate.executors.parcel import Parcel, versions_of
-from curate.executors.wire import CHUNK, Frames, frame, header
+from curate.executors.wire import CHUNK, Frame, Frames, Kind, framed
 from curate.io.rows import encode_row, printable
 from curate.machine import find_cards
 from curate.stage import ProcessingStage
@@ -46,13 +46,13 @@ class Channel:
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
         self._frames = Frames()
-        self._received: list[tuple[int, bytes]] = []
+        self._received: list[Frame] = []
         self._held = bytearray()
         self._lock = threading.Lock()  # stages may log from threads of their own
         self._sent_s = 0.0
 
-    def receive(self) -> tuple[int, bytes]:
-        """Block until there is a frame, and return its number and payload.
+    def receive(self) -> Frame:
+        """Block until there is a frame, and return it.
 
         Raises:
             EOFError: the driver is gone.
@@ -68,16 +68,15 @@ class Channel:
         """Return whether the next batch, or a part of it, is there already."""
         return bool(self._received) or bool(select.select([self._socket], [], [], 0)[0])
 
-    def hold(self, message: Any, number: int = 0) -> None:
-        """Put a message into the next packet."""
-        framed = frame(message, number)
-        with self._lock:
-            self._held += framed
+    def hold(self, kind: Kind, message: Any = None, number: int = 0) -> None:
+        """Put a message into the next packet.
 
-    def hold_end(self, number: int) -> None:
-        """Put the end of a batch into the next packet."""
+        Raises:
+            Exception: whatever the pickling of a stranger's value raises.
+        """
+        payload = b"" if message is None else pickle.dumps(message, 5)
         with self._lock:
-            self._held += header(0, number)
+            self._held += framed(kind, payload, number)
 
     def send(self) -> None:
         """Send what is held back."""
@@ -103,10 +102,10 @@ def main(arguments: list[str]) -> int:
     _die_with_driver()
     channel = Channel(socket.socket(fileno=descriptor))
     try:
-        _, payload = channel.receive()
-        sys.path[:] = pickle.loads(payload)
-        _, payload = channel.receive()
-        return _work(channel, payload, page_descriptor)
+        _, _, path = channel.receive()
+        sys.path[:] = pickle.loads(path)
+        _, _, parcel = channel.receive()
+        return _work(channel, parcel, page_descriptor)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return 1  # the driver is gone
     except KeyboardInterrupt:  # as if the signal had ended it, for whoever asks how it has ended
@@ -125,13 +124,11 @@ def _work(channel: Channel, payload: bytes, page_descriptor: int) -> int:
         except Exception as error:  # noqa: BLE001 (a stranger's class may raise anything as it is unpickled)
             _fail(channel, error)
             return 0
-        channel.hold(("ready",))
+        channel.hold(Kind.READY)
         channel.send()
         while True:
-            number, payload = channel.receive()
-            if not payload:
-                return 0
-            if not _work_on(channel, runner, number, payload, parcel.blamed):
+            kind, number, payload = channel.receive()
+            if kind is Kind.END or not _work_on(channel, runner, number, payload, parcel.blamed):
                 return 0
     finally:
         if runner is not None:
@@ -144,7 +141,7 @@ def _work_on(channel: Channel, runner: HopRunner, number: int, payload: bytes, b
     try:
         work: Work = pickle.loads(payload)
     except Exception as error:  # noqa: BLE001 (whatever a stranger's value raises)
-        channel.hold(("unreadable", f"{type(error).__name__}: {error}"), number)
+        channel.hold(Kind.UNREADABLE, f"{type(error).__name__}: {error}", number)
         channel.send()
         return True
     try:
@@ -157,7 +154,7 @@ def _work_on(channel: Channel, runner: HopRunner, number: int, payload: bytes, b
             _die_of_broken_gpu(error)
         _fail(channel, error)
         return False
-    channel.hold_end(number)
+    channel.hold(Kind.DONE, number=number)
     channel.send_if_idle()
     return True
 
@@ -185,9 +182,9 @@ def _set_up(parcel: Parcel, page_descriptor: int) -> HopRunner:
 
 def _hold(channel: Channel, part: Part, blamed: str) -> None:
     try:
-        channel.hold(part, part.number)
+        channel.hold(Kind.PART, part, part.number)
     except Exception:  # noqa: BLE001 (whatever a stranger's value raises)
-        channel.hold(_sendable(part, blamed), part.number)
+        channel.hold(Kind.PART, _sendable(part, blamed), part.number)
 
 
 def _sendable(part: Part, blamed: str) -> Part:
@@ -207,7 +204,7 @@ def _sendable(part: Part, blamed: str) -> Part:
             assert isinstance(row, dict)
             quarantined.append(Quarantined(root, printable(row), blamed, "bad_value", message, "", 1))
     filtered = [_printable_note(note) for note in part.filtered]
-    return Part(part.number, kept, roots, ms, filtered, quarantined, part.splits, part.busy_s)
+    return Part(part.number, kept, roots, ms, filtered, quarantined, part.splits, part.busy_s, part.measures)
 
 
 def _printable_note(note: Any) -> Any:
@@ -229,7 +226,7 @@ def _fail(channel: Channel, error: BaseException) -> None:
     """Tell the driver why this worker cannot go on."""
     told = str(error) if isinstance(error, InfrastructureError) else f"{type(error).__name__}: {error}"
     trace = "".join(traceback.format_exception(error))
-    channel.hold(("failed", told, trace))
+    channel.hold(Kind.FAILED, (told, trace))
     channel.send()
 
 
@@ -245,8 +242,8 @@ def _check_versions(parcel: Parcel) -> None:
     for name, version in parcel.versions.items():
         if here.get(name) != version:
             raise InfrastructureError(
-                f"{socket.gethostname()} has {name} {here.get(name, '(missing)')}, and the driver has {version}; install "
-                "the same version on every machine"
+                f"{socket.gethostname()} has {name} {here.get(name, '(missing)')}, and the driver has {version}; "
+                "install the same version on every machine"
             )
 
 
@@ -271,7 +268,7 @@ def _log_to(channel: Channel) -> None:
 
     def tell(message: Any) -> None:
         record = message.record
-        channel.hold(("log", record["level"].name, record["message"]))
+        channel.hold(Kind.LOG, (record["level"].name, record["message"]))
 
     logger.remove()
     logger.add(tell, level="INFO", format="{message}")

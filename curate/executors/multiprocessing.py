@@ -13,6 +13,7 @@ import attrs
 from curate.engine.messages import Event, Work
 from curate.engine.transport import HopSpec
 from curate.executors.cards import seat
+from curate.executors.hearing import Hearing
 from curate.executors.parcel import check_sendable, pack
 from curate.executors.process import pickled, pinned
 from curate.executors.processes import Processes
@@ -84,6 +85,7 @@ class MultiprocessingTransport:
         self._seats = seating.seats
         self._processes = Processes()
         self._hop_of: dict[int, int] = {}
+        self._hearing = Hearing(lambda worker: self._hops[self._hop_of[worker]].name, self._processes.kill)
         self._next = 0
 
     def room(self, hop: int) -> int:
@@ -117,7 +119,7 @@ class MultiprocessingTransport:
         return len(payload)
 
     def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
-        return self._processes.wait(timeout_s)
+        return list(self._hearing.events(self._processes.wait(timeout_s)))
 
     def kill(self, worker: int) -> None:
         self._processes.kill(worker)

@@ -18,30 +18,20 @@ from loguru import logger
 
 import curate
 from curate.engine.announcing import Page, read_page
-from curate.engine.messages import (
-    Acknowledged,
-    Died,
-    Done,
-    Event,
-    Part,
-    Ready,
-    Started,
-    Unreadable,
-    Work,
-    WorkerFailed,
-)
+from curate.engine.messages import Died, Started, Work
 from curate.engine.transport import Unsendable
 from curate.errors import InfrastructureError
 from curate.executors.parcel import Parcel
-from curate.executors.wire import CHUNK, Frames, frame, header
+from curate.executors.wire import CHUNK, Frame, Frames, Kind, framed, header
 
 _TAIL = 8192
 """So much of what a worker has written last to its standard error is kept, in bytes."""
 
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
-_THREAD_POOLS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
+_ENDS_BATCH = (Kind.DONE, Kind.UNREADABLE)
 
+_THREAD_POOLS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
 
 
 class WorkerProcess:
@@ -88,7 +78,8 @@ class WorkerProcess:
             theirs.close()
             os.close(their_output)
         self.exit_descriptor = os.pidfd_open(self._process.pid) if hasattr(os, "pidfd_open") else None
-        self._out += [memoryview(frame(parcel.sys_path)), memoryview(frame(parcel))]
+        for kind, message in ((Kind.PATH, parcel.sys_path), (Kind.PARCEL, parcel)):
+            self._out.append(memoryview(framed(kind, pickle.dumps(message, 5))))
 
     def descriptors(self) -> Iterator[tuple[Any, Literal["socket", "output", "exit"]]]:
         """Yield what to listen to."""
@@ -99,7 +90,7 @@ class WorkerProcess:
 
     def put(self, number: int, payload: bytes) -> None:
         """Queue a pickled batch under its number; `flush` sends it."""
-        self._out += [memoryview(header(len(payload), number)), memoryview(payload)]
+        self._out += [memoryview(header(Kind.WORK, number, len(payload))), memoryview(payload)]
         self.busy += 1
 
     def flush(self) -> bool:
@@ -121,7 +112,7 @@ class WorkerProcess:
                 del self._out[0]
         return False
 
-    def receive(self) -> Iterator[Event]:
+    def receive(self) -> Iterator[Frame]:
         """Yield what the worker has said since the last call.
 
         Raises:
@@ -135,35 +126,10 @@ class WorkerProcess:
             raise EOFError from None
         if not received:
             raise EOFError
-        yield from self._events(received)
-
-    def _events(self, received: bytes) -> Iterator[Event]:
-        for number, payload in self._frames.feed(received):
-            if not payload:
+        for frame in self._frames.feed(received):
+            if frame[0] in _ENDS_BATCH:
                 self.busy -= 1
-                yield Done(self.number, number)
-                continue
-            message: Any = pickle.loads(payload)
-            if type(message) is Part:
-                yield Acknowledged(self.number, message, len(payload))
-            elif (event := self._event(number, message)) is not None:
-                yield event
-
-    def _event(self, number: int, message: Any) -> Event | None:
-        match message:
-            case ("log", level, text):
-                logger.log(level, "{}: {}", self._hop, text)
-                return None
-            case ("ready",):
-                return Ready(self.number)
-            case ("unreadable", reason):
-                self.busy -= 1
-                return Unreadable(self.number, number, reason)
-            case ("failed", told, trace):
-                logger.debug("a worker of {} has failed:\n{}", self._hop, trace)
-                return WorkerFailed(self.number, InfrastructureError(told))
-            case _:
-                raise AssertionError(f"a worker said {message!r:.80}")
+            yield frame
 
     def read_output(self) -> None:
         """Take in what the worker has printed."""
@@ -189,39 +155,29 @@ class WorkerProcess:
         number, touched = read_page(memoryview(seen).cast("Q"))
         return Started(self.number, number, touched) if number else None
 
-    def died(self, also: str = "") -> Sequence[Event]:
-        """Reap the process and give back what it had, and return the events of its end, after whatever it still said.
+    def rest(self) -> Iterator[Frame]:
+        """Yield what a worker that is gone has said before."""
+        while True:
+            try:
+                yield from self.receive()
+            except EOFError:
+                return
 
-        Args:
-            also: why it had to be ended, where its exit code does not say it.
-        """
+    def reap(self) -> Died:
+        """Take in how the worker has ended, and give back what it had."""
         self.kill()
         code = self._process.wait()
-        events: list[Event] = []
-        while not also:
-            try:
-                events.extend(self.receive())
-            except EOFError:
-                break
-            except Exception as error:  # noqa: BLE001 (whatever a stranger's value raises as it is unpickled)
-                also = unreadable(error)
         self.read_output()
-        started = self.look()
-        if started is not None:
-            events.append(started)
         tail = self._tail.decode(errors="replace").strip()
-        reason = also or _ended(code)
-        outside = not also and -code in _FROM_OUTSIDE
-        events.append(Died(self.number, f"{reason}\n{tail}" if tail else reason, outside))
         self._close()
-        return events
+        return Died(self.number, f"{_ended(code)}\n{tail}" if tail else _ended(code), -code in _FROM_OUTSIDE)
 
     def end(self) -> None:
         """Ask the worker to tear down its stages and leave, in the midst of a batch if it has one."""
         if self.busy:
             self._process.terminate()
         else:
-            self._out.append(memoryview(header()))
+            self._out.append(memoryview(header(Kind.END)))
             self.flush()
 
     def kill(self) -> None:
@@ -273,8 +229,3 @@ def _ended(code: int) -> str:
         return f"killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"killed by signal {-code}"
-
-
-def unreadable(error: BaseException) -> str:
-    """Return how a worker has ended whose message could not be unpickled."""
-    return f"it sent what cannot be read ({type(error).__name__}: {error})"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import selectors
 import time
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
-from curate.engine.messages import Event
+from curate.engine.messages import Died, Started
 from curate.executors.parcel import Parcel
-from curate.executors.process import WorkerProcess, unreadable
+from curate.executors.process import WorkerProcess
+from curate.executors.wire import Frame
 
 TEARDOWN_S = 30.0
 """So long may the teardown of all workers take; then they are killed."""
@@ -17,8 +19,12 @@ BUSY_S = 5.0
 """The same where a worker is interrupted in the midst of a batch."""
 
 
+Heard: TypeAlias = "tuple[int, Frame | Started | Died]"
+"""A worker's number, and what it has said, what it touches, or how it has ended."""
+
+
 class Processes:
-    """Starts, hears and ends worker processes."""
+    """Starts, hears and ends worker processes; what they say it passes on unread."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -30,7 +36,7 @@ class Processes:
         return number in self._workers
 
     def start(self, number: int, parcel: Parcel, environment: Mapping[str, str]) -> None:
-        """Start a worker under a number of its own; `Ready`, `WorkerFailed` or `Died` will follow."""
+        """Start a worker under a number of its own."""
         worker = WorkerProcess(number, parcel, environment)
         self._workers[number] = worker
         self._unsent.add(number)
@@ -42,14 +48,18 @@ class Processes:
         self._workers[number].put(batch, payload)
         self._unsent.add(number)
 
-    def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
-        """Block until something happens, or `timeout_s` has passed, as a transport's `wait` does."""
+    def wait(self, timeout_s: float | None = None) -> Sequence[Heard]:
+        """Block until something happens, or `timeout_s` has passed, and return what has happened, in order.
+
+        When the time has passed, there is a `Started` for every worker that has moved on to other records; before a
+        `Died`, there is one for the last that it touched.
+        """
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             self._flush()
             left = None if end is None else max(0.0, end - time.monotonic())
-            events: list[Event] = []
-            ended: dict[int, str] = {}
+            heard: list[Heard] = []
+            ended: set[int] = set()
             for key, _ in self._selector.select(left):
                 number, source = key.data
                 worker = self._workers[number]
@@ -57,22 +67,29 @@ class Processes:
                     self._unsent.add(number)
                 if source == "output":
                     worker.read_output()
-                    continue
-                try:
-                    if source == "exit":
-                        raise EOFError
-                    events.extend(worker.receive())
-                except EOFError:
-                    ended.setdefault(number, "")
-                except Exception as error:  # noqa: BLE001 (whatever a stranger's value raises)
-                    ended[number] = unreadable(error)
-            for number, reason in ended.items():
-                events.extend(self._forget(number).died(reason))
-            if events:
-                return events
+                elif source == "exit":
+                    ended.add(number)
+                else:
+                    try:
+                        heard.extend((number, frame) for frame in worker.receive())
+                    except EOFError:
+                        ended.add(number)
+            for number in ended:
+                heard.extend(self._bury(number))
+            if heard:
+                return heard
             if end is not None and time.monotonic() >= end:
-                looks = (worker.look() for worker in self._workers.values())
-                return [started for started in looks if started is not None]
+                looks = ((number, worker.look()) for number, worker in self._workers.items())
+                return [(number, started) for number, started in looks if started is not None]
+
+    def _bury(self, number: int) -> Sequence[Heard]:
+        worker = self._forget(number)
+        heard: list[Heard] = [(number, frame) for frame in worker.rest()]
+        started = worker.look()
+        if started is not None:
+            heard.append((number, started))
+        heard.append((number, worker.reap()))
+        return heard
 
     def kill(self, number: int) -> None:
         """Kill a worker; `Died` will follow. One that is gone is left in peace."""
@@ -89,7 +106,7 @@ class Processes:
         while self._workers and (left := end - time.monotonic()) > 0:
             self.wait(left)
         for number in list(self._workers):
-            self._forget(number).died()
+            self._forget(number).reap()
         self._selector.close()
 
     def _flush(self) -> None:

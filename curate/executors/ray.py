@@ -12,6 +12,7 @@ import os
 import pickle
 import shutil
 import tempfile
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -20,12 +21,14 @@ from typing import Any
 import attrs
 from loguru import logger
 
-from curate.engine.messages import Acknowledged, Died, Done, Event, Work, WorkerFailed
+from curate.engine.messages import Acknowledged, Died, Event, Started, Work, WorkerFailed
 from curate.engine.transport import HopSpec
 from curate.errors import InfrastructureError, PlanError
+from curate.executors.hearing import Hearing
 from curate.executors.parcel import Parcel, check_sendable, pack
-from curate.executors.process import pickled, pinned, unreadable
-from curate.executors.processes import Processes
+from curate.executors.process import pickled, pinned
+from curate.executors.processes import Heard, Processes
+from curate.executors.wire import Frame, Kind
 from curate.machine import Machine
 from curate.plan import Hop, Plan
 from curate.resources import parse_size
@@ -222,9 +225,12 @@ class RayWorker:
         cards = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         self._processes.start(0, parcel, pinned(cpus, [card for card in cards.split(",") if card]))
 
-    def setup(self) -> bytes:
-        """Return how the set-up has ended."""
-        return pickle.dumps(self._processes.wait(), 5)
+    def setup(self) -> list[bytes]:
+        """Return how the set-up has ended, and what was said meanwhile."""
+        heard: list[Heard] = []
+        while not any(_ends(what, Kind.READY, Kind.FAILED) for _, what in heard):
+            heard.extend(self._processes.wait())
+        return [pickle.dumps(heard, 5)]
 
     def work(self, batches: Sequence[tuple[int, bytes]]) -> Iterator[bytes]:
         """Yield what happens until the batches are done, or the worker is gone."""
@@ -232,14 +238,14 @@ class RayWorker:
             self._processes.send(0, number, payload)
         left = len(batches)
         while left:
-            events = self._processes.wait(LOOK_S)
-            for event in events:
-                if isinstance(event, Died):
+            heard = self._processes.wait(LOOK_S)
+            for _, what in heard:
+                if _ends(what, Kind.FAILED):
                     left = 0
-                elif isinstance(event, WorkerFailed | Done):
+                elif _ends(what, Kind.DONE, Kind.UNREADABLE):
                     left -= 1
-            if events:
-                yield pickle.dumps(events, 5)
+            if heard:
+                yield pickle.dumps(heard, 5)
 
     def work_at_once(self, batches: Sequence[tuple[int, bytes]]) -> list[bytes]:
         """Return what has happened when the batches are done, or the worker is gone."""
@@ -249,9 +255,21 @@ class RayWorker:
         """Kill the worker process; whoever waits for it hears of it."""
         self._processes.kill(0)
 
+    def last_words(self) -> list[bytes]:
+        """Return what is still heard of a worker that is killed."""
+        heard: list[Heard] = []
+        while 0 in self._processes:
+            heard.extend(self._processes.wait())
+        return [pickle.dumps(heard, 5)]
+
     def close(self) -> None:
         """Let the worker tear down its stages."""
         self._processes.close()
+
+
+def _ends(what: Frame | Started | Died, *kinds: Kind) -> bool:
+    """Return whether this is a frame of one of some kinds, or the worker's end."""
+    return isinstance(what, Died) or (isinstance(what, tuple) and what[0] in kinds)
 
 
 class _Call:
@@ -291,6 +309,7 @@ class RayTransport:
         self._actors: dict[int, _Actor] = {}
         self._quick = [False] * len(hops)
         self._pending: list[Event] = []
+        self._hearing = Hearing(lambda worker: self._hops[self._actors[worker].hop].name, self.kill)
         self._next = itertools.count()
 
     def room(self, hop: int) -> int:
@@ -320,7 +339,11 @@ class RayTransport:
             options["memory"] = wanted.memory
         if self._environments[hop]:
             options["runtime_env"] = self._environments[hop]
-        handle = self._ray.remote(concurrency_groups={"control": 1})(RayWorker).options(**options).remote(self._parcels[hop], wanted.cpus)
+        handle = (
+            self._ray.remote(concurrency_groups={"control": 1})(RayWorker)
+            .options(**options)
+            .remote(self._parcels[hop], wanted.cpus)
+        )
         number = next(self._next)
         self._actors[number] = actor = _Actor(handle, hop)
         actor.calls.append(_Call(handle.setup.remote(), streams=False))
@@ -338,11 +361,22 @@ class RayTransport:
         self._flush()
         heads = {actor.calls[0].ref: number for number, actor in self._actors.items() if actor.calls}
         refs = list(heads)
-        ready, others = self._ray.wait(refs, timeout=timeout_s, fetch_local=True) if refs else ([], [])
+        if not refs:
+            time.sleep(timeout_s or 0.0)  # until the next worker is to be started
+        ready, others = self._waited(refs, 1, timeout_s) if refs else ([], [])
         if others:
-            more, _ = self._ray.wait(others, num_returns=len(others), timeout=0, fetch_local=True)
+            more, _ = self._waited(others, len(others), 0)
             ready = [*ready, *more]
         return [event for ref in ready for event in self._heard(heads[ref])]
+
+    def _waited(self, refs: list[Any], count: int, timeout_s: float | None) -> tuple[list[Any], list[Any]]:
+        try:
+            return self._ray.wait(refs, num_returns=count, timeout=timeout_s, fetch_local=True)
+        except SystemError as error:  # how Ray lets through what a signal's handler raises
+            interrupt = error.__cause__ or error.__context__
+            if interrupt is None:
+                raise
+            raise interrupt from None
 
     def _flush(self) -> None:
         for number, actor in list(self._actors.items()):
@@ -369,26 +403,25 @@ class RayTransport:
                 ref = next(call.ref, None)
                 if ref is None:
                     actor.calls.popleft()
+                    self._listen_to_the_end(actor)
                     return ()
-                answers = [self._ray.get(ref)]
+                answers: list[bytes] = [self._ray.get(ref)]
             else:
-                answer = self._ray.get(call.ref)
+                answers = self._ray.get(call.ref)
                 actor.calls.popleft()
-                answers = answer if isinstance(answer, list) else [answer]
         except Exception as error:  # noqa: BLE001 (Ray's own, of many kinds)
             return self._failed(number, error)
         actor.placed = True
-        try:
-            events: list[Event] = [event for answer in answers for event in pickle.loads(answer)]
-        except Exception as error:  # noqa: BLE001 (whatever a stranger's value raises)
-            self._end(number)
-            return [Died(number, unreadable(error))]
-        for event in events:
-            event.worker = number
+        heard = [(number, what) for answer in answers for _, what in pickle.loads(answer)]
+        events: list[Event] = []
+        for event in self._hearing.events(heard):
+            event.worker = number  # an actor knows its only worker as 0
+            events.append(event)
             if isinstance(event, Acknowledged):
                 self._quick[actor.hop] = sum(event.part.busy_s) < QUICK_S
-            if isinstance(event, Died | WorkerFailed):
+            elif isinstance(event, Died | WorkerFailed):
                 self._end(number)
+        self._listen_to_the_end(actor)
         return events
 
     def _failed(self, number: int, error: Exception) -> Sequence[Event]:
@@ -414,10 +447,16 @@ class RayTransport:
     def kill(self, worker: int) -> None:
         actor = self._actors[worker]
         actor.given_up = True
-        if actor.placed:
-            actor.handle.kill.options(concurrency_group="control").remote()
-        else:
+        if not actor.placed:
             self._ray.kill(actor.handle)
+            return
+        actor.handle.kill.options(concurrency_group="control").remote()
+        self._listen_to_the_end(actor)
+
+    def _listen_to_the_end(self, actor: _Actor) -> None:
+        """Have an actor say how its worker has ended, if it is killed and no other call of it would tell."""
+        if actor.given_up and not actor.calls:
+            actor.calls.append(_Call(actor.handle.last_words.remote(), streams=False))
 
     def _end(self, number: int) -> None:
         actor = self._actors.pop(number, None)
@@ -425,7 +464,7 @@ class RayTransport:
             self._ray.kill(actor.handle)
 
     def close(self) -> None:
-        closing = []
+        closing: list[Any] = []
         for actor in self._actors.values():
             if actor.calls:  # it is in the midst of something that nobody waits for any more
                 self._ray.kill(actor.handle)

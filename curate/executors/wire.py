@@ -1,36 +1,48 @@
-"""How driver and worker process talk: frames on a socket, each a pickled message under the number of its batch.
+"""How driver and worker process talk: frames on a socket, each of a kind, about a batch, with a pickled payload.
 
-The number stands outside the pickle, so that a message which cannot be read still says which batch it is of.
+Kind and batch stand outside the pickle: a message that cannot be read still says what it is about, and can be passed on
+by whoever cannot read it.
 """
 
 from __future__ import annotations
 
-import pickle
+import enum
 import struct
 from collections.abc import Iterator
-from typing import Any
+from typing import TypeAlias
 
-_HEADER = struct.Struct("<QQ")
+_HEADER = struct.Struct("<QQB")
 
 CHUNK = 1 << 18
 """So many bytes are read at once."""
 
 
-def frame(message: Any, number: int = 0) -> bytes:
-    """Return a message as a frame.
+class Kind(enum.IntEnum):
+    """What a frame says; the payload is in brackets."""
 
-    Raises:
-        Exception: whatever the pickling of a stranger's value raises.
-    """
-    payload = pickle.dumps(message, 5)
-    return header(len(payload), number) + payload
+    PATH = 1  # driver → worker: where modules are found (a list of folders)
+    PARCEL = 2  # the stages (`Parcel`)
+    WORK = 3  # a batch (`Work`)
+    END = 4  # there is no more work
+    READY = 5  # worker → driver: the stages are set up
+    PART = 6  # the outcome of some records of a batch (`Part`)
+    DONE = 7  # the batch is done
+    UNREADABLE = 8  # the batch could not be unpickled (a text)
+    FAILED = 9  # trouble that is no record's (its text, its traceback)
+    LOG = 10  # a log line (its level, its text)
 
 
-def header(size: int = 0, number: int = 0) -> bytes:
-    """Return what goes before a payload of `size` bytes. Without a payload it is a frame by itself, which tells a worker
-    that there is no more work, and the driver that a batch is done.
-    """
-    return _HEADER.pack(size, number)
+Frame: TypeAlias = tuple[Kind, int, bytes]
+
+
+def header(kind: Kind, number: int = 0, size: int = 0) -> bytes:
+    """Return what goes before a payload of `size` bytes about the batch `number`."""
+    return _HEADER.pack(size, number, kind)
+
+
+def framed(kind: Kind, payload: bytes = b"", number: int = 0) -> bytes:
+    """Return a frame."""
+    return header(kind, number, len(payload)) + payload
 
 
 class Frames:
@@ -39,15 +51,21 @@ class Frames:
     def __init__(self) -> None:
         self._buffer = bytearray()
 
-    def feed(self, received: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
-        """Yield the number and the payload of every frame that is now complete."""
+    def feed(self, received: bytes) -> Iterator[Frame]:
+        """Yield every frame that is now complete."""
         self._buffer += received
         start, end = 0, len(self._buffer)
-        while end - start >= _HEADER.size:
-            size, number = _HEADER.unpack_from(self._buffer, start)
-            if end - start - _HEADER.size < size:
-                break
-            start += _HEADER.size
-            yield number, bytes(self._buffer[start : start + size])
-            start += size
-        del self._buffer[:start]
+        try:
+            while end - start >= _HEADER.size:
+                size, number, kind = _HEADER.unpack_from(self._buffer, start)
+                if end - start - _HEADER.size < size:
+                    break
+                start += _HEADER.size
+                payload = bytes(self._buffer[start : start + size])
+                start += size
+                yield _KINDS[kind], number, payload
+        finally:
+            del self._buffer[:start]
+
+
+_KINDS = {int(kind): kind for kind in Kind}

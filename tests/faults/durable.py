@@ -34,6 +34,7 @@ from tests.shuffled_executor import ShuffledExecutor
 
 COUNT = 240
 BATCH = 10
+WORKERS = 2
 UNIT_BYTES = 3000
 OUTPUTS = ("out.jsonl", "out.jsonl.gz", "out.parquet")
 ROOT = Path(__file__).parents[2]
@@ -88,17 +89,26 @@ def pipeline(log: Path, count: int = COUNT) -> Pipeline:
     stages = [
         ReadRecords([{"x": x, "text": f"utterance {x} " * 5} for x in range(count)]),
         cut,
-        Works(str(log)).with_(checkpoint=True),
+        Works(str(log)).with_(checkpoint=True, workers=WORKERS),
         Splits(),
         Backwards(),
         cut.with_(name="cut_again"),
-        Works(str(log)).with_(name="works_again"),
+        Works(str(log)).with_(name="works_again", workers=WORKERS),
         *(Merge(name) for name in OUTPUTS),
     ]
     return Pipeline("durable", stages)
 
 
 def executor(name: str) -> Any:
+    """Return an executor whose workers have few batches each, so that little is in flight and little done again."""
+    if name == "multiprocessing":
+        from curate.executors.multiprocessing import MultiprocessingTransport
+
+        MultiprocessingTransport.max_in_flight = 2
+    if name == "ray":
+        from curate.executors.ray import RayTransport
+
+        RayTransport.max_in_flight = 2
     return ShuffledExecutor(seed=3) if name == "shuffled" else name
 
 

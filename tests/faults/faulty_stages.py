@@ -35,13 +35,17 @@ def misbehave(how: str) -> None:
 
 @dataclass
 class Misbehaves(RecordStage):
-    """Does what a record's column `does` says."""
+    """Does what a record's column `does` says; before, it makes a file as a sign."""
+
+    sign: str = ""
 
     def writes(self) -> tuple[str, ...]:
         return ("seen",)
 
     def process_record(self, record: Record) -> Record:
         if record.get("does"):
+            if self.sign:
+                Path(self.sign).touch()
             misbehave(record["does"])
         record["seen"] = True
         return record

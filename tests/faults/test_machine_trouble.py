@@ -17,7 +17,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SOUND = ROOT / "pipelines/quickstart/data/audio/0001.flac"
 COUNT = 400
-EXECUTORS = ("local",)
+EXECUTORS = ("local", "multiprocessing")
 
 STAGES = """
 import os
@@ -113,10 +113,13 @@ PLACES = [
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(
-    ("what", "says"),
-    [("enospc", "No space left on device"), ("eacces", "Permission denied"), ("erofs", "Read-only file system")],
+    ("place", "what", "says"),
+    [
+        *((place, "enospc", "No space left on device") for place in PLACES),
+        (PLACES[0], "eacces", "Permission denied"),
+        (PLACES[1], "erofs", "Read-only file system"),
+    ],
 )
 def test_a_disk_that_refuses(project: Path, well: list[str], executor: str, place: str, what: str, says: str) -> None:
     run_dir = project / "run"
@@ -180,6 +183,19 @@ def test_a_disk_that_may_not_be_written(project: Path, well: list[str], small_di
     assert f"cannot write {run_dir}/data/" in ended.err
     assert mount(small_disk, "tmpfs", "-o", "remount,rw")
     goes_on(project, run_dir, well)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["commit.before_write", "commit.after_temporary", "commit.after_data", "commit.after_rename@4", "publish.during"],
+)
+def test_sigterm_in_the_midst_of_a_commit_loses_nothing(project: Path, well: list[str], place: str) -> None:
+    name, _, count = place.partition("@")
+    ended = curate(project, "run", CURATE_FAILPOINT=f"{name}:term@{count or 1}")
+    assert ended.code == 143, ended.err
+    commits = len(list((project / "run/commits").glob("p0-*.json")))
+    assert commits >= 1  # what was finished when it came
+    goes_on(project, project / "run", well)
 
 
 def test_an_input_that_vanishes(project: Path, well: list[str]) -> None:

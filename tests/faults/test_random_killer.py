@@ -34,7 +34,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], dic
 def hunt(executor: str, folder: Path, kills: int, count: int, longest_s: float, seed: int) -> Iterator[Path]:
     """Kill until it was done `kills` times; yield every run that came to its end all the same, with its log."""
     lot = random.Random(seed)
-    done = number = lives = 0
+    done = number = lives = again = 0
     while True:
         place = folder / f"{number}"
         place.mkdir(exist_ok=True)
@@ -52,8 +52,10 @@ def hunt(executor: str, folder: Path, kills: int, count: int, longest_s: float, 
             continue
         assert status == 0
         assert rework(place / "log") <= lives * (IN_FLIGHT + largest_unit(place / "run"))
+        again += rework(place / "log")
         yield place / "run"
         if done >= kills:
+            print(f"\n{executor}: {done} kills, {number + 1} runs of {count:,} records; {again:,} done again")
             return
         number, lives = number + 1, 0
 

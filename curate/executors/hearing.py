@@ -1,0 +1,68 @@
+"""What frames from worker processes mean to the scheduler."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from loguru import logger
+
+from curate.engine.messages import Acknowledged, Died, Done, Event, Ready, Started, Unreadable, WorkerFailed
+from curate.errors import InfrastructureError
+from curate.executors.processes import Heard
+from curate.executors.wire import Frame, Kind
+
+
+class Hearing:
+    """Turns what workers have said into events.
+
+    A worker that sends what cannot be unpickled here is killed, because nobody knows what it has done with its records.
+
+    Args:
+        hop_of: the name of a worker's hop.
+        kill: ends a worker.
+    """
+
+    def __init__(self, hop_of: Callable[[int], str], kill: Callable[[int], None]) -> None:
+        self._hop_of = hop_of
+        self._kill = kill
+        self._unreadable: dict[int, str] = {}
+
+    def events(self, heard: Iterable[Heard]) -> Iterator[Event]:
+        """Yield the events; log lines are logged."""
+        for worker, what in heard:
+            if isinstance(what, Died):
+                reason = self._unreadable.pop(worker, None)
+                yield what if reason is None else Died(worker, reason)
+            elif isinstance(what, Started):
+                yield what
+            elif worker not in self._unreadable:
+                try:
+                    event = _event(worker, self._hop_of(worker), what)
+                except Exception as error:  # noqa: BLE001 (whatever a stranger's value raises)
+                    self._unreadable[worker] = f"it sent what cannot be read ({type(error).__name__}: {error})"
+                    self._kill(worker)
+                    continue
+                if event is not None:
+                    yield event
+
+
+def _event(worker: int, hop: str, frame: Frame) -> Event | None:
+    kind, number, payload = frame
+    if kind is Kind.PART:
+        return Acknowledged(worker, pickle.loads(payload), len(payload))
+    if kind is Kind.DONE:
+        return Done(worker, number)
+    if kind is Kind.READY:
+        return Ready(worker)
+    message: Any = pickle.loads(payload)
+    if kind is Kind.UNREADABLE:
+        return Unreadable(worker, number, message)
+    if kind is Kind.FAILED:
+        told, trace = message
+        logger.debug("a worker of {} has failed:\n{}", hop, trace)
+        return WorkerFailed(worker, InfrastructureError(told))
+    level, text = message
+    logger.log(level, "{}: {}", hop, text)
+    return None
