@@ -186,6 +186,7 @@ def _write_unit(run_dir: Path, unit: int, numbers: range) -> None:
         "account": account.to_dict(),
         "apart": {},
         "busy_s": {"judge": 1.5, "word_error_rate": 9.0},
+        "measures": {},
         "files": files,
     }
     (run_dir / "commits" / f"{name}.json").write_text(json.dumps(commit))
