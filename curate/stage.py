@@ -161,6 +161,10 @@ class Source(Stage):
         """
         raise NotImplementedError(f"{type(self).__name__} must define read(after)")
 
+    def count(self) -> int | None:
+        """Return how many records there are, about, for progress and estimates; None: unknown. May take a while."""
+        return None
+
     def columns(self) -> Collection[str] | None:
         """Return the columns that the records have, as far as a look at the input tells; None: unknown."""
         return None

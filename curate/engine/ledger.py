@@ -74,7 +74,7 @@ class Ledger:
             eventful = part.filtered or part.quarantined or part.splits
             if hop == self._last_hop and not eventful and part.kept_roots == whole.ids:
                 in_ms, kept_ms = sum(whole.ms), sum(part.kept_ms)
-                return Settled(whole.seqs, part.kept, whole.seqs, in_ms, kept_ms, ids=whole.ids), []
+                return Settled(whole.seqs, part.kept, whole.seqs, in_ms, kept_ms, ids=whole.ids, each_ms=whole.ms), []
             self._own_each(whole)
         return self._settle_each(hop, part)
 
@@ -162,4 +162,5 @@ def _together(roots: list[_Root]) -> Settled:
         quarantined=[(root.seq, note) for root in roots for note in root.quarantined],
         splits=[split for root in roots for split in root.splits],
         ids=[root.identity for root in roots],
+        each_ms=[root.ms for root in roots],
     )

@@ -10,7 +10,7 @@ import attrs
 from loguru import logger
 
 from curate.engine.books import Books
-from curate.engine.reasons import Reasons, add_reasons
+from curate.engine.reasons import Reasons, add_reasons, failure_kinds
 from curate.engine.store import Store
 from curate.engine.unit import Commit
 from curate.errors import AccountingError
@@ -84,7 +84,7 @@ def check_phase(phase: Phase, store: Store) -> Books:
         books.add(commit.books)
     books.check(measures_audio=may_measure(phase))
     done = store.done(phase.number)
-    if not len(done) == done.end == books.records_in:
+    if len(done) != books.records_in or not store.places(phase.number).holds_exactly(done):
         raise AccountingError(
             f"the commits of phase {phase.number} hold {books.records_in} records, at {len(done)} of {done.end} "
             "positions: some are lost or there twice; the run directory is not to be trusted"
@@ -155,6 +155,15 @@ def failure_codes(plan: Plan, store: Store) -> dict[str, int]:
             for code, count in commit.codes.items():
                 codes[code] = codes.get(code, 0) + count
     return dict(sorted(codes.items(), key=lambda item: (-item[1], item[0])))
+
+
+def top_failures(store: Store, most: int = 3) -> str:
+    """Return the most frequent kinds of failure, one a line: how many, code, stage, and the last example."""
+    kinds = failure_kinds(note for _, note in store.failures())
+    return "\n".join(
+        f"{kind['records']:>8,}  {kind['code']} at {kind['stage']}, such as {kind['example']}: {kind['message']}"
+        for kind in kinds[:most]
+    )
 
 
 def summarise(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from collections.abc import Callable, Mapping
 from threading import Lock
@@ -64,15 +65,17 @@ class PerformanceMonitor:
             self._mark = now
             phase = "warm_up" if self._warm_up_left > 0 else "steady"
             self._warm_up_left -= 1
+            padded_s = audio_duration if padded_duration is None else padded_duration
+            shape = f"{batch_size}x{math.ceil(padded_s / max(batch_size, 1))}"
             batch = {
                 "samples": batch_size,
                 "audio_s": audio_duration,
-                "padded_s": audio_duration if padded_duration is None else padded_duration,
+                "padded_s": padded_s,
                 "wall_s": now - began,
                 "load_wait_s": load_wait,
                 "batch_s": spread_of(processing_time),
             }
-            add_to(self._new, {phase: batch})
+            add_to(self._new, {phase: batch, "shapes": {shape: 1}})
 
     def note(self, measures: Measures) -> None:
         """Take note of something else, under a name that `statistics_of` knows; see there."""
@@ -112,6 +115,8 @@ def statistics_of(measures: Measures) -> dict[str, Any]:
     Of a card: `allocated_bytes` (the most between batches), `reserved_bytes` (the most that the allocator kept),
     `peak_bytes` (the most during a batch), `gpu_utilisation` (the mean of one reading after each batch).
 
+    Of the shapes of batches: `shapes`, `<records>x<longest in seconds, rounded up>` with how many there were.
+
     Of the controller: `ooms`, `history` (`Adjustment`). Of the recogniser: `used`, such as `cuda_graphs`; where it
     differs, each value with how often it was told.
     """
@@ -147,7 +152,7 @@ def statistics_of(measures: Measures) -> dict[str, Any]:
     gpu: Measures = measures.get("gpu", {})
     if gpu:
         figures["gpu_utilisation"] = gpu["utilisation"] / gpu["readings"]
-    figures |= {name: measures[name] for name in ("ooms", "history") if name in measures}
+    figures |= {name: measures[name] for name in ("ooms", "history", "shapes") if name in measures}
     if "used" in measures:
         figures["used"] = {name: _plain(counts) for name, counts in cast("Measures", measures["used"]).items()}
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in figures.items()}
