@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 MANIFESTS := pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: demo demo-model test check docs bench bench-gpu format clean
+.PHONY: demo demo-model newcomer test check docs bench bench-gpu soak format clean
 
 demo: $(VENV)/.demo  ## transcribe, compare and filter real files, from nothing to a curated manifest
 	rm -rf runs/quickstart
@@ -16,6 +16,9 @@ demo-model: $(VENV)/.demo  ## make the demo's model again with its recipe; needs
 	cd pipelines/quickstart && \
 	../../$(BIN)/python -m recipe.train_model && ../../$(BIN)/python -m recipe.train_hybrid && \
 	../../$(BIN)/python -m recipe.check_model
+
+newcomer:  ## what README and tutorial tell to type, typed, in an empty environment
+	$(PYTHON) tests/docs/newcomer.py
 
 test: $(VENV)/.dev  ## the tests
 	$(BIN)/python -m pytest
@@ -34,6 +37,9 @@ bench: $(VENV)/.dev  ## ratios against plain loops and peers, printed
 
 bench-gpu: $(VENV)/.dev  ## the same on a CUDA card; skips, with the reason, where there is none
 	$(BIN)/python -m pytest tests/gpu -s -rs
+
+soak: $(VENV)/.dev  ## what takes many minutes: hundreds of kills at random moments
+	$(BIN)/python -m pytest tests/faults -s -m soak
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .

@@ -8,6 +8,7 @@
     │   └── RunDirectoryError   … because of what the run directory already holds
     ├── RecordError             one record is bad; it goes to quarantine, its neighbours go on
     ├── StageContractError      a stage broke its declaration: lost, repeated or invented a record
+    ├── BudgetExceededError     more records have failed than the run may lose (exit code 3)
     ├── InfrastructureError     the trouble is not a record's: the run stops at once (exit code 4)
     └── AccountingError         the books of a run do not balance (exit code 1; a bug in curate)
 
@@ -22,7 +23,10 @@ from types import MappingProxyType
 EXIT_OK = 0
 EXIT_BUG = 1
 EXIT_USAGE = 2
+EXIT_BUDGET = 3
 EXIT_INFRASTRUCTURE = 4
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 RECORD_ERROR_CODES: Mapping[str, str] = MappingProxyType(
     {
@@ -134,6 +138,10 @@ class StageContractError(CurateError):
 
     def __str__(self) -> str:
         return self.message
+
+
+class BudgetExceededError(CurateError):
+    """More records have failed than `max_failures` or `max_failure_ratio` allows. What is finished is kept."""
 
 
 class InfrastructureError(CurateError):

@@ -6,12 +6,15 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import attrs
+
 from curate.errors import PlanError
 from curate.plan import Plan, make_plan
 from curate.records import AudioBatch
 from curate.stage import CompositeStage, Source, Stage, Writer
 
 if TYPE_CHECKING:
+    from curate.engine.options import RunOptions
     from curate.engine.run import RunResult
     from curate.engine.transport import Executor
     from curate.plugin import PluginHost
@@ -98,6 +101,9 @@ class Pipeline:
         *,
         run_dir: str | Path | None = None,
         host: PluginHost | None = None,
+        max_failures: int | None = None,
+        max_failure_ratio: float | None = None,
+        options: RunOptions | None = None,
     ) -> RunResult:
         """Run the pipeline to its end.
 
@@ -108,21 +114,33 @@ class Pipeline:
             executor: a registered name, or an executor object.
             run_dir: where shards, commits and published files lie.
             host: the plugins; None: those that are installed.
+            max_failures: so many records may go to quarantine.
+            max_failure_ratio: this share of the records may, once there are 200. Without either, the larger of 100
+                records and 1 %.
+            options: what else can be said about this life of the run: a fork, a retry, an input that has grown.
 
         Raises:
             UsageError: something cannot work; nothing was written.
             InfrastructureError: the run had to stop; started again, it goes on.
+            BudgetExceededError: too many records have failed; what is finished is kept.
         """
+        from curate.engine.budget import ErrorBudget
+        from curate.engine.options import RunOptions
         from curate.engine.run import run_plan
+        from curate.observe import MetricsWriter, RunLog
         from curate.plugin import using
 
+        options = options or RunOptions()
+        if (max_failures, max_failure_ratio) != (None, None):
+            options = attrs.evolve(options, budget=ErrorBudget(max_failures, max_failure_ratio))
         place = _executor(executor, host)
         plan = self.plan(place, host=host)
         directory = None if run_dir is None else Path(run_dir)
         if directory is None and any(isinstance(planned.stage, Writer) for planned in plan.stages):
             directory = Path("runs") / self.name
-        with using(_host(host)):
-            return run_plan(plan, place, directory, _host(host))
+        told = _host(host)
+        with using(told), told.observed_by(MetricsWriter(), RunLog()):
+            return run_plan(plan, place, directory, told, options)
 
     def stream(self, batches: Iterable[AudioBatch], executor: str | Executor = "local") -> Iterator[AudioBatch]:
         """Yield the batches of an iterator, possibly endless, as the stages finish them, in bounded memory.

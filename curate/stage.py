@@ -161,6 +161,10 @@ class Source(Stage):
         """
         raise NotImplementedError(f"{type(self).__name__} must define read(after)")
 
+    def count(self) -> int | None:
+        """Return how many records there are, about, for progress and estimates; None: unknown. May take a while."""
+        return None
+
     def columns(self) -> Collection[str] | None:
         """Return the columns that the records have, as far as a look at the input tells; None: unknown."""
         return None
@@ -217,6 +221,23 @@ class ProcessingStage(Stage):
     def stream(self, batch: AudioBatch) -> Iterator[AudioBatch]:
         """Yield the records of a batch in parts, as they are done, in any order."""
         raise NotImplementedError
+
+    def take_measures(self) -> Mapping[str, Any]:
+        """Return what was measured since the last call, about records that have been handed on; empty if nothing.
+
+        Called in the worker when finished records leave it, and committed with them, so that over any number of
+        workers and resumed runs each record is measured as often as it is in the result. The data must be fit for JSON
+        and for `curate.monitoring.add_measures`, which adds it up.
+        """
+        return {}
+
+    def describe_measures(self, measures: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the figures that `summary.json` shows as this stage's `performance`.
+
+        Args:
+            measures: the sum of all that `take_measures` has returned. Called on a stage that was not set up.
+        """
+        return measures
 
 
 class RecordStage(ProcessingStage):

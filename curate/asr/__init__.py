@@ -4,9 +4,9 @@ Importing this package loads neither numpy nor torch nor NeMo; `NemoRecogniser.s
 """
 
 from curate.asr.checkpoint import check_model
-from curate.asr.memory import CapturesGraphs, DeviceMemory, MeasuresMemory, Peak, is_oom
+from curate.asr.memory import CapturesGraphs, DeviceMemory, MeasuresMemory, Peak, RunsOnGpu, is_oom
 from curate.asr.nemo import NemoRecogniser
-from curate.asr.recogniser import Recogniser, Transcript, Word
+from curate.asr.recogniser import Recogniser, SpellsLater, Transcript, Word
 
 __all__ = [
     "CapturesGraphs",
@@ -15,6 +15,8 @@ __all__ = [
     "NemoRecogniser",
     "Peak",
     "Recogniser",
+    "RunsOnGpu",
+    "SpellsLater",
     "Transcript",
     "Word",
     "check_model",

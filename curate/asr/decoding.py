@@ -9,6 +9,7 @@ looping, several times faster), no alignments (they would keep every frame's log
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any
 
@@ -78,26 +79,37 @@ class Decoding:
         self._spell: Callable[[list[int]], str] = self._nemo.decode_ids_to_str
         self._frame_s: float = _frame_s(model) if options.timestamps else 0.0
 
-    def __call__(self, encoded: Any, lengths: Any, durations_s: Sequence[float]) -> list[Transcript]:
-        """Decode a batch.
+    def __call__(self, encoded: Any, lengths: Any, durations_s: Sequence[float]) -> Callable[[], list[Transcript]]:
+        """Find the tokens of a batch, and return what spells them out.
+
+        Spelling needs the CPU alone, and may be done in another thread while the model has the next batch.
 
         Args:
             encoded: (B, D, T) the encoder's output.
             lengths: (B,) the valid frames of each.
             durations_s: the length of each waveform in seconds.
         """
-        with_details = self._options.timestamps or self._options.confidence
+        # the two halves of NeMo's `…_decoder_predictions_tensor`, for greedy decoding without NeMo's own timestamps
         if self._is_ctc:
-            log_probs = self._head(encoder_output=encoded).float()
-            hypotheses = self._nemo.ctc_decoder_predictions_tensor(
-                log_probs, decoder_lengths=lengths, return_hypotheses=with_details
-            )
+            # a view: the tensor itself is marked by NeMo with a type that its own search does not take
+            log_probs = self._head(encoder_output=encoded).float()[:]
+            hypotheses = self._nemo.decoding(decoder_output=log_probs, decoder_lengths=lengths)[0]
         else:
-            # Without `return_hypotheses` NeMo keeps the text alone and lets go of the decoder's states.
-            hypotheses = self._nemo.rnnt_decoder_predictions_tensor(encoded, lengths, return_hypotheses=with_details)
-        if not with_details:
-            return [Transcript(hypothesis.text) for hypothesis in hypotheses]
-        return [self._read(hypothesis, seconds) for hypothesis, seconds in zip(hypotheses, durations_s, strict=True)]
+            hypotheses = self._nemo.decoding(encoder_output=encoded, encoded_lengths=lengths, partial_hypotheses=None)[
+                0
+            ]
+        for hypothesis in hypotheses:
+            hypothesis.dec_state = None  # it would keep memory of the card for as long as the text waits
+        return partial(self._spelt, hypotheses, durations_s)
+
+    def _spelt(self, hypotheses: list[Any], durations_s: Sequence[float]) -> list[Transcript]:
+        spelt: list[Any] = self._nemo.decode_hypothesis(hypotheses, *([True] if self._is_ctc else []))
+        for hypothesis in spelt:
+            if not isinstance(hypothesis.text, str):  # with confidence, NeMo's CTC leaves it to its timestamps
+                hypothesis.text = self._nemo.decode_tokens_to_str_with_strip_punctuation(hypothesis.text[0])
+        if not (self._options.timestamps or self._options.confidence):
+            return [Transcript(hypothesis.text) for hypothesis in spelt]
+        return [self._read(hypothesis, seconds) for hypothesis, seconds in zip(spelt, durations_s, strict=True)]
 
     def _read(self, hypothesis: Any, duration_s: float) -> Transcript:
         text: str = hypothesis.text

@@ -31,10 +31,14 @@ class Peak:
     Args:
         own_bytes: beside what was in use before it, weights for example.
         share: all of it together, as a share of the device's memory.
+        allocated_bytes: what was in use before it; None where that is not told.
+        reserved_bytes: the most that the allocator kept from the device, in use or not; None where that is not told.
     """
 
     own_bytes: int
     share: float
+    allocated_bytes: int | None = None
+    reserved_bytes: int | None = None
 
 
 @runtime_checkable
@@ -71,6 +75,15 @@ class CapturesGraphs(Protocol):
 
     def prepare(self, items: int, longest_s: float) -> bool:
         """Make room for batches of up to so many items and seconds, and say whether that took memory that stays."""
+        ...
+
+
+@runtime_checkable
+class RunsOnGpu(Protocol):
+    """What a recogniser has that can name its card, so that the card's utilisation can be read."""
+
+    def gpu_uuid(self) -> str | None:
+        """Return the card's UUID as NVML writes it, `GPU-…`; None where there is no card, or it has none."""
         ...
 
 
@@ -113,6 +126,10 @@ def _says_oom(error: BaseException) -> bool:
         return error.errno == errno.ENOMEM
     if not isinstance(error, RuntimeError):
         return False
-    return any(kind.__name__ in _TOLD_BY_TYPE for kind in type(error).__mro__) or bool(
-        _TOLD_BY_MESSAGE.search(str(error))
-    )
+    if any(kind.__name__ in _TOLD_BY_TYPE for kind in type(error).__mro__):
+        return True
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 (a stranger's error, which cannot say that it is about memory)
+        return False
+    return bool(_TOLD_BY_MESSAGE.search(text))

@@ -9,7 +9,7 @@ the same file, whatever else is in the batch.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from gc import collect
 from importlib import import_module
@@ -141,7 +141,11 @@ class NemoRecogniser:
         self.transcribe([noise] * items)
 
     def transcribe(self, waveforms: Sequence[Waveform]) -> list[Transcript]:
-        """Recognise `waveforms` as one batch; see `Recogniser.transcribe`.
+        """Recognise `waveforms` as one batch; see `Recogniser.transcribe`, and `begin`."""
+        return self.begin(waveforms)()
+
+    def begin(self, waveforms: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
+        """Run the model on `waveforms` as one batch, and return what spells out the tokens that it found.
 
         Raises:
             RecordError: a waveform is empty or holds samples that are not finite.
@@ -150,13 +154,18 @@ class NemoRecogniser:
         if self._loaded is None:
             raise InfrastructureError(f"{self.model_name}: transcribe() was called before setup()")
         signals = [_checked(waveform, index, len(waveforms)) for index, waveform in enumerate(waveforms)]
-        transcripts = [self._loaded.silence] * len(signals)
-        audible = [index for index, signal in enumerate(signals) if len(signal) >= self._loaded.least_samples]
-        if audible:
-            heard = self._loaded.run([signals[index] for index in audible])
-            for index, transcript in zip(audible, heard, strict=True):
+        silence, least = self._loaded.silence, self._loaded.least_samples
+        audible = [index for index, signal in enumerate(signals) if len(signal) >= least]
+        count = len(signals)
+        spell = self._loaded.run([signals[index] for index in audible]) if audible else list[Transcript]
+
+        def spelt() -> list[Transcript]:
+            transcripts = [silence] * count
+            for index, transcript in zip(audible, spell(), strict=True):
                 transcripts[index] = transcript
-        return transcripts
+            return transcripts
+
+        return spelt
 
     def prepare(self, items: int, longest_s: float) -> bool:
         """Make room for batches of up to so many items and seconds: capture CUDA graphs once, for the largest.
@@ -191,6 +200,10 @@ class NemoRecogniser:
     def used(self) -> dict[str, Any]:
         """Return what is in use, for reports: the device, the type of numbers, the decoder and how it decodes."""
         return self._loaded.used if self._loaded is not None else {}
+
+    def gpu_uuid(self) -> str | None:
+        """Return the card's UUID, None on the CPU."""
+        return self._loaded.gpu_uuid() if self._loaded is not None else None
 
     def close(self) -> None:
         """Let go of the model, and of the GPU memory that torch keeps for it."""
@@ -264,19 +277,24 @@ class _Loaded:
             samples += hop
         return samples
 
-    def run(self, signals: Sequence[Waveform]) -> list[Transcript]:
+    def run(self, signals: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
         with self._lock, self._torch.inference_mode():
             if not self._on_gpu:
                 return self._through(signals)
             cuda, device = self._torch.cuda, self._device
             cuda.reset_peak_memory_stats(device)
             before = int(cuda.memory_allocated(device))
-            transcripts = self._through(signals)
+            spell = self._through(signals)
             most = int(cuda.max_memory_allocated(device))
-            self.peak = Peak(most - before, most / int(cuda.get_device_properties(device).total_memory))
-            return transcripts
+            self.peak = Peak(
+                own_bytes=most - before,
+                share=most / int(cuda.get_device_properties(device).total_memory),
+                allocated_bytes=before,
+                reserved_bytes=int(cuda.max_memory_reserved(device)),
+            )
+            return spell
 
-    def _through(self, signals: Sequence[Waveform]) -> list[Transcript]:
+    def _through(self, signals: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
         torch = self._torch
         lengths = [len(signal) for signal in signals]
         # what is copied from pinned memory is copied while the CPU goes on
@@ -319,6 +337,12 @@ class _Loaded:
         in_use = cuda.memory_allocated(device)
         cached = cuda.memory_reserved(device) - in_use
         return DeviceMemory(int(free + cached), int(in_use), int(total))
+
+    def gpu_uuid(self) -> str | None:
+        if not self._on_gpu:
+            return None
+        uuid = getattr(self._torch.cuda.get_device_properties(self._device), "uuid", None)  # from torch 2.4 on
+        return None if uuid is None else f"GPU-{str(uuid).removeprefix('GPU-')}"
 
     def free_memory(self) -> None:
         if self._on_gpu:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from attrs import frozen
@@ -88,4 +88,17 @@ class Recogniser(Protocol):
 
     def close(self) -> None:
         """Let go of the model and its memory. `setup` may follow again."""
+        ...
+
+
+@runtime_checkable
+class SpellsLater(Protocol):
+    """What a recogniser has whose model is free again before the text is spelt out, beside what a `Recogniser` has."""
+
+    def begin(self, waveforms: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
+        """Do of `transcribe` what needs the model, and return what does the rest.
+
+        The rest is called once, perhaps in another thread while the model works on the next batch, and must not hold
+        on to memory of the device.
+        """
         ...

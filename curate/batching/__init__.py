@@ -7,6 +7,7 @@ loads numpy.
 """
 
 from curate.batching.advice import Advice, suggest
+from curate.batching.balancing import balance, merge_balanced, mix
 from curate.batching.batcher import Batcher, Batches
 from curate.batching.buckets import BucketBatcher, create_bucket_sizes
 from curate.batching.controller import Adjustment, BatchController
@@ -41,8 +42,11 @@ __all__ = [
     "Score",
     "StaticBatcher",
     "Unfit",
+    "balance",
     "create_bucket_sizes",
     "make_batcher",
+    "merge_balanced",
+    "mix",
     "run_splitting",
     "score",
     "suggest",

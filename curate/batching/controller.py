@@ -92,6 +92,7 @@ class BatchController:
         self.batches = 0
         self.ooms = 0
         self.history: deque[Adjustment] = deque(maxlen=HISTORY)
+        self._untold: deque[Adjustment] = deque(maxlen=HISTORY)
         self._lowest = lowest
         self._highest = highest if target_share is not None else 1.0
         self._target_share = target_share
@@ -175,6 +176,12 @@ class BatchController:
         else:
             found.clean, found.peak_share = 0, None
 
+    def take_changes(self) -> list[Adjustment]:
+        """Return the changes since the last call, for whoever adds them up."""
+        changes = list(self._untold)
+        self._untold.clear()
+        return changes
+
     def _class(self, length_s: float) -> _LengthClass:
         return self._classes.setdefault(_class_of(length_s), _LengthClass())
 
@@ -184,9 +191,9 @@ class BatchController:
         found.clean, found.peak_share = 0, None
         if found.scale != before:
             number = _class_of(length_s)
-            self.history.append(
-                Adjustment(self.batches, 2 ** (number / 2), 2 ** ((number + 1) / 2), reason, before, found.scale)
-            )
+            change = Adjustment(self.batches, 2 ** (number / 2), 2 ** ((number + 1) / 2), reason, before, found.scale)
+            self.history.append(change)
+            self._untold.append(change)
 
 
 def _class_of(length_s: float) -> int:

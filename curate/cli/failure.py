@@ -3,7 +3,7 @@
 0    done
 1    a bug, in curate or in a plugin
 2    the request cannot work: usage, configuration, plan, plugins
-3    the error budget of a run is exceeded; reserved until there are budgets
+3    more records have failed than the run's error budget allows
 4    the machine failed: disk full, device gone, model missing
 130  interrupted by Ctrl-C
 143  terminated by SIGTERM
@@ -18,10 +18,17 @@ from rich.text import Text
 
 from curate.cli.interruption import Terminated
 from curate.cli.session import new_console
-from curate.errors import EXIT_BUG, EXIT_INFRASTRUCTURE, EXIT_USAGE, InfrastructureError, UsageError
-
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
+from curate.errors import (
+    EXIT_BUDGET,
+    EXIT_BUG,
+    EXIT_INFRASTRUCTURE,
+    EXIT_INTERRUPTED,
+    EXIT_TERMINATED,
+    EXIT_USAGE,
+    BudgetExceededError,
+    InfrastructureError,
+    UsageError,
+)
 
 
 def report(error: BaseException, *, debug: bool) -> int:
@@ -40,6 +47,9 @@ def report(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, UsageError):
         _print(str(error))
         return EXIT_USAGE
+    if isinstance(error, BudgetExceededError):
+        _print(str(error))
+        return EXIT_BUDGET
     if isinstance(error, InfrastructureError):
         _print(_with_notes(str(error), error))
         return EXIT_INFRASTRUCTURE

@@ -1,8 +1,19 @@
-"""How a run is stopped from outside: in order, with what is finished kept, and told how to go on."""
+"""How a run is stopped from outside: in order, with what is finished kept, and told how to go on.
+
+    Ctrl-C          what is in flight is finished and committed, then the run ends (exit code 130)
+    Ctrl-C again    only what is finished is committed
+    SIGTERM         the same, at once: a node is about to go away (exit code 143)
+    any further     leaves on the spot; what is committed is safe whatever happens
+
+After SIGTERM the process is gone in `GRACE_S` seconds, even when a stage does not let go.
+"""
 
 from __future__ import annotations
 
+import os
+import select
 import signal
+import socket
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -10,12 +21,16 @@ from pathlib import Path
 from types import FrameType
 
 from curate.engine.events import RunStarted
-from curate.errors import InfrastructureError
+from curate.engine.options import StopRequest
+from curate.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, InfrastructureError
 from curate.plugin import hookimpl
+
+GRACE_S = 25.0
+"""Kubernetes and Slurm kill 30 seconds after SIGTERM, unless they are told otherwise."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came. It stops a run as Ctrl-C does: what is finished is committed."""
+    """SIGTERM came. It stops a run as a second Ctrl-C does: what is finished is committed."""
 
 
 class GoingOn:
@@ -39,19 +54,71 @@ class GoingOn:
             raise
 
 
+class _Signals:
+    """What has come so far. The handlers run in the main thread, which may be busy; the watch has a thread of its own.
+
+    Args:
+        stop: asks the run to finish what is in flight.
+    """
+
+    def __init__(self, stop: StopRequest) -> None:
+        self._stop = stop
+        self._read, self._write = socket.socketpair()
+        self._write.setblocking(False)
+        self._interrupts = 0
+        self._watch = threading.Thread(target=self._watched, name="curate signals", daemon=True)
+
+    def handle(self, number: int, _: FrameType | None) -> None:
+        if number == signal.SIGTERM:
+            raise Terminated
+        self._interrupts += 1
+        if self._interrupts > 1:
+            raise KeyboardInterrupt
+        self._stop()
+        _say("finishing what is in flight; Ctrl-C again: keep what is finished and stop now")
+
+    @contextmanager
+    def received(self) -> Generator[None]:
+        before = {number: signal.signal(number, self.handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        woken = signal.set_wakeup_fd(self._write.fileno(), warn_on_full_buffer=False)
+        self._watch.start()
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(woken)
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self._write.close()  # ends the watch
+            self._watch.join()
+            self._read.close()
+
+    def _watched(self) -> None:
+        """Leave when one signal too many comes, or when the grace is over."""
+        interrupts, terminated = 0, False
+        while True:
+            ready, _, _ = select.select([self._read], [], [], GRACE_S if terminated else None)
+            numbers = self._read.recv(16) if ready else b""
+            if ready and not numbers:
+                return
+            if not ready:
+                _say(f"a stage has not let go for {GRACE_S:.0f} s; what is committed is kept")
+                os._exit(EXIT_TERMINATED)
+            for number in numbers:
+                if number in (signal.SIGINT, signal.SIGTERM) and (terminated or interrupts > 1):
+                    os._exit(EXIT_TERMINATED if terminated else EXIT_INTERRUPTED)
+                interrupts += number == signal.SIGINT
+                terminated |= number == signal.SIGTERM
+
+
 @contextmanager
-def orderly_termination() -> Generator[None]:
-    """Turn the first SIGTERM into `Terminated`; more of them do not disturb the commit that follows."""
-    if threading.current_thread() is not threading.main_thread():  # no other may set handlers
+def orderly_stop(stop: StopRequest) -> Generator[None]:
+    """Let signals stop a run in order; does nothing outside the main thread, the only one that may set handlers."""
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-
-    def terminate(*_: int | FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Terminated
-
-    before = signal.signal(signal.SIGTERM, terminate)
-    try:
+    with _Signals(stop).received():
         yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+
+
+def _say(text: str) -> None:
+    os.write(2, f"\n{text}\n".encode())  # a handler may interrupt a print

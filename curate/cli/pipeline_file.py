@@ -33,6 +33,14 @@ _OPTIONS = (
 )
 
 
+_ORIGIN = "curate.origin"
+
+
+def origin_of(context: click.Context) -> dict[str, Any]:
+    """Return how the pipeline of a verb was named and changed, so that another verb can name it again."""
+    return context.meta[_ORIGIN]
+
+
 def reads_pipeline(verb: Callable[..., None]) -> Callable[..., None]:
     """Give a verb the options that name and change a pipeline file; it is called with `session` and `configured`."""
 
@@ -50,6 +58,12 @@ def reads_pipeline(verb: Callable[..., None]) -> Callable[..., None]:
         from curate.config import load_pipeline
 
         session: Session = context.obj
+        context.meta[_ORIGIN] = {
+            "file": str(file.absolute()),
+            "folder": str(Path.cwd()),
+            "sets": list(sets),
+            "executor": executor,
+        }
         configured: Configured = load_pipeline(
             file, host=session.host, sets=sets, executor=executor, run_dir=run_dir, allow_imports=allow_imports
         )

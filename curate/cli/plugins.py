@@ -1,4 +1,4 @@
-"""`curate plugins`: what is installed, what it provides, and what is wrong with it."""
+"""`curate plugins`: what is installed, what it provides, and what is wrong with it; `new` begins another one."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from typing import Any
 
 import click
 
-from curate.cli.session import Session, pass_session
+from curate.cli.new_plugin import new_plugin
+from curate.cli.session import Session
 from curate.plugin import PluginRow
 
 _STYLES = {"active": "green", "failed": "bold red", "disabled": "dim"}
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@pass_session
-def plugins(session: Session, as_json: bool) -> None:
-    """List the plugins, what they provide and what is wrong with them."""
+@click.pass_context
+def plugins(context: click.Context, as_json: bool) -> None:
+    """List the plugins, what they provide and what is wrong with them; or begin one of your own."""
+    if context.invoked_subcommand is None:
+        _list(context.obj, as_json=as_json)
+
+
+plugins.add_command(new_plugin)
+
+
+def _list(session: Session, *, as_json: bool) -> None:
     rows = session.host.rows()
     if as_json:
         click.echo(json.dumps([as_dict(row) for row in rows], indent=2))

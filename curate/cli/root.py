@@ -43,7 +43,8 @@ def _host(ctx: click.Context) -> PluginHost:
     host = ctx.meta.get("curate.host")
     if host is None:
         options = ctx.params
-        logs.configure(_log_level(options.get("log_level"), bool(options.get("verbose")), bool(options.get("quiet"))))
+        level = _log_level(options.get("log_level"), bool(options.get("verbose")), bool(options.get("quiet")))
+        logs.configure(level, options.get("log_format") or "text")
         host = PluginHost(disabled=options.get("no_plugin", ()), plugin_files=options.get("plugins_file", ()))
         ctx.meta["curate.host"] = host
     return host
@@ -83,6 +84,13 @@ def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     is_eager=True,
     help="What to log to standard error; WARNING by default.",
 )
+@click.option(
+    "--log-format",
+    type=click.Choice(logs.FORMATS),
+    default="text",
+    is_eager=True,
+    help="How log lines and progress are written: for people, or as an object of JSON a line.",
+)
 @click.option("-v", "--verbose", is_flag=True, is_eager=True, help="The same as --log-level INFO.")
 @click.option("-q", "--quiet", is_flag=True, is_eager=True, help="Print results and errors only.")
 @click.option("--debug", is_flag=True, is_eager=True, help="Show the traceback of an error.")
@@ -90,9 +98,9 @@ def _show_version(ctx: click.Context, _: click.Parameter, asked: bool) -> None:
     "--version", is_flag=True, is_eager=True, expose_value=False, callback=_show_version, help="Show the version."
 )
 @click.pass_context
-def root(ctx: click.Context, quiet: bool, **_: Any) -> None:
+def root(ctx: click.Context, quiet: bool, log_format: str, **_: Any) -> None:
     """Turns piles of recorded speech into clean training data."""
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(EXIT_USAGE)
-    ctx.obj = Session(_host(ctx), new_console(), new_console(stderr=True), quiet)
+    ctx.obj = Session(_host(ctx), new_console(), new_console(stderr=True), quiet, log_format == "json")

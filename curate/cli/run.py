@@ -8,25 +8,71 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
-from curate.cli.pipeline_file import reads_pipeline
+from curate.cli.pipeline_file import origin_of, reads_pipeline
 from curate.cli.session import Session
 
 if TYPE_CHECKING:
     from curate.config import Configured
+    from curate.engine.budget import ErrorBudget
+    from curate.engine.options import RunOptions
 
 
 @click.command()
 @reads_pipeline
+@click.option("--max-failures", type=click.IntRange(min=0), help="Stop when more records than this have failed.")
+@click.option(
+    "--max-failure-ratio",
+    type=click.FloatRange(0, 1),
+    help="Stop when a larger share than this has failed, of 200 records or more; by default 0.01 or 100 records.",
+)
+@click.option(
+    "--fork",
+    type=click.Path(path_type=Path),
+    metavar="NEW_DIR",
+    help="Begin a new run there that takes over the phases of --run-dir that have not changed.",
+)
+@click.option("--grown", is_flag=True, help="Go on although the last input has more lines at its end than before.")
+@click.option("--checksum-inputs", is_flag=True, help="Compare the inputs by their sha256, not by size and time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else.")
+@click.option("--report/--no-report", default=True, help="Whether to write report.html into the run directory.")
 def run(
     session: Session,
     configured: Configured,
     as_json: bool,
+    max_failures: int | None,
+    max_failure_ratio: float | None,
+    fork: Path | None,
+    grown: bool,
+    checksum_inputs: bool,
+    report: bool,
 ) -> None:
     """Run a pipeline to its end. Started again in the same run directory, it goes on where it was."""
-    from curate.cli.interruption import GoingOn, orderly_termination
+    from curate.engine.options import RunOptions
+
+    options = RunOptions(
+        budget=asked_budget(configured.budget, max_failures, max_failure_ratio),
+        grown=grown,
+        checksums=checksum_inputs,
+        fork=fork,
+        origin=origin_of(click.get_current_context()),
+    )
+    run_configured(session, configured, options, as_json=as_json, report=report)
+
+
+def asked_budget(budget: ErrorBudget, max_failures: int | None, max_failure_ratio: float | None) -> ErrorBudget:
+    """Return the budget of the file as the command line changes it."""
+    asked = {"max_failures": max_failures, "max_failure_ratio": max_failure_ratio}
+    return attrs.evolve(budget, **{name: value for name, value in asked.items() if value is not None})
+
+
+def run_configured(
+    session: Session, configured: Configured, options: RunOptions, *, as_json: bool, report: bool = True
+) -> None:
+    """Run a pipeline with progress and signals, and print what it came to."""
+    from curate.cli.interruption import GoingOn, orderly_stop
     from curate.cli.progress import progress_on
 
     going_on = GoingOn()
@@ -34,15 +80,35 @@ def run(
         stack.enter_context(going_on.advised())
         stack.enter_context(session.host.observed_by(going_on))
         if not session.quiet:
-            progress = stack.enter_context(progress_on(session.messages))
+            progress = stack.enter_context(progress_on(session.messages, as_json=session.json_lines))
             stack.enter_context(session.host.observed_by(progress))
-        stack.enter_context(orderly_termination())
+        stack.enter_context(orderly_stop(options.stop))
         stack.enter_context(configured.placed())
-        result = configured.pipeline.run(configured.executor or "local", run_dir=configured.run_dir, host=session.host)
+        result = configured.pipeline.run(
+            configured.executor or "local", run_dir=configured.run_dir, host=session.host, options=options
+        )
+    if not as_json:
+        show_summary(session, result.summary, result.run_dir)
+    written = None if result.run_dir is None or not report else _report(session, result.run_dir)
     if as_json:
         click.echo(json.dumps(result.summary, indent=1))
-        return
-    show_summary(session, result.summary, result.run_dir)
+    elif written is not None:
+        session.console.print(f"Report: {written}", soft_wrap=True)
+
+
+def _report(session: Session, run_dir: Path) -> Path | None:
+    """Write the report of a run that is done; if that fails, the run is done all the same."""
+    from curate.report import write_report
+
+    try:
+        return write_report(run_dir)
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is no reason to call the run failed)
+        told = " ".join(f"{type(error).__name__}: {error}".split())
+        session.messages.print(
+            f"the run is done, but its report could not be written ({told}); try: curate report {run_dir}",
+            soft_wrap=True,
+        )
+        return None
 
 
 def show_summary(session: Session, summary: Mapping[str, Any], run_dir: Path | None) -> None:

@@ -22,12 +22,14 @@ class Session:
         console: standard output, for results. Texts are printed as they are: markup in a file name stays text.
         messages: standard error, for progress and notes, so that results can be piped.
         quiet: print results and errors only.
+        json_lines: write progress as lines of JSON, as the log does.
     """
 
     host: PluginHost
     console: Console
     messages: Console
     quiet: bool = False
+    json_lines: bool = False
 
 
 pass_session = click.make_pass_decorator(Session)

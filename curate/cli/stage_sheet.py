@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import json
-import re
 from collections.abc import Collection
 from typing import Any
 
 import attrs
 
+from curate.config.options import options_of
+from curate.config.schema import described_settings
 from curate.plugin import StageRef
 from curate.resources import Resources
 from curate.settings import RUN_TIME_OPTIONS, field_names
@@ -96,7 +97,7 @@ def _plain(value: Any) -> Any:
 
 
 def _settings(cls: type[Stage]) -> tuple[Setting, ...]:
-    meanings = _meanings(cls)
+    meanings = described_settings(cls)
     fields: dict[str, Any] = {}
     if attrs.has(cls):
         fields = {field.alias: field for field in attrs.fields(cls)}
@@ -136,25 +137,24 @@ def _description(found: Any) -> str:
     return " ".join(text.partition("\n\n")[0].split())
 
 
-def _meanings(cls: type[Stage]) -> dict[str, str]:
-    """Return what the `Args:` section of the docstrings says about each field; a subclass overrules its bases."""
-    found: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)*)", inspect.cleandoc(vars(base).get("__doc__") or ""), re.M)
-        if section is None:
-            continue
-        for entry in re.finditer(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", section[1], re.M):
-            found[entry[1]] = " ".join(entry[2].split())
-    return found
+_STAND_IN = "stand_in_for_a_text"
 
 
 def _columns(found: type[Stage] | Stage) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
+    """Return what a stage reads and writes, as far as that does not depend on settings that have no default."""
     try:
-        stage = found() if isinstance(found, type) else found
+        stage = found(**_stand_ins(found)) if isinstance(found, type) else found
         reads, writes = stage.reads(), stage.writes()
     except Exception:  # noqa: BLE001 (a stranger's constructor; without settings it may raise anything)
         return None, None
+    if any(_STAND_IN in str(column) for column in (*reads, *(writes or ()))):
+        return None, None
     return _names(reads), None if writes is None else _names(writes)
+
+
+def _stand_ins(cls: type[Stage]) -> dict[str, Any]:
+    """Return a text for each required setting; a stage that wants something else will say so."""
+    return {option.name: _STAND_IN for option in options_of(cls).values() if option.required}
 
 
 def _names(columns: Collection[str]) -> tuple[str, ...]:

@@ -18,7 +18,9 @@ from curate.config.mistakes import Mistakes, Place, mistake, nearest
 from curate.config.nodes import MappingNode, Node, ScalarNode, SequenceNode, describe, require_mapping, require_text
 from curate.config.overrides import TOP_LEVEL, override, replace_executor
 from curate.config.placement import places_in_plan
+from curate.config.values import convert
 from curate.config.variables import interpolate
+from curate.engine.budget import ErrorBudget
 from curate.errors import PlanError, PluginError
 from curate.stage import Stage
 
@@ -54,6 +56,7 @@ class Configured:
         pipeline: the pipeline with all its stages.
         executor: the executor object; None if neither the file nor the caller names one.
         run_dir: where the run is kept, as written (relative to the current folder); None if nobody says.
+        budget: how many records may fail.
         source: the file.
         places: where each stage of the pipeline stands in the file.
     """
@@ -62,6 +65,7 @@ class Configured:
     executor: Any
     run_dir: Path | None
     source: Path
+    budget: ErrorBudget = attrs.field(factory=ErrorBudget)
     places: tuple[Place, ...] = ()
 
     @contextmanager
@@ -121,10 +125,29 @@ def load_pipeline(
     with mistakes.collected():
         if "executor" in document.entries and not _is_null(document.entries["executor"]):
             made_executor = builder.executor(document.entries["executor"])
+    budget = ErrorBudget()
+    with mistakes.collected():
+        budget = _budget(document)
     mistakes.end()
     assert pipeline is not None
-    places = tuple(node.place for node in _stages(document))
-    return Configured(pipeline, made_executor, directory if run_dir is None else Path(run_dir), Path(path), places)
+    return Configured(
+        pipeline,
+        made_executor,
+        directory if run_dir is None else Path(run_dir),
+        Path(path),
+        budget,
+        tuple(node.place for node in _stages(document)),
+    )
+
+
+def _budget(document: MappingNode) -> ErrorBudget:
+    budget = ErrorBudget()
+    for name, kind in (("max_failures", int | None), ("max_failure_ratio", float | None)):
+        node = document.entries.get(name)
+        if node is not None:
+            with placed(node, f"`{name}`"):
+                budget = attrs.evolve(budget, **{name: convert(node, kind, name)})
+    return budget
 
 
 @attrs.frozen

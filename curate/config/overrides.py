@@ -19,7 +19,7 @@ from curate.config.mistakes import Mistakes, Place, mistake, nearest
 from curate.config.nodes import MappingNode, Node, ScalarNode, SequenceNode, describe, shortened
 from curate.config.variables import references
 
-TOP_LEVEL = ("name", "vars", "stages", "executor", "run_dir")
+TOP_LEVEL = ("name", "vars", "stages", "executor", "run_dir", "max_failures", "max_failure_ratio")
 
 _FORM = "write --set path=value, such as --set stages.asr.batch_size=32"
 

@@ -7,6 +7,7 @@ import errno
 import traceback
 from collections.abc import Generator
 
+from curate.asr import is_oom
 from curate.errors import AccountingError, InfrastructureError, RecordError, StageContractError, UsageError
 from curate.records import Record
 from curate.stage import ProcessingStage
@@ -36,15 +37,9 @@ def is_infrastructure(error: BaseException) -> bool:
 
 def is_broken_gpu(error: BaseException) -> bool:
     """Return whether a CUDA context is broken, and with it every call that follows; torch says so in its own words."""
-    if not isinstance(error, RuntimeError) or _is_oom(error):
+    if not isinstance(error, RuntimeError) or is_oom(error):
         return False
     return type(error).__name__ == "AcceleratorError" or text_of(error).startswith("CUDA error")
-
-
-def _is_oom(error: BaseException) -> bool:
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and text_of(error).startswith("CUDA error: out of memory")
 
 
 def text_of(error: BaseException) -> str:
@@ -97,7 +92,7 @@ def verdict(error: BaseException, stage: ProcessingStage, record: Record) -> tup
         text = f"{text[:half]}\n…\n{text[-half:]}"
     if isinstance(error, RecordError | StageContractError):
         return error.code, error.message, text
-    if _is_oom(error):
+    if is_oom(error):
         return "oom", named(error), text
     missing = sorted(name for name in stage.reads() if record.get(name) is None)
     if missing and isinstance(error, KeyError | TypeError | AttributeError):

@@ -5,11 +5,12 @@ records in + children = kept + filtered + quarantined + split parents
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, fields
 
 from curate.engine.messages import Filtered, Quarantined, Row, Split
 from curate.errors import AccountingError
+from curate.io.rows import decode_row
 from curate.records import audio_ms
 
 
@@ -40,6 +41,11 @@ class Books:
         """Audio whose length was not known when it came in, or was corrected by a stage that measures it."""
         out_ms = self.kept_ms + self.filtered_ms + self.quarantined_ms + self.split_ms
         return out_ms - self.in_ms - self.children_ms
+
+    def subtract(self, other: Books) -> None:
+        """Take another's counts from these."""
+        for name in _NAMES:
+            setattr(self, name, getattr(self, name) - getattr(other, name))
 
     def check(self, *, measures_audio: bool) -> None:
         """Check the identity.
@@ -76,6 +82,7 @@ class Settled:
         seqs: the roots' positions in the phase's input.
         rows: what is kept, and `row_seqs[i]`, the position of the root that `rows[i]` descends from.
         ids: the roots' ids.
+        each_ms: the roots' audio, which `in_ms` is the sum of.
     """
 
     seqs: Sequence[int]
@@ -87,10 +94,44 @@ class Settled:
     quarantined: list[tuple[int, Quarantined]] = field(default_factory=list[tuple[int, Quarantined]])
     splits: list[Split] = field(default_factory=list[Split])
     ids: Sequence[str] = ()
+    each_ms: Sequence[int] = ()
+
+    def roots(self, wanted: Collection[int]) -> dict[int, Settled]:
+        """Return what became of single roots, by position."""
+        found: dict[int, Settled] = {}
+        seq_of: dict[str, int] = {}
+        for seq, identity, in_ms in zip(self.seqs, self.ids, self.each_ms, strict=True):
+            if seq in wanted:
+                found[seq] = Settled([seq], [], [], in_ms, 0, ids=[identity], each_ms=[in_ms])
+                seq_of[identity] = seq
+        for seq, row in zip(self.row_seqs, self.rows, strict=True):
+            if seq in wanted:
+                root = found[seq]
+                root.rows.append(row)
+                root.row_seqs = [seq] * len(root.rows)
+                root.kept_ms += audio_ms(decode_row(row) if isinstance(row, bytes) else row)
+        for pair in self.filtered:
+            if pair[0] in wanted:
+                found[pair[0]].filtered.append(pair)
+        for pair in self.quarantined:
+            if pair[0] in wanted:
+                found[pair[0]].quarantined.append(pair)
+        for split in self.splits:
+            identity = split.root  # of the root, or of a descendant of it that was split in a later hop
+            while identity and identity not in seq_of:
+                identity = identity.rpartition("/")[0]
+            if identity:
+                found[seq_of[identity]].splits.append(split)
+        return found
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing has happened to these roots but that they are kept."""
+        return not (self.filtered or self.quarantined or self.splits)
 
     def books(self) -> Books:
         """Return what these roots add to the books."""
-        if not (self.filtered or self.quarantined or self.splits):
+        if self.is_plain:
             return Books(len(self.seqs), kept=len(self.rows), in_ms=self.in_ms, kept_ms=self.kept_ms)
         return Books(
             records_in=len(self.seqs),

@@ -39,8 +39,7 @@ class Deadlines:
         """Return after how many seconds to look at the workers again; None: there is nobody to look at."""
         now = self._clock()
         waits = [
-            min(timeout_s / LOOKS, max(0.0, worker.heard_s + timeout_s - now))
-            for worker, timeout_s in self._watched()
+            min(timeout_s / LOOKS, max(0.0, worker.heard_s + timeout_s - now)) for worker, timeout_s in self._watched()
         ]
         return min(waits, default=None)
 

@@ -17,6 +17,7 @@ class RunStarted:
     run_dir: Path | None
     stages: tuple[str, ...]
     done: int
+    executor: str = ""
 
 
 @attrs.frozen
@@ -28,6 +29,7 @@ class RunProgress:
         came: how many records have come to each of `stages`, of those that are settled.
         workers: how many workers each hop of the phase has now.
         ended: whether this is the phase's last event.
+        total: how many records the phase will work on, if that is known.
     """
 
     phase: int
@@ -41,6 +43,7 @@ class RunProgress:
     came: tuple[int, ...] = ()
     workers: tuple[int, ...] = ()
     ended: bool = False
+    total: int | None = None
 
 
 @attrs.frozen
@@ -66,8 +69,22 @@ class RecordQuarantined:
 
 
 @attrs.frozen
+class RunStopped:
+    """A run has stopped before its end, and can go on in a later life.
+
+    Args:
+        interrupted: whether somebody asked for it, by Ctrl-C or SIGTERM.
+        error: what stopped it, on one line.
+    """
+
+    run_dir: Path | None
+    interrupted: bool
+    error: str
+
+
+@attrs.frozen
 class RunFinished:
-    """A run has ended; `summary` is what `summary.json` holds."""
+    """A run has reached its end; `summary` is what `summary.json` holds."""
 
     run_dir: Path | None
     summary: Mapping[str, Any]

@@ -12,6 +12,7 @@ from curate.engine.hop import HopRunner
 from curate.engine.intervals import Intervals
 from curate.engine.ledger import Ledger
 from curate.engine.messages import Filtered, Quarantined, Row, Work
+from curate.engine.places import Places
 from curate.engine.scheduler import Incoming
 from curate.engine.unit import id_sum
 from curate.errors import InfrastructureError
@@ -32,9 +33,11 @@ def feed(
     *,
     first_stage: str,
     partitioner: Partitioner | None,
+    places: Places,
     done: Intervals,
     done_sum: int,
     settle: Callable[[Settled], None],
+    stopped: Callable[[], bool] = lambda: False,
 ) -> Iterator[Incoming]:
     """Yield the batches of a phase.
 
@@ -42,9 +45,11 @@ def feed(
         items: the phase's input, in order.
         first_stage: where it comes from, and who is named when an item has failed already.
         partitioner: cuts the batches; None: by count.
+        places: the positions of the items.
         done: the positions in the input that an earlier life of the run has finished.
         done_sum: the `id_sum` of the records that were there.
         settle: told about roots that need no work: they failed in the reader, or a gather left them out.
+        stopped: whether the run is to stop; then nothing more is read.
 
     Raises:
         InfrastructureError: the source numbers its records badly or gives others than before, or the partitioner lost,
@@ -53,7 +58,9 @@ def feed(
     waiting: dict[str, int] = {}
 
     def records() -> Iterator[Record]:
-        for seq, item in _undone(items, first_stage, done, done_sum):
+        for seq, item in _undone(items, first_stage, places, done, done_sum):
+            if stopped():
+                return
             if isinstance(item, dict):
                 identity: Any = item.get(ID)
                 if type(identity) is not str or identity in waiting:
@@ -80,6 +87,8 @@ def feed(
             ) from None
         if seqs:
             yield Incoming(batch, seqs)
+    if stopped():
+        return
     next(unfinished, None)  # there are none left, unless the partitioner has stopped early
     if waiting:
         raise InfrastructureError(f"{who} did not return {len(waiting)} records, {next(iter(waiting))} among them")
@@ -108,27 +117,28 @@ def passed_through(
 
 
 def _undone(
-    items: Iterator[Record | Failed | Filtered], stage: str, done: Intervals, done_sum: int
+    items: Iterator[Record | Failed | Filtered], stage: str, places: Places, done: Intervals, done_sum: int
 ) -> Iterator[tuple[int, Record | Failed | Filtered]]:
     """Yield a phase's input with its positions, without what is done; that must be what was there before."""
     if not done.end:
-        yield from enumerate(_from(stage, items))
+        yield from zip(places, _from(stage, items), strict=False)
         return
-    end, found, seq = done.end, 0, -1
-    for seq, item in enumerate(_from(stage, items)):
+    end, left, found = done.end, len(done), 0
+    for seq, item in zip(places, _from(stage, items), strict=False):
         if seq >= end or seq not in done:
             yield seq, item
             continue
+        left -= 1
         record = item.record if isinstance(item, Failed | Filtered) else item
         found += id_sum((str(record.get(ID)),))
-        if seq + 1 == end and found % (1 << 64) != done_sum:
+        if not left and found % (1 << 64) != done_sum:
             raise InfrastructureError(
                 f"stage {stage!r} gave other records, or another order, than in an earlier life of this run; it must "
                 "give the same ones in the same order (a shuffle needs a seed, a set has no order); use a new --run-dir"
             )
-    if seq + 1 < end:
+    if left:
         raise InfrastructureError(
-            f"stage {stage!r} gave {end} records in an earlier life of this run, and now {seq + 1}; "
+            f"stage {stage!r} gave {left} records in an earlier life of this run that it does not give now; "
             "it must give the same ones in the same order"
         )
 
@@ -190,8 +200,10 @@ def gathered(gather: Gather, reader: RecordReader) -> Iterator[Record | Filtered
 def _settled_failure(seq: int, item: Failed, stage: str) -> Settled:
     record, error = item.record, item.error
     note = Quarantined(record[ID], record, stage, error.code, error.message, "", attempts=1)
-    return Settled([seq], [], [], audio_ms(record), 0, quarantined=[(seq, note)], ids=[record[ID]])
+    ms = audio_ms(record)
+    return Settled([seq], [], [], ms, 0, quarantined=[(seq, note)], ids=[record[ID]], each_ms=[ms])
 
 
 def _settled_filtered(seq: int, note: Filtered) -> Settled:
-    return Settled([seq], [], [], audio_ms(note.record), 0, filtered=[(seq, note)], ids=[note.record[ID]])
+    ms = audio_ms(note.record)
+    return Settled([seq], [], [], ms, 0, filtered=[(seq, note)], ids=[note.record[ID]], each_ms=[ms])

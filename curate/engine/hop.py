@@ -7,6 +7,7 @@ stage are acknowledged at once, with everything that became of their root.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, cast
@@ -19,6 +20,7 @@ from curate.engine.messages import Part, Row, Work
 from curate.engine.snapshot import Snapshot
 from curate.engine.tally import Tally
 from curate.errors import InfrastructureError, StageContractError
+from curate.monitoring import add_measures, add_to
 from curate.records import ID, AudioBatch, Record, check_record
 from curate.stage import ProcessingStage, RecordStage, Reject, WorkerContext, called_method, children_of
 
@@ -58,9 +60,11 @@ class HopRunner:
         self._encode = encode
         self._blamed = blamed
         self._announcer = announcer
+        self._measuring = [stage for stage in stages if type(stage).take_measures is not ProcessingStage.take_measures]
+        self._measured: dict[str, Any] = {}
         self._set_up: list[ProcessingStage] = []
         self._empty = AudioBatch()
-        self._description = (self._empty.filepath_key, "", "")
+        self._description: tuple[str, str, str] = (self._empty.filepath_key, "", "")
         for stage in stages:
             object.__setattr__(stage, "context", context)  # the stage's class may be frozen
 
@@ -100,12 +104,31 @@ class HopRunner:
         batch = self._described(work).holding(work.records)
         for left in self._flow(0, batch, tally):
             tally.keep_all(left.data)
-            part = tally.take()
-            if part is not None:
-                yield part
+            yield from self._parts(tally)
+        yield from self._parts(tally)
+
+    def _parts(self, tally: Tally) -> Iterator[Part]:
+        """Yield what is finished, if anything is, with what the stages have measured meanwhile."""
         part = tally.take()
-        if part is not None:
-            yield part
+        if part is None:
+            return
+        for stage in tuple(self._measuring):
+            try:
+                measures = add_measures(stage.take_measures())
+                json.dumps(measures, allow_nan=False)
+                add_to(self._measured, {stage.name: measures})  # as the driver will; here it harms nobody if it cannot
+            except BaseException as error:
+                if must_pass(error):
+                    raise
+                self._measuring.remove(stage)
+                logger.opt(exception=error).warning(
+                    "stage {!r} raised in take_measures(); it is not measured from now on, and the run goes on",
+                    stage.name,
+                )
+            else:
+                if measures:
+                    part.measures[stage.name] = measures
+        yield part
 
     def _described(self, work: Work) -> AudioBatch:
         """Return an empty batch with a batch's description; most have the one of the batch before."""
@@ -277,7 +300,9 @@ class _BatchStep:
     def _announced(self, ids: list[str], given: _Given, tally: Tally) -> None:
         given.suspects = ids
         if self._announcer is not None:
-            self._announcer.announce(self._level, list(dict.fromkeys([tally.root_of(identity, identity) for identity in ids])))
+            self._announcer.announce(
+                self._level, list(dict.fromkeys([tally.root_of(identity, identity) for identity in ids]))
+            )
 
     def _outputs(self, batch: AudioBatch) -> Iterator[list[AudioBatch]]:
         if self._streams:

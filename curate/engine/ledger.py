@@ -74,9 +74,26 @@ class Ledger:
             eventful = part.filtered or part.quarantined or part.splits
             if hop == self._last_hop and not eventful and part.kept_roots == whole.ids:
                 in_ms, kept_ms = sum(whole.ms), sum(part.kept_ms)
-                return Settled(whole.seqs, part.kept, whole.seqs, in_ms, kept_ms, ids=whole.ids), []
+                return Settled(whole.seqs, part.kept, whole.seqs, in_ms, kept_ms, ids=whole.ids, each_ms=whole.ms), []
             self._own_each(whole)
         return self._settle_each(hop, part)
+
+    def merge(self, numbers: Sequence[int], number: int) -> None:
+        """Note that several batches are sent as one, under a number of its own."""
+        wholes = [self._whole.get(each) for each in numbers]
+        if None in wholes:
+            for each in numbers:
+                self.break_up(each)
+            return
+        merged = _Whole([], [], [])
+        seqs: list[int] = []
+        for each in numbers:
+            whole = self._whole.pop(each)
+            merged.ids.extend(whole.ids)
+            merged.ms.extend(whole.ms)
+            seqs.extend(whole.seqs)
+        merged.seqs = seqs
+        self._whole[number] = merged
 
     def break_up(self, number: int) -> None:
         """Note that a batch does not come back whole: its records are sent on under other numbers."""
@@ -145,4 +162,5 @@ def _together(roots: list[_Root]) -> Settled:
         quarantined=[(root.seq, note) for root in roots for note in root.quarantined],
         splits=[split for root in roots for split in root.splits],
         ids=[root.identity for root in roots],
+        each_ms=[root.ms for root in roots],
     )

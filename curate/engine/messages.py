@@ -84,10 +84,12 @@ class Part:
     quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
     splits: list[Split] = field(default_factory=list[Split])
     busy_s: Sequence[float] = ()
+    measures: dict[str, Any] = field(default_factory=dict[str, Any])
+    """What the stages have measured since the part before, by their names (`ProcessingStage.take_measures`)."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         notes = self.filtered, self.quarantined, self.splits
-        return Part, (self.number, self.kept, self.kept_roots, self.kept_ms, *notes, self.busy_s)
+        return Part, (self.number, self.kept, self.kept_roots, self.kept_ms, *notes, self.busy_s, self.measures)
 
     def roots(self) -> Iterator[str]:
         """Yield the roots that this part acknowledges; one with several outcomes comes several times."""

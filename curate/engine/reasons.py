@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from curate.records import Record, audio_ms
 
@@ -46,9 +46,29 @@ def add_reasons(parts: Iterable[Reasons]) -> Reasons:
     return _bounded(total)
 
 
+def subtract_reasons(whole: Reasons, part: Reasons) -> Reasons:
+    """Take a part's reasons from those of the whole, where rare ones may be counted together."""
+    left = {reason: list(counts) for reason, counts in whole.items()}
+    for reason, counts in part.items():
+        of_whole = left[reason if reason in left else OTHER_REASONS]
+        for column, amount in enumerate(counts):
+            of_whole[column] -= amount
+    return {reason: counts for reason, counts in left.items() if counts[0]}
+
+
 def _bounded(reasons: Reasons) -> dict[str, Sequence[int]]:
     ranked = sorted(reasons.items(), key=lambda item: (item[0] == OTHER_REASONS, -item[1][0], item[0]))
     named, rest = ranked[:MAX_REASONS], ranked[MAX_REASONS:]
     if rest:
         named.append((OTHER_REASONS, [sum(counts[column] for _, counts in rest) for column in (0, 1)]))
     return dict(named)
+
+
+def failure_kinds(notes: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Return the kinds of failure, the most frequent first: `stage`, `code`, `records`, and the last `example`."""
+    kinds: dict[tuple[str, str], dict[str, Any]] = {}
+    for note in notes:
+        key = note["stage"], note["code"]
+        kind = kinds.setdefault(key, {"stage": key[0], "code": key[1], "records": 0})
+        kind |= {"records": kind["records"] + 1, "example": note["_id"], "message": note["message"][:200]}
+    return sorted(kinds.values(), key=lambda kind: (-kind["records"], kind["stage"], kind["code"]))

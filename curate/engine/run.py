@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -13,22 +13,27 @@ from loguru import logger
 
 from curate.engine.blame import in_driver
 from curate.engine.books import Books, Settled
-from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, UnitCommitted
+from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, RunStopped, UnitCommitted
 from curate.engine.feed import feed, gathered, passed_through
+from curate.engine.inputs import read_unchanged
 from curate.engine.messages import Filtered, Quarantined
+from curate.engine.options import Retry, RunOptions
+from curate.engine.places import Places
 from curate.engine.run_directory import RunDirectory
 from curate.engine.scheduler import Feed, Scheduler
+from curate.engine.shards import ShardStore
+from curate.engine.state import StateFile
 from curate.engine.store import MemoryStore, Store
-from curate.engine.summary import check_phase, may_measure, summarise
+from curate.engine.summary import check_phase, may_measure, summarise, top_failures
 from curate.engine.transport import Executor, HopSpec
 from curate.engine.unit import Unit, id_sum_of
-from curate.errors import InfrastructureError
+from curate.errors import BudgetExceededError, InfrastructureError, UsageError
 from curate.io.atomic import write_json
+from curate.io.failpoints import failpoint
 from curate.io.rows import encode_row
 from curate.plan import Phase, Plan
 from curate.records import Failed, Record, RecordReader
 from curate.stage import Gather, Partitioner, Source, WorkerContext, Writer
-
 
 DRAIN_S = 10.0
 """After an interrupt, what is in flight may still finish for so long."""
@@ -45,6 +50,7 @@ class Observers(Protocol):
     def on_progress(self, event: RunProgress) -> None: ...
     def on_unit_committed(self, event: UnitCommitted) -> None: ...
     def on_record_quarantined(self, event: RecordQuarantined) -> None: ...
+    def on_run_stopped(self, event: RunStopped) -> None: ...
     def on_run_finished(self, event: RunFinished) -> None: ...
 
 
@@ -79,7 +85,9 @@ class RunResult:
         return [] if self._memory is None else self._memory.quarantined
 
 
-def run_plan(plan: Plan, executor: Executor, run_dir: Path | None, observers: Observers) -> RunResult:
+def run_plan(
+    plan: Plan, executor: Executor, run_dir: Path | None, observers: Observers, options: RunOptions | None = None
+) -> RunResult:
     """Run a checked plan to its end.
 
     Args:
@@ -87,60 +95,133 @@ def run_plan(plan: Plan, executor: Executor, run_dir: Path | None, observers: Ob
         executor: where.
         run_dir: where to keep it; None: in memory.
         observers: who is told about it.
+        options: what else can be said about this life of the run.
 
     Raises:
-        RunDirectoryError: the directory holds something else.
+        RunDirectoryError: the directory holds something else, or another driver is at work in it.
         InfrastructureError: the run cannot go on; what is committed stays, and the same command goes on with it.
+        BudgetExceededError: too many records have failed; what is finished stays.
         AccountingError: the books do not balance.
     """
+    options = options or RunOptions()
     began = time.monotonic()
-    directory = None if run_dir is None else RunDirectory.open(run_dir, plan)
-    memory = MemoryStore() if directory is None else None
-    store: Store = cast("Store", memory if directory is None else directory.store)
-    done = len(store.done(0))
-    observers.on_run_started(RunStarted(plan.name, run_dir, tuple(stage.name for stage in plan.stages), done))
-    outputs: list[Path] = []
-    worked_s = 0.0
-    try:
-        for phase in plan.phases:
-            if not store.is_complete(phase.number):
-                phase_run = _PhaseRun(plan, phase, executor, store, observers)
+    if run_dir is None:
+        return _Run(plan, executor, None, MemoryStore(), observers, options, None).run(began)
+    state = StateFile(options.fork or run_dir, executor.name, len(plan.phases), _counted(plan))
+    with RunDirectory.held(run_dir, plan, options, on_beat=state.beat) as directory:
+        return _Run(plan, executor, directory.path, directory.store, observers, options, state).run(began)
+
+
+def _counted(plan: Plan) -> Callable[[], int | None]:
+    source = plan.stages[0].stage
+    return source.count if isinstance(source, Source) else lambda: None
+
+
+@attrs.frozen
+class _Run:
+    """One life of a run."""
+
+    plan: Plan
+    executor: Executor
+    directory: Path | None
+    store: Store
+    observers: Observers
+    options: RunOptions
+    state: StateFile | None
+
+    def run(self, began: float) -> RunResult:
+        plan, store = self.plan, self.store
+        if self.options.retry is not None:
+            self._choose(self.options.retry)
+        done = len(store.done(0))
+        stages = tuple(stage.name for stage in plan.stages)
+        self.observers.on_run_started(RunStarted(plan.name, self.directory, stages, done, self.executor.name))
+        try:
+            try:
+                outputs, worked_s = self._phases()
+            finally:
+                self.executor.close()
+            wall_s = time.monotonic() - began
+            summary = summarise(plan, store, outputs, executor=self.executor.name, wall_s=wall_s, worked_s=worked_s)
+            if self.directory is not None:
+                failpoint("summary.before_write")
+                write_json(self.directory / "summary.json", summary)
+        except BaseException as error:
+            said = str(error) or type(error).__name__
+            if self.state is not None:
+                self.state.write(f"stopped: {said.splitlines()[0]}")
+            interrupted = isinstance(error, KeyboardInterrupt)
+            self.observers.on_run_stopped(RunStopped(self.directory, interrupted, " ".join(said.split())))
+            raise
+        if self.state is not None:
+            self.state.write("done")
+        self.observers.on_run_finished(RunFinished(self.directory, summary))
+        memory = store if isinstance(store, MemoryStore) else None
+        return RunResult(summary, tuple(outputs), self.directory, store.reader(plan.phases[-1].number), memory)
+
+    def _choose(self, retry: Retry) -> None:
+        """Count the failed records that are to be retried as not done.
+
+        Raises:
+            UsageError: there are none.
+        """
+        chosen: dict[int, set[int]] = {}
+        for phase, note in self.store.failures():
+            if retry.chooses(note):
+                chosen.setdefault(phase, set()).add(note["position"])
+        if not chosen:
+            raise UsageError(f"no record has failed{retry.described()} in {self.directory}; see curate quarantine list")
+        cast("ShardStore", self.store).retry(chosen)
+
+    def _phases(self) -> tuple[list[Path], float]:
+        """Run what is left of the phases and publish; return the files, and the seconds of audio worked on."""
+        outputs: list[Path] = []
+        worked_s = 0.0
+        for phase in self.plan.phases:
+            if not self.store.is_complete(phase.number):
+                phase_run = _PhaseRun(self, phase)
                 phase_run.run()
                 worked_s = max(worked_s, phase_run.worked_ms / 1000)
             for planned in phase.writers:
                 with in_driver(planned.name):
-                    published = cast("Writer", planned.stage).write(store.reader(phase.number), run_dir or Path())
+                    reader = self.store.reader(phase.number)
+                    published = cast("Writer", planned.stage).write(reader, self.directory or Path())
                 logger.info("{} wrote {}", planned.name, ", ".join(map(str, published)))
                 outputs.extend(published)
-    finally:
-        executor.close()
-    wall_s = time.monotonic() - began
-    summary = summarise(plan, store, outputs, executor=executor.name, wall_s=wall_s, worked_s=worked_s)
-    if run_dir is not None:
-        write_json(run_dir / "summary.json", summary)
-    observers.on_run_finished(RunFinished(run_dir, summary))
-    return RunResult(summary, tuple(outputs), run_dir, store.reader(plan.phases[-1].number), memory)
+        return outputs, worked_s
+
+    def failed_before(self, phase: int) -> int:
+        """Return how many records have failed in the phases before."""
+        return sum(commit.books.quarantined for number in range(phase) for commit in self.store.commits(number))
 
 
 class _PhaseRun:
     """One phase in one life of a run."""
 
-    def __init__(self, plan: Plan, phase: Phase, executor: Executor, store: Store, observers: Observers) -> None:
-        self._plan = plan
+    def __init__(self, run: _Run, phase: Phase) -> None:
+        self._plan = run.plan
         self._phase = phase
-        self._executor = executor
-        self._store = store
-        self._observers = observers
-        self._unit = Unit()
+        self._executor = run.executor
+        self._store = run.store
+        self._observers = run.observers
+        self._options = run.options
+        self._state = run.state
+        self._places = run.store.places(phase.number)
+        self._total = _count_input(phase, self._places)
+        self._retried = run.store.retried(phase.number)
+        self._unit = Unit(self._places, self._retried)
         self._scheduler: Scheduler | None = None
         self._counts = {"records_in": 0, "kept": 0, "filtered": 0, "quarantined": 0, "in_ms": 0}
+        self._failed_before = run.failed_before(phase.number)
+        self._over_budget = ""
+        """Which limit of the error budget was passed; from then on nothing more is begun."""
         self._stages = tuple(planned.name for planned in phase.stages())
         self._lost = dict.fromkeys(self._stages, 0)
         """How many fewer records each stage has handed on than came to it."""
         self._began = time.monotonic()
         self._told = float("-inf")
         self.worked_ms = 0
-        for commit in store.commits(phase.number):
+        for commit in self._store.commits(phase.number):
             for name in self._counts:
                 self._counts[name] += getattr(commit.books, name)
             for stage, counts in commit.stages.items():
@@ -148,27 +229,35 @@ class _PhaseRun:
                     self._lose(stage, -amount if what == "children" else amount)
 
     def run(self) -> None:
+        if self._state is not None:
+            self._state.begin(self._total)
         self._tell_progress()
+        self._check_budget()
         incoming = feed(
             self._items(),
             first_stage=self._first_stage(),
             partitioner=None if self._phase.partitioner is None else cast("Partitioner", self._phase.partitioner.stage),
+            places=self._places,
             done=self._store.done(self._phase.number),
             done_sum=id_sum_of(self._store.commits(self._phase.number)),
             settle=self._settle,
+            stopped=self._is_stopping,
         )
         try:
             if self._phase.hops:
-                self._work_on(incoming)
+                self._work_on(self._until_stopped(incoming))
             else:
                 encode = encode_row if self._store.encodes else None
-                for settled in passed_through(incoming, encode, self._first_stage()):
+                for settled in passed_through(self._until_stopped(incoming), encode, self._first_stage()):
                     self._settle(settled)
         except (InfrastructureError, KeyboardInterrupt):
             with suppress(InfrastructureError):
                 self._commit()  # what is finished need not be done again
             raise
         self._commit()
+        self._check_budget()
+        if self._options.stop.asked:
+            raise KeyboardInterrupt
         check_phase(self._phase, self._store)
         self._store.complete(self._phase.number)
         self._tell_progress(ended=True)
@@ -188,6 +277,8 @@ class _PhaseRun:
                 for settled in self._scheduler.run(incoming):
                     self._settle(settled)
             except KeyboardInterrupt:  # a second one does not wait for what is in flight
+                if self._options.stop.asked:
+                    raise
                 logger.info("stopping: what is in flight may finish for {:g} s", DRAIN_S)
                 for settled in self._scheduler.drain(DRAIN_S):
                     self._settle(settled)
@@ -195,10 +286,41 @@ class _PhaseRun:
         finally:
             transport.close()
 
+    def _until_stopped(self, incoming: Feed) -> Feed:
+        """Yield what comes until the run is to stop; what is in flight then is still finished."""
+        for batch in incoming:
+            if self._is_stopping():
+                return
+            yield batch
+
+    def _is_stopping(self) -> bool:
+        return bool(self._over_budget) or self._options.stop.asked
+
+    def _look_at_budget(self) -> None:
+        """Note once and for all that too many records have failed."""
+        failed = self._failed_before + self._counts["quarantined"]
+        self._over_budget = self._over_budget or self._options.budget.exceeded(failed, self._counts["records_in"])
+
+    def _check_budget(self) -> None:
+        """Stop if too many records have failed.
+
+        Raises:
+            BudgetExceededError: names the most frequent failures, each with an example.
+        """
+        self._look_at_budget()
+        if self._over_budget:
+            failed, done = self._failed_before + self._counts["quarantined"], self._counts["records_in"]
+            raise BudgetExceededError(
+                f"{failed:,} records have failed, more than {self._over_budget} allows; {done:,} records of "
+                f"phase {self._phase.number} are done\n{top_failures(self._store)}\n"
+                "To go on all the same, allow more with --max-failures or --max-failure-ratio; what is mended can be "
+                "repeated with curate quarantine retry"
+            )
+
     def _items(self) -> Iterator[Record | Failed | Filtered]:
         phase = self._phase
         if phase.source is not None:
-            return cast("Source", phase.source.stage).read()
+            return read_unchanged(cast("Source", phase.source.stage))
         reader = self._store.reader(phase.number - 1)
         if phase.gather is not None:
             return gathered(cast("Gather", phase.gather.stage), reader)
@@ -224,6 +346,8 @@ class _PhaseRun:
             self._observers.on_record_quarantined(
                 RecordQuarantined(note.record["_id"], note.stage, note.code, note.message)
             )
+        if self._counts["quarantined"]:
+            self._look_at_budget()
         self._tell_progress()
         if self._unit.full:
             self._commit()
@@ -241,21 +365,23 @@ class _PhaseRun:
         for stage in self._stages:
             came.append(left)
             left -= self._lost[stage]
-        self._observers.on_progress(
-            RunProgress(
-                phase=self._phase.number,
-                stages=self._stages,
-                records_in=self._counts["records_in"],
-                kept=self._counts["kept"],
-                filtered=self._counts["filtered"],
-                quarantined=self._counts["quarantined"],
-                audio_s=self._counts["in_ms"] / 1000,
-                elapsed_s=now - self._began,
-                came=tuple(came),
-                workers=() if self._scheduler is None else self._scheduler.workers,
-                ended=ended,
-            )
+        event = RunProgress(
+            phase=self._phase.number,
+            stages=self._stages,
+            records_in=self._counts["records_in"],
+            kept=self._counts["kept"],
+            filtered=self._counts["filtered"],
+            quarantined=self._counts["quarantined"],
+            audio_s=self._counts["in_ms"] / 1000,
+            elapsed_s=now - self._began,
+            came=tuple(came),
+            workers=() if self._scheduler is None else self._scheduler.workers,
+            ended=ended,
+            total=self._total,
         )
+        if self._state is not None:
+            self._state.note(event)
+        self._observers.on_progress(event)
 
     def _commit(self) -> None:
         if not self._unit.settled:
@@ -263,13 +389,19 @@ class _PhaseRun:
         books = self._unit.books()
         _check_audio(self._phase, books)
         books.check(measures_audio=may_measure(self._phase))
-        busy_s = {} if self._scheduler is None else self._scheduler.take_busy_s()
-        unit, self._unit = self._unit, Unit()  # an interrupt meanwhile must not commit it a second time
-        commit = self._store.commit(self._phase.number, unit, busy_s)
+        if self._scheduler is not None and not self._unit.name:  # a commit that was interrupted has taken them already
+            self._unit.busy_s, self._unit.measures = self._scheduler.take_busy_s(), self._scheduler.take_measures()
+        commit = self._store.commit(self._phase.number, self._unit, self._unit.busy_s)
+        self._unit = Unit(self._places, self._retried)
         self.worked_ms += books.in_ms + books.measured_ms
         self._observers.on_unit_committed(
             UnitCommitted(commit.phase, commit.unit, books.records_in, books.kept, books.filtered, books.quarantined)
         )
+
+
+def _count_input(phase: Phase, places: Places) -> int | None:
+    """Return how many records a phase will work on, for those who watch; None if it is not known yet."""
+    return cast("Source", phase.source.stage).count() if phase.source is not None else places.total
 
 
 def _check_audio(phase: Phase, books: Books) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from loguru import logger
 
@@ -38,9 +38,9 @@ from curate.engine.suspicion import Suspicion
 from curate.engine.transport import Transport, Unsendable
 from curate.errors import AccountingError, InfrastructureError
 from curate.io.rows import printable
+from curate.monitoring import add_to
 from curate.plan import Hop
 from curate.records import ID, AudioBatch, Record
-
 
 MOST_ALONE = 32
 """So many suspects go alone, one after the other; more of them are first narrowed down in groups."""
@@ -82,7 +82,10 @@ class Scheduler:
         self._transport = transport
         self._clock = clock
         self._ledger = Ledger(last_hop=len(hops) - 1)
-        self._lines = [Line(hop, number, transport.max_in_flight) for number, hop in enumerate(hops)]
+        self._lines = [
+            Line(hop, number, transport.max_in_flight, merges=reads_ahead and transport.max_in_flight > 1)
+            for number, hop in enumerate(hops)
+        ]
         self._line_of: dict[int, Line] = {}
         self._staffing = Staffing(transport, self._lines, clock)
         self._deadlines = Deadlines(transport, self._lines, clock)
@@ -90,6 +93,7 @@ class Scheduler:
         self._reads_ahead = reads_ahead
         self._exhausted = False
         self._next_number = 0
+        self._measures: dict[str, Any] = {}
 
     def run(self, feed: Feed) -> Iterator[Settled]:
         """Yield the feed's roots as they are settled, in any order; ends when every one of them is.
@@ -139,6 +143,11 @@ class Scheduler:
             line.busy_s = []
         return taken
 
+    def take_measures(self) -> dict[str, Any]:
+        """Return what each stage has measured since the last call, added up over all workers."""
+        taken, self._measures = self._measures, {}
+        return taken
+
     def _wants_more(self) -> bool:
         """Return whether the feed should be asked for another batch."""
         if self._exhausted or self._is_blocked(0):
@@ -148,7 +157,7 @@ class Scheduler:
             max(0, first.depth - len(worker.in_flight)) for worker in first.workers.values()
         )
         ahead = 1 if self._reads_ahead and self._staffing.intended(0) > 1 else 0
-        return len(first.waiting) < places + ahead
+        return len(first.waiting) < (places + ahead) * first.merged
 
     def _admit(self, incoming: Incoming) -> None:
         batch = incoming.batch
@@ -183,11 +192,23 @@ class Scheduler:
                 worker = line.free_worker()
                 if worker is None:
                     break
-                yield from self._send(line, worker, self._portion(line), alone=False)
+                work, batches = self._portion(line)
+                yield from self._send(line, worker, work, batches=batches)
 
-    def _portion(self, line: Line) -> Work:
+    def _portion(self, line: Line) -> tuple[Work, int]:
+        """Take the next batch from a queue, or several short ones together, and say how many they are."""
+        if line.merged == 1 or len(line.waiting) == 1:
+            return self._piece(line), 1
+        works = [line.take() for _ in range(min(line.merged, len(line.waiting)))]
+        merged = works[0].piece(self._numbered(), [record for work in works for record in work.records])
+        self._ledger.merge([work.number for work in works], merged.number)
+        return merged, len(works)
+
+    def _piece(self, line: Line) -> Work:
         """Take the next batch from a queue, or a piece of it where workers would be idle otherwise."""
         work = line.take()
+        if len(work.records) == 1:
+            return work
         last = self._exhausted and all(before.idle for before in self._lines[: line.number])
         line.waiting[work.number] = work
         pieces = line.pieces(work, last=last, idle=len(line.idle_workers()) - len(line.waiting) + 1)
@@ -200,7 +221,9 @@ class Scheduler:
         line.put_first([work.piece(self._numbered(), rest)])
         return first
 
-    def _send(self, line: Line, worker: Worker, work: Work, *, alone: bool) -> Iterator[Settled]:
+    def _send(
+        self, line: Line, worker: Worker, work: Work, *, alone: bool = False, batches: int = 1
+    ) -> Iterator[Settled]:
         try:
             size = self._transport.send(worker.number, work)
         except Unsendable as error:
@@ -208,7 +231,7 @@ class Scheduler:
             return
         if not worker.in_flight:
             worker.heard_s = self._clock()
-        worker.in_flight[work.number] = InFlight(work, size, alone)
+        worker.in_flight[work.number] = InFlight(work, size, alone, batches)
         worker.size += size
 
     def _patience(self) -> float | None:
@@ -232,6 +255,8 @@ class Scheduler:
                 flight = worker.in_flight[part.number]
                 flight.parts.append(part)
                 line.note_part(worker, part)
+                if part.measures:
+                    add_to(self._measures, part.measures)
                 yield from self._settle(line, flight.work, part, size)
             case Done(_, number):
                 flight = worker.in_flight.pop(number)
@@ -267,9 +292,7 @@ class Scheduler:
     def _settle(self, line: Line, work: Work, part: Part, size: int = 0) -> Iterator[Settled]:
         settled, forward = self._ledger.settle(line.number, part)
         if forward:
-            self._lines[line.number + 1].put(
-                work.piece(self._numbered(), forward), origin=work.number, size=size
-            )
+            self._lines[line.number + 1].put(work.piece(self._numbered(), forward), origin=work.number, size=size)
         if settled is not None:
             yield settled
 
@@ -330,7 +353,7 @@ def _quarantined(work: Work, note: Quarantined) -> Part:
 
 def _died_in_setup(line: Line, worker: Worker, reason: str) -> InfrastructureError:
     if worker.timed_out is not None:
-        return InfrastructureError(f"a worker of {line.hop.name} was not set up after {worker.timed_out:g} s")
+        return InfrastructureError(f"a worker of {line.hop.name} was not set up after {worker.timed_out:g} s: {reason}")
     return InfrastructureError(f"a worker of {line.hop.name} died while it was set up: {reason}")
 
 

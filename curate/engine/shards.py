@@ -9,119 +9,255 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, cast
 
 import attrs
 
-from curate.engine.books import Books
-from curate.engine.intervals import Intervals
+from curate.engine.intervals import Intervals, Ranges
 from curate.engine.messages import Filtered, Quarantined
-from curate.engine.unit import Commit, Unit, describe_unit, positions_of
+from curate.engine.places import Places, places_behind
+from curate.engine.shard_reader import ShardReader, read_notes
+from curate.engine.unit import Account, Commit, Unit, describe_unit, positions_of, ranges_in_order
+from curate.engine.validity import find_valid
 from curate.errors import InfrastructureError
-from curate.io.atomic import TEMPORARY, write_atomically
-from curate.io.rows import decode_row, encode_note, without_id
+from curate.io.atomic import TEMPORARY, sync_directory, write_atomically
+from curate.io.failpoints import failpoint
+from curate.io.rows import encode_note
 from curate.records import ID, Record, RecordReader
+
+SHARDS = ("data", "filtered", "quarantine")
+"""The folders of the shards."""
 
 
 class ShardStore:
-    """Shards and commits below a run directory."""
+    """Shards and commits below a run directory.
+
+    Args:
+        directory: the run directory.
+        gathers: the phases that begin with a gather.
+        check: called before every commit; raises if this process may not write any more.
+    """
 
     encodes = True
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, gathers: Collection[int] = (), check: Callable[[], None] | None = None) -> None:
         self._directory = directory
+        self._gathers = frozenset(gathers)
+        self._check = check
+        self._retried: dict[int, frozenset[int]] = {}
         self._commits: dict[int, list[Commit]] = {}
-        for folder in ("data", "filtered", "quarantine", "commits"):
+        for folder in (*SHARDS, "commits"):
             (directory / folder).mkdir(parents=True, exist_ok=True)
-        for path in sorted((directory / "commits").glob("p*-*.json")):
-            commit = _read_commit(path)
-            self._commits.setdefault(commit.phase, []).append(commit)
+        self._load()
         self._remove_orphans()
-        self._next = 1 + max(
-            (int(commit.unit.rpartition("-")[2]) for commits in self._commits.values() for commit in commits),
-            default=-1,
-        )
+
+    def _load(self) -> None:
+        found = read_commits(self._directory)
+        everything = [commit for commits in found.values() for commit in commits]
+        self._next = 1 + max((commit.number for commit in everything), default=-1)
+        valid = find_valid(found, self._gathers, self._retried)
+        for commit in sorted(valid.void, key=lambda commit: commit.phase, reverse=True):
+            self._completion(commit.phase).unlink(missing_ok=True)  # first, so that a crash leaves it to be done
+            (self._directory / "commits" / f"{commit.unit}.json").unlink()
+        if valid.void:
+            sync_directory(self._directory / "commits")
+        self._commits = {
+            phase: [_corrected(self._directory, commit) for commit in commits]
+            for phase, commits in valid.commits.items()
+        }
 
     def _remove_orphans(self) -> None:
         """Delete what a crash left behind: temporary files, and shards that no commit names."""
         named = {
             Path(str(file["path"])) for commits in self._commits.values() for c in commits for file in c.files.values()
         }
-        for folder in ("data", "filtered", "quarantine"):
+        for folder in SHARDS:
             for path in (self._directory / folder).iterdir():
                 if path.relative_to(self._directory) not in named:
                     path.unlink()
         for folder in (self._directory, self._directory / "commits"):
             for path in folder.glob(f"*{TEMPORARY}*"):
-                path.unlink()
+                path.unlink(missing_ok=True)  # another driver's, that is just being refused
+
+    def retry(self, positions: Mapping[int, Collection[int]]) -> None:
+        """Count roots, by phase, as not done, whatever they have come to; what they come to now replaces it."""
+        self._retried = {phase: frozenset(chosen) for phase, chosen in positions.items() if chosen}
+        self._load()
+
+    def places(self, phase: int) -> Places:
+        places = Places()
+        for number in range(1, phase + 1):
+            if number in self._gathers:
+                places = Places()
+                continue
+            commits = self.commits(number - 1)
+            apart = frozenset(position for commit in commits for position in commit.apart)
+            places = places_behind(places, ranges_in_order(commits), apart)
+        return places
+
+    def retried(self, phase: int) -> Collection[int]:
+        return self._retried.get(phase, frozenset())
 
     def done(self, phase: int) -> Intervals:
         return positions_of(self.commits(phase))
 
     def commit(self, phase: int, unit: Unit, busy_s: Mapping[str, float]) -> Commit:
-        name = f"p{phase}-{self._next:06d}"
+        if self._check is not None:
+            self._check()
+        failpoint("commit.before_write")
+        if not unit.name:
+            unit.name, self._next = f"p{phase}-{self._next:06d}", self._next + 1
         rows = unit.rows()
         notes = {
             "data": b"".join(row for _, row in rows),
-            "filtered": b"".join(encode_note(_describe_filtered(note)) for _, note in unit.filtered()),
-            "quarantine": b"".join(encode_note(_describe_quarantined(note)) for _, note in unit.quarantined()),
+            "filtered": b"".join(encode_note(_describe_filtered(*pair)) for pair in unit.filtered()),
+            "quarantine": b"".join(encode_note(describe_quarantined(*pair)) for pair in unit.quarantined()),
         }
         files: dict[str, dict[str, Any]] = {}
         for folder, content in notes.items():
             if content:
-                path = Path(folder) / f"{name}.jsonl"
-                write_atomically(self._directory / path, content)
+                path = Path(folder) / f"{unit.name}.jsonl"
+                write_atomically(self._directory / path, content, written="commit.after_temporary")
                 digest = hashlib.sha256(content).hexdigest()
                 files[folder] = {"path": str(path), "size": len(content), "sha256": digest}
-        commit = attrs.evolve(describe_unit(unit, name, phase, rows, busy_s), files=files, id_sum=unit.id_sum())
-        described = attrs.asdict(commit, recurse=False) | {"books": asdict(commit.books)}
-        write_atomically(self._directory / "commits" / f"{name}.json", json.dumps(described, indent=1).encode())
-        self._next += 1
-        self._commits.setdefault(phase, []).append(commit)
+        failpoint("commit.after_data")
+        described, accounts = describe_unit(unit, _number(unit.name), phase, rows, busy_s)
+        commit = attrs.evolve(described, files=files)
+        content = json.dumps(_to_dict(commit, accounts)).encode() + b"\n"
+        path = self._directory / "commits" / f"{unit.name}.json"
+        write_atomically(path, content, written="commit.after_temporary_commit")
+        failpoint("commit.after_rename")
+        commits = self._commits.setdefault(phase, [])
+        if not commits or commits[-1].unit != unit.name:
+            commits.append(commit)
         return commit
 
     def commits(self, phase: int) -> Sequence[Commit]:
         return self._commits.get(phase, [])
 
     def complete(self, phase: int) -> None:
+        failpoint("phase.before_complete")
         write_atomically(self._completion(phase), b"{}\n")
+        if self._retried.pop(phase, None):
+            self._load()  # what later phases have made of what was replaced is void
 
     def is_complete(self, phase: int) -> bool:
-        return self._completion(phase).exists()
+        if phase in self._retried or not self._completion(phase).exists():
+            return False
+        return self.places(phase).holds_exactly(self.done(phase))
 
     def _completion(self, phase: int) -> Path:
         return self._directory / "commits" / f"complete-{phase}.json"
 
     def reader(self, phase: int) -> RecordReader:
-        return _ShardReader(self._directory, tuple(self.commits(phase)))
+        return ShardReader(self._directory, tuple(self.commits(phase)))
+
+    def failures(self) -> Iterator[tuple[int, Record]]:
+        for phase, commits in self._commits.items():
+            for _, note in read_notes(self._directory, "quarantine", commits):
+                yield phase, note
+
+
+def read_commits(directory: Path) -> dict[int, list[Commit]]:
+    """Return the commits of a run directory by phase, in the order in which they were made, none yet judged.
+
+    Raises:
+        InfrastructureError: one of them is damaged.
+    """
+    commits: dict[int, list[Commit]] = {}
+    for path in sorted((directory / "commits").glob("p*-*.json"), key=lambda path: _number(path.stem)):
+        commit = _read_commit(path)
+        commits.setdefault(commit.phase, []).append(commit)
+    return dict(sorted(commits.items()))
+
+
+def valid_commits(directory: Path, gathers: Collection[int]) -> dict[int, list[Commit]]:
+    """Return the commits of a run directory that count, without changing anything in it; a run may be at work there."""
+    valid = find_valid(read_commits(directory), gathers, {})
+    return {phase: [_corrected(directory, commit) for commit in commits] for phase, commits in valid.commits.items()}
+
+
+def _number(unit: str) -> int:
+    return int(unit.rpartition("-")[2])
+
+
+def _to_dict(commit: Commit, accounts: Mapping[int, Account]) -> dict[str, Any]:
+    return {
+        "unit": commit.unit,
+        "phase": commit.phase,
+        "rows": commit.rows,
+        "ranges": list(commit.ranges),
+        "account": commit.account.to_dict(),
+        "apart": {str(position): account.to_dict() for position, account in accounts.items()},
+        "busy_s": commit.busy_s,
+        "measures": commit.measures,
+        "files": commit.files,
+    }
 
 
 def _read_commit(path: Path) -> Commit:
+    described = _read(path)
     try:
-        described = cast("dict[str, Any]", json.loads(path.read_bytes()))
-        described["ranges"] = tuple((first, last, rows) for first, last, rows in described["ranges"])
-        described["books"] = Books(**described["books"])
-        return Commit(**described)
-    except (ValueError, TypeError, KeyError, OSError) as error:
-        raise InfrastructureError(
-            f"{path} is damaged ({error}); it was written by another program or version"
-        ) from error
+        return Commit(
+            unit=described["unit"],
+            phase=described["phase"],
+            number=_number(described["unit"]),
+            ranges=Ranges(described["ranges"]),
+            rows=described["rows"],
+            account=Account.from_dict(described["account"]),
+            busy_s=described["busy_s"],
+            measures=described["measures"],
+            files=described["files"],
+            apart=tuple(map(int, described["apart"])),
+        )
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise _damaged(path, error) from error
 
 
-def _describe_filtered(note: Filtered) -> Record:
-    return {ID: note.record[ID], "stage": note.stage, "reason": note.reason, "record": _without_id(note.record)}
+def _corrected(directory: Path, commit: Commit) -> Commit:
+    """Return a commit whose account is without that of the outcomes that count no more."""
+    if not commit.replaced:
+        return commit
+    path = directory / "commits" / f"{commit.unit}.json"
+    accounts = _read(path)["apart"]
+    account = commit.account
+    for position in commit.replaced:
+        account = account.without(Account.from_dict(accounts[str(position)]))
+    return attrs.evolve(commit, account=account)
 
 
-def _describe_quarantined(note: Quarantined) -> Record:
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return cast("dict[str, Any]", json.loads(path.read_bytes()))
+    except (ValueError, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> InfrastructureError:
+    return InfrastructureError(f"{path} is damaged ({error}); it was written by another program or version")
+
+
+def _describe_filtered(position: int, note: Filtered) -> Record:
+    return {
+        ID: note.record[ID],
+        "stage": note.stage,
+        "reason": note.reason,
+        "position": position,
+        "record": _without_id(note.record),
+    }
+
+
+def describe_quarantined(position: int, note: Quarantined) -> Record:
+    """Return a line of `quarantine/`; `position` is that of the note's root in the input of its phase."""
     return {
         ID: note.record[ID],
         "stage": note.stage,
         "code": note.code,
         "message": note.message,
         "attempts": note.attempts,
+        "position": position,
         "traceback": note.traceback,
         "record": _without_id(note.record),
     }
@@ -129,87 +265,3 @@ def _describe_quarantined(note: Quarantined) -> Record:
 
 def _without_id(record: Record) -> Record:
     return {name: value for name, value in record.items() if name != ID}
-
-
-@attrs.frozen
-class _ShardReader:
-    """Reads committed shards in the order of the input."""
-
-    directory: Path
-    commits: tuple[Commit, ...]
-
-    def __iter__(self) -> Iterator[Record]:
-        return map(decode_row, self._rows())
-
-    def lines(self) -> Iterator[bytes]:
-        return map(without_id, self._rows())
-
-    def _rows(self) -> Iterator[bytes]:
-        ordered = sorted(
-            (first, rows, number)
-            for number, commit in enumerate(self.commits)
-            for first, _, rows in commit.ranges
-            if rows
-        )
-        with _Cursors(self.directory, self.commits) as cursors:
-            for _, rows, number in ordered:
-                yield from cursors.read(number, rows)
-
-
-_OPEN_FILES = 64
-"""So many shards are open at once at most, however much the units overlap."""
-
-
-class _Cursors:
-    """A place in every shard that is being read; the files that were not needed for long are closed meanwhile."""
-
-    def __init__(self, directory: Path, commits: Sequence[Commit]) -> None:
-        self._directory = directory
-        self._commits = commits
-        self._open: dict[int, BinaryIO] = {}  # the least recently read first
-        self._offsets: dict[int, int] = {}
-        self._left = [commit.rows for commit in commits]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for file in self._open.values():
-            file.close()
-
-    def read(self, number: int, rows: int) -> Iterator[bytes]:
-        """Yield the next rows of a commit's shard."""
-        file = self._open.pop(number, None) or self._opened(number)
-        self._open[number] = file
-        for _ in range(rows):
-            yield file.readline()
-        self._left[number] -= rows
-        if not self._left[number]:
-            self._open.pop(number).close()
-
-    def _opened(self, number: int) -> BinaryIO:
-        if len(self._open) >= _OPEN_FILES:
-            idle = next(iter(self._open))
-            file = self._open.pop(idle)
-            self._offsets[idle] = file.tell()
-            file.close()
-        shard = self._commits[number].files["data"]
-        path = self._directory / str(shard["path"])
-        try:
-            file = path.open("rb", buffering=1 << 18)
-            if number not in self._offsets:
-                _check_shard(file, path, shard)
-            file.seek(self._offsets.get(number, 0))
-        except OSError as error:
-            raise InfrastructureError(f"{path} is named by a commit, but cannot be read: {error.strerror}") from error
-        return file
-
-
-def _check_shard(file: BinaryIO, path: Path, shard: Mapping[str, Any]) -> None:
-    size, digest = path.stat().st_size, hashlib.file_digest(cast("Any", file), "sha256").hexdigest()
-    if (size, digest) != (shard["size"], shard["sha256"]):
-        file.close()
-        raise InfrastructureError(
-            f"{path} is damaged: it has {size} bytes with sha256 {digest}, and its commit says {shard['size']} bytes "
-            f"with sha256 {shard['sha256']}; delete the run directory, or restore the file"
-        )

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import attrs
 
 from curate.engine.intervals import Intervals
 from curate.engine.messages import Filtered, Quarantined
+from curate.engine.places import Places
 from curate.engine.unit import Commit, Unit, describe_unit, positions_of
 from curate.io.rows import encode_row, without_id
-from curate.records import Record, RecordReader
+from curate.records import ID, Record, RecordReader
 
 
 class Store(Protocol):
@@ -19,6 +20,14 @@ class Store(Protocol):
 
     encodes: bool
     """Whether rows are lines of JSON (True) or records."""
+
+    def places(self, phase: int) -> Places:
+        """Return the positions of a phase's input; the phase before has to be complete."""
+        ...
+
+    def retried(self, phase: int) -> Collection[int]:
+        """Return the positions of roots that had failed and are to be done again."""
+        ...
 
     def done(self, phase: int) -> Intervals:
         """Return the positions in a phase's input that are finished."""
@@ -44,6 +53,10 @@ class Store(Protocol):
         """Return what a phase has kept, in the order of its input."""
         ...
 
+    def failures(self) -> Iterator[tuple[int, Record]]:
+        """Yield the phase and the note, a line of `quarantine/`, of every record that has failed."""
+        ...
+
 
 class MemoryStore:
     """Keeps results in memory, for pipelines that publish no files."""
@@ -56,13 +69,20 @@ class MemoryStore:
         self.filtered: list[Filtered] = []
         self.quarantined: list[Quarantined] = []
 
+    def places(self, phase: int) -> Places:
+        return Places()
+
+    def retried(self, phase: int) -> Collection[int]:
+        return ()
+
     def done(self, phase: int) -> Intervals:
         return positions_of(self.commits(phase))
 
     def commit(self, phase: int, unit: Unit, busy_s: Mapping[str, float]) -> Commit:
         rows = unit.rows()
         commits = self._commits.setdefault(phase, [])
-        commit = describe_unit(unit, f"p{phase}-{len(commits):06d}", phase, rows, busy_s)
+        unit.name = f"p{phase}-{len(commits):06d}"
+        commit, _ = describe_unit(unit, len(commits), phase, rows, busy_s)
         commits.append(commit)
         self._rows.setdefault(phase, []).extend(rows)
         self.filtered.extend(note for _, note in unit.filtered())
@@ -80,6 +100,10 @@ class MemoryStore:
 
     def reader(self, phase: int) -> RecordReader:
         return _MemoryReader([record for _, record in self._rows.get(phase, [])])
+
+    def failures(self) -> Iterator[tuple[int, Record]]:
+        for note in self.quarantined:
+            yield 0, {ID: note.record[ID], "stage": note.stage, "code": note.code, "message": note.message}
 
 
 @attrs.frozen

@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from loguru import logger
 
 from curate.engine.books import Books
-from curate.engine.reasons import Reasons, add_reasons
+from curate.engine.reasons import Reasons, add_reasons, failure_kinds
 from curate.engine.store import Store
+from curate.engine.unit import Commit
 from curate.errors import AccountingError
-from curate.plan import Phase, Plan
+from curate.monitoring import add_measures
+from curate.plan import Phase, Plan, PlannedStage
+from curate.stage import ProcessingStage
 
 
 @attrs.frozen
@@ -23,6 +27,7 @@ class StageSummary:
         busy_s: the time it worked, in all its workers.
         reasons: why it filtered records, clause → `records` and `audio_hours`, the most frequent first.
         codes: why records went to quarantine there, in the same way.
+        performance: what it measured of its work, as `ProcessingStage.describe_measures` says it.
     """
 
     name: str
@@ -35,6 +40,7 @@ class StageSummary:
     busy_s: float
     reasons: Mapping[str, Mapping[str, float]]
     codes: Mapping[str, Mapping[str, float]]
+    performance: Mapping[str, Any]
 
 
 def books_of(plan: Plan, store: Store) -> Books:
@@ -78,7 +84,7 @@ def check_phase(phase: Phase, store: Store) -> Books:
         books.add(commit.books)
     books.check(measures_audio=may_measure(phase))
     done = store.done(phase.number)
-    if not len(done) == done.end == books.records_in:
+    if len(done) != books.records_in or not store.places(phase.number).holds_exactly(done):
         raise AccountingError(
             f"the commits of phase {phase.number} hold {books.records_in} records, at {len(done)} of {done.end} "
             "positions: some are lost or there twice; the run directory is not to be trusted"
@@ -114,11 +120,24 @@ def stage_summaries(plan: Plan, store: Store) -> list[StageSummary]:
                     busy_s=round(busy_s, 3),
                     reasons=_in_hours(add_reasons(commit.reasons.get(planned.name, {}) for commit in commits)),
                     codes=_in_hours(add_reasons(commit.stage_codes.get(planned.name, {}) for commit in commits)),
+                    performance=_performance(planned, commits),
                     **counts,
                 )
             )
             records = left
     return summaries
+
+
+def _performance(planned: PlannedStage, commits: Sequence[Commit]) -> Mapping[str, Any]:
+    """Return a stage's figures; if it cannot say them, what it measured, for the work is done."""
+    measures = add_measures(*(commit.measures.get(planned.name, {}) for commit in commits))
+    if not measures or not isinstance(planned.stage, ProcessingStage):
+        return {}
+    try:
+        return planned.stage.describe_measures(measures)
+    except Exception as error:  # noqa: BLE001 (a stranger's code, about work that is done)
+        logger.opt(exception=error).warning("stage {!r} raised in describe_measures()", planned.name)
+        return measures
 
 
 def _in_hours(reasons: Reasons) -> dict[str, dict[str, float]]:
@@ -136,6 +155,15 @@ def failure_codes(plan: Plan, store: Store) -> dict[str, int]:
             for code, count in commit.codes.items():
                 codes[code] = codes.get(code, 0) + count
     return dict(sorted(codes.items(), key=lambda item: (-item[1], item[0])))
+
+
+def top_failures(store: Store, most: int = 3) -> str:
+    """Return the most frequent kinds of failure, one a line: how many, code, stage, and the last example."""
+    kinds = failure_kinds(note for _, note in store.failures())
+    return "\n".join(
+        f"{kind['records']:>8,}  {kind['code']} at {kind['stage']}, such as {kind['example']}: {kind['message']}"
+        for kind in kinds[:most]
+    )
 
 
 def summarise(

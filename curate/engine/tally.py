@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from curate.engine.messages import Filtered, Part, Quarantined, Row, Split
 from curate.io.rows import printable
@@ -28,7 +28,7 @@ class Tally:
         self._busy_s = [0.0] * stages
         # Only roots that have been split are in these; the common case never touches them.
         self._root_of: dict[str, str] = {}
-        self.root_of = self._root_of.get
+        self.root_of = cast("Callable[[str, str], str]", self._root_of.get)
         """`root_of(id, id)` is the id under which a record, or its ancestor, has come with the batch."""
         self._pending: dict[str, int] = {}
         self._held: dict[str, list[Any]] = {}
@@ -60,7 +60,9 @@ class Tally:
     def quarantined(self, record: Record, stage: str, code: str, message: str, trace: str, attempts: int) -> None:
         """Note a record that a stage could not work on."""
         identity = record[ID]
-        self._settle(identity, Quarantined(self.root_of(identity, identity), record, stage, code, message, trace, attempts))
+        self._settle(
+            identity, Quarantined(self.root_of(identity, identity), record, stage, code, message, trace, attempts)
+        )
 
     def split(self, parent: Record, stage: str, children: Sequence[Record]) -> None:
         """Note that `parent` became `children`; they are acknowledged together."""

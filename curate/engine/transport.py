@@ -53,8 +53,9 @@ class Transport(Protocol):
     """Whether `kill` works; where it does not, nobody has a deadline."""
 
     def room(self, hop: int) -> int:
-        """Return how many workers of the `hop`-th hop may still be started: as many as the user has asked for, or, where
-        nobody has said, as the place can hold beside those that it has.
+        """Return how many workers of the `hop`-th hop may still be started.
+
+        As many as the user has asked for; where nobody has said, as the place can hold beside those that it has.
         """
         ...
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any
 
 import attrs
 
 from curate.engine.books import Books, Settled
-from curate.engine.intervals import Intervals, Range, ranges_of
+from curate.engine.intervals import Intervals, Range, Ranges, ranges_of
 from curate.engine.messages import Filtered, Quarantined
-from curate.engine.reasons import Reasons, clause_of, count_reasons
+from curate.engine.places import Places
+from curate.engine.reasons import Reasons, clause_of, count_reasons, subtract_reasons
 
 UNIT_BYTES = 64 * 1024 * 1024
 UNIT_SECONDS = 30.0
@@ -23,16 +26,28 @@ _NOTE_BYTES = 1024
 
 
 class Unit:
-    """Settled roots that are committed at once."""
+    """Settled roots that are committed at once.
 
-    def __init__(self) -> None:
+    Args:
+        places: the positions of the phase's input.
+        retried: positions of roots that had failed before and are done again.
+    """
+
+    def __init__(self, places: Places | None = None, retried: Collection[int] = ()) -> None:
+        self._places = Places() if places is None else places
+        self._retried = retried
         self.settled: list[Settled] = []
+        self.name = ""
+        """What it is called on disk; a commit that is interrupted and done again keeps it, so it is one commit."""
         self.bytes = 0
         self._books: Books | None = None
+        self.busy_s: Mapping[str, float] = {}
+        self.measures: Mapping[str, Any] = {}
         self._started: float | None = None
 
     def add(self, settled: Settled) -> None:
         self.settled.append(settled)
+        self._books = None
         self.bytes += sum(len(row) for row in settled.rows if isinstance(row, bytes))
         self.bytes += sum(_NOTE_BYTES + len(note.traceback) for _, note in settled.quarantined)
         self.bytes += _NOTE_BYTES * len(settled.filtered)
@@ -45,16 +60,32 @@ class Unit:
         )
 
     def books(self) -> Books:
-        """Return the books of the unit, which is full: nothing is added to it any more."""
+        """Return the books of the unit."""
         if self._books is None:
             self._books = Books()
+            records_in = kept = in_ms = kept_ms = 0
             for settled in self.settled:
-                self._books.add(settled.books())
+                if settled.is_plain:
+                    records_in += len(settled.seqs)
+                    kept += len(settled.rows)
+                    in_ms += settled.in_ms
+                    kept_ms += settled.kept_ms
+                else:
+                    self._books.add(settled.books())
+            self._books.add(Books(records_in, kept=kept, in_ms=in_ms, kept_ms=kept_ms))
         return self._books
 
-    def id_sum(self) -> int:
-        """Return the sum over the ids of the roots, see `id_sum`."""
-        return id_sum(identity for settled in self.settled for identity in settled.ids)
+    def apart(self) -> dict[int, Settled]:
+        """Return the roots whose outcome a retry may replace: they, or what they came from, failed now or before."""
+        found: dict[int, Settled] = {}
+        for settled in self.settled:
+            seqs = {seq for seq, _ in settled.quarantined}
+            if self._places.slots or self._retried:
+                seqs.update(
+                    seq for seq in settled.seqs if seq in self._retried or self._places.slot_of(seq) is not None
+                )
+            found.update(settled.roots(seqs))
+        return dict(sorted(found.items()))
 
     def seqs(self) -> list[int]:
         """Return the positions of the roots, ascending."""
@@ -72,48 +103,148 @@ class Unit:
     def quarantined(self) -> list[tuple[int, Quarantined]]:
         return sorted((pair for settled in self.settled for pair in settled.quarantined), key=lambda pair: pair[0])
 
-    def stage_counts(self) -> dict[str, dict[str, int]]:
-        """Return, for each stage, how many records it filtered, failed on, split, and into how many."""
-        counts: dict[str, dict[str, int]] = {}
 
-        def count(stage: str, what: str, amount: int = 1) -> None:
-            of_stage = counts.setdefault(stage, {"filtered": 0, "quarantined": 0, "split": 0, "children": 0})
-            of_stage[what] += amount
+@attrs.frozen
+class Account:
+    """What some roots add to the books of a run.
 
-        for settled in self.settled:
-            for _, note in settled.filtered:
-                count(note.stage, "filtered")
-            for _, note in settled.quarantined:
-                count(note.stage, "quarantined")
-            for split in settled.splits:
-                count(split.stage, "split")
-                count(split.stage, "children", split.children)
-        return counts
+    Args:
+        stages: for each stage, how many records it filtered, failed on, split, and into how many.
+        codes: how many records failed with each code.
+        id_sum: see `id_sum`; tells in a later life of the run whether the input still has these roots at these places.
+        reasons: why the stages filtered.
+        stage_codes: with which codes records failed at each stage.
+    """
+
+    books: Books
+    stages: Mapping[str, Mapping[str, int]]
+    codes: Mapping[str, int]
+    id_sum: int
+    reasons: Mapping[str, Reasons]
+    stage_codes: Mapping[str, Reasons]
+
+    @classmethod
+    def of(cls, settled: Sequence[Settled]) -> Account:
+        """Return the account of settled roots."""
+        books = Books()
+        codes: dict[str, int] = {}
+        for each in settled:
+            books.add(each.books())
+            for _, note in each.quarantined:
+                codes[note.code] = codes.get(note.code, 0) + 1
+        filtered = sorted((pair for each in settled for pair in each.filtered), key=lambda pair: pair[0])
+        failed = sorted((pair for each in settled for pair in each.quarantined), key=lambda pair: pair[0])
+        return cls(
+            books,
+            _stage_counts(settled),
+            codes,
+            id_sum(identity for each in settled for identity in each.ids),
+            count_reasons((note.stage, clause_of(note.reason), note.record) for _, note in filtered),
+            count_reasons((note.stage, note.code, note.record) for _, note in failed),
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return it as JSON-ready data, the zeros of the books left out."""
+        books = {name: amount for name, amount in asdict(self.books).items() if amount}
+        return attrs.asdict(self, recurse=False) | {"books": books}
+
+    @classmethod
+    def from_dict(cls, described: Mapping[str, Any]) -> Account:
+        return attrs.evolve(cls(**described), books=Books(**described["books"]))
+
+    def without(self, other: Account) -> Account:
+        """Return this account without a part of it."""
+        books = replace(self.books)
+        books.subtract(other.books)
+        return Account(
+            books,
+            {stage: _minus(counts, other.stages.get(stage, {})) for stage, counts in self.stages.items()},
+            _minus(self.codes, other.codes),
+            (self.id_sum - other.id_sum) % (1 << 64),
+            {name: subtract_reasons(each, other.reasons.get(name, {})) for name, each in self.reasons.items()},
+            {
+                stage: subtract_reasons(each, other.stage_codes.get(stage, {}))
+                for stage, each in self.stage_codes.items()
+            },
+        )
+
+
+def _stage_counts(settled: Sequence[Settled]) -> dict[str, dict[str, int]]:
+    counts: dict[str, dict[str, int]] = {}
+
+    def count(stage: str, what: str, amount: int = 1) -> None:
+        of_stage = counts.setdefault(stage, {"filtered": 0, "quarantined": 0, "split": 0, "children": 0})
+        of_stage[what] += amount
+
+    for each in settled:
+        for _, note in each.filtered:
+            count(note.stage, "filtered")
+        for _, note in each.quarantined:
+            count(note.stage, "quarantined")
+        for split in each.splits:
+            count(split.stage, "split")
+            count(split.stage, "children", split.children)
+    return counts
+
+
+def _minus(whole: Mapping[str, int], part: Mapping[str, int]) -> dict[str, int]:
+    left = {name: amount - part.get(name, 0) for name, amount in whole.items()}
+    return {name: amount for name, amount in left.items() if amount}
 
 
 @attrs.frozen
 class Commit:
-    """What `commits/<unit>.json` says; keys, counts, sizes and checksums."""
+    """What `commits/<unit>.json` says; keys, counts, sizes and checksums.
+
+    Args:
+        number: counted over all phases, so that of two outcomes of one root the later one counts.
+        apart: the positions of the roots whose outcome a retry may replace; each has a range of its own.
+        measures: what the stages have measured, by their names; see `ProcessingStage.take_measures`.
+        replaced: those of them whose outcome counts no more; the account is without them.
+    """
 
     unit: str
     phase: int
-    ranges: tuple[Range, ...]
+    number: int
+    ranges: Ranges
     rows: int
-    books: Books
-    stages: Mapping[str, Mapping[str, int]]
-    codes: Mapping[str, int]
+    account: Account
     busy_s: Mapping[str, float]
     files: Mapping[str, Mapping[str, Any]]
-    id_sum: int = 0
-    """Tells in a later life of the run whether the input still has these roots at these positions."""
-    reasons: Mapping[str, Reasons] = attrs.field(factory=dict[str, Reasons])
-    """Why the stages filtered; commits of earlier versions do not say it, nor the next."""
-    stage_codes: Mapping[str, Reasons] = attrs.field(factory=dict[str, Reasons])
+    apart: Sequence[int] = ()
+    measures: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
+    replaced: frozenset[int] = frozenset()
+
+    @property
+    def books(self) -> Books:
+        return self.account.books
+
+    @property
+    def stages(self) -> Mapping[str, Mapping[str, int]]:
+        return self.account.stages
+
+    @property
+    def codes(self) -> Mapping[str, int]:
+        return self.account.codes
+
+    @property
+    def reasons(self) -> Mapping[str, Reasons]:
+        return self.account.reasons
+
+    @property
+    def stage_codes(self) -> Mapping[str, Reasons]:
+        return self.account.stage_codes
+
+    def valid_ranges(self) -> Iterator[Range]:
+        """Yield the ranges whose outcome counts."""
+        if not self.replaced:
+            return iter(self.ranges)
+        return (found for found in self.ranges if found[0] not in self.replaced)
 
 
 def positions_of(commits: Iterable[Commit]) -> Intervals:
     """Return the positions of the roots that commits hold."""
-    return Intervals((first, last) for commit in commits for first, last, _ in commit.ranges)
+    return Intervals((first, last) for commit in commits for first, last, _ in commit.valid_ranges())
 
 
 def id_sum(ids: Iterable[str]) -> int:
@@ -130,27 +261,33 @@ def id_sum(ids: Iterable[str]) -> int:
 
 def id_sum_of(commits: Iterable[Commit]) -> int:
     """Return the sum over the ids of the roots that commits hold."""
-    return sum(commit.id_sum for commit in commits) % (1 << 64)
+    return sum(commit.account.id_sum for commit in commits) % (1 << 64)
+
+
+def ranges_in_order(commits: Iterable[Commit]) -> Iterator[Range]:
+    """Yield the ranges that count, ascending; of each commit only one is looked at at a time."""
+    return heapq.merge(*(commit.valid_ranges() for commit in commits))
 
 
 def describe_unit(
-    unit: Unit, name: str, phase: int, rows: Sequence[tuple[int, Any]], busy_s: Mapping[str, float]
-) -> Commit:
-    """Return what a commit says of a unit; `rows` are the unit's own, which are costly to sort twice."""
-    quarantined = unit.quarantined()
-    codes: dict[str, int] = {}
-    for _, note in quarantined:
-        codes[note.code] = codes.get(note.code, 0) + 1
-    return Commit(
-        unit=name,
+    unit: Unit, number: int, phase: int, rows: Sequence[tuple[int, Any]], busy_s: Mapping[str, float]
+) -> tuple[Commit, dict[int, Account]]:
+    """Return what a commit says of a unit, and the accounts of the roots whose outcome may be replaced.
+
+    Args:
+        rows: the unit's own, which are costly to sort twice.
+    """
+    accounts = {seq: Account.of([settled]) for seq, settled in unit.apart().items()}
+    commit = Commit(
+        unit=unit.name,
         phase=phase,
-        ranges=tuple(ranges_of(unit.seqs(), [seq for seq, _ in rows], [seq for seq, _ in quarantined])),
+        number=number,
+        ranges=Ranges(ranges_of(unit.seqs(), [seq for seq, _ in rows], accounts)),
         rows=len(rows),
-        books=unit.books(),
-        stages=unit.stage_counts(),
-        codes=codes,
+        account=Account.of(unit.settled),
         busy_s=dict(busy_s),
         files={},
-        reasons=count_reasons((note.stage, clause_of(note.reason), note.record) for _, note in unit.filtered()),
-        stage_codes=count_reasons((note.stage, note.code, note.record) for _, note in quarantined),
+        apart=tuple(accounts),
+        measures=unit.measures,
     )
+    return commit, accounts

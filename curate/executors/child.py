@@ -204,7 +204,7 @@ def _sendable(part: Part, blamed: str) -> Part:
             assert isinstance(row, dict)
             quarantined.append(Quarantined(root, printable(row), blamed, "bad_value", message, "", 1))
     filtered = [_printable_note(note) for note in part.filtered]
-    return Part(part.number, kept, roots, ms, filtered, quarantined, part.splits, part.busy_s)
+    return Part(part.number, kept, roots, ms, filtered, quarantined, part.splits, part.busy_s, part.measures)
 
 
 def _printable_note(note: Any) -> Any:
@@ -242,8 +242,8 @@ def _check_versions(parcel: Parcel) -> None:
     for name, version in parcel.versions.items():
         if here.get(name) != version:
             raise InfrastructureError(
-                f"{socket.gethostname()} has {name} {here.get(name, '(missing)')}, and the driver has {version}; install "
-                "the same version on every machine"
+                f"{socket.gethostname()} has {name} {here.get(name, '(missing)')}, and the driver has {version}; "
+                "install the same version on every machine"
             )
 
 

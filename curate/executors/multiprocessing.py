@@ -20,6 +20,7 @@ from curate.executors.processes import Processes
 from curate.machine import Card, Machine, find_cards
 from curate.plan import Plan
 
+
 def _positive(_: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
     if value is not None and not value > 0:
         raise ValueError(f"{attribute.name}={value!r}: must be above 0")

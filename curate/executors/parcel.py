@@ -6,7 +6,7 @@ them; everything else travels by its name.
 
 from __future__ import annotations
 
-import importlib.util
+import importlib.machinery
 import platform
 import sys
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 import attrs
-import cloudpickle
+import cloudpickle as _cloudpickle
 
 from curate import __version__
 from curate.engine.transport import HopSpec
@@ -24,6 +24,8 @@ from curate.errors import PlanError
 from curate.plan import Plan
 from curate.settings import distributions
 from curate.stage import ProcessingStage, Stage, WorkerContext
+
+cloudpickle: Any = _cloudpickle  # it has no type stubs
 
 
 @attrs.frozen

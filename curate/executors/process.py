@@ -34,7 +34,6 @@ _ENDS_BATCH = (Kind.DONE, Kind.UNREADABLE)
 _THREAD_POOLS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
 
 
-
 class WorkerProcess:
     """One worker process.
 

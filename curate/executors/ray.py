@@ -11,6 +11,7 @@ import itertools
 import os
 import pickle
 import shutil
+import socket
 import tempfile
 import time
 from collections import deque
@@ -38,6 +39,9 @@ QUICK_S = 0.05
 
 CALL_BATCHES = 8
 """So many quick batches go into one call."""
+
+NODE_VARIABLE = "CURATE_RAY_NODE_ID"
+"""The environment variable in which stages find the id of the node that they work on."""
 
 LOOK_S = 1.0
 """An actor says so often that its worker has moved on."""
@@ -75,7 +79,7 @@ class RayExecutor:
         init: more options of `ray.init`.
         setup_attempts: how many workers are tried before a `setup()` that fails stops the run.
         setup_timeout_s: how long it may take until a worker has found a place and is set up.
-        start_timeout_s: how long the private cluster may take to start.
+        start_timeout_s: how long the private cluster may take to start, or the other one to answer.
     """
 
     address: str | None = None
@@ -93,9 +97,9 @@ class RayExecutor:
     _session: _Session = attrs.field(factory=lambda: _Session(), init=False, repr=False, eq=False)
 
     def check(self, plan: Plan) -> None:
-        import_ray()
+        ray = import_ray()
         check_sendable(plan)
-        if self.address is None:
+        if self.address is None and not ray.is_initialized():
             here = Machine.here()
             cpus = here.cpus if self.num_cpus is None else int(self.num_cpus)
             gpus = here.gpus if self.num_gpus is None else int(self.num_gpus)
@@ -194,6 +198,8 @@ class _Session:
             options["address"] = executor.address
             where = f"the cluster at {executor.address}"
         try:
+            if executor.address is not None:
+                _check_reachable(executor.address, executor.start_timeout_s)
             ray.init(**(options | executor.init))
         except Exception as error:
             self.end()
@@ -212,6 +218,17 @@ class _Session:
             self._folder = None
 
 
+def _check_reachable(address: str, timeout_s: float) -> None:
+    """Check that somebody listens at an address, because Ray would try for many minutes.
+
+    Raises:
+        OSError: nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=timeout_s).close()
+
+
 class RayWorker:
     """The actor: a worker process on its node, and what it says.
 
@@ -223,14 +240,16 @@ class RayWorker:
     def __init__(self, parcel: Parcel, cpus: float) -> None:
         self._processes = Processes()
         cards = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        self._processes.start(0, parcel, pinned(cpus, [card for card in cards.split(",") if card]))
+        environment = pinned(cpus, [card for card in cards.split(",") if card])
+        environment[NODE_VARIABLE] = import_ray().get_runtime_context().get_node_id()
+        self._processes.start(0, parcel, environment)
 
-    def setup(self) -> bytes:
+    def setup(self) -> list[bytes]:
         """Return how the set-up has ended, and what was said meanwhile."""
         heard: list[Heard] = []
         while not any(_ends(what, Kind.READY, Kind.FAILED) for _, what in heard):
             heard.extend(self._processes.wait())
-        return pickle.dumps(heard, 5)
+        return [pickle.dumps(heard, 5)]
 
     def work(self, batches: Sequence[tuple[int, bytes]]) -> Iterator[bytes]:
         """Yield what happens until the batches are done, or the worker is gone."""
@@ -255,12 +274,12 @@ class RayWorker:
         """Kill the worker process; whoever waits for it hears of it."""
         self._processes.kill(0)
 
-    def last_words(self) -> bytes:
+    def last_words(self) -> list[bytes]:
         """Return what is still heard of a worker that is killed."""
         heard: list[Heard] = []
         while 0 in self._processes:
             heard.extend(self._processes.wait())
-        return pickle.dumps(heard, 5)
+        return [pickle.dumps(heard, 5)]
 
     def close(self) -> None:
         """Let the worker tear down its stages."""
@@ -339,7 +358,11 @@ class RayTransport:
             options["memory"] = wanted.memory
         if self._environments[hop]:
             options["runtime_env"] = self._environments[hop]
-        handle = self._ray.remote(concurrency_groups={"control": 1})(RayWorker).options(**options).remote(self._parcels[hop], wanted.cpus)
+        handle = (
+            self._ray.remote(concurrency_groups={"control": 1})(RayWorker)
+            .options(**options)
+            .remote(self._parcels[hop], wanted.cpus)
+        )
         number = next(self._next)
         self._actors[number] = actor = _Actor(handle, hop)
         actor.calls.append(_Call(handle.setup.remote(), streams=False))
@@ -401,11 +424,10 @@ class RayTransport:
                     actor.calls.popleft()
                     self._listen_to_the_end(actor)
                     return ()
-                answers = [self._ray.get(ref)]
+                answers: list[bytes] = [self._ray.get(ref)]
             else:
-                answer = self._ray.get(call.ref)
+                answers = self._ray.get(call.ref)
                 actor.calls.popleft()
-                answers = answer if isinstance(answer, list) else [answer]
         except Exception as error:  # noqa: BLE001 (Ray's own, of many kinds)
             return self._failed(number, error)
         actor.placed = True
@@ -461,7 +483,7 @@ class RayTransport:
             self._ray.kill(actor.handle)
 
     def close(self) -> None:
-        closing = []
+        closing: list[Any] = []
         for actor in self._actors.values():
             if actor.calls:  # it is in the midst of something that nobody waits for any more
                 self._ray.kill(actor.handle)

@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from curate.errors import InfrastructureError
+from curate.io.failpoints import failpoint
 
 TEMPORARY = ".tmp-"
 """What the name of a file that is being written has in it; one that lies about is left over from a crash."""
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Generator[BinaryIO]:
+def replacing(path: Path, *, written: str = "") -> Generator[BinaryIO]:
     """Open a temporary file beside `path`; on a clean exit sync it to disk and rename it to `path`.
+
+    Args:
+        path: the file.
+        written: the failpoint that is reached between the two, if there is one.
 
     Raises:
         InfrastructureError: the file cannot be written (disk full, read-only, no permission), naming it.
@@ -28,6 +33,8 @@ def replacing(path: Path) -> Generator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
+        if written:
+            failpoint(written)
         temporary.replace(path)
         sync_directory(path.parent)
     except BaseException as error:
@@ -38,9 +45,9 @@ def replacing(path: Path) -> Generator[BinaryIO]:
         raise
 
 
-def write_atomically(path: Path, content: bytes) -> None:
+def write_atomically(path: Path, content: bytes, *, written: str = "") -> None:
     """Write a whole file with `replacing`."""
-    with replacing(path) as file:
+    with replacing(path, written=written) as file:
         file.write(content)
 
 

@@ -13,9 +13,11 @@ from loguru import logger
 
 from curate.errors import InfrastructureError
 from curate.io.atomic import replacing
+from curate.io.failpoints import failpoint
 from curate.records import ID, Record, RecordReader
 
 _ROWS_A_GROUP = 16_384
+_LINES_AT_ONCE = 128
 
 
 def publish(records: RecordReader, path: Path) -> None:
@@ -29,18 +31,23 @@ def publish(records: RecordReader, path: Path) -> None:
     except OSError as error:
         raise InfrastructureError(f"cannot create {path.parent}: {error.strerror or error}") from error
     write = next(write for ending, write in FORMATS.items() if path.name.endswith(ending))
-    with replacing(path) as file:
+    failpoint("publish.before_write")
+    with replacing(path, written="publish.after_temporary") as file:
         write(records, file)
+    failpoint("publish.after_rename")
 
 
 def _write_jsonl(records: RecordReader, file: BinaryIO) -> None:
-    file.writelines(records.lines())
+    lines = records.lines()
+    while some := list(islice(lines, _LINES_AT_ONCE)):
+        file.writelines(some)
+        failpoint("publish.during")
 
 
 def _write_gzip(records: RecordReader, file: BinaryIO) -> None:
     # without a time and a name in the header, so that equal records give equal bytes
     with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
-        packed.writelines(records.lines())
+        _write_jsonl(records, cast("BinaryIO", packed))
 
 
 def _write_parquet(records: RecordReader, file: BinaryIO) -> None:
@@ -50,6 +57,7 @@ def _write_parquet(records: RecordReader, file: BinaryIO) -> None:
     with cast("Any", parquet).ParquetWriter(file, schema, compression="zstd") as writer:
         for group in _groups(records):
             writer.write_table(_table(group, schema), row_group_size=_ROWS_A_GROUP)
+            failpoint("publish.during")
 
 
 FORMATS: Mapping[str, Callable[[RecordReader, BinaryIO], None]] = {

@@ -30,7 +30,7 @@ from curate.plugin.registry import Registry
 from curate.plugin.row import PluginRow
 
 if TYPE_CHECKING:
-    from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, UnitCommitted
+    from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, RunStopped, UnitCommitted
 
 
 class PluginHost:
@@ -122,6 +122,10 @@ class PluginHost:
     def on_record_quarantined(self, event: RecordQuarantined) -> None:
         """Tell the observers that a record goes to quarantine."""
         self._observers.tell("curate_on_record_quarantined", event)
+
+    def on_run_stopped(self, event: RunStopped) -> None:
+        """Tell the observers that the run has stopped before its end."""
+        self._observers.tell("curate_on_run_stopped", event)
 
     def on_run_finished(self, event: RunFinished) -> None:
         """Tell the observers that the run is over."""

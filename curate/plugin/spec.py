@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, UnitCommitted
+    from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, RunStopped, UnitCommitted
     from curate.plugin.references import CommandRef, ExecutorRef, RecogniserRef, StageRef
 
 PROJECT = "curate"
@@ -65,5 +65,10 @@ def curate_on_record_quarantined(event: RecordQuarantined) -> None:
 
 
 @hookspec
+def curate_on_run_stopped(event: RunStopped) -> None:
+    """The run has stopped before its end: interrupted, or by an error. What is committed stays."""
+
+
+@hookspec
 def curate_on_run_finished(event: RunFinished) -> None:
-    """The run is over, whatever its end."""
+    """The run has reached its end, and its books balance."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from loguru import logger
 from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model, is_oom
 from curate.batching import BatchController
 from curate.errors import InfrastructureError, PlanError
+from curate.monitoring import counted_use, statistics_of
 from curate.plugin import current_host
 from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
 from curate.settings import describe_code
@@ -102,14 +104,27 @@ class _AsrStage(ProcessingStage):
         return self.resources.gpus > 0 or self.resources.gpu_memory_gb > 0
 
     def batching_report(self) -> dict[str, Any]:
-        """Return what this worker's batches were: the strategy in use, their number and waste, OOMs, changes.
+        """Return what this worker's batches were: how they are planned, each change of the budget, and the figures.
 
-        Empty before `setup`, and after `teardown`, which logs it.
+        Empty before `setup`, and after `teardown`, which logs it. The figures are those of `PerformanceMonitor`.
         """
         if self._transcriber is None:
             return {}
-        used: Any = getattr(self._transcriber.recogniser, "used", dict)
-        return {**self._transcriber.batches.report(), "recogniser": used()}
+        transcriber = self._transcriber
+        return {
+            **transcriber.batches.report(),
+            "recogniser": transcriber.used(),
+            "performance": transcriber.monitor.get_statistics(),
+        }
+
+    def take_measures(self) -> Mapping[str, Any]:
+        if self._transcriber is None:
+            return {}
+        measures = self._transcriber.monitor.take_measures()
+        return measures | counted_use(self._transcriber.used()) if measures else {}
+
+    def describe_measures(self, measures: Mapping[str, Any]) -> Mapping[str, Any]:
+        return statistics_of(measures)
 
     def reads(self) -> Sequence[str]:
         return (self.filepath_key or DEFAULT_FILEPATH_KEY,)
@@ -132,16 +147,29 @@ class _AsrStage(ProcessingStage):
 
     def teardown(self) -> None:
         if self._transcriber is not None:
-            report = self.batching_report()
-            if report["batches"]:
-                logger.info(
-                    "{}: {items} records, {audio_s:.0f} s, in {batches} batches by {strategy} ({budget:g} {unit}), "
-                    "{waste:.1%} padding, {model_s:.1f} s in the model, out of memory {ooms} times",
-                    self.name,
-                    **{name: value for name, value in report.items() if name not in ("history", "cost", "recogniser")},
-                )
+            self._log(self.batching_report())
             transcriber, self._transcriber = self._transcriber, None
             transcriber.close()
+
+    def _log(self, report: Mapping[str, Any]) -> None:
+        figures = report["performance"]
+        if figures:
+            logger.info(
+                "{}: {} records, {:.0f} s, in {} batches by {} ({:g} {}), {:.1%} padding; {:.1f} times real time, "
+                "{:.1f} s in the model, {:.1f} s waiting for audio, out of memory {} times",
+                self.name,
+                figures["total_samples"],
+                figures["audio_s"],
+                figures["batches"],
+                report["strategy"],
+                report["budget"],
+                report["unit"],
+                figures["waste"],
+                figures.get("rtfx", math.nan),
+                figures["model_s"],
+                figures["load_wait_s"],
+                report["ooms"],
+            )
 
     def stream(self, batch: AudioBatch) -> Iterator[AudioBatch]:
         """Yield the records with their `pred_text` in parts, as the model is done with them, in any order."""

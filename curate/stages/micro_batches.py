@@ -87,8 +87,6 @@ class MicroBatches:
             self.controller = BatchController(max_batch_s * padding, target_share=memory_share)
             if isinstance(self.batcher, LengthBatcher):
                 self.batcher = self._by_length()
-        self._batches = self._items = 0
-        self._audio_s = self._padded_s = self._model_s = 0.0
 
     def calibrate(self, recogniser: object) -> None:
         """Fit the cost of a batch to the memory that a few synthetic ones need, where that is wanted and can be told.
@@ -153,35 +151,23 @@ class MicroBatches:
         """Return how many items may be in a batch now whose longest has so many seconds; at least 1."""
         return self.controller.most(longest_s)
 
-    def done(self, lengths_s: Sequence[float], model_s: float, peak: Peak | None) -> None:
-        """Take note that a batch of such lengths was done."""
-        longest_s = max(lengths_s)
-        self._batches += 1
-        self._items += len(lengths_s)
-        self._audio_s += sum(lengths_s)
-        self._padded_s += len(lengths_s) * longest_s
-        self._model_s += model_s
-        self.controller.clean(len(lengths_s), longest_s, None if peak is None else peak.share)
+    def done(self, items: int, longest_s: float, peak: Peak | None) -> None:
+        """Take note that a batch was done."""
+        self.controller.clean(items, longest_s, None if peak is None else peak.share)
         if self._calibration is not None and peak is not None:
-            self._learn(self._calibration, len(lengths_s), longest_s, peak.own_bytes)
+            self._learn(self._calibration, items, longest_s, peak.own_bytes)
 
     def ran_out(self, items: int, longest_s: float) -> None:
         """Take note that a batch did not fit into memory."""
         self.controller.oom(items, longest_s)
 
     def report(self) -> dict[str, Any]:
-        """Return how the batches were planned and what became of them, as plain data."""
+        """Return how the batches are planned, and each change of the budget, as plain data."""
         controller = self.controller
         report: dict[str, Any] = {
             "strategy": self.strategy,
             "budget": controller.budget,
             "unit": "items" if controller.cost == ITEMS else "bytes" if self.strategy == "memory" else "padded seconds",
-            "batches": self._batches,
-            "items": self._items,
-            "audio_s": self._audio_s,
-            "padded_s": self._padded_s,
-            "waste": self._padded_s / self._audio_s - 1 if self._audio_s else 0.0,
-            "model_s": self._model_s,
             "ooms": controller.ooms,
             "history": [attrs.asdict(adjustment) for adjustment in controller.history],
         }

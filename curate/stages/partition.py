@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
 import math
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from numbers import Real
 
 from curate.audio import ASSUMED_DURATION_S
-from curate.batching import LengthWindows
+from curate.batching import LengthWindows, balance
 from curate.errors import PlanError
 from curate.records import AudioBatch, Record
 from curate.stage import Partitioner
@@ -32,16 +32,21 @@ class Partition(Partitioner):
         max_records: the most records in a batch. By length, three times as many are held, and a record can leave a
             dozen batches after its turn.
         max_audio_s: the most audio in a batch, in seconds by the column `duration`; a longer record travels alone.
-        parts: cut so many batches of about equal duration instead. This holds all records in memory.
+        parts: cut so many batches of about equal duration at a time, one for each card for example, out of up to
+            `max_records` for each; the longest is at most 4/3 of what it could be at best.
+        weights: mix the datasets (by the column `dataset_name`) so that their hours, not their records, are in
+            proportion to these weights, as far as they are within twice `max_records` of each other in the input. A
+            dataset that is not named counts 1, and nothing is left out. Then cut in that order.
         by_length: with `max_records` alone: False cuts in the order of the input, one batch at a time.
     """
 
     max_records: int = WINDOW_RECORDS
     max_audio_s: float | None = None
     parts: int | None = None
+    weights: Mapping[str, float] | None = None
     by_length: bool = True
 
-    tuning = frozenset({"max_records", "max_audio_s", "parts", "by_length"})
+    tuning = frozenset({"max_records", "max_audio_s", "parts", "weights", "by_length"})
 
     def __post_init__(self) -> None:
         if self.max_records < 1:
@@ -52,18 +57,23 @@ class Partition(Partitioner):
             raise PlanError(f"parts={self.parts}: must be at least 1")
         if self.parts is not None and self.max_audio_s is not None:
             raise PlanError("give either parts or max_audio_s: they answer the same question differently")
+        for dataset, weight in (self.weights or {}).items():
+            if not 0 < weight < math.inf:
+                raise PlanError(f"weights: {dataset} has {weight!r}; a weight is a number above 0")
 
     def reads(self) -> tuple[str, ...]:
-        return () if self.max_audio_s is None and self.parts is None else ("duration",)
+        return ("duration",) if self.max_audio_s is not None or self.parts is not None or self.weights else ()
 
     def partition(self, records: Iterator[Record]) -> Iterator[AudioBatch]:
         for number, data in enumerate(self._cuts(records)):
             yield AudioBatch(data, task_id=f"partition-{number:06d}")
 
     def _cuts(self, records: Iterator[Record]) -> Iterator[list[Record]]:
+        if self.weights:
+            records = self._mixed(records, self.weights)
         if self.parts is not None:
-            return self._balanced(records)
-        if self.max_audio_s is not None or not self.by_length:
+            return self._balanced(records, self.parts)
+        if self.max_audio_s is not None or self.weights or not self.by_length:
             return self._in_order(records)
         first = list(islice(records, self.max_records))
         records = chain(first, records)
@@ -96,17 +106,34 @@ class Partition(Partitioner):
         if data:
             yield data
 
-    def _balanced(self, records: Iterator[Record]) -> Iterator[list[Record]]:
-        """Give the longest record that is left to the part that has least, then restore the order within the parts."""
-        everything = list(records)
-        parts: list[list[int]] = [[] for _ in range(min(self.parts or 1, len(everything)))]
-        least = [(0.0, 0, part) for part in range(len(parts))]
-        for seconds, position in sorted((-_seconds(record), position) for position, record in enumerate(everything)):
-            sum_s, count, part = heapq.heappop(least)
-            parts[part].append(position)
-            heapq.heappush(least, (sum_s - seconds, count + 1, part))
-        for positions in parts:
-            yield [everything[position] for position in sorted(positions)]
+    def _balanced(self, records: Iterator[Record], parts: int) -> Iterator[list[Record]]:
+        while window := list(islice(records, parts * self.max_records)):
+            for positions in balance(map(_seconds, window), min(parts, len(window))):
+                yield [window[position] for position in positions]
+
+    def _mixed(self, records: Iterator[Record], weights: Mapping[str, float]) -> Iterator[Record]:
+        """Yield the next record of the dataset of which the fewest seconds for its weight have gone."""
+        waiting: dict[str, deque[Record]] = {}
+        taken: dict[str, float] = {}
+
+        def hold(record: Record) -> None:
+            name = str(record.get("dataset_name", ""))
+            if not waiting.get(name):
+                # one that was away does not catch up: what the others got meanwhile was nobody else's
+                taken[name] = max(taken.get(name, 0.0), min((taken[other] for other in waiting), default=0.0))
+            waiting.setdefault(name, deque()).append(record)
+
+        for record in islice(records, 2 * self.max_records):
+            hold(record)
+        while waiting:
+            name = min(waiting, key=lambda name: (taken[name], name))
+            record = waiting[name].popleft()
+            taken[name] += (_seconds(record) or ASSUMED_DURATION_S) / weights.get(name, 1.0)
+            yield record
+            if not waiting[name]:
+                del waiting[name]
+            for following in islice(records, 1):
+                hold(following)
 
 
 def _seconds(record: Record) -> float:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import PlanError, RecordError
-from curate.io.manifest import read_rows
+from curate.io.manifest import count_rows, read_rows
 from curate.io.rows import is_finite_number
 from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record
 from curate.stage import Source
@@ -94,6 +94,10 @@ class ReadManifest(Source):
 
     def _roots_of(self, path: Path) -> list[Path]:
         return _listed(self.roots) or [path.parent]
+
+    def count(self) -> int | None:
+        counts = [count_rows(path) for path in self.inputs()]
+        return None if None in counts else sum(filter(None, counts))
 
     def audio_roots(self) -> tuple[str, ...] | None:
         return tuple(dict.fromkeys(str(root.absolute()) for path in self.inputs() for root in self._roots_of(path)))
@@ -223,6 +227,9 @@ class ReadRecords(Source):
         for number, record in enumerate(self.records, start=1):
             if type(record) is not dict:
                 raise PlanError(f"record {number} is a {type(record).__name__} and not a dict")
+
+    def count(self) -> int | None:
+        return len(self.records)
 
     def columns(self) -> Collection[str] | None:
         return {name for record in self.records[:_LOOKED_AT] for name in _identified("", record)} - {ID}

@@ -2,8 +2,8 @@
 
     records ──plan──► micro-batches ──load_ahead──► waveforms ──model thread──► transcripts
 
-The model has a thread of its own, and always the next micro-batch in its queue: while it works, this thread hands on
-what is done and collects what has been loaded.
+The model has a thread of its own, and always the next micro-batch in its queue: while it works, this thread spells out
+and hands on what is done, and collects what has been loaded.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from curate.asr import CapturesGraphs, MeasuresMemory, Recogniser, Transcript, is_oom
+import attrs
+
+from curate.asr import CapturesGraphs, MeasuresMemory, Peak, Recogniser, RunsOnGpu, SpellsLater, Transcript, is_oom
 from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
 from curate.batching import Unfit, run_splitting
 from curate.errors import InfrastructureError, RecordError
+from curate.monitoring import GpuMeter, PerformanceMonitor
 from curate.records import AudioBatch, Record, audio_ms
 from curate.stages.micro_batches import MicroBatches
 
@@ -61,6 +64,34 @@ class LeftOut:
 Outcome: TypeAlias = "Recognised | Refused | LeftOut"
 
 
+@dataclass(slots=True)
+class _Found:
+    """Records that went through the model together, and what spells out what it found."""
+
+    records: list[Record]
+    spell: Callable[[], list[Transcript]]
+
+
+@dataclass(slots=True)
+class _Measured:
+    """One call of the model that went through: how many records, their audio, and what it took."""
+
+    items: int
+    audio_s: float
+    longest_s: float
+    model_s: float
+    noted: dict[str, Any]
+
+
+@dataclass(slots=True)
+class _Heard:
+    """What became of a micro-batch, and what was measured on the way, which counts when the records are handed on."""
+
+    outcomes: list[_Found | Refused]
+    measured: list[_Measured]
+    noted: dict[str, Any]
+
+
 class Transcriber:
     """A recogniser on a thread of its own, with what plans its batches and learns from them.
 
@@ -86,6 +117,11 @@ class Transcriber:
         self._is_oom = is_oom
         self._prefetch = prefetch
         self._out_of_range = out_of_range
+        self.monitor = PerformanceMonitor()
+        self._meter: GpuMeter | None = None
+        self._idle_since = 0.0  # when the model was done with its last batch
+        self._measured: list[_Measured] = []  # of the micro-batch in the model's thread
+        self._ooms = 0  # of the same
         self._model = ThreadPoolExecutor(max_workers=1, thread_name_prefix="curate-model")
 
     def setup(self) -> None:
@@ -93,6 +129,7 @@ class Transcriber:
         try:
             self._model.submit(self.recogniser.setup).result()
             self._model.submit(self.batches.calibrate, self.recogniser).result()
+            self._meter = GpuMeter.open(self.recogniser.gpu_uuid()) if isinstance(self.recogniser, RunsOnGpu) else None
         except BaseException:
             self._model.shutdown()
             raise
@@ -103,12 +140,20 @@ class Transcriber:
             self._model.submit(self.recogniser.close).result()
         finally:
             self._model.shutdown()
+            if self._meter is not None:
+                self._meter.close()
+
+    def used(self) -> dict[str, Any]:
+        """Return what the recogniser says that it uses: device, numbers, decoding; empty if it says nothing."""
+        used: Any = getattr(self.recogniser, "used", dict)
+        return dict(used())
 
     def run(self, batch: AudioBatch, *, filepath_key: str, roots: Sequence[str] | None) -> Generator[Outcome]:
         """Yield what became of a window's records, each exactly once, as it is known.
 
         Closing the generator waits for the batch that the model works on, and leaves nothing in its queue.
         """
+        self.monitor.start_monitoring()
         planned, left_out = self._planned(batch.data)
         if (
             planned
@@ -150,8 +195,11 @@ class Transcriber:
         try:
             for micro_batch in planned:
                 loaded: list[Loaded] = []
+                waited_s = 0.0
                 for _ in micro_batch:
+                    asked = time.monotonic()
                     record, samples = next(loads)
+                    waited_s += self._idle_s(queued, asked)
                     outcome = self._without_model(record, samples)
                     if outcome is not None:
                         touched.remove([record])
@@ -163,7 +211,8 @@ class Transcriber:
                 del loaded
                 while pieces:
                     piece = pieces.popleft()
-                    queued.append(_Queued(piece, self._model.submit(self._recognise, piece)))
+                    queued.append(_Queued(piece, self._model.submit(self._recognise, piece), waited_s))
+                    waited_s = 0.0
                     del piece
                     while queued and (len(queued) > most or queued[0].future.done()):
                         yield from self._finished(queued, touched)
@@ -173,6 +222,12 @@ class Transcriber:
             for one in queued:  # after an error the model thread must be idle before anybody tries again
                 if not one.future.cancel():
                     one.future.exception()
+
+    def _idle_s(self, queued: deque[_Queued], since: float) -> float:
+        """Return for how long the model has had nothing to do since then: time that went into loading alone."""
+        if queued and not queued[-1].future.done():
+            return 0.0
+        return max(0.0, time.monotonic() - max(since, self._idle_since))
 
     def _without_model(self, record: Record, samples: Waveform | RecordError) -> Outcome | None:
         """Return what becomes of a record that needs no model, None if it does."""
@@ -186,14 +241,41 @@ class Transcriber:
     def _finished(self, queued: deque[_Queued], touched: _Touched) -> Iterator[Outcome]:
         one = queued[0]
         try:
-            outcomes = one.future.result()
+            heard = one.future.result()
+            outcomes = [self._spelt(found) if isinstance(found, _Found) else found for found in heard.outcomes]
         except Exception:
             touched.blame([record for record, _ in one.loaded])
             raise
         queued.popleft()
         touched.remove([record for record, _ in one.loaded])
+        self._record(heard, one.waited_s)
         del one
         yield from outcomes
+
+    def _spelt(self, found: _Found) -> Recognised:
+        transcripts = found.spell()
+        if len(transcripts) != len(found.records):
+            raise InfrastructureError(
+                f"the recogniser {type(self.recogniser).__name__} returned {len(transcripts)} transcripts for "
+                f"{len(found.records)} waveforms"
+            )
+        return Recognised(found.records, transcripts)
+
+    def _record(self, heard: _Heard, waited_s: float) -> None:
+        """Take note of what a micro-batch took, now that its records go on and will not be worked on again."""
+        if heard.noted:
+            self.monitor.note(heard.noted)
+        for batch in heard.measured:
+            self.monitor.record_batch(
+                batch.items,
+                batch.audio_s,
+                batch.model_s,
+                padded_duration=batch.items * batch.longest_s,
+                load_wait=waited_s,
+            )
+            if batch.noted:
+                self.monitor.note(batch.noted)
+            waited_s = 0.0
 
     def _pieces(self, loaded: list[Loaded]) -> deque[list[Loaded]]:
         """Hold a micro-batch, planned by what the manifest says, against the true lengths and the budget of now."""
@@ -212,9 +294,10 @@ class Transcriber:
     def _seconds(self, item: Loaded) -> float:
         return len(item[1]) / self.recogniser.rate_hz
 
-    def _recognise(self, loaded: list[Loaded]) -> list[Outcome]:
+    def _recognise(self, loaded: list[Loaded]) -> _Heard:
         """Run one micro-batch through the model, in parts if it does not fit. Model thread."""
-        outcomes: list[Outcome] = []
+        outcomes: list[_Found | Refused] = []
+        self._measured, self._ooms = [], 0
         parts = run_splitting(
             loaded, self._transcribe, is_oom=self._is_oom, on_oom=self._make_room, length_s=self._seconds
         )
@@ -222,23 +305,44 @@ class Transcriber:
             if isinstance(part, Unfit):
                 outcomes.append(Refused(part.item[0], RecordError("oom", part.message)))
             else:
-                outcomes.append(Recognised([record for record, _ in part.items], part.result))
-        return outcomes
+                outcomes.append(_Found([record for record, _ in part.items], part.result))
+        self._idle_since = time.monotonic()
+        changes = [attrs.asdict(change) for change in self.batches.controller.take_changes()]
+        noted = ({"ooms": self._ooms} if self._ooms else {}) | ({"history": changes} if changes else {})
+        return _Heard(outcomes, self._measured, noted)
 
-    def _transcribe(self, loaded: list[Loaded]) -> list[Transcript]:
+    def _transcribe(self, loaded: list[Loaded]) -> Callable[[], list[Transcript]]:
         recogniser = self.recogniser
+        waveforms = [samples for _, samples in loaded]
         started = time.monotonic()
-        transcripts = recogniser.transcribe([samples for _, samples in loaded])
-        if len(transcripts) != len(loaded):
-            raise InfrastructureError(
-                f"the recogniser {type(recogniser).__name__} returned {len(transcripts)} transcripts for "
-                f"{len(loaded)} waveforms"
-            )
+        if isinstance(recogniser, SpellsLater):
+            spell = recogniser.begin(waveforms)
+        else:
+            transcripts = recogniser.transcribe(waveforms)
+            spell = lambda: transcripts  # noqa: E731
+        model_s = time.monotonic() - started
         peak = recogniser.peak() if isinstance(recogniser, MeasuresMemory) else None
-        self.batches.done(list(map(self._seconds, loaded)), time.monotonic() - started, peak)
-        return transcripts
+        lengths_s = list(map(self._seconds, loaded))
+        longest_s = max(lengths_s)
+        self.batches.done(len(loaded), longest_s, peak)
+        self._measured.append(_Measured(len(loaded), sum(lengths_s), longest_s, model_s, self._noted(peak)))
+        return spell
+
+    def _noted(self, peak: Peak | None) -> dict[str, Any]:
+        """Return what is to be told of the device, as far as it can be."""
+        noted: dict[str, Any] = {}
+        utilisation = self._meter.utilisation() if self._meter is not None else None
+        if utilisation is not None:
+            noted["gpu"] = {"readings": 1, "utilisation": utilisation}
+        if peak is not None:
+            allocated, reserved = peak.allocated_bytes, peak.reserved_bytes
+            memory = {"max_allocated_bytes": allocated, "max_reserved_bytes": reserved}
+            memory["max_peak_bytes"] = None if allocated is None else allocated + peak.own_bytes
+            noted["memory"] = {name: size for name, size in memory.items() if size is not None}
+        return noted
 
     def _make_room(self, loaded: list[Loaded], _: str) -> None:
+        self._ooms += 1
         self.batches.ran_out(len(loaded), max(map(self._seconds, loaded)))
         if isinstance(self.recogniser, MeasuresMemory):
             self.recogniser.free_memory()
@@ -274,7 +378,9 @@ class Transcriber:
 @dataclass(slots=True)
 class _Queued:
     loaded: list[Loaded]
-    future: Future[list[Outcome]] = field(repr=False)
+    future: Future[_Heard] = field(repr=False)
+    waited_s: float
+    """How long the model had nothing to do while this was loaded."""
 
 
 class _Touched:

@@ -89,7 +89,7 @@ class ExecutorContract:
                 read.append(start)
                 yield AudioBatch([{"x": x, "text": str(x), "duration": 1.0} for x in range(start, start + 5)])
 
-        out = Pipeline("p", PIPELINES["filter"]()).stream(batches(), self.executor())
+        out: Any = Pipeline("p", PIPELINES["filter"]()).stream(batches(), self.executor())
         first = [next(out) for _ in range(20)]
         out.close()
         for batch in first:

@@ -154,10 +154,10 @@ class TestWithTheDemosModel:
         transcribed(stage, clips[:4])
         paths = [record["audio_filepath"] for record in clips]
         nemo_transcribes(nemo_model, paths[:4], 4)
-        before_s = stage.batching_report()["padded_s"]
+        before_s = stage.batching_report()["performance"]["padded_s"]
         ours_s, texts = wall_s(partial(transcribed, stage, clips))
         theirs_s, their_texts = wall_s(partial(nemo_transcribes, nemo_model, paths, 16))
-        padded_s = stage.batching_report()["padded_s"] - before_s
+        padded_s = stage.batching_report()["performance"]["padded_s"] - before_s
         durations = [record["duration"] for record in clips]
         fixed_s = score(StaticBatcher(16).plan(durations), durations).padded_s
         print(

@@ -1,4 +1,4 @@
-"""Every executor: the same pipelines, the same bytes, the same quarantine. `local` is what the others are compared with."""
+"""Every executor: the same pipelines, the same bytes, the same quarantine as with `local`."""
 
 from __future__ import annotations
 

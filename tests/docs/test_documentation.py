@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+import curate
+import curate.testing
 from curate.config import load_pipeline
+from curate.config.overrides import TOP_LEVEL
 from curate.errors import RECORD_ERROR_CODES
 from curate.plugin import PluginHost, spec
 from curate.settings import RUN_TIME_OPTIONS
@@ -98,6 +104,19 @@ def test_the_stages_in_the_plugin_guide_work() -> None:
     assert [one.text for one in by_name["Silence"]().transcribe([None])] == [""]  # type: ignore[operator]
 
 
+def test_the_contract_in_the_plugin_guide_holds(tmp_path: Path) -> None:
+    from curate.testing import StageContract
+
+    by_name: dict[str, object] = {}
+    for block in blocks(DOCS["plugins.md"], "python"):
+        exec(compile(block, "plugins.md", "exec"), by_name)
+    contract = by_name["TestSpeakingRate"]()  # type: ignore[operator]
+    for name in [name for name in dir(StageContract) if name.startswith("test_")]:
+        test = getattr(contract, name)
+        test(tmp_path) if test.__code__.co_argcount == 2 else test()
+        assert f"| `{name}` |" in DOCS["plugins.md"]
+
+
 def test_the_pipeline_file_in_the_docs_is_accepted(tmp_path: Path) -> None:
     (tmp_path / "data").symlink_to(ROOT / "pipelines" / "quickstart" / "data")
     (tmp_path / "model.nemo").symlink_to(ROOT / "pipelines" / "quickstart" / "model.nemo")
@@ -126,3 +145,94 @@ def test_every_built_in_stage_is_in_the_reference() -> None:
     host = PluginHost(environment={"CURATE_PLUGINS": ""})
     for reference in host.stages:
         assert reference.target.partition(":")[2] in DOCS["stages.md"], f"{reference.name} is not in docs/stages.md"
+
+
+@has_nemo
+@pytest.mark.nemo
+@pytest.mark.timeout(600)
+def test_the_newcomers_path_runs_from_the_first_run_to_a_plugin() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "docs" / "newcomer.py"), "--here"],
+        capture_output=True,
+        text=True,
+        timeout=590,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "11 passed" in done.stdout
+    assert "records came to another end" in done.stdout
+
+
+def test_the_recipes_run() -> None:
+    recipes = blocks(DOCS["how-to.md"], "python")
+    assert len(recipes) >= 6
+    for recipe in recipes:
+        exec(compile(recipe, "how-to.md", "exec"), {"__name__": "how_to"})
+
+
+def test_the_recipes_pipeline_file_is_of_the_right_form() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    schema = json.loads((ROOT / "docs" / "pipeline.schema.json").read_text())
+    for page in ("how-to.md", "coming-from.md", "tutorial.md"):
+        for block in blocks(DOCS[page], "yaml"):
+            document = yaml.safe_load(block)
+            for stage in document["stages"]:
+                if stage["use"] == "words_per_second":
+                    stage["use"] = "somebodys-plugin/words_per_second"
+            jsonschema.validate(document, schema)
+
+
+def test_our_side_of_the_comparisons_can_be_planned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "corpus.jsonl").write_text(
+        '{"audio_filepath": "a.wav", "duration": 2.0, "text": "one", "wer": 0.1}\n'
+        '{"audio_filepath": "b.wav", "duration": 2.0, "text": "one", "wer": 0.9}\n'
+    )
+    (tmp_path / "model.nemo").symlink_to(ROOT / "pipelines" / "quickstart" / "model.nemo")
+    monkeypatch.chdir(tmp_path)
+    nemo, datatrove = blocks(DOCS["coming-from.md"], "python")
+    names: dict[str, Any] = {}
+    exec(compile(nemo, "coming-from.md", "exec"), names)
+    stages = [planned.name for planned in names["pipeline"].plan().stages]
+    assert stages[0] == "read_manifest" and stages[-1] == "merge" and len(stages) == 7
+    exec(compile(datatrove, "coming-from.md", "exec"), names)
+    assert names["result"].summary["kept"] == 1
+    (tmp_path / "pipeline.yaml").write_text(blocks(DOCS["coming-from.md"], "yaml")[0])
+    configured = load_pipeline(tmp_path / "pipeline.yaml", host=PluginHost(environment={"CURATE_PLUGINS": ""}))
+    assert len(configured.pipeline.plan().stages) == 5
+
+
+@pytest.mark.parametrize("name", curate.__all__)
+def test_every_public_name_is_in_the_reference(name: str) -> None:
+    assert re.search(rf"(?:autoclass|autofunction):: curate\.{name}$", DOCS["python.md"], flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", curate.testing.__all__)
+def test_everything_for_tests_is_in_the_reference(name: str) -> None:
+    assert f":: curate.testing.{name}\n" in DOCS["python.md"]
+
+
+@pytest.mark.parametrize("key", TOP_LEVEL)
+def test_every_key_of_a_pipeline_file_is_documented(key: str) -> None:
+    assert f"| `{key}` |" in DOCS["pipelines.md"]
+
+
+WORDS = """record, batch, stage, source, partitioner, gather, writer, pipeline, plan, fingerprint, hop, executor,
+worker, driver, commit unit, phase, window, in flight, quarantine"""
+
+
+@pytest.mark.parametrize("word", re.split(r",\s", WORDS))
+def test_every_word_is_in_the_glossary(word: str) -> None:
+    assert f"\n{word}\n    " in DOCS["glossary.md"]
+
+
+def test_every_verb_is_documented() -> None:
+    host = PluginHost(environment={"CURATE_PLUGINS": ""})
+    for reference in host.commands:
+        assert f"| `curate {reference.name}" in DOCS["pipelines.md"], f"curate {reference.name} is not documented"
+
+
+def test_every_global_option_is_documented() -> None:
+    from curate.cli.root import root
+
+    options = {option for parameter in root.params for option in parameter.opts if option.startswith("--")}
+    for option in options - {"--version"}:
+        assert option in DOCS["pipelines.md"], f"{option} is not documented"

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from curate import AudioBatch, Resources
-from curate.asr import Recogniser, Transcript
+from curate.asr import Recogniser, SpellsLater, Transcript
 from curate.asr.decoding import Decoding, DecodingOptions
 from curate.batching import Batcher, Calibration, CostModel, LengthBatcher, StaticBatcher, score
 from curate.records import Record
@@ -207,14 +207,21 @@ class Watched:
         pass
 
     def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
+        return self.begin(waveforms)()
+
+    def begin(self, waveforms: Sequence[Any]) -> Callable[[], list[Transcript]]:
         longest_s = max(map(len, waveforms)) / self.rate_hz
         self.batches.append((len(waveforms), longest_s))
         if self.limit_s is not None and len(waveforms) * longest_s > self.limit_s:
             raise RuntimeError(f"CUDA out of memory (as if): {len(waveforms)} × {longest_s:g} s")
         started = self._now()
-        transcripts = self.inner.transcribe(waveforms)
+        if isinstance(self.inner, SpellsLater):
+            spell = self.inner.begin(waveforms)
+        else:
+            transcripts = self.inner.transcribe(waveforms)
+            spell = lambda: transcripts  # noqa: E731
         self.spans.append((started, self._now()))
-        return transcripts
+        return spell
 
     def memory(self) -> Any:
         return self.inner.memory()
@@ -312,7 +319,7 @@ def stage_speeds(
                     "strategy": report["strategy"],
                     "records": len(done),
                     "batches": len(watched.spans),
-                    "waste_%": 100 * report["waste"],
+                    "waste_%": 100 * report["performance"]["waste"],
                     "wall_s": wall_s,
                     "rtfx": audio_s / wall_s,
                     "to_first": (rows[0]["wall_s"] if rows else wall_s) / wall_s,
@@ -375,7 +382,7 @@ def oom_recovery(
         "twice": len(names) - len(set(names)),
         "failed": len(batch.failed),
         "attempts": len(watched.batches),
-        "batches": report["batches"],
+        "batches": report["performance"]["batches"],
         "ooms": report["ooms"],
         "wall_s": wall_s,
     }
@@ -410,9 +417,9 @@ def decoding_speeds(
         ):
             decode = Decoding(model, "rnnt", options, on_gpu=on_gpu)
             with counting_captures() as captured:
-                heard[name] = [[one.text for one in decode(*batch)] for batch in batches]
+                heard[name] = [[one.text for one in decode(*batch)()] for batch in batches]
                 times[name] = [
-                    median_s(lambda batch=batch, decode=decode: decode(*batch), device, rounds=rounds)
+                    median_s(lambda batch=batch, decode=decode: decode(*batch)(), device, rounds=rounds)
                     for batch in batches
                 ]
             captures[name] = len(captured)

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from loguru import logger
 
 from curate import AudioBatch, Pipeline, Resources, processing_stage
 from curate.errors import PlanError, PluginError
+from curate.monitoring import PerformanceMonitor
 from curate.stages import AudioDuration, InferenceAsrNemoStage, ReadRecords, WordErrorRate
 
 torch = pytest.importorskip("torch", reason="needs torch (the extra `nemo`)")
@@ -392,42 +392,8 @@ def test_multi_gpu_scaling(utterances: Utterances) -> None:
 # Throughput Tracking
 
 
-class PerformanceMonitor:
-    """Monitor ASR processing performance."""
-
-    def __init__(self):
-        self.start_time = None
-        self.total_samples = 0
-        self.total_audio_duration = 0.0
-        self.batch_times = []
-
-    def start_monitoring(self):
-        self.start_time = time.time()
-
-    def record_batch(self, batch_size: int, audio_duration: float, processing_time: float):
-        self.total_samples += batch_size
-        self.total_audio_duration += audio_duration
-        self.batch_times.append(processing_time)
-
-    def get_statistics(self) -> dict:
-        if not self.start_time:
-            return {}
-        total_time = time.time() - self.start_time
-        return {
-            "total_processing_time": total_time,
-            "total_samples": self.total_samples,
-            "total_audio_hours": self.total_audio_duration / 3600,
-            "samples_per_second": self.total_samples / total_time,
-            # mended: what it called the real-time factor is its inverse, RTFx
-            "rtfx": self.total_audio_duration / total_time,
-            "real_time_factor": total_time / self.total_audio_duration,
-            "average_batch_time": np.mean(self.batch_times),
-            "batch_time_std": np.std(self.batch_times),
-        }
-
-
 def test_throughput_tracking(asr_stage: InferenceAsrNemoStage, utterances: Utterances) -> None:
-    monitor = PerformanceMonitor()
+    monitor = PerformanceMonitor()  # ours
     assert monitor.get_statistics() == {}
     monitor.start_monitoring()
     for batch in in_batches(utterances(), 3):
@@ -437,8 +403,10 @@ def test_throughput_tracking(asr_stage: InferenceAsrNemoStage, utterances: Utter
         monitor.record_batch(len(batch.data), batch_duration, time.time() - batch_start)
     stats = monitor.get_statistics()
     assert stats["total_samples"] == 8
-    assert stats["rtfx"] > 1 > stats["real_time_factor"] > 0
+    assert stats["samples_per_second"] > 0
+    assert stats["rtfx"] > 1  # mended: what it called the real-time factor is its inverse
     assert 0 < stats["average_batch_time"] < stats["total_processing_time"]
+    assert stats["batch_time_std"] >= 0 and stats["total_audio_hours"] > 0
 
 
 # Adaptive Batch Sizing

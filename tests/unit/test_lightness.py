@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ("torch", "nemo", "ray", "pyarrow", "soundfile", "soxr", "jiwer", "whisper_normalizer", "numpy")
+HEAVY = ("jinja2", "torch", "nemo", "ray", "pyarrow", "soundfile", "soxr", "jiwer", "whisper_normalizer", "numpy")
 
 
 def imported_by(code: str) -> set[str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from curate.asr import CapturesGraphs, DeviceMemory, MeasuresMemory, NemoRecogniser
+from curate.asr import CapturesGraphs, DeviceMemory, MeasuresMemory, NemoRecogniser, Peak, Transcript
 from curate.errors import PlanError
 from tests.models import babble, tiny_ctc, tiny_rnnt
 
@@ -105,3 +108,56 @@ def test_a_ctc_model_has_no_loop_to_capture(folder: Path) -> None:
     assert engine.used()["label_looping"] is False
     engine.close()
     assert engine.memory() is None
+
+
+class Card:
+    """What torch says of a card: one batch takes its own memory beside the weights'."""
+
+    def __init__(self) -> None:
+        self.most = 0
+
+    def reset_peak_memory_stats(self, device: str) -> None:
+        self.most = 2_000
+
+    def memory_allocated(self, device: str) -> int:
+        return 2_000
+
+    def max_memory_allocated(self, device: str) -> int:
+        return self.most
+
+    def max_memory_reserved(self, device: str) -> int:
+        return 6_000
+
+    def get_device_properties(self, device: str) -> Any:
+        return SimpleNamespace(total_memory=10_000, uuid="1234-5678")
+
+
+def test_on_a_card_each_batch_tells_its_own_peak_and_the_card_its_name(
+    rnnt: NemoRecogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: Any = rnnt._loaded
+    card = Card()
+    assert rnnt.gpu_uuid() is None
+    monkeypatch.setattr(loaded, "_on_gpu", True)
+    monkeypatch.setattr(loaded, "_torch", SimpleNamespace(cuda=card, inference_mode=nullcontext))
+
+    def through(signals: Any) -> Any:
+        card.most = 2_000 + 1_000 * len(signals)
+        return lambda: [Transcript("")] * len(signals)
+
+    monkeypatch.setattr(loaded, "_through", through)
+    for batch in (3, 1):
+        rnnt.transcribe([babble(1, 1.0)] * batch)
+        own = 1_000 * batch
+        assert rnnt.peak() == Peak(own, (2_000 + own) / 10_000, allocated_bytes=2_000, reserved_bytes=6_000)
+    assert rnnt.gpu_uuid() == "GPU-1234-5678"
+
+
+def test_what_waits_to_be_spelt_holds_no_state_of_the_decoder(rnnt: NemoRecogniser) -> None:
+    spell: Any = rnnt.begin([babble(1, 2.0), babble(2, 0.001), babble(3, 1.0)])
+    found = spell.__closure__
+    waiting = [cell.cell_contents for cell in found if isinstance(cell.cell_contents, partial)]
+    [hypotheses] = [one.args[0] for one in waiting]
+    assert len(hypotheses) == 2
+    assert all(hypothesis.dec_state is None for hypothesis in hypotheses)
+    assert [transcript.text for transcript in spell()][1] == ""

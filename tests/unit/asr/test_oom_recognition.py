@@ -74,3 +74,11 @@ def test_a_circle_of_causes_ends() -> None:
     first, second = ValueError("a"), ValueError("b")
     first.__cause__, second.__cause__ = second, first
     assert not is_oom(first)
+
+
+def test_an_error_that_cannot_be_shown_is_none() -> None:
+    class Mute(RuntimeError):
+        def __str__(self) -> str:
+            raise ValueError("no")
+
+    assert not is_oom(Mute())

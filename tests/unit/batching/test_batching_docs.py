@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
+from xml.etree import ElementTree
 
-from curate.batching import STRATEGIES, LengthBatcher, StaticBatcher
+from curate.batching import STRATEGIES
+from curate.monitoring import PerformanceMonitor, counted_use
 
-PAGE = (Path(__file__).parents[3] / "docs" / "batching.md").read_text(encoding="utf-8")
-CLIPS_S = [3, 14, 5, 2, 9, 4, 20, 3, 6, 2, 11, 4, 7, 3, 5, 12, 2, 8]
-
-
-def picture(batches: list[list[int]]) -> str:
-    """Draw each batch as the model sees it: a row for a clip, a column for a second, padding light."""
-    lines: list[str] = []
-    for batch in batches:
-        seconds = [CLIPS_S[index] for index in batch]
-        lines += ["".join(("█" * length).ljust(max(seconds), "░")) for length in seconds]
-        lines.append("")
-    return "\n".join(lines).rstrip()
+DOCS = Path(__file__).parents[3] / "docs"
+PAGE = (DOCS / "batching.md").read_text(encoding="utf-8")
 
 
 def test_the_snippets_run_in_order() -> None:
@@ -27,9 +20,22 @@ def test_the_snippets_run_in_order() -> None:
         exec(compile(block, "batching.md", "exec"), names)
 
 
-def test_the_pictures_are_real_plans() -> None:
-    assert picture(list(StaticBatcher(6).plan(CLIPS_S))) in PAGE
-    assert picture(list(LengthBatcher(40.0).plan(CLIPS_S))) in PAGE
+def test_the_picture_is_what_the_planner_plans() -> None:
+    drawn = runpy.run_path(str(DOCS / "pictures" / "plan.py"))["picture"]()
+    assert drawn == (DOCS / "pictures" / "plan.svg").read_text(encoding="utf-8"), "run docs/pictures/plan.py"
+    assert "](pictures/plan.svg)" in PAGE
+    assert ElementTree.fromstring(drawn).tag.endswith("svg")
+
+
+def test_every_figure_is_explained() -> None:
+    monitor = PerformanceMonitor(warm_up_batches=0)
+    monitor.record_batch(1, 1.0, 1.0)
+    monitor.note({"memory": {"max_allocated_bytes": 1, "max_reserved_bytes": 1, "max_peak_bytes": 1}})
+    monitor.note(
+        {"gpu": {"readings": 1, "utilisation": 1.0}, "ooms": 1, "history": [{}], **counted_use({"dtype": "fp32"})}
+    )
+    told = monitor.get_statistics().keys() - {"throughput_audio_hours_per_hour"}
+    assert not {name for name in told if f"`{name}`" not in PAGE}
 
 
 def test_every_strategy_is_explained() -> None:

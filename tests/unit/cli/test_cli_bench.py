@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 
 from curate.cli import main
-from curate.cli.bench import Measured, recommended
-from curate.errors import UsageError
 
 STAGES = """
 from dataclasses import dataclass
@@ -46,18 +44,39 @@ def bench(*arguments: str) -> int:
 def test_memory_that_ends_is_a_bound_and_not_the_end(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench("--sizes", "4,16,32,64", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    walls = {row["setting"]["batch_size"]: row["wall_s"] for row in found["measured"]}
-    assert list(walls) == [1, 4, 16, 32, 64]
-    assert walls[32] is None and walls[64] is None
-    assert found["recommended"]["batch_size"] in (1, 4, 16)
-    assert all(row["rtfx"] > 0 for row in found["measured"] if row["wall_s"] is not None)
+    fits = {trial["setting"]["batch_size"]: trial["fits"] for trial in found["trials"]}
+    assert fits == {1: True, 4: True, 16: True, 32: False, 64: False}
+    assert found["bounds"] == ["16 records at a time fit into memory, 32 do not"]
+    assert found["best"]["batch_size"] in (1, 4, 16)
+    assert found["yaml"].strip() == f"batch_size: {found['best']['batch_size']}"
+    assert all(trial["rtfx"] > 0 for trial in found["trials"] if trial["fits"])
 
 
-def test_the_table_ends_with_what_to_write(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_ends_with_what_to_paste(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench("--sizes", "16,32") == 0
-    printed = capsys.readouterr().out
-    assert "out of memory" in printed
-    assert "Recommended: --set stages.crowded.batch_size=" in printed
+    told = capsys.readouterr()
+    assert "out of memory" in told.out
+    assert "Memory: 16 records at a time fit into memory, 32 do not." in told.out
+    assert "before" not in told.out
+    assert "batch_size=16: 0." in told.err, "each setting is told as it is done"
+    lines = told.out.rstrip().splitlines()
+    assert lines[-2].startswith("Best: batch_size=") and "at the stage crowded" in lines[-2]
+    (project / "p.yaml").write_text((project / "p.yaml").read_text() + lines[-1] + "\n")
+    assert main(["--plugins-file", "mine.py", "plan", "p.yaml"]) == 0
+
+
+def test_the_next_run_is_compared_with_the_one_before(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for _ in range(2):
+        assert bench("--sizes", "16") == 0
+    assert "before" in capsys.readouterr().out.split("Stage crowded")[2]
+    assert len((project / "runs" / "p.bench.jsonl").read_text().splitlines()) == 2
+
+
+def test_it_can_be_drawn(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("matplotlib", reason="needs matplotlib (the extra `bench`)")
+    assert bench("--sizes", "16", "--plot", "plots/bench.svg") == 0
+    assert "Drawn in plots/bench.svg" in capsys.readouterr().out
+    assert "<svg" in (project / "plots" / "bench.svg").read_text()
 
 
 @pytest.mark.parametrize(
@@ -66,18 +85,12 @@ def test_the_table_ends_with_what_to_write(project: Path, capsys: pytest.Capture
         (["--sizes", "4,x"], "--sizes 4,x: write whole numbers"),
         (["--stage", "crowd"], "there are crowded"),
         (["--set", "stages.crowded.most=0"], "not even one record at a time fits"),
+        (["--replicas", "1,2", "--sizes", "1"], "--executor multiprocessing"),
+        (["--budgets", "60", "--sizes", "1"], "cannot be measured with"),
+        (["--plot", "bench.txt"], "a plot ends with .svg"),
+        (["--limit", "0"], "both are at least 1"),
     ],
 )
 def test_a_mistake_is_named(project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
     assert bench(*arguments) == 2
     assert says in capsys.readouterr().err
-
-
-def test_the_smallest_that_is_about_as_fast_is_recommended() -> None:
-    def measured(size: int, rtfx: float | None) -> Measured:
-        return Measured({"batch_size": size}, None if rtfx is None else 1 / rtfx, rtfx)
-
-    assert recommended([measured(1, 50.0), measured(8, 99.0), measured(16, 100.0)]).setting == {"batch_size": 8}
-    assert recommended([measured(1, 100.0), measured(8, 80.0)]).setting == {"batch_size": 1}
-    with pytest.raises(UsageError):
-        recommended([measured(1, None)])

@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,9 @@ def slow(record: dict) -> dict:
     if record["n"] == 2 and os.environ.get("HOW") == "hang":
         print("hanging", flush=True)
         threading.Event().wait(120)
+    if record["n"] == 2 and os.environ.get("HOW") == "wait":
+        print("waiting", flush=True)
+        open("gate").read()
     if record["n"] == 2 and os.environ.get("HOW") == "broken":
         raise InfrastructureError("the disk is full")
     return record
@@ -57,31 +62,111 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def goes_on(project: Path) -> None:
+def goes_on(project: Path, done: int = 2) -> None:
     process = start(project, "well")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert "going on with the run in runs/p: 2 records are done" in err
+    assert (f"going on with the run in runs/p: {done} records are done" in err) == (done > 0)
     assert len((project / "runs/p/out.jsonl").read_text().splitlines()) == 4
 
 
-@pytest.mark.parametrize(
-    ("sent", "code", "text"), [(signal.SIGTERM, 143, "error: terminated"), (signal.SIGINT, 130, "error: interrupted")]
-)
-def test_a_signal_stops_a_run_in_order(project: Path, sent: signal.Signals, code: int, text: str) -> None:
-    process = start(project, "hang")
+@contextmanager
+def hanging(project: Path, how: str = "hang") -> Iterator[subprocess.Popen[str]]:
+    """Start a run and wait until its third record does not let go."""
+    process = start(project, how)
     deadline = threading.Timer(60, process.kill)
     deadline.start()
     assert process.stdout is not None
-    assert process.stdout.readline() == "hanging\n"
-    process.send_signal(sent)
-    _, err = process.communicate(timeout=60)
+    assert process.stdout.readline() in ("hanging\n", "waiting\n")
+    yield process
     deadline.cancel()
 
-    assert process.returncode == code, err
-    assert f"{text}\n{ADVICE}" in err
+
+def read_until(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if text in line:
+            return
+    raise AssertionError(f"{text!r} was not said")
+
+
+def test_sigterm_stops_a_run_in_order(project: Path) -> None:
+    with hanging(project) as process:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 143, err
+    assert f"error: terminated\n{ADVICE}" in err
     assert "Traceback" not in err
     goes_on(project)
+
+
+def test_ctrl_c_finishes_what_is_in_flight(project: Path) -> None:
+    os.mkfifo(project / "gate")
+    with hanging(project, "wait") as process:
+        process.send_signal(signal.SIGINT)
+        read_until(process, "finishing what is in flight")
+        (project / "gate").write_text("go on")
+        _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130, err
+    assert f"error: interrupted\n{ADVICE}" in err
+    goes_on(project, done=3)
+
+
+def test_ctrl_c_twice_stops_at_once_and_keeps_what_is_finished(project: Path) -> None:
+    with hanging(project) as process:
+        process.send_signal(signal.SIGINT)
+        read_until(process, "finishing what is in flight")
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 130, err
+    assert f"error: interrupted\n{ADVICE}" in err
+    goes_on(project)
+
+
+STUBBORN = """
+import os, threading
+from curate import processing_stage
+
+@processing_stage(name="slow")
+def slow(record: dict) -> dict:
+    if record["n"] == 2 and os.environ.get("HOW") == "hang":
+        said = False
+        while True:
+            try:
+                if not said:
+                    said = True
+                    print("hanging", flush=True)
+                threading.Event().wait(120)
+            except KeyboardInterrupt:
+                print("no", flush=True)
+    return record
+"""
+
+
+def test_a_second_sigterm_leaves_at_once_even_when_a_stage_does_not_let_go(project: Path) -> None:
+    (project / "mine.py").write_text(STUBBORN)
+    with hanging(project) as process:
+        process.send_signal(signal.SIGTERM)
+        assert process.stdout is not None
+        assert process.stdout.readline() == "no\n"
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=60)
+
+    assert process.returncode == 143
+    goes_on(project, done=0)  # nothing had been committed
+
+
+def test_the_grace_ends_a_run_that_does_not_let_go(project: Path) -> None:
+    (project / "mine.py").write_text("from curate.cli import interruption\ninterruption.GRACE_S = 0.2\n" + STUBBORN)
+    with hanging(project) as process:
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=60)
+
+    assert process.returncode == 143
+    assert "a stage has not let go" in err
 
 
 def test_trouble_of_the_machine_says_how_to_go_on(project: Path) -> None:

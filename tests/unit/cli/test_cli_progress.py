@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 from pathlib import Path
 
 import attrs
@@ -10,11 +12,12 @@ from rich.console import Console
 
 from curate import Pipeline
 from curate.cli.progress import LineProgress, LiveProgress, progress_on
-from curate.engine.events import RunFinished, RunProgress, RunStarted
+from curate.engine.events import RunFinished, RunProgress, RunStarted, RunStopped
 from curate.plugin import PluginHost, hookimpl
 from curate.stages import QualityFilter, ReadRecords
 
 BEGIN = RunProgress(0, ("read", "asr"), 100, 90, 10, 0, 1000.0, 0.0, came=(100, 90))
+SUMMARY = {"status": "done", "wall_s": 12.0, "records_in": 200, "kept": 170, "filtered": 20, "quarantined": 10}
 LATER = RunProgress(0, ("read", "asr"), 200, 180, 20, 0, 2000.0, 10.0, came=(200, 180))
 
 
@@ -29,7 +32,7 @@ class Told:
 
 def lines() -> tuple[LineProgress, io.StringIO, list[float]]:
     out, now = io.StringIO(), [1000.0]
-    return LineProgress(Console(file=out, width=40), clock=lambda: now[0]), out, now
+    return LineProgress(lambda line, _: print(line, file=out), clock=lambda: now[0]), out, now
 
 
 def test_a_phase_is_told_of_from_its_begin_to_its_end() -> None:
@@ -62,14 +65,14 @@ def test_lines_are_printed_at_the_begin_and_the_end_and_seldom_between() -> None
     now[0] += 1
     progress.curate_on_progress(attrs.evolve(LATER, ended=True))
     progress.curate_on_progress(attrs.evolve(BEGIN, phase=1))
-    progress.curate_on_run_finished(RunFinished(None, {"status": "done", "wall_s": 12.0}))
+    progress.curate_on_run_finished(RunFinished(None, SUMMARY))
 
     counts = "200 records, 0.56 h of audio, 100.0 times real time, 20 filtered, 0 quarantined"
     assert out.getvalue().splitlines()[1:] == [
         f"phase 0: {counts}; records/s: read 10.0, asr 9.0",
         f"phase 0 has ended: {counts}",
         "phase 1 begins: read, asr",
-        "the run is done, after 12.0 s",
+        "the run is done, after 12.0 s: 200 records in, 170 kept, 20 filtered, 10 quarantined",
     ]
 
 
@@ -96,5 +99,38 @@ def test_a_terminal_gets_a_display_with_the_rate_of_each_stage() -> None:
     text = " ".join(shown.get().split())
 
     assert "200 records, 0.56 h of audio, 100.0 times real time 20 filtered, 0 quarantined" in text
-    assert "read 200 10.0 records/s" in text
-    assert "asr 180 9.0 records/s" in text
+    assert re.search(r"read ━+ 200 10\.0 records/s", text)
+    assert re.search(r"asr ━+ 180 9\.0 records/s", text)
+
+
+def test_how_long_it_will_take_is_told_where_the_total_is_known() -> None:
+    progress, out, now = lines()
+    progress.curate_on_progress(attrs.evolve(BEGIN, total=1000))
+    now[0] += 60
+    progress.curate_on_progress(attrs.evolve(LATER, total=1000, workers=(2, 1)))
+    assert "200 of 1,000 records" in out.getvalue()
+    assert "3 workers, about 80 s left" in out.getvalue()  # 800 records at 10 in a second
+
+
+def test_lines_of_json_have_the_numbers_as_fields() -> None:
+    out = io.StringIO()
+    progress = progress_on(Console(file=out, width=40, force_terminal=True), as_json=True)
+    progress.curate_on_progress(BEGIN)
+    progress.curate_on_progress(attrs.evolve(LATER, ended=True, workers=(1,)))
+    progress.curate_on_run_finished(RunFinished(None, SUMMARY))
+    began, ended, over = map(json.loads, out.getvalue().splitlines())
+    assert (began["event"], ended["event"], over["event"]) == ("phase_began", "phase_ended", "run_finished")
+    assert {name: ended[name] for name in ("records_in", "kept", "filtered", "rtfx", "workers")} == {
+        "records_in": 200,
+        "kept": 180,
+        "filtered": 20,
+        "rtfx": 100.0,
+        "workers": [1],
+    }
+    assert over["kept"] == SUMMARY["kept"]
+
+
+def test_a_run_that_stops_says_why() -> None:
+    progress, out, _ = lines()
+    progress.curate_on_run_stopped(RunStopped(None, False, "InfrastructureError: the disk is full"))
+    assert out.getvalue() == "the run has stopped: InfrastructureError: the disk is full\n"

@@ -34,6 +34,13 @@ class Denoise(RecordStage):
     resources = Resources(gpus=1.0)
 
 @dataclass
+class Copy(RecordStage):
+    """Copy a column."""
+    source: str
+    def reads(self):
+        return [self.source]
+
+@dataclass
 class Measure(RecordStage):
     column: str = "snr"
     def reads(self):
@@ -104,10 +111,11 @@ def test_a_stage_shows_description_kind_and_run_time_options(describe) -> None:
     assert "name" not in sheet["run_time_options"]
 
 
-def test_columns_are_shown_if_the_stage_has_default_settings(describe) -> None:
+def test_columns_are_shown_unless_they_depend_on_settings_without_default(describe) -> None:
     assert describe("measure")["reads"] == ["audio_filepath"]
     assert describe("measure")["writes"] == ["b", "snr"]
-    assert describe("denoise")["reads"] is None
+    assert describe("denoise")["reads"] == []
+    assert describe("copy")["reads"] is None
 
 
 def test_an_attrs_class_is_described_as_well(describe) -> None:
@@ -140,8 +148,9 @@ def test_the_sheet_is_readable(tmp_path: Path, curate) -> None:
 
     out = curate("--plugins-file", str(file), "stages", "denoise").out
 
-    for text in ["denoise", "(required)", "strength", "depends on its settings", "use: denoise", "timeout_s"]:
+    for text in ["denoise", "(required)", "strength", "(none)", "use: denoise", "timeout_s"]:
         assert text in out
+    assert "depends on its settings" in curate("--plugins-file", str(file), "stages", "copy").out
 
 
 def test_an_unknown_stage_is_exit_2_with_the_nearest_name(curate) -> None:

@@ -12,6 +12,7 @@ from curate.engine.books import Settled
 from curate.engine.feed import DEFAULT_BATCH_RECORDS, feed, gathered
 from curate.engine.intervals import Intervals
 from curate.engine.messages import Filtered
+from curate.engine.places import Places
 from curate.engine.unit import id_sum
 from curate.errors import PlanError
 from curate.records import AudioBatch, Failed, Record
@@ -33,6 +34,7 @@ def run(
         iter(items),
         first_stage="read",
         partitioner=partitioner,
+        places=Places(),
         done=Intervals(done),
         done_sum=id_sum(done_ids),
         settle=settled.append,
@@ -84,6 +86,7 @@ def test_a_source_that_gives_another_order_than_before_is_found_out_before_more_
         iter(rows(10)[::-1]),
         first_stage="read",
         partitioner=None,
+        places=Places(),
         done=Intervals([(0, 3)]),
         done_sum=id_sum(f"r:{n}" for n in range(4)),
         settle=settled.append,

@@ -248,7 +248,7 @@ def test_a_source_that_shrinks_between_two_lives_is_found_out(tmp_path: Path) ->
     with pytest.raises(Crash):
         Pipeline("p", stages).run(run_dir=tmp_path)
     count[0] = 10
-    with pytest.raises(InfrastructureError, match=r"stage 'shrinks' gave .* records in an earlier life .* and now 10"):
+    with pytest.raises(InfrastructureError, match=r"stage 'shrinks' gave .* records in an earlier life"):
         Pipeline("p", stages).run(run_dir=tmp_path)
 
 

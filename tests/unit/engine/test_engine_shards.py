@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from curate.engine import shards
+from curate.engine import shard_reader
 from curate.engine.books import Settled
 from curate.engine.messages import Filtered, Quarantined
 from curate.engine.shards import ShardStore
@@ -20,7 +20,12 @@ from curate.io.rows import encode_row
 
 def settled(*seqs: int, rows_each: int = 1, **notes: Any) -> Settled:
     rows = [encode_row({"_id": f"r:{seq}", "seq": seq, "k": k}) for seq in seqs for k in range(rows_each)]
-    return Settled(list(seqs), rows, [seq for seq in seqs for _ in range(rows_each)], 0, 0, **notes)
+    row_seqs = [seq for seq in seqs for _ in range(rows_each)]
+    return Settled(list(seqs), rows, row_seqs, 0, 0, **named(*seqs), **notes)
+
+
+def named(*seqs: int) -> dict[str, Any]:
+    return {"ids": [f"r:{seq}" for seq in seqs], "each_ms": [0] * len(seqs)}
 
 
 def commit(store: ShardStore, *parts: Settled, phase: int = 0) -> Any:
@@ -53,7 +58,7 @@ def test_lines_are_the_rows_without_their_ids(tmp_path: Path) -> None:
 
 
 def test_only_a_few_shards_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shards, "_OPEN_FILES", 3)
+    monkeypatch.setattr(shard_reader, "_OPEN_FILES", 3)
     store = ShardStore(tmp_path)
     for first in range(20):  # every unit spans the whole input
         commit(store, settled(*range(first, 200, 20)))
@@ -83,15 +88,14 @@ def test_phases_are_kept_apart(tmp_path: Path) -> None:
 def test_notes_say_what_became_of_a_record(tmp_path: Path) -> None:
     left_out = Filtered("r:0", {"_id": "r:0", "x": 1}, "quality", "wer <= 0.3")
     failed = Quarantined("r:1", {"_id": "r:1", "x": {1, 2}}, "asr", "oom", "too big", "Traceback …", 2)
-    made = commit(
-        ShardStore(tmp_path), Settled([0, 1], [], [], 0, 0, filtered=[(0, left_out)], quarantined=[(1, failed)])
-    )
+    made = commit(ShardStore(tmp_path), Settled([0, 1], [], [], 0, 0, [(0, left_out)], [(1, failed)], **named(0, 1)))
     assert "data" not in made.files
     (line,) = (tmp_path / "filtered").glob("*.jsonl")
     assert json.loads(line.read_bytes()) == {
         "_id": "r:0",
         "stage": "quality",
         "reason": "wer <= 0.3",
+        "position": 0,
         "record": {"x": 1},
     }
     (line,) = (tmp_path / "quarantine").glob("*.jsonl")
@@ -101,18 +105,19 @@ def test_notes_say_what_became_of_a_record(tmp_path: Path) -> None:
         "code": "oom",
         "message": "too big",
         "attempts": 2,
+        "position": 1,
         "traceback": "Traceback …",
         "record": {"x": "{1, 2}"},
     }
     assert made.codes == {"oom": 1}
-    assert made.ranges == ((0, 0, 0), (1, 1, 0))  # a failure stands alone, so that a retry can supersede it
+    assert list(made.ranges) == [(0, 0, 0), (1, 1, 0)]  # a failure stands alone, so that a retry can supersede it
 
 
 def test_a_commit_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     made = commit(ShardStore(tmp_path), settled(0, 1, 5, rows_each=2))
     (found,) = ShardStore(tmp_path).commits(0)
     assert found == made
-    assert found.ranges == ((0, 1, 4), (5, 5, 2))
+    assert list(found.ranges) == [(0, 1, 4), (5, 5, 2)]
 
 
 def test_what_no_commit_names_is_removed(tmp_path: Path) -> None:

@@ -171,6 +171,14 @@ class TestInARun:
         assert [record["pred_text"] for record in result.records()] == ["100", "300"]
         assert [(note.record["n"], note.code) for note in result.quarantined] == [(1, "oom")]
 
+    def test_a_failed_allocation_of_a_library_is_running_out_of_memory_too(self, clip: Clip) -> None:
+        def choke(heard_ms: list[int]) -> None:
+            if len(heard_ms) > 2:
+                raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+        result = run(StubAsrStage(make=lambda: StubRecogniser(choke)), batch(clip, *[100] * 9))
+        assert result.summary["kept"] == 9
+
     def test_too_few_or_too_many_transcripts_stop_the_run(self, clip: Clip) -> None:
         for wrong in ([], [Transcript("a")] * 3):
             stage = StubAsrStage(make=lambda wrong=wrong: StubRecogniser(lambda _: wrong))

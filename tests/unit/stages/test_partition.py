@@ -93,6 +93,9 @@ def test_parts_are_balanced_by_duration_and_keep_the_order_within() -> None:
             Partition(max_records=4, by_length=False),
             Partition(max_audio_s=60),
             Partition(parts=5),
+            Partition(max_records=4, parts=3),
+            Partition(max_records=4, weights={"a": 3.0, "b": 1.0}),
+            Partition(max_records=4, weights={"a": 3.0}, parts=2),
         ]
     ),
 )
@@ -100,6 +103,8 @@ def test_every_record_is_in_exactly_one_batch_and_the_cuts_are_the_same_again(
     durations: list[float | None], partition: Partition
 ) -> None:
     data = records(*durations)
+    for number, record in enumerate(data):
+        record["dataset_name"] = "aab"[number % 3]
     batches = [[record["_id"] for record in batch.data] for batch in partition.partition(iter(data))]
     assert sorted(identity for batch in batches for identity in batch) == sorted(record["_id"] for record in data)
     assert all(batches)
@@ -113,6 +118,29 @@ def test_no_part_is_longer_than_the_mean_and_one_record(durations: list[float], 
     assert max(sums) <= sum(durations) / min(parts, len(durations)) + max(durations) + 1e-6
 
 
+def test_datasets_are_mixed_by_the_weight_of_their_hours() -> None:
+    data = records(*[20.0, *[2.0] * 10] * 100)
+    for record in data:
+        record["dataset_name"] = "books" if record["duration"] == 20.0 else "commands"
+    partition = Partition(max_records=100, weights={"books": 1.0, "commands": 3.0})
+    first = [record for batch in islice(partition.partition(iter(data)), 4) for record in batch.data]
+    books_s = sum(record["duration"] for record in first if record["dataset_name"] == "books")
+    assert books_s / sum(record["duration"] for record in first) == pytest.approx(0.25, abs=0.03)
+
+
+def test_a_dataset_that_comes_late_does_not_hold_up_the_others() -> None:
+    data = records(*[5.0] * 300)
+    for number, record in enumerate(data):
+        record["dataset_name"] = "early" if number < 200 else ["early", "late"][number % 2]
+    order = [
+        record["dataset_name"]
+        for batch in Partition(20, weights={"late": 1.0}).partition(iter(data))
+        for record in batch.data
+    ]
+    assert order[:150] == ["early"] * 150
+    assert "early" in order[-120:-60], "late ones do not go all at once because none went before"
+
+
 def test_batches_have_names() -> None:
     assert [batch.task_id for batch in Partition(max_records=1).partition(iter(records(1, 2)))] == [
         "partition-000000",
@@ -122,16 +150,21 @@ def test_batches_have_names() -> None:
 
 @pytest.mark.parametrize(
     ("partition", "held"),
-    [(Partition(max_records=10), 30), (Partition(max_records=10, by_length=False), 10)],
+    [
+        (Partition(max_records=10), 30),
+        (Partition(max_records=10, by_length=False), 10),
+        (Partition(max_records=10, parts=4), 40),
+        (Partition(max_records=10, weights={"a": 2.0}), 30),
+    ],
 )
-def test_cutting_by_count_holds_three_batches_at_most_or_one(partition: Partition, held: int) -> None:
+def test_an_endless_input_is_cut_and_little_of_it_held(partition: Partition, held: int) -> None:
     drawn = 0
 
     def endless() -> Any:
         nonlocal drawn
         while True:
             drawn += 1
-            yield {"_id": f"m:{drawn}", "duration": 0.3 + drawn * 7919 % 4000 / 100}
+            yield {"_id": f"m:{drawn}", "duration": 0.3 + drawn * 7919 % 4000 / 100, "dataset_name": "ab"[drawn % 2]}
 
     cut = 0
     for batch in islice(partition.partition(endless()), 300):
@@ -154,7 +187,14 @@ def test_settings_that_change_no_result_are_out_of_the_fingerprint() -> None:
 
 @pytest.mark.parametrize(
     "setting",
-    [{"max_records": 0}, {"max_audio_s": 0}, {"max_audio_s": -1}, {"parts": 0}, {"parts": 2, "max_audio_s": 3}],
+    [
+        {"max_records": 0},
+        {"max_audio_s": 0},
+        {"max_audio_s": -1},
+        {"parts": 0},
+        {"parts": 2, "max_audio_s": 3},
+        {"weights": {"a": 0}},
+    ],
 )
 def test_impossible_settings_are_refused(setting: dict[str, Any]) -> None:
     with pytest.raises(PlanError, match=next(iter(setting))):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -13,8 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from curate import Pipeline
+from curate.asr import Transcript
 from curate.audio import load_ahead
 from curate.errors import InfrastructureError, RecordError
+from curate.monitoring import statistics_of
 from curate.records import AudioBatch, Record
 from curate.stages import ReadRecords, transcription
 from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
@@ -138,6 +142,57 @@ class TestExactlyOnce:
         if strategy == "static":
             assert all(len(heard) <= 4 for heard in recogniser.batches)
 
+    @given(
+        drawn=records_of,
+        chance=st.randoms(use_true_random=False),
+        closed_after=st.none() | st.integers(0, 6),
+        wrong_at=st.none() | st.integers(1, 8),
+        prefetch=st.integers(0, 2),
+    )
+    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    def test_trouble_at_random_and_an_early_end_neither_lose_nor_repeat_a_record(
+        self,
+        clip: Clip,
+        drawn: list[tuple[int | None, str, float]],
+        chance: Random,
+        closed_after: int | None,
+        wrong_at: int | None,
+        prefetch: int,
+    ) -> None:
+        def trouble(heard_ms: list[int]) -> list[Transcript] | None:
+            if chance.random() < 0.4:
+                raise OutOfMemoryError("by lot")
+            if wrong_at is not None and len(recogniser.batches) >= wrong_at:
+                return [Transcript("one too many")] * (len(heard_ms) + 1)
+            return None
+
+        records = made(clip, drawn)
+        recogniser = StubRecogniser(trouble)
+        stage = StubAsrStage(make=lambda: recogniser, batching="length", max_batch_s=2.0)
+        batch = AudioBatch([dict(record) for record in records])
+        done: list[Record] = []
+        wrong = False
+        with ready(stage.with_(prefetch_batches=prefetch)) as stage:
+            with closing(stage.stream(batch)) as parts:
+                try:
+                    for part in parts if closed_after is None else islice(parts, closed_after):
+                        done += part.data
+                except InfrastructureError:
+                    wrong = True
+            measured = stage.take_measures()
+            heard_later = len(recogniser.batches)
+        ends = [record["n"] for record in done] + [failed.record["n"] for failed in batch.failed]
+        assert len(ends) == len(set(ends)), "nothing twice"
+        if closed_after is None and not wrong:
+            assert sorted(ends) == list(range(len(records))), "nothing lost"
+        assert all(record["pred_text"] == str(drawn[record["n"]][0]) for record in done)
+        assert {failed.error.code for failed in batch.failed} <= {"missing_file", "oom"}
+        assert len(recogniser.batches) == heard_later, "nothing goes on after the end"
+        assert own_threads() == []
+        if closed_after is None and not wrong:  # of what is closed on, more may have been handed over than was taken
+            figures = statistics_of(measured)
+            assert figures.get("total_samples", 0) == len(done)
+
     def test_a_manifest_that_claims_too_little_does_not_make_batches_too_large(self, clip: Clip) -> None:
         recogniser = StubRecogniser()
         records = [{"audio_filepath": clip(900), "duration": 0.01} for _ in range(30)]
@@ -163,7 +218,9 @@ class TestRunningOutOfMemory:
         assert sizes[:3] == [8, 4, 4]
         assert report["ooms"] == sum(size > 5 for size in sizes)
         assert report["history"][0]["reason"] == "oom"
-        assert (report["items"], report["strategy"], report["unit"]) == (16, "length", "padded seconds")
+        assert (report["performance"]["total_samples"], report["performance"]["ooms"]) == (16, report["ooms"])
+        assert report["performance"]["history"] == report["history"]
+        assert (report["strategy"], report["unit"]) == ("length", "padded seconds")
 
     def test_what_was_planned_before_is_held_against_the_smaller_budget(self, clip: Clip) -> None:
         recogniser = StubRecogniser(crowded(1000))
@@ -207,6 +264,62 @@ class TestRunningOutOfMemory:
             done = stage.process(AudioBatch([{"audio_filepath": clip(200), "duration": 0.2} for _ in range(5)]))
         assert len(done.data) == 5
         assert log
+
+
+class TestSpellingLater:
+    class Spells(StubRecogniser):
+        """A stub that spells in a second step."""
+
+        def begin(self, waveforms: Any) -> Callable[[], Any]:
+            transcripts = self.transcribe(waveforms)
+            model = threading.current_thread().name
+
+            def spell() -> Any:
+                assert threading.current_thread().name != model
+                return self.spelt(transcripts)
+
+            return spell
+
+        def spelt(self, transcripts: Any) -> Any:
+            return transcripts
+
+    def test_is_not_done_by_the_models_thread_and_changes_no_text(self, clip: Clip) -> None:
+        records = [{"audio_filepath": clip(ms), "duration": ms / 1000} for ms in LENGTHS_MS]
+        stage = StubAsrStage(make=lambda: self.Spells(crowded(3000)), batching="length", max_batch_s=4.0)
+        with ready(stage) as stage:
+            assert [record["pred_text"] for record in stage.process(AudioBatch(records)).data] == list(
+                map(str, LENGTHS_MS)
+            )
+
+    def test_goes_on_while_the_model_has_the_next_batch(self, clip: Clip) -> None:
+        next_begun = threading.Event()
+
+        class Waits(self.Spells):
+            def transcribe(self, waveforms: Any) -> Any:
+                if self.batches:
+                    next_begun.set()
+                return super().transcribe(waveforms)
+
+            def spelt(self, transcripts: Any) -> Any:
+                assert next_begun.wait(30)
+                return transcripts
+
+        records = [{"audio_filepath": clip(100)} for _ in range(8)]
+        with ready(StubAsrStage(make=Waits).with_(batch_size=4)) as stage:
+            assert len(stage.process(AudioBatch(records)).data) == 8
+
+    def test_a_record_that_cannot_be_spelt_costs_itself(self, clip: Clip) -> None:
+        class Chokes(self.Spells):
+            def spelt(self, transcripts: Any) -> Any:
+                if any(transcript.text == "300" for transcript in transcripts):
+                    raise ValueError("cannot spell that")
+                return transcripts
+
+        rows = [{"audio_filepath": clip(ms), "duration": ms / 1000} for ms in (100, 300, 200, 500)]
+        result = Pipeline("asr", [ReadRecords(rows), StubAsrStage(make=Chokes, batching="length")]).run()
+        assert [record["pred_text"] for record in result.records()] == ["100", "200", "500"]
+        [note] = result.quarantined
+        assert (note.code, note.record["duration"]) == ("stage_error", 0.3)
 
 
 class TestWhatIsNoRecordsFault:

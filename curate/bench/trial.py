@@ -1,0 +1,292 @@
+"""One setting of a stage, run over the same records several times, wherever the executor has its workers."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import statistics
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice, pairwise
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from curate.asr import is_oom
+from curate.batching import balance
+from curate.errors import InfrastructureError, UsageError
+from curate.monitoring.process import ProcessMemory
+from curate.pipeline import Pipeline
+from curate.records import ID, AudioBatch, Record, audio_ms
+from curate.stage import Partitioner, ProcessingStage, Source, called_method
+
+if TYPE_CHECKING:
+    from curate.engine.run import RunResult
+    from curate.engine.transport import Executor
+    from curate.plugin import PluginHost
+
+_DOES_NOT_FIT = "does not fit into memory with this setting"
+
+
+class DoesNotFit(Exception):
+    """A setting for which there is not enough memory."""
+
+
+@attrs.frozen
+class Trial:
+    """What one setting came to. Times and rates are None where it did not fit into memory.
+
+    Args:
+        setting: run-time options or settings of the stage.
+        replicas: how many workers the stage had.
+        records: how many of the records a pass came to an end with; those that fail, fail with every setting.
+        audio_s: their audio, by the column `duration`.
+        total_s: from nothing to the end of the first pass over the records: starting, loading the model, warming up.
+        transcription_s: the median pass over the records thereafter.
+        rtfx: `audio_s` per second of such a pass.
+        records_per_s: records per second of such a pass.
+        waste: padding as a share of the audio; None if the stage does not say.
+        peak_bytes: the most memory that a worker had in use: the card's, or else the process's.
+        peak_of: which of them, `gpu` or `process`.
+        ooms: how often memory ran out on the way, so that the stage went on with smaller batches.
+        idle: how many of the workers had nothing to do, because they were ready too late or there is no place for them;
+            such a trial is no measurement of so many.
+    """
+
+    setting: Mapping[str, Any]
+    replicas: int
+    records: int = 0
+    audio_s: float = 0.0
+    total_s: float | None = None
+    transcription_s: float | None = None
+    rtfx: float | None = None
+    records_per_s: float | None = None
+    waste: float | None = None
+    peak_bytes: int | None = None
+    peak_of: str | None = None
+    ooms: int = 0
+    idle: int = 0
+
+    @property
+    def fits(self) -> bool:
+        return self.transcription_s is not None
+
+    @property
+    def name(self) -> str:
+        """The setting as a person would say it, without what follows from the rest of it."""
+        told = {name: value for name, value in self.setting.items() if name not in ("batching", "initial_batch_size")}
+        said = ", ".join(f"{name}={value:g}" for name, value in told.items()) or "as in the pipeline"
+        return said if self.replicas == 1 else f"{said}, {self.replicas} workers"
+
+
+@attrs.frozen
+class Bench:
+    """What all settings have in common.
+
+    Args:
+        stage: what is measured, as the pipeline has it.
+        records: what it is measured on.
+        roots: the folders that audio may be read from.
+        executor: where.
+        repeats: passes over the records, after one that warms up.
+        host: the plugins.
+    """
+
+    stage: ProcessingStage
+    records: Sequence[Record]
+    roots: tuple[str, ...] | None
+    executor: Executor
+    repeats: int
+    host: PluginHost
+
+    def rehearse(self, setting: Mapping[str, Any]) -> None:
+        """Work on one record, so that the first setting to be measured is not the one that finds everything cold."""
+        probe = self._probe(setting, 1)
+        pipeline = Pipeline("rehearsal", [Passes(self.records[:1], 1, self.roots), probe])
+        with contextlib.suppress(DoesNotFit):
+            self._run(pipeline)
+
+    def run(self, setting: Mapping[str, Any], replicas: int) -> Trial:
+        """Measure one setting.
+
+        Raises:
+            UsageError: the stage has no such setting, or not one record could be worked on.
+        """
+        probe = self._probe(setting, replicas)
+        source = Passes(self.records, 1 + self.repeats, self.roots)
+        pipeline = Pipeline("bench", [source, PassesInParts(len(self.records), replicas), probe])
+        began = time.monotonic()
+        try:
+            result = self._run(pipeline)
+        except DoesNotFit:
+            return Trial(setting, replicas)
+        if not result.summary["kept"]:
+            raise UsageError("none of the records could be worked on; run the pipeline and see its quarantine")
+        kept = list(result.records())
+        figures = result.summary["by_stage"][probe.name]["performance"]
+        audio_s = sum(map(audio_ms, kept)) / 1000 / (1 + self.repeats)
+        return self._trial(setting, replicas, figures, audio_s, len(kept) // (1 + self.repeats), began)
+
+    def _run(self, pipeline: Pipeline) -> RunResult:
+        try:
+            return pipeline.run(self.executor, host=self.host)
+        except InfrastructureError as error:
+            if _DOES_NOT_FIT in str(error):  # it has perhaps come from another process, as a text
+                raise DoesNotFit(str(error)) from None
+            raise
+
+    def _probe(self, setting: Mapping[str, Any], replicas: int) -> Probe:
+        stage = self.stage
+        try:
+            changed = stage.with_(**setting)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"stage {stage.name!r} cannot be measured with {dict(setting)}: {error}") from None
+        return Probe(changed).with_(
+            name=stage.name, resources=changed.resources, workers=replicas, prefetch_batches=changed.prefetch_batches
+        )
+
+    def _trial(
+        self,
+        setting: Mapping[str, Any],
+        replicas: int,
+        figures: Mapping[str, Any],
+        audio_s: float,
+        records: int,
+        began: float,
+    ) -> Trial:
+        ends = [figures["passes"][str(number)]["max_ended"] for number in range(1 + self.repeats)]
+        transcription_s = max(1e-6, statistics.median(end - before for before, end in pairwise(ends)))
+        told: Mapping[str, Any] = figures["stage"]
+        gpu, process = told.get("peak_bytes"), figures.get("max_process_bytes")
+        return Trial(
+            setting=setting,
+            replicas=replicas,
+            records=records,
+            audio_s=round(audio_s, 3),
+            total_s=round(ends[0] - began, 6),
+            transcription_s=round(transcription_s, 6),
+            rtfx=round(audio_s / transcription_s, 2),
+            records_per_s=round(records / transcription_s, 2),
+            waste=told.get("waste"),
+            peak_bytes=gpu if gpu is not None else process,
+            peak_of="gpu" if gpu is not None else "process" if process is not None else None,
+            ooms=told.get("ooms", 0),
+            idle=replicas - len(figures["workers"]),
+        )
+
+
+@dataclass
+class Passes(Source):
+    """The same records, several times."""
+
+    records: Sequence[Record] = field(repr=False)
+    passes: int
+    roots: tuple[str, ...] | None
+
+    name = "records"
+    tuning = frozenset({"records"})
+
+    def read(self, after: str | None = None) -> Iterator[Record]:
+        for number in range(self.passes):
+            for position, record in enumerate(self.records):
+                yield {**record, ID: f"{number}:{position}"}
+
+    def audio_roots(self) -> tuple[str, ...] | None:
+        return self.roots
+
+
+@dataclass
+class PassesInParts(Partitioner):
+    """Cuts each pass into as many parts of about equal duration as there are workers, and says which pass it is."""
+
+    records: int
+    parts: int
+
+    def partition(self, records: Iterator[Record]) -> Iterator[AudioBatch]:
+        number = 0
+        while data := list(islice(records, self.records)):
+            for indices in balance((audio_ms(record) for record in data), min(self.parts, len(data))):
+                yield AudioBatch([data[index] for index in indices], task_id=str(number))
+            number += 1
+
+
+@dataclass
+class Probe(ProcessingStage):
+    """A stage that is watched: when it ends a pass, how much memory its process needs, and whether it runs out of it.
+
+    Times are of the monotonic clock, which all processes of a machine share.
+    """
+
+    stage: ProcessingStage
+
+    tuning = frozenset({"stage"})
+
+    def __post_init__(self) -> None:
+        self.cardinality = self.stage.cardinality
+        self.retries = self.stage.retries
+        self._worker = ""
+        self._ended: dict[str, float] = {}
+        self._memory = ProcessMemory()
+
+    def reads(self) -> Any:
+        return self.stage.reads()
+
+    def writes(self) -> Any:
+        return self.stage.writes()
+
+    def check(self) -> None:
+        self.stage.check()
+
+    def setup(self) -> None:
+        object.__setattr__(self.stage, "context", self.context)
+        message = ""
+        try:
+            self.stage.setup()
+        except Exception as error:
+            if not is_oom(error):
+                raise
+            message = str(error)
+        if message:
+            raise InfrastructureError(f"the stage {_DOES_NOT_FIT}: {message}")
+        self._worker = f"{os.getpid()}-{id(self)}"
+        self._memory.reset()
+
+    def teardown(self) -> None:
+        self.stage.teardown()
+
+    def stream(self, batch: AudioBatch) -> Iterator[AudioBatch]:
+        message: str | None = None
+        try:
+            for done in self._outputs(batch):
+                self._ended[batch.task_id] = time.monotonic()
+                yield done
+        except Exception as error:
+            if not is_oom(error):
+                raise
+            message = str(error)  # the error itself holds on to the memory
+        if message is not None:
+            raise InfrastructureError(f"the stage {_DOES_NOT_FIT}: {message}")
+
+    def _outputs(self, batch: AudioBatch) -> Iterable[AudioBatch]:
+        if called_method(self.stage) == "stream":
+            return self.stage.stream(batch)
+        done = self.stage.process(batch)
+        return done if isinstance(done, list) else [done]
+
+    def take_measures(self) -> Mapping[str, Any]:
+        taken: dict[str, Any] = {
+            "workers": {self._worker: 1},
+            "passes": {number: {"max_ended": end} for number, end in self._ended.items()},
+        }
+        stage = self.stage.take_measures()
+        if stage:
+            taken["stage"] = stage
+        peak = self._memory.peak_bytes()
+        if peak is not None:
+            taken["max_process_bytes"] = peak
+        return taken
+
+    def describe_measures(self, measures: Mapping[str, Any]) -> Mapping[str, Any]:
+        stage = measures.get("stage", {})
+        return {**measures, "stage": self.stage.describe_measures(stage) if stage else {}}

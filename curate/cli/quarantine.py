@@ -1,0 +1,156 @@
+"""`curate quarantine`: the records that failed, why, and working on them again once the cause is mended."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import chdir
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from curate.cli.session import Session, pass_session
+
+if TYPE_CHECKING:
+    from curate.engine.options import Retry
+
+
+def _chooses(verb: Callable[..., None]) -> Callable[..., None]:
+    """Give a verb the run directory and the options that choose failed records."""
+    verb = click.option("--stage", help="Only those that failed at this stage.")(verb)
+    verb = click.option("--code", help="Only those with this code.")(verb)
+    return click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))(verb)
+
+
+@click.group()
+def quarantine() -> None:
+    """List the records that failed in a run, show why, or work on them again."""
+
+
+@quarantine.command("list")
+@_chooses
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_session
+def list_(session: Session, run_dir: Path, code: str | None, stage: str | None, as_json: bool) -> None:
+    """Count the failed records of a run by stage and code, each with an example."""
+    from rich.table import Table
+
+    from curate.engine.options import Retry
+    from curate.engine.reasons import failure_kinds
+
+    kinds = failure_kinds(_notes(run_dir, Retry(code, stage)))
+    if as_json:
+        click.echo(json.dumps(kinds, indent=1, ensure_ascii=False))
+        return
+    if not kinds:
+        session.console.print("no record has failed")
+        return
+    table = Table(box=None, pad_edge=False)
+    for heading in ("stage", "code", "records", "such as"):
+        table.add_column(heading, justify="right" if heading == "records" else "left", overflow="fold")
+    for kind in kinds:
+        table.add_row(kind["stage"], kind["code"], f"{kind['records']:,}", f"{kind['example']}: {kind['message']}")
+    session.console.print(table)
+
+
+@quarantine.command()
+@_chooses
+@click.argument("ids", metavar="[ID]...", nargs=-1)
+@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="So many records at most.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@pass_session
+def show(
+    session: Session,
+    run_dir: Path,
+    ids: tuple[str, ...],
+    code: str | None,
+    stage: str | None,
+    limit: int,
+    as_json: bool,
+) -> None:
+    """Show failed records as they came to the stage, with message and traceback."""
+    from itertools import islice
+
+    from curate.engine.options import Retry
+    from curate.errors import UsageError
+
+    chosen = (note for note in _notes(run_dir, Retry(code, stage)) if not ids or note["_id"] in ids)
+    found = list(islice(chosen, limit))
+    if ids and not found:
+        raise UsageError(f"{run_dir} has no failed record {', '.join(ids)}; see curate quarantine list {run_dir}")
+    for note in found:
+        if as_json:
+            click.echo(json.dumps(note, ensure_ascii=False))
+            continue
+        tries = "once" if note["attempts"] == 1 else f"{note['attempts']} times"
+        session.console.print(f"{note['_id']}: {note['code']} at {note['stage']}, tried {tries}: {note['message']}")
+        session.console.print(json.dumps(note["record"], ensure_ascii=False), soft_wrap=True)
+        if note["traceback"]:
+            session.console.print(note["traceback"].rstrip(), soft_wrap=True)
+        session.console.print()
+
+
+@quarantine.command()
+@_chooses
+@click.option(
+    "--pipeline",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The pipeline file, if it is not where it was when the run began.",
+)
+@click.option("--executor", metavar="NAME", help="Where to run; where the run was by default.")
+@click.option("--allow-imports", is_flag=True, help="Let the file name classes that no plugin announces.")
+@click.option("--max-failures", type=click.IntRange(min=0), help="Stop when more records than this have failed.")
+@click.option("--max-failure-ratio", type=click.FloatRange(0, 1), help="Stop when a larger share has failed.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else.")
+@pass_session
+def retry(
+    session: Session,
+    run_dir: Path,
+    code: str | None,
+    stage: str | None,
+    pipeline: Path | None,
+    executor: str | None,
+    allow_imports: bool,
+    max_failures: int | None,
+    max_failure_ratio: float | None,
+    as_json: bool,
+) -> None:
+    """Work on failed records again, and on nothing else; the files come out as if they had never failed.
+
+    Settings and inputs must be what they were. What a stage after a gather has made is made again.
+    """
+    from curate.cli.run import asked_budget, run_configured
+    from curate.config import load_pipeline
+    from curate.engine.options import Retry, RunOptions
+    from curate.engine.run_directory import read_run
+    from curate.errors import UsageError
+
+    place = run_dir.absolute()
+    origin: dict[str, Any] = read_run(place)["origin"] or {}
+    if pipeline is None and "file" not in origin:
+        raise UsageError(f"the run in {run_dir} was not started from a file: name one with --pipeline")
+    file = Path(origin["file"]) if pipeline is None else pipeline.absolute()
+    folder = Path(origin.get("folder", "."))
+    if not folder.is_dir():
+        raise UsageError(f"the run in {run_dir} was started in {folder}, which is gone; give it back, or fork the run")
+    with chdir(folder):  # relative paths in the file are looked for from there
+        configured = load_pipeline(
+            file,
+            host=session.host,
+            sets=origin.get("sets", ()),
+            executor=executor or origin.get("executor"),
+            run_dir=place,
+            allow_imports=allow_imports,
+        )
+        options = RunOptions(
+            budget=asked_budget(configured.budget, max_failures, max_failure_ratio), retry=Retry(code, stage)
+        )
+        run_configured(session, configured, options, as_json=as_json)
+
+
+def _notes(run_dir: Path, choice: Retry) -> Iterator[dict[str, Any]]:
+    from curate.engine.status import failed_records
+
+    return (note for note in failed_records(run_dir) if choice.chooses(note))

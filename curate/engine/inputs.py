@@ -1,0 +1,128 @@
+"""What a run has read: enough of its input files to notice when one of them has changed, or has merely grown."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from curate.errors import InfrastructureError, RunDirectoryError
+from curate.records import Failed, Record
+from curate.stage import Source
+
+_EDGE_BYTES = 65_536
+_BLOCK_BYTES = 1 << 20
+
+
+def describe_inputs(paths: Sequence[Path], *, checksums: bool) -> list[dict[str, Any]]:
+    """Return what `run.json` says of the input files.
+
+    Args:
+        paths: the files.
+        checksums: whether to read them as a whole, for their sha256; otherwise size, time of change and both ends tell.
+    """
+    described: list[dict[str, Any]] = []
+    for path in paths:
+        status = path.stat()
+        entry: dict[str, Any] = {"path": str(path.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+        with path.open("rb") as file:
+            entry["edges"] = _edges(file, status.st_size)
+            if checksums:
+                entry["sha256"] = _sha256(file, status.st_size)
+        described.append(entry)
+    return described
+
+
+def read_unchanged(source: Source) -> Iterator[Record | Failed]:
+    """Yield a source's records.
+
+    Raises:
+        InfrastructureError: an input file has changed meanwhile, so that what was read is neither the old nor the new.
+    """
+    paths = source.inputs()
+    before = [_stamp(path) for path in paths]
+    yield from source.read()
+    for path, stamp in zip(paths, before, strict=True):
+        if _stamp(path) != stamp:
+            raise InfrastructureError(f"{path} has changed while it was read; give it back, or use a new --run-dir")
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_size, status.st_mtime_ns
+
+
+def changed_input(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str:
+    """Return the first input that is not what it was and how, and "" if all of them are."""
+    old, new = ({str(entry["path"]): entry for entry in entries} for entries in (before, now))
+    for name in (*old, *new):
+        if name not in old:
+            return f"the input {name} is new"
+        if name not in new:
+            return f"the input {name} is gone"
+        if not _is_same(old[name], new[name]):
+            return f"the input {name} has changed"
+    if list(old) != list(new):
+        return f"the inputs are in another order: {', '.join(new)}"
+    return ""
+
+
+def _is_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
+    if old["size"] != new["size"] or old["edges"] != new["edges"]:
+        return False
+    if "sha256" not in old or (old["mtime_ns"] == new["mtime_ns"] and "sha256" not in new):
+        return old["mtime_ns"] == new["mtime_ns"]
+    found = new.get("sha256")
+    if found is None:  # it was touched, or copied
+        with Path(new["path"]).open("rb") as file:
+            found = _sha256(file, new["size"])
+    return found == old["sha256"]
+
+
+def check_grown(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> None:
+    """Check that nothing has happened to the inputs but lines that were added behind the last one.
+
+    Raises:
+        RunDirectoryError: something else has.
+    """
+    *first_old, last_old = before
+    if [entry["path"] for entry in before] != [entry["path"] for entry in now] or changed_input(first_old, now[:-1]):
+        raise RunDirectoryError(
+            "--grown: only the last input may have grown, and "
+            f"{changed_input(before, now)}; records are numbered through all inputs, so use a new --run-dir"
+        )
+    path, size = Path(last_old["path"]), int(last_old["size"])
+    if path.suffix not in (".jsonl", ".json"):
+        raise RunDirectoryError(f"--grown: {path} cannot grow at its end; only .jsonl can, so use a new --run-dir")
+    with path.open("rb") as file:
+        whole = "sha256" in last_old
+        same = int(now[-1]["size"]) >= size and (
+            _sha256(file, size) == last_old["sha256"] if whole else _edges(file, size) == last_old["edges"]
+        )
+        file.seek(max(size - 1, 0))
+        if not same or (size and file.read(1) != b"\n"):
+            raise RunDirectoryError(
+                f"--grown: {path} has changed before its old end at byte {size}, too, or its last line went on; "
+                "use a new --run-dir"
+            )
+
+
+def _edges(file: BinaryIO, size: int) -> str:
+    digest = hashlib.sha256()
+    for start in (0, max(0, size - _EDGE_BYTES)):
+        file.seek(start)
+        digest.update(file.read(min(_EDGE_BYTES, size - start)))
+    return digest.hexdigest()
+
+
+def _sha256(file: BinaryIO, size: int) -> str:
+    digest = hashlib.sha256()
+    file.seek(0)
+    while size > 0 and (block := file.read(min(_BLOCK_BYTES, size))):
+        digest.update(block)
+        size -= len(block)
+    return digest.hexdigest()

@@ -1,0 +1,61 @@
+"""Asks NVML how busy a GPU is. The one place that imports `pynvml`, which need not be there."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from loguru import logger
+
+
+class GpuMeter:
+    """Reads the utilisation of one card.
+
+    NVML tells the share of its last sampling period (a sixth of a second to a second) in which a kernel ran, by any
+    process; it says whether the card waits, not how well it is filled.
+
+    Args:
+        nvml: the module `pynvml`, initialised.
+        handle: NVML's own of the card.
+    """
+
+    def __init__(self, nvml: Any, handle: Any) -> None:
+        self._nvml = nvml
+        self._handle = handle
+
+    @classmethod
+    def open(cls, uuid: str | None) -> GpuMeter | None:
+        """Return a meter of the card with this UUID (`CUDA_VISIBLE_DEVICES` renumbers cards, so a number says nothing).
+
+        None: there is no card, `nvidia-ml-py` is not installed, or the driver has no NVML; figures are then absent.
+        """
+        if uuid is None:
+            return None
+        try:
+            nvml = import_module("pynvml")
+        except ImportError:
+            logger.debug("the utilisation of the GPU is not measured: it needs the package nvidia-ml-py")
+            return None
+        try:
+            nvml.nvmlInit()
+            handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
+            nvml.nvmlDeviceGetUtilizationRates(handle)
+        except nvml.NVMLError as error:  # no driver, or a part of a card, which tells nothing
+            logger.debug("the utilisation of GPU {} is not measured: {}", uuid, error)
+            return None
+        return cls(nvml, handle)
+
+    def utilisation(self) -> float | None:
+        """Return the share of time that the card is at work, 0 to 1; None if it has stopped telling."""
+        try:
+            return self._nvml.nvmlDeviceGetUtilizationRates(self._handle).gpu / 100
+        except self._nvml.NVMLError as error:
+            logger.debug("the utilisation of the GPU could not be read: {}", error)
+            return None
+
+    def close(self) -> None:
+        """Let go of NVML."""
+        try:
+            self._nvml.nvmlShutdown()
+        except self._nvml.NVMLError as error:
+            logger.debug("NVML could not be shut down: {}", error)

@@ -1,0 +1,63 @@
+"""Adds up what was measured: plain data, whose kind and name say how two of them become one."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, TypeAlias, cast
+
+Measures: TypeAlias = "Mapping[str, Any]"
+"""Numbers, lists, and mappings of these by name; ready for JSON and for a pipe."""
+
+LAST = 200
+"""So many entries of a list are kept, the last ones."""
+
+
+def add_measures(*parts: Measures) -> dict[str, Any]:
+    """Return the sum of measures, as new plain data.
+
+    Numbers are added, except under a name that begins with `max_` or `min_`, where the largest or the smallest
+    counts. Mappings are added name by name. Lists follow one another, and the last `LAST` entries are kept. The sum
+    does not depend on how the parts were grouped, so workers, commit units and lives of a run may be added in any way.
+
+    Raises:
+        TypeError: a value is something else, or two of one name are of different kinds; the message says which.
+    """
+    total: dict[str, Any] = {}
+    for part in parts:
+        add_to(total, part)
+    return total
+
+
+def add_to(total: dict[str, Any], part: Measures, path: str = "") -> None:
+    """Add measures to `total`, as `add_measures` does."""
+    for name, value in part.items():
+        before = total.get(name)
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            if before is None:
+                total[name] = value
+                continue
+            if isinstance(before, int | float):
+                total[name] = _joined(name, before, value)
+                continue
+        elif isinstance(value, Mapping):
+            if before is None:
+                before = total[name] = {}
+            if isinstance(before, dict):
+                add_to(cast("dict[str, Any]", before), cast("Measures", value), f"{path}{name}.")
+                continue
+        elif isinstance(value, list) and (before is None or isinstance(before, list)):
+            total[name] = [*(before or ()), *cast("list[Any]", value)][-LAST:]
+            continue
+        raise TypeError(
+            f"{path}{name}={value!r} cannot be added to {before!r}: a measure is a finite number, a list, or a mapping "
+            "of measures, and stays of its kind"
+        )
+
+
+def _joined(name: str, one: float, other: float) -> float:
+    if name.startswith("max_"):
+        return max(one, other)
+    if name.startswith("min_"):
+        return min(one, other)
+    return one + other

@@ -1,0 +1,77 @@
+"""Reference and hypothesis side by side, word under word, as jiwer aligns them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import Literal, TypeAlias, cast
+
+import attrs
+
+from curate.errors import PlanError, RecordError
+from curate.report.columns import Comparison
+from curate.report.printing import shown
+from curate.report.samples import Sample
+from curate.text import normaliser
+
+_MAX_UNITS = 120
+"""So many words, or characters, of each text are aligned; a longer text is cut there."""
+
+Kind: TypeAlias = Literal["equal", "substitute", "delete", "insert"]
+
+
+@attrs.frozen
+class Pair:
+    """A word of the reference and the word that was recognised in its place; one of them may be missing."""
+
+    kind: Kind
+    reference: str
+    hypothesis: str
+
+
+@attrs.frozen
+class Alignment:
+    """Two texts, aligned.
+
+    Args:
+        cut: whether there is more of them.
+    """
+
+    pairs: tuple[Pair, ...]
+    cut: bool
+
+
+def align(sample: Sample, compared: Comparison) -> Alignment:
+    """Align a sample's texts, normalised as the stage did it."""
+    reference, hypothesis = sample.reference, sample.hypothesis or ""
+    try:
+        normalise = normaliser(compared.normaliser)
+        reference, hypothesis = normalise(reference), normalise(hypothesis)
+    except (
+        PlanError,
+        RecordError,
+        ValueError,
+    ):
+        pass  # rules that only a plugin knows, or that fail on the text: it is shown as it is
+    expected, recognised = _units(reference, compared.unit), _units(hypothesis, compared.unit)
+    cut = max(len(expected), len(recognised)) > _MAX_UNITS
+    return Alignment(tuple(_pairs(expected[:_MAX_UNITS], recognised[:_MAX_UNITS])), cut)
+
+
+def _units(text: str, unit: str) -> list[str]:
+    return text.split() if unit == "word" else list(" ".join(text.split()))
+
+
+def _pairs(expected: list[str], recognised: list[str]) -> Iterator[Pair]:
+    import jiwer
+
+    # units are numbered, so that a word or a blank is one unit to jiwer, whatever it holds
+    numbers = {unit: str(number) for number, unit in enumerate(dict.fromkeys((*expected, *recognised)))}
+    words = jiwer.Compose([jiwer.ReduceToListOfListOfWords()])
+    texts = [" ".join(numbers[unit] for unit in units) for units in (expected, recognised)]
+    for chunk in jiwer.process_words(texts[0], texts[1], words, words).alignments[0]:
+        kind = cast("Kind", chunk.type)
+        left = expected[chunk.ref_start_idx : chunk.ref_end_idx]
+        right = recognised[chunk.hyp_start_idx : chunk.hyp_end_idx]
+        for reference, hypothesis in zip_longest(left, right, fillvalue=""):
+            yield Pair(kind, shown(reference, 60), shown(hypothesis, 60))

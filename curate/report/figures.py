@@ -1,0 +1,311 @@
+"""Numbers as they are shown: headlines, tables, and the data of the charts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from curate.report.columns import DURATION, SPEAKING_RATE
+from curate.report.flow import Left, StageFlow, Term
+from curate.report.histogram import Bars, Histogram
+from curate.report.printing import shown
+from curate.report.run_files import RunFiles
+from curate.report.speed import Speed
+from curate.report.survey import FATES, Survey
+
+_UNITS: Mapping[str, str] = {DURATION: "seconds", SPEAKING_RATE: "words per second"}
+_TITLES: Mapping[str, str] = {DURATION: "Duration", SPEAKING_RATE: "Speaking rate"}
+
+_SHOWN_REASONS = 60
+
+_LONG = 0.05
+"""A phase that took less than this share of the time of work is left out of the curve."""
+
+
+# How a single number is written.
+
+
+def count(value: float) -> str:
+    return f"{value:,.0f}"
+
+
+def audio(ms: float) -> str:
+    """Return an amount of audio, given in milliseconds."""
+    return seconds(ms / 1000)
+
+
+def seconds(value: float) -> str:
+    """Return a length of time in the unit that suits it."""
+    if value < 120:
+        return f"{value:,.1f} s"
+    return f"{value / 60:,.1f} min" if value < 7200 else f"{value / 3600:,.1f} h"
+
+
+def number(value: float | None) -> str:
+    """Return a number with about four digits; a dash where there is none."""
+    if value is None:
+        return "–"
+    if value == 0 or 0.001 <= abs(value) < 10_000:
+        text = f"{value:.4g}" if abs(value) < 1000 else f"{value:,.1f}"
+        return text if "e" not in text else f"{value:,.0f}"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.2e}"
+
+
+def rate(value: float) -> str:
+    return f"{value:.1%}" if value < 100 else f"{value:,.0%}"
+
+
+def share(value: float) -> str:
+    return f"{value:.1%}" if value >= 0.001 or value == 0 else "< 0.1%"
+
+
+def place(identity: str) -> str:
+    """Return a record's id without the folders of its manifest."""
+    folder, _, rest = identity.rpartition("/")
+    while rest.isdigit() and folder:  # a child's number
+        folder, _, before = folder.rpartition("/")
+        rest = f"{before}/{rest}"
+    return f"…/{rest}" if folder else identity
+
+
+# The parts of the page.
+
+
+def rate_name(survey: Survey) -> str:
+    compared = survey.columns.comparison
+    return "" if compared is None else "word error rates" if compared.unit == "word" else "character error rates"
+
+
+def shares(terms: Sequence[Term]) -> list[dict[str, Any]]:
+    """Return what became of the records, and of their audio, as parts of a whole."""
+    out = [term for term in terms if term.kind not in ("in", "children")]
+    rows: list[dict[str, Any]] = []
+    for what, amounts in (("records", [term.records for term in out]), ("audio", [term.ms for term in out])):
+        whole = sum(amounts)
+        if whole > 0:
+            parts = [{"kind": t.kind, "share": f"{a / whole:.6f}"} for t, a in zip(out, amounts, strict=True) if a > 0]
+            told = ", ".join(f"{t.what} {a / whole:.1%}" for t, a in zip(out, amounts, strict=True) if a > 0)
+            rows.append({"what": what, "parts": parts, "told": told})
+    return rows
+
+
+def headlines(files: RunFiles, terms: Sequence[Term], survey: Survey, speed: Speed) -> list[dict[str, str]]:
+    """Return the few numbers that one looks at first."""
+    by_kind = {term.kind: term for term in terms}
+    came, kept = by_kind["in"], by_kind["kept"]
+    whole = sum(term.records for term in terms if term.kind not in ("in", "children"))
+    found = [
+        _figure("", "Records in", count(came.records), f"{audio(came.ms)} of audio"),
+        _figure("kept", "Kept", count(kept.records), share(kept.records / whole) if whole else ""),
+        _figure("kept", "Audio kept", audio(kept.ms), f"{share(kept.ms / came.ms)} of what came in" if came.ms else ""),
+    ]
+    compared = survey.columns.comparison
+    if compared is not None:
+        of_all = _joined(survey.histograms[compared.column].values())
+        if of_all.count:
+            weighted = f"{survey.errors / survey.words:.1%} over all words" if survey.words else ""
+            name = "Median WER" if compared.unit == "word" else "Median CER"
+            found.append(_figure("", name, rate(of_all.quantile(0.5) or 0.0), weighted))
+    summary = files.summary or {}
+    times = summary.get("rtfx") or speed.rtfx
+    if times:
+        found.append(_figure("", "Times real time", number(round(times, 2)), "audio per time of work"))
+    worked_s = speed.worked_s or summary.get("wall_s")
+    if worked_s:
+        lives = len(files.lives)
+        found.append(_figure("", "Time of work", seconds(worked_s), f"in {lives} lives" if lives > 1 else ""))
+    return found
+
+
+def _figure(kind: str, what: str, value: str, more: str) -> dict[str, str]:
+    return {"kind": kind, "what": what, "value": value, "more": more}
+
+
+def reason_rows(left: Sequence[Left], terms: Sequence[Term]) -> list[dict[str, Any]]:
+    """Return why records were left out, as rows of a table."""
+    came = max(sum(term.records for term in terms if term.kind in ("in", "children")), 1)
+    return [
+        {
+            "stage": shown(one.stage, 80),
+            "fate": one.fate,
+            "because": shown(one.because, 300),
+            "records": one.records,
+            "share": one.records / came,
+            "ms": one.ms,
+        }
+        for one in left[:_SHOWN_REASONS]
+    ]
+
+
+def funnel(flows: Sequence[StageFlow]) -> dict[str, Any]:
+    """Return the chart of what became of the records from stage to stage."""
+    return {
+        "kind": "funnel",
+        "stages": [
+            {
+                "name": shown(flow.name, 60),
+                # what a stage made of split parents is not what came to it
+                "out": flow.records_in - flow.filtered - flow.quarantined - flow.split,
+                "filtered": flow.filtered,
+                "quarantined": flow.quarantined,
+                "split": flow.split,
+            }
+            for flow in flows
+        ],
+    }
+
+
+def histograms(survey: Survey) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Yield, for each column, what is written about it, and its chart; None if no record has a number there."""
+    for column, by_fate in survey.histograms.items():
+        before = _joined(by_fate.values())
+        thresholds = [one for one in survey.columns.thresholds if one.column == column]
+        bars = Bars.over(before, [one.value for one in thresholds])
+        rows = [_statistics("before", before), _statistics("after", by_fate["kept"])]
+        written = {"title": _title(column, survey), "rows": rows, "thresholds": thresholds}
+        if bars is None:
+            yield written, None
+            continue
+        yield (
+            written,
+            {
+                "kind": "histogram",
+                "unit": _UNITS.get(column, ""),
+                "start": bars.start,
+                "width": bars.width,
+                "bars": bars.bars,
+                "beyond": bars.beyond,
+                "thresholds": [{"operator": one.operator, "value": one.value} for one in thresholds],
+                **{fate: bars.place(by_fate[fate]) for fate in FATES},
+            },
+        )
+
+
+def _title(column: str, survey: Survey) -> str:
+    compared = survey.columns.comparison
+    if compared is not None and column == compared.column:
+        return f"{compared.unit.capitalize()} error rate ({shown(column, 60)})"
+    return _TITLES.get(column, shown(column, 80))
+
+
+def _statistics(what: str, histogram: Histogram) -> dict[str, Any]:
+    values = [histogram.mean, *(histogram.quantile(part) for part in (0.5, 0.95, 1.0))]
+    return {"what": what, "count": histogram.count, "told": [number(value) for value in values]}
+
+
+def _joined(histograms: Any) -> Histogram:
+    joined = Histogram()
+    for histogram in histograms:
+        for value, times in histogram:
+            joined.add(value, times)
+    return joined
+
+
+def throughput(speed: Speed) -> dict[str, Any] | None:
+    """Return the chart of records and audio over the time of work."""
+    if not speed.points:
+        return None
+    # a filter's phase runs a thousand times faster than a recogniser's: drawn with it, it would be the only thing seen
+    long = [point for point in speed.points if speed.phase_s[point.phase] >= _LONG * speed.worked_s]
+    begins: dict[int, float] = {}
+    for before, point in zip((None, *long), long, strict=False):
+        begins.setdefault(point.phase, 0.0 if before is None else before.at_s)
+    first = long[0]
+    return {
+        "kind": "throughput",
+        "lives": [at_s for at_s in speed.lives if at_s > 0],
+        "phases": [{"name": f"phase {phase}", "at": at_s} for phase, at_s in begins.items() if len(begins) > 1],
+        "points": [
+            {"at_s": 0.0, "records_per_s": first.records_per_s, "rtfx": first.rtfx},
+            *({"at_s": p.at_s, "records_per_s": p.records_per_s, "rtfx": p.rtfx} for p in long),
+        ],
+    }
+
+
+def stages(flows: Sequence[StageFlow], speed: Speed) -> dict[str, Any] | None:
+    """Return the chart of how long stages were at work, of the time that their phase's workers had."""
+    had_s = {phase: wall_s * speed.workers.get(phase, 1) for phase, wall_s in speed.phase_s.items()}
+    rows = [
+        {
+            "name": shown(flow.name, 60),
+            "busy_s": round(flow.busy_s, 3),
+            "rest_s": round(max(had_s.get(flow.phase, 0.0) - flow.busy_s, 0.0), 3),
+        }
+        for flow in flows
+        if flow.busy_s > 0
+    ]
+    return {"kind": "stages", "stages": rows} if rows else None
+
+
+_PERFORMANCE: Sequence[tuple[str, str, str]] = (
+    # the figure, what it is called, how it is written
+    ("batches", "Batches", "count"),
+    ("total_samples", "Records", "count"),
+    ("mean_batch", "Records in a batch, on average", "number"),
+    ("audio_s", "Audio", "seconds"),
+    ("padded_s", "Audio with padding", "seconds"),
+    ("waste", "Padding, of the audio", "share"),
+    ("model_s", "Model at work", "seconds"),
+    ("load_wait_s", "Model waiting for audio", "seconds"),
+    ("rtfx", "Times real time, of one worker", "number"),
+    ("batch_time_p50", "A batch takes, median", "seconds"),
+    ("batch_time_p95", "A batch takes, 95 %", "seconds"),
+    ("gpu_utilisation", "GPU at work", "share"),
+    ("peak_bytes", "Most memory of a batch", "bytes"),
+    ("ooms", "Out of memory", "count"),
+)
+
+
+def performance(files: RunFiles) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Yield, for each stage that has measured its batches, what is written about them, and the chart of their shapes;
+    figures that it did not measure are left out."""
+    for name, stage in (files.summary or {}).get("by_stage", {}).items():
+        measured: dict[str, Any] = dict(stage.get("performance") or {})
+        if measured.get("batches") and measured.get("total_samples"):
+            measured["mean_batch"] = measured["total_samples"] / measured["batches"]
+        rows = [
+            (title, _written(measured[figure], how))
+            for figure, title, how in _PERFORMANCE
+            if isinstance(measured.get(figure), int | float)
+        ]
+        if rows:
+            yield {"stage": shown(name, 80), "rows": rows, "shares": list(_batch_shares(measured))}, _shapes(measured)
+
+
+def _batch_shares(measured: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what of a batch is audio and what padding, and what of the time the model worked and waited."""
+    padding_s = measured.get("padded_s", 0.0) - measured.get("audio_s", 0.0)
+    for what, (name, good), (other, bad) in (
+        ("batches", ("audio", measured.get("audio_s", 0.0)), ("padding", max(padding_s, 0.0))),
+        ("model", ("at work", measured.get("model_s", 0.0)), ("waiting", measured.get("load_wait_s", 0.0))),
+    ):
+        whole = good + bad
+        if whole > 0:
+            parts = [
+                {"kind": "kept", "share": f"{good / whole:.6f}"},
+                {"kind": "waiting", "share": f"{bad / whole:.6f}"},
+            ]
+            told = f"{name} {share(good / whole)}, {other} {share(bad / whole)}"
+            yield {"what": what, "told": told, "parts": [part for part in parts if float(part["share"]) > 0]}
+
+
+def _shapes(measured: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the chart of how many batches had so many records and so long a longest one.
+
+    They are told as `shapes`, `<records>x<seconds>` → how many batches.
+    """
+    points: list[list[float]] = []
+    shapes: Mapping[str, Any] = measured.get("shapes") or {}
+    for shape, batches in shapes.items():
+        records, _, longest_s = shape.partition("x")
+        try:
+            points.append([float(longest_s), int(records), int(batches)])
+        except ValueError:  # another version's
+            continue
+    return {"kind": "shapes", "points": sorted(points)} if points else None
+
+
+def _written(value: float, how: str) -> str:
+    if how == "bytes":
+        return f"{value / 1024**3:,.2f} GiB"
+    return {"count": count, "number": number, "seconds": seconds, "share": share}[how](value)

@@ -1,0 +1,154 @@
+"""The report in a real browser: drawn, quiet, offline, playable, and harmless whatever the data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from curate.report import write_report
+from tests.runs import hostile_run, small_run
+
+SIZES = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
+
+DRAWN = """() => [...document.querySelectorAll('[data-chart] canvas')].map((canvas) => {
+  const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+  const colours = new Set();
+  for (let place = 0; place < pixels.length; place += 40)
+    if (pixels[place + 3]) colours.add(`${pixels[place]},${pixels[place + 1]},${pixels[place + 2]}`);
+  return colours.size;
+})"""
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run_dir = small_run(tmp_path_factory.mktemp("browser"))
+    summary = json.loads((run_dir / "summary.json").read_text())
+    summary["by_stage"]["word_error_rate"]["performance"] = {  # as an ASR stage measures it
+        "batches": 4,
+        "audio_s": 90.0,
+        "padded_s": 120.0,
+        "shapes": {"16x5": 30, "2x20": 4, "8x10": 11},
+    }
+    (run_dir / "summary.json").write_text(json.dumps(summary))
+    return write_report(run_dir)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(hostile_run(tmp_path_factory.mktemp("hostile")))
+
+
+@pytest.mark.parametrize(("scheme", "width"), SIZES)
+def test_it_opens_without_errors_or_requests_and_fits_the_screen(
+    opened: Any, report: Path, scheme: str, width: int
+) -> None:
+    seen = opened(report, scheme=scheme, width=width)
+    assert (seen.errors, seen.requests) == ([], [])
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+
+
+@pytest.mark.parametrize(("scheme", "width"), SIZES)
+def test_every_chart_is_drawn(opened: Any, report: Path, scheme: str, width: int) -> None:
+    page = opened(report, scheme=scheme, width=width).page
+    places = page.locator("[data-chart]").count()
+    assert places >= 5
+    colours = page.evaluate(DRAWN)
+    assert len(colours) == places
+    assert all(count >= 3 for count in colours)
+
+
+def test_the_funnel_adds_up_on_the_screen(opened: Any, report: Path) -> None:
+    page = opened(report).page
+    shown = {
+        kind: int(page.locator(f".term.{kind} b").inner_text().replace(",", ""))
+        for kind in ("in", "kept", "filtered", "quarantined")
+    }
+    summary = json.loads((report.parent / "summary.json").read_text())
+    assert shown["in"] == summary["records_in"] == shown["kept"] + shown["filtered"] + shown["quarantined"]
+    assert [shown["kept"], shown["filtered"]] == [summary["kept"], summary["filtered"]]
+
+
+def test_audio_plays(opened: Any, report: Path) -> None:
+    page = opened(report).page
+    players = page.locator("#samples-kept .player")
+    assert players.count() == 4
+    button = players.first.locator("button")
+    assert button.get_attribute("aria-label") == "play"
+    page.evaluate(
+        """() => new Promise((resolve) => {
+          for (const audio of document.querySelectorAll('audio'))
+            audio.addEventListener('timeupdate', () => audio.currentTime > 0.05 && resolve());
+          document.querySelector('#samples-kept .player button').click();
+        })"""
+    )
+    assert page.evaluate("[...document.querySelectorAll('audio')].every((audio) => audio.error === null)")
+
+
+def test_every_clip_can_be_decoded_to_its_length(opened: Any, report: Path) -> None:
+    lengths = opened(report).page.evaluate(
+        """() => Promise.all([...document.querySelectorAll('audio')].map((audio) => new Promise((resolve, reject) => {
+          audio.preload = 'metadata';
+          audio.onloadedmetadata = () => resolve([Number(audio.dataset.length), audio.duration]);
+          audio.onerror = () => reject(new Error('an audio element cannot be decoded'));
+          audio.load();
+        })))"""
+    )
+    assert len(lengths) == 14
+    assert all(abs(told - real) < 0.2 for told, real in lengths)  # MP3 has whole frames
+
+
+def test_the_switch_changes_colours_and_draws_again(opened: Any, report: Path) -> None:
+    page = opened(report).page
+    colour = "getComputedStyle(document.body).backgroundColor"
+    before = page.evaluate(colour)
+    page.locator("#theme").click()
+    assert page.evaluate(colour) != before
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
+    assert all(count >= 3 for count in page.evaluate(DRAWN))
+
+
+def test_tabs_show_one_fate_at_a_time(opened: Any, report: Path) -> None:
+    page = opened(report).page
+    page.get_by_role("tab", name="Quarantined").click()
+    assert page.locator("#samples-quarantined").is_visible()
+    assert not page.locator("#samples-kept").is_visible()
+    assert page.locator("#samples-quarantined .sample").count() == 2
+
+
+@pytest.mark.parametrize(("scheme", "width"), SIZES)
+def test_a_hostile_manifest_runs_nothing_and_breaks_no_layout(
+    opened: Any, hostile: Path, scheme: str, width: int
+) -> None:
+    seen = opened(hostile, scheme=scheme, width=width)
+    page = seen.page
+    for details in page.locator("details").all():
+        details.locator("summary").click()
+    for fate in ("Filtered", "Quarantined", "Kept"):
+        page.get_by_role("tab", name=fate).click()
+    assert page.evaluate("window.hacked") is None
+    assert (seen.errors, seen.requests) == ([], [])
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert page.locator("img, iframe, object, embed, svg[onload]").count() == 0
+    assert page.evaluate("document.body.scrollHeight") < 60_000
+    assert "<script>hostile" in page.locator("h1").inner_text()
+
+
+def test_the_policy_forbids_scripts_that_get_into_the_page(opened: Any, report: Path) -> None:
+    seen = opened(report)
+    seen.page.evaluate(
+        """() => {
+          const script = document.createElement('script');
+          script.textContent = 'window.hacked = 1';
+          document.body.append(script);
+          const picture = document.createElement('img');
+          picture.src = 'http://127.0.0.1:9/x.png';
+          document.body.append(picture);
+        }"""
+    )
+    assert seen.page.evaluate("window.hacked") is None
+    refused = [error for error in seen.errors if "Content Security Policy" in error]
+    assert any("script-src" in error for error in refused)
+    assert any("img-src" in error for error in refused)
