@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
 from collections.abc import Iterator
@@ -88,6 +89,8 @@ class Line:
         self.workers: dict[int, Worker] = {}
         # By the number of the work that a batch came from, so that what is handed on in small parts travels together.
         self.waiting: dict[int, Work] = {}
+        self._apart: set[int] = set()
+        """Those of them that travel with no others, because a record on which they have failed is looked for."""
         self.suspects: deque[Work] = deque()
         """Single records that go alone, one at a time, because a worker has died on them or on their neighbours."""
         self.busy_s: list[float] = []
@@ -128,15 +131,29 @@ class Line:
         if size:
             self._sizes[key] = self._sizes.get(key, 0) + size
 
-    def put_first(self, works: list[Work]) -> None:
-        """Queue batches that have waited before."""
+    def put_first(self, works: list[Work], *, apart: bool = False) -> None:
+        """Queue batches that have waited before; `apart` keeps them from travelling together."""
         self.waiting = {work.number: work for work in works} | self.waiting
+        if apart:
+            self._apart.update(work.number for work in works)
 
     def take(self) -> Work:
         """Return the batch that has waited longest."""
         key = next(iter(self.waiting))
         self._sizes.pop(key, None)
+        self._apart.discard(key)
         return self.waiting.pop(key)
+
+    def take_together(self) -> list[Work]:
+        """Return the batch that has waited longest, and those behind it that are to travel with it."""
+        first = next(iter(self.waiting.values()))
+        like = (first.filepath_key, first.dataset_name)
+        count = 0
+        for work in itertools.islice(self.waiting.values(), self.merged):
+            if work.number in self._apart or (work.filepath_key, work.dataset_name) != like:
+                break
+            count += 1
+        return [self.take() for _ in range(max(1, count))]
 
     def free_worker(self) -> Worker | None:
         """Return the worker that has least to do, or None if all have enough.

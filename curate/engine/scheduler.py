@@ -199,7 +199,9 @@ class Scheduler:
         """Take the next batch from a queue, or several short ones together, and say how many they are."""
         if line.merged == 1 or len(line.waiting) == 1:
             return self._piece(line), 1
-        works = [line.take() for _ in range(min(line.merged, len(line.waiting)))]
+        works = line.take_together()
+        if len(works) == 1:
+            return works[0], 1
         merged = works[0].piece(self._numbered(), [record for work in works for record in work.records])
         self._ledger.merge([work.number for work in works], merged.number)
         return merged, len(works)
@@ -330,7 +332,7 @@ class Scheduler:
                 crowd = list(suspects.values())
                 groups += [crowd[start::_GROUPS] for start in range(_GROUPS)]
             again.extend(flight.work.piece(self._numbered(), group) for group in groups)
-        line.put_first(again)
+        line.put_first(again, apart=True)
         del line.workers[worker.number]
 
     def _narrow(self, line: Line, work: Work, reason: str) -> Iterator[Settled]:
@@ -344,7 +346,7 @@ class Scheduler:
         self._ledger.break_up(work.number)
         half = len(work.records) // 2
         halves: Sequence[list[Record]] = (work.records[:half], work.records[half:])
-        line.put_first([work.piece(self._numbered(), records) for records in halves])
+        line.put_first([work.piece(self._numbered(), records) for records in halves], apart=True)
 
 
 def _quarantined(work: Work, note: Quarantined) -> Part:
