@@ -148,10 +148,10 @@ class _Run:
         except BaseException as error:
             if self.state is not None:
                 said = str(error) or type(error).__name__
-                self.state.write(f"stopped: {said.splitlines()[0]}")
+                self.state.end(f"stopped: {said.splitlines()[0]}")
             raise
         if self.state is not None:
-            self.state.write("done")
+            self.state.end("done")
         self.observers.on_run_finished(RunFinished(self.directory, summary))
         memory = store if isinstance(store, MemoryStore) else None
         return RunResult(summary, tuple(outputs), self.directory, store.reader(plan.phases[-1].number), memory)
