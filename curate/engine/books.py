@@ -124,9 +124,14 @@ class Settled:
                 found[seq_of[identity]].splits.append(split)
         return found
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing has happened to these roots but that they are kept."""
+        return not (self.filtered or self.quarantined or self.splits)
+
     def books(self) -> Books:
         """Return what these roots add to the books."""
-        if not (self.filtered or self.quarantined or self.splits):
+        if self.is_plain:
             return Books(len(self.seqs), kept=len(self.rows), in_ms=self.in_ms, kept_ms=self.kept_ms)
         return Books(
             records_in=len(self.seqs),

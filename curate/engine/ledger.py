@@ -78,6 +78,23 @@ class Ledger:
             self._own_each(whole)
         return self._settle_each(hop, part)
 
+    def merge(self, numbers: Sequence[int], number: int) -> None:
+        """Note that several batches are sent as one, under a number of its own."""
+        wholes = [self._whole.get(each) for each in numbers]
+        if None in wholes:
+            for each in numbers:
+                self.break_up(each)
+            return
+        merged = _Whole([], [], [])
+        seqs: list[int] = []
+        for each in numbers:
+            whole = self._whole.pop(each)
+            merged.ids.extend(whole.ids)
+            merged.ms.extend(whole.ms)
+            seqs.extend(whole.seqs)
+        merged.seqs = seqs
+        self._whole[number] = merged
+
     def break_up(self, number: int) -> None:
         """Note that a batch does not come back whole: its records are sent on under other numbers."""
         whole = self._whole.pop(number, None)

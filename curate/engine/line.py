@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from curate.engine.messages import Part, Started, Work
-from curate.plan import Hop
+from curate.plan import Hop, PlannedStage
 from curate.records import ID, Record
+from curate.stage import ProcessingStage, called_method
 
 QUEUE_BYTES = 256 * 1024 * 1024
 """A hop takes no more in while so much waits behind it."""
@@ -26,6 +27,12 @@ COVERED_S = 0.01
 WORTH_SPLITTING_S = 0.01
 """What is done sooner is not split."""
 
+MESSAGE_S = 0.002
+"""Where stages look at one record at a time, batches that are done sooner travel together: the stages cannot tell."""
+
+MOST_MERGED = 64
+"""So many batches travel together at most."""
+
 
 @dataclass(slots=True)
 class InFlight:
@@ -34,6 +41,7 @@ class InFlight:
     work: Work
     size: int
     alone: bool
+    batches: int = 1
     parts: list[Part] = field(default_factory=list[Part])
 
     def unfinished(self) -> list[Record]:
@@ -71,9 +79,10 @@ class Line:
         hop: the planned hop.
         number: its place in the phase.
         most_in_flight: how many batches the transport lets a worker have.
+        merges: whether short batches may travel together.
     """
 
-    def __init__(self, hop: Hop, number: int, most_in_flight: int) -> None:
+    def __init__(self, hop: Hop, number: int, most_in_flight: int, *, merges: bool = True) -> None:
         self.hop = hop
         self.number = number
         self.workers: dict[int, Worker] = {}
@@ -84,6 +93,9 @@ class Line:
         self.busy_s: list[float] = []
         self._sizes: dict[int, int] = {}
         self._most_in_flight = most_in_flight
+        self._merges = merges and all(map(_takes_records, hop.stages))
+        self.merged = 1
+        """How many batches are to travel together."""
         self.depth = 1
         """How many batches a worker should have: one that it works on, and enough to cover a message."""
         self._batch_s: float | None = None
@@ -195,6 +207,9 @@ class Line:
         self._record_s = record_s if self._record_s is None else 0.7 * self._record_s + 0.3 * record_s
         ahead = 0 if self._batch_s >= LONG_BATCH_S else math.ceil(COVERED_S / max(self._batch_s, 1e-6))
         self.depth = min(self._most_in_flight, 1 + ahead)
+        if self._merges:
+            batch_s = max(self._record_s * len(flight.work.records) / flight.batches, 1e-6)
+            self.merged = max(1, min(MOST_MERGED, math.ceil(MESSAGE_S / batch_s)))
 
     def note_heard(self, worker: Worker, now: float) -> None:
         """Take in a sign that a worker gets on."""
@@ -205,3 +220,9 @@ class Line:
     def records_waiting(self) -> Iterator[int]:
         """Yield the size of every waiting batch, in records."""
         return (len(work.records) for work in self.waiting.values())
+
+
+def _takes_records(planned: PlannedStage) -> bool:
+    """Return whether a stage is called with one record at a time, and so never sees a batch."""
+    stage = planned.stage
+    return isinstance(stage, ProcessingStage) and called_method(stage) == "process_record"

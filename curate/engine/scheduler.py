@@ -82,7 +82,10 @@ class Scheduler:
         self._transport = transport
         self._clock = clock
         self._ledger = Ledger(last_hop=len(hops) - 1)
-        self._lines = [Line(hop, number, transport.max_in_flight) for number, hop in enumerate(hops)]
+        self._lines = [
+            Line(hop, number, transport.max_in_flight, merges=reads_ahead and transport.max_in_flight > 1)
+            for number, hop in enumerate(hops)
+        ]
         self._line_of: dict[int, Line] = {}
         self._staffing = Staffing(transport, self._lines, clock)
         self._deadlines = Deadlines(transport, self._lines, clock)
@@ -152,7 +155,7 @@ class Scheduler:
             max(0, first.depth - len(worker.in_flight)) for worker in first.workers.values()
         )
         ahead = 1 if self._reads_ahead and self._staffing.intended(0) > 1 else 0
-        return len(first.waiting) < places + ahead
+        return len(first.waiting) < (places + ahead) * first.merged
 
     def _admit(self, incoming: Incoming) -> None:
         batch = incoming.batch
@@ -187,11 +190,23 @@ class Scheduler:
                 worker = line.free_worker()
                 if worker is None:
                     break
-                yield from self._send(line, worker, self._portion(line), alone=False)
+                work, batches = self._portion(line)
+                yield from self._send(line, worker, work, batches=batches)
 
-    def _portion(self, line: Line) -> Work:
+    def _portion(self, line: Line) -> tuple[Work, int]:
+        """Take the next batch from a queue, or several short ones together, and say how many they are."""
+        if line.merged == 1 or len(line.waiting) == 1:
+            return self._piece(line), 1
+        works = [line.take() for _ in range(min(line.merged, len(line.waiting)))]
+        merged = works[0].piece(self._numbered(), [record for work in works for record in work.records])
+        self._ledger.merge([work.number for work in works], merged.number)
+        return merged, len(works)
+
+    def _piece(self, line: Line) -> Work:
         """Take the next batch from a queue, or a piece of it where workers would be idle otherwise."""
         work = line.take()
+        if len(work.records) == 1:
+            return work
         last = self._exhausted and all(before.idle for before in self._lines[: line.number])
         line.waiting[work.number] = work
         pieces = line.pieces(work, last=last, idle=len(line.idle_workers()) - len(line.waiting) + 1)
@@ -204,7 +219,9 @@ class Scheduler:
         line.put_first([work.piece(self._numbered(), rest)])
         return first
 
-    def _send(self, line: Line, worker: Worker, work: Work, *, alone: bool) -> Iterator[Settled]:
+    def _send(
+        self, line: Line, worker: Worker, work: Work, *, alone: bool = False, batches: int = 1
+    ) -> Iterator[Settled]:
         try:
             size = self._transport.send(worker.number, work)
         except Unsendable as error:
@@ -212,7 +229,7 @@ class Scheduler:
             return
         if not worker.in_flight:
             worker.heard_s = self._clock()
-        worker.in_flight[work.number] = InFlight(work, size, alone)
+        worker.in_flight[work.number] = InFlight(work, size, alone, batches)
         worker.size += size
 
     def _patience(self) -> float | None:

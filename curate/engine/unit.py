@@ -63,8 +63,16 @@ class Unit:
         """Return the books of the unit."""
         if self._books is None:
             self._books = Books()
+            records_in = kept = in_ms = kept_ms = 0
             for settled in self.settled:
-                self._books.add(settled.books())
+                if settled.is_plain:
+                    records_in += len(settled.seqs)
+                    kept += len(settled.rows)
+                    in_ms += settled.in_ms
+                    kept_ms += settled.kept_ms
+                else:
+                    self._books.add(settled.books())
+            self._books.add(Books(records_in, kept=kept, in_ms=in_ms, kept_ms=kept_ms))
         return self._books
 
     def apart(self) -> dict[int, Settled]:
