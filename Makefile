@@ -58,7 +58,7 @@ $(VENV)/.demo: $(MANIFESTS) | $(BIN)/python
 	touch $@
 
 $(VENV)/.dev: $(VENV)/.demo
-	$(INSTALL) --editable '.[dev]' --editable plugins/curate-pocketsphinx
+	$(INSTALL) --editable '.[dev]' --editable plugins/curate-pocketsphinx --editable plugins/curate-example
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.dev

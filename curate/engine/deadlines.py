@@ -47,7 +47,7 @@ class Deadlines:
         """Kill the workers whose time is over."""
         now = self._clock()
         for worker, timeout_s in self._watched():
-            if now - worker.heard_s >= timeout_s:
+            if worker.heard_s + timeout_s - now <= 0:  # as `next_s` reckons, or it would say "now" for ever
                 worker.timed_out = timeout_s
                 self._transport.kill(worker.number)
 

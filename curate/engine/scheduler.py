@@ -118,7 +118,9 @@ class Scheduler:
                 self._lines[0].waiting.clear()
             self._staff()
             yield from self._dispatch()
-            if self._exhausted and all(line.idle for line in self._lines):
+            if all(line.idle for line in self._lines):
+                if not self._exhausted:  # what there was cannot be sent, so there is nothing to wait for
+                    continue
                 if not self._ledger.empty and not self._stopping():
                     raise AccountingError(f"the workers are idle, but not settled: {self._ledger.described()}")
                 return
@@ -303,7 +305,7 @@ class Scheduler:
     def _convict(self, line: Line, worker: Worker, died: Died) -> Iterator[Settled]:
         """Decide about the record that a worker had alone when it went."""
         for flight in list(worker.in_flight.values()):
-            if flight.alone and not died.innocent and flight.unfinished():
+            if flight.alone and flight.unfinished():
                 del worker.in_flight[flight.work.number]
                 verdict = self._suspicion.convict(worker, flight, line.hop, died)
                 if verdict is None:
@@ -320,9 +322,6 @@ class Scheduler:
         for flight in worker.in_flight.values():
             unfinished = flight.unfinished()
             if not unfinished:
-                continue
-            if flight.alone:
-                line.suspects.appendleft(flight.work)
                 continue
             suspects = self._suspicion.suspects(worker, flight, innocent=innocent)
             if not suspects and len(unfinished) == len(flight.work.records):

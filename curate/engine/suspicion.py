@@ -17,7 +17,7 @@ _MISFORTUNES = 3
 
 
 _KILLS = 3
-"""So often must a worker be killed with the same record alone."""
+"""So often must a worker be killed, or its node be gone, with the same record alone."""
 
 
 class Suspicion:
@@ -48,7 +48,8 @@ class Suspicion:
         retries = 0 if stage is None else stage.retries
         attempts = self._failures.get(record[ID], 0) + 1
         hung = worker.timed_out is not None
-        if attempts < max(retries + 1, _KILLS if died.outside and not hung else 1):
+        chance = (died.outside or died.innocent) and not hung
+        if attempts < max(retries + 1, _KILLS if chance else 1):
             self._failures[record[ID]] = attempts
             return None
         self.clear(record)

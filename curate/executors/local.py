@@ -5,7 +5,6 @@ It isolates exceptions, but cannot survive a segmentation fault or end a hang; p
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Sequence
 
 import attrs
@@ -14,10 +13,9 @@ from curate.engine.hop import HopRunner
 from curate.engine.messages import Acknowledged, Done, Event, Part, Ready, Work, WorkerFailed
 from curate.engine.transport import HopSpec
 from curate.errors import InfrastructureError, PlanError
-from curate.io.rows import encode_row
+from curate.executors.copies import check_copyable, copied_runner
 from curate.machine import Machine
 from curate.plan import Plan
-from curate.stage import ProcessingStage, Stage
 
 
 @attrs.frozen
@@ -35,8 +33,7 @@ class LocalExecutor:
                     "end a hang in its own process; leave it out, or use an executor with processes of its own",
                     planned.name,
                 )
-            if isinstance(planned.stage, ProcessingStage):
-                _copied(planned.stage)
+        check_copyable(plan)
 
     def open(self, hops: Sequence[HopSpec]) -> LocalTransport:
         return LocalTransport(hops)
@@ -63,15 +60,8 @@ class LocalTransport:
         return 0 if hop < len(self._runners) else 1  # more would share this one thread
 
     def start(self, hop: int, slot: int) -> int:
-        spec = self._specs[hop]
         worker = len(self._runners)
-        stages = [_copied(planned.stage) for planned in spec.hop.stages]
-        runner = HopRunner(
-            [stage for stage in stages if isinstance(stage, ProcessingStage)],
-            context=spec.context,
-            encode=encode_row if spec.encodes else None,
-            blamed=spec.blamed,
-        )
+        runner = copied_runner(self._specs[hop])
         self._runners.append(runner)
         try:
             runner.setup()
@@ -107,23 +97,3 @@ class LocalTransport:
         self._running.clear()  # closes the generators
         for runner in self._runners:
             runner.teardown()
-
-
-def _copied(stage: Stage) -> Stage:
-    """Return a worker's own copy of a stage.
-
-    Raises:
-        PlanError: names the attribute that cannot be copied.
-    """
-    try:
-        return copy.deepcopy(stage)
-    except Exception as error:
-        for name, value in vars(stage).items():
-            try:
-                copy.deepcopy(value)
-            except Exception as culprit:  # noqa: BLE001 (whatever a stranger's value raises)
-                raise PlanError(
-                    f"stage {stage.name!r}: {name} cannot be copied for a worker ({culprit}); create it in setup()",
-                    stage.name,
-                ) from error
-        raise PlanError(f"stage {stage.name!r} cannot be copied for a worker ({error})", stage.name) from error

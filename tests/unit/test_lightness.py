@@ -22,6 +22,7 @@ def imported_by(code: str) -> set[str]:
         "import curate",
         "from curate import *",
         "from curate.stages import *",
+        "from curate.executors import *",
         "import curate.cli; curate.cli.main(['--help'])",
         "import curate.cli; curate.cli.main(['plugins'])",
         "import curate.cli; curate.cli.main(['stages'])",

@@ -1,0 +1,53 @@
+"""Workers of this process: each has deep copies of its own of the stages."""
+
+from __future__ import annotations
+
+import copy
+
+from curate.engine.hop import HopRunner
+from curate.engine.transport import HopSpec
+from curate.errors import PlanError
+from curate.io.rows import encode_row
+from curate.plan import Plan
+from curate.stage import ProcessingStage
+
+
+def copied_runner(spec: HopSpec) -> HopRunner:
+    """Return a hop's runner for one worker of this process.
+
+    Raises:
+        PlanError: names the stage and the attribute that cannot be copied.
+    """
+    stages = [planned.stage for planned in spec.hop.stages]
+    return HopRunner(
+        [_copied(stage) for stage in stages if isinstance(stage, ProcessingStage)],
+        context=spec.context,
+        encode=encode_row if spec.encodes else None,
+        blamed=spec.blamed,
+    )
+
+
+def check_copyable(plan: Plan) -> None:
+    """Check that every stage which works in a worker can be copied for one.
+
+    Raises:
+        PlanError: names the stage and the attribute that cannot be copied.
+    """
+    for planned in plan.stages:
+        if isinstance(planned.stage, ProcessingStage):
+            _copied(planned.stage)
+
+
+def _copied(stage: ProcessingStage) -> ProcessingStage:
+    try:
+        return copy.deepcopy(stage)
+    except Exception as error:
+        for name, value in vars(stage).items():
+            try:
+                copy.deepcopy(value)
+            except Exception as culprit:  # noqa: BLE001 (whatever a stranger's value raises)
+                raise PlanError(
+                    f"stage {stage.name!r}: {name} cannot be copied for a worker ({culprit}); create it in setup()",
+                    stage.name,
+                ) from error
+        raise PlanError(f"stage {stage.name!r} cannot be copied for a worker ({error})", stage.name) from error

@@ -1,0 +1,92 @@
+"""What the distribution announces, that announcing costs nothing, and that both names work from YAML."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from curate import AudioBatch, RecordError
+from curate.config import load_pipeline
+from curate.errors import ConfigError
+from curate.plugin import PluginHost
+from curate_example import plugin
+from curate_example.stages import characters_per_second
+from curate_example.threads import ThreadsExecutor
+
+PIPELINE = """\
+executor: {use: threads, workers: 2}
+stages:
+  - {use: read_manifest, manifest: corpus.jsonl, roots: [.]}
+  - {use: characters_per_second}
+  - {use: quality_filter, expression: characters_per_s <= 25}
+  - {use: merge, path: unhurried.jsonl}
+"""
+
+
+@pytest.fixture
+def host() -> PluginHost:
+    """Return a host with curate's own plugin and this one, whatever else is installed."""
+    assert plugin.__file__ is not None
+    return PluginHost(environment={"CURATE_PLUGINS": ""}, plugin_files=[plugin.__file__])
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    rows = [("a normal sentence", 1.7), ("rattled off at a breathless pace", 0.4), ("no length at all", 0.0)]
+    lines = [json.dumps({"text": text, "duration": duration}) for text, duration in rows]
+    (tmp_path / "corpus.jsonl").write_text("\n".join(lines))
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(PIPELINE)
+    return path
+
+
+def test_both_work_from_yaml(host: PluginHost, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(file.parent)
+    configured = load_pipeline(file, host=host)
+    assert configured.executor == ThreadsExecutor(workers=2)
+    result = configured.pipeline.run(configured.executor, run_dir="run", host=host)
+    [kept] = map(json.loads, Path("run/unhurried.jsonl").read_text().splitlines())
+    assert kept == {"text": "a normal sentence", "duration": 1.7, "characters_per_s": 10.0}
+    assert result.summary["failures"] == {"curate-example/no_duration": 1}
+    assert (result.summary["filtered"], result.summary["executor"]) == (1, "threads")
+
+
+def test_its_options_are_checked_like_any_others(host: PluginHost, file: Path) -> None:
+    file.write_text(PIPELINE.replace("workers: 2", "worker: 2"))
+    with pytest.raises(ConfigError, match=r"1:26: ThreadsExecutor has no option 'worker': did you mean workers"):
+        load_pipeline(file, host=host)
+    file.write_text(PIPELINE.replace("workers: 2", "workers: 0"))
+    with pytest.raises(ConfigError, match=r"workers=0: must be at least 1"):
+        load_pipeline(file, host=host)
+
+
+def test_the_stage_is_still_a_function() -> None:
+    assert characters_per_second({"text": "abcde", "duration": 2.0})["characters_per_s"] == 2.5
+    with pytest.raises(RecordError, match="no speed"):
+        characters_per_second({"text": "abcde", "duration": 0.0})
+    batch = AudioBatch([{"text": "abc", "duration": 3.0}])
+    assert characters_per_second.process(batch).data[0]["characters_per_s"] == 1.0
+
+
+def test_announcing_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, curate_example.plugin; print({'curate_example.threads', 'curate_example.stages', 'curate.engine', "
+        "'numpy', 'torch', 'ray', 'pyarrow'} & set(sys.modules))"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "set()"
+
+
+def test_curate_finds_it_where_it_is_installed() -> None:
+    try:
+        metadata.distribution("curate-example")
+    except metadata.PackageNotFoundError:
+        pytest.skip("the distribution curate-example is not installed")
+    host = PluginHost(environment={})
+    assert host.executor("threads").load() is ThreadsExecutor
+    assert host.stage("curate-example/characters_per_second").load() is characters_per_second
