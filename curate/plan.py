@@ -35,7 +35,7 @@ from curate.stage import (
     called_method,
 )
 
-_KEPT_BY_THE_RUN = RUN_FOLDERS | {"run.json", "summary.json", "report.html"}
+_KEPT_BY_THE_RUN = RUN_FOLDERS | {"run.json", "state.json", "summary.json", "report.html"}
 
 _KINDS: tuple[tuple[type[Stage], str], ...] = (
     (Source, "source"),

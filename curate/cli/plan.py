@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -46,10 +46,16 @@ def _show(session: Session, planned: Plan) -> None:
     session.console.print(f"fingerprint {planned.fingerprint}")
 
 
+def _amount(name: str, amount: Any) -> str:
+    if name == "memory":
+        return f"{amount / 1e9:g}GB"
+    return f"{amount:g}" if isinstance(amount, float) else str(amount)
+
+
 def _columns(planned: PlannedStage) -> tuple[str, str, str, str]:
     stage = planned.stage
     written = stage.writes()
-    resources = ", ".join(f"{name}={amount}" for name, amount in stage.resources.to_dict().items())
+    resources = ", ".join(f"{name}={_amount(name, amount)}" for name, amount in stage.resources.to_dict().items())
     in_worker = planned.kind == "processing"
     return (
         ", ".join(sorted(stage.reads())),

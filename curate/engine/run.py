@@ -149,12 +149,12 @@ class _Run:
         except BaseException as error:
             said = str(error) or type(error).__name__
             if self.state is not None:
-                self.state.write(f"stopped: {said.splitlines()[0]}")
+                self.state.end(f"stopped: {said.splitlines()[0]}")
             interrupted = isinstance(error, KeyboardInterrupt)
             self.observers.on_run_stopped(RunStopped(self.directory, interrupted, " ".join(said.split())))
             raise
         if self.state is not None:
-            self.state.write("done")
+            self.state.end("done")
         self.observers.on_run_finished(RunFinished(self.directory, summary))
         memory = store if isinstance(store, MemoryStore) else None
         return RunResult(summary, tuple(outputs), self.directory, store.reader(plan.phases[-1].number), memory)
@@ -190,9 +190,11 @@ class _Run:
                 outputs.extend(published)
         return outputs, worked_s
 
-    def failed_before(self, phase: int) -> int:
-        """Return how many records have failed in the phases before."""
-        return sum(commit.books.quarantined for number in range(phase) for commit in self.store.commits(number))
+    def before(self, phase: int) -> tuple[int, int]:
+        """Return how many records have failed in the phases before, and how many the largest of these has worked on."""
+        books = [[commit.books for commit in self.store.commits(number)] for number in range(phase)]
+        failed = sum(each.quarantined for of_phase in books for each in of_phase)
+        return failed, max((sum(each.records_in for each in of_phase) for of_phase in books), default=0)
 
 
 class _PhaseRun:
@@ -212,7 +214,7 @@ class _PhaseRun:
         self._unit = Unit(self._places, self._retried)
         self._scheduler: Scheduler | None = None
         self._counts = {"records_in": 0, "kept": 0, "filtered": 0, "quarantined": 0, "in_ms": 0}
-        self._failed_before = run.failed_before(phase.number)
+        self._failed_before, self._worked_on_before = run.before(phase.number)
         self._over_budget = ""
         """Which limit of the error budget was passed; from then on nothing more is begun."""
         self._stages = tuple(planned.name for planned in phase.stages())
@@ -272,7 +274,7 @@ class _PhaseRun:
             ]
         )
         try:
-            self._scheduler = Scheduler(transport, hops)
+            self._scheduler = Scheduler(transport, hops, stopping=self._is_stopping)
             try:
                 for settled in self._scheduler.run(incoming):
                     self._settle(settled)
@@ -299,7 +301,8 @@ class _PhaseRun:
     def _look_at_budget(self) -> None:
         """Note once and for all that too many records have failed."""
         failed = self._failed_before + self._counts["quarantined"]
-        self._over_budget = self._over_budget or self._options.budget.exceeded(failed, self._counts["records_in"])
+        worked_on = max(self._worked_on_before, self._counts["records_in"])
+        self._over_budget = self._over_budget or self._options.budget.exceeded(failed, worked_on)
 
     def _check_budget(self) -> None:
         """Stop if too many records have failed.

@@ -68,6 +68,7 @@ class Scheduler:
         hops: what they do; at least one.
         reads_ahead: whether the feed may be asked for a batch that no worker has room for yet, to share out its last
             batches well; not where the feed waits for what comes out.
+        stopping: whether the run is to stop: what no worker has begun is then left for another life of it.
         clock: seconds that never go back.
     """
 
@@ -77,6 +78,7 @@ class Scheduler:
         hops: Sequence[Hop],
         *,
         reads_ahead: bool = True,
+        stopping: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
@@ -91,6 +93,7 @@ class Scheduler:
         self._deadlines = Deadlines(transport, self._lines, clock)
         self._suspicion = Suspicion()
         self._reads_ahead = reads_ahead
+        self._stopping = stopping
         self._exhausted = False
         self._next_number = 0
         self._measures: dict[str, Any] = {}
@@ -110,12 +113,15 @@ class Scheduler:
                     yield incoming
                 else:
                     self._admit(incoming)
+            if self._stopping():
+                self._exhausted = True
+                self._lines[0].waiting.clear()
             self._staff()
             yield from self._dispatch()
             if all(line.idle for line in self._lines):
                 if not self._exhausted:  # what there was cannot be sent, so there is nothing to wait for
                     continue
-                if not self._ledger.empty:
+                if not self._ledger.empty and not self._stopping():
                     raise AccountingError(f"the workers are idle, but not settled: {self._ledger.described()}")
                 return
             yield from self._hear(self._patience())

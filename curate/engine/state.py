@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -35,6 +36,7 @@ class StateFile:
         self._expected: int | None = None
         self._first: RunProgress | None = None
         self._latest: RunProgress | None = None
+        self._status = "running"
 
     def begin(self, expected: int | None) -> None:
         """A phase begins; `expected` is how many records it has, if that is known already."""
@@ -49,7 +51,12 @@ class StateFile:
         if first or event.ended:
             self.write()
 
-    def write(self, status: str = "running") -> None:
+    def end(self, status: str) -> None:
+        """The run is over, or stops."""
+        self._status = status
+        self.write()
+
+    def write(self) -> None:
         """Write the file; not synced, because after a crash of the machine it says nothing true anyway."""
         first, latest = self._first, self._latest
         if latest is None or first is None:
@@ -57,12 +64,12 @@ class StateFile:
         state: dict[str, Any] = {
             **self._about,
             **attrs.asdict(latest),
-            "status": status,
+            "status": self._status,
             "written": time.time(),
             "expected": self._expected,
             "since": {"records_in": first.records_in, "audio_s": first.audio_s, "elapsed_s": first.elapsed_s},
         }
-        temporary = self._directory / f"{STATE}{TEMPORARY}{os.getpid()}"
+        temporary = self._directory / f"{STATE}{TEMPORARY}{os.getpid()}-{threading.get_ident()}"
         with contextlib.suppress(OSError):
             temporary.write_text(json.dumps(state))
             temporary.replace(self._directory / STATE)

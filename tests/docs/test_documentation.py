@@ -236,3 +236,41 @@ def test_every_global_option_is_documented() -> None:
     options = {option for parameter in root.params for option in parameter.opts if option.startswith("--")}
     for option in options - {"--version"}:
         assert option in DOCS["pipelines.md"], f"{option} is not documented"
+
+
+def test_the_pipeline_in_the_page_on_executors_runs_as_a_plain_script(tmp_path: Path) -> None:
+    script, _, contract = blocks(DOCS["executors.md"], "python")
+    assert "__main__" not in script
+    (tmp_path / "halves.py").write_text(script)
+    done = run("halves.py", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[1.5, 2.0]"
+    names: dict[str, Any] = {}
+    exec(compile(contract, "executors.md", "exec"), names)
+    names["TestMine"]().test_a_bad_record_costs_one_record(tmp_path / "run")
+
+
+def test_the_commands_in_the_page_on_executors_do_what_they_say(project: Path) -> None:
+    commands = [line for block in blocks(DOCS["executors.md"], "console") for line in block.splitlines()]
+    assert len(commands) == 3
+    for command in commands:
+        if "curate run" in command and importlib.util.find_spec("nemo") is None:
+            continue
+        done = run("-m", "curate.cli", *command.split()[1:], cwd=project)
+        assert done.returncode == 0, done.stderr
+        assert "asr" in done.stdout
+
+
+def test_every_option_of_an_executor_and_every_member_of_a_transport_is_documented() -> None:
+    import attrs
+
+    from curate.engine.transport import Transport
+
+    host = PluginHost(environment={"CURATE_PLUGINS": ""})
+    names = [field.alias for ref in host.executors for field in attrs.fields(ref.load()) if field.init]
+    names += [name for name in (*vars(Transport), *Transport.__annotations__) if not name.startswith("_")]
+    assert {"cpus", "address", "send", "can_kill"} <= set(names)
+    for name in names:
+        assert f"`{name}`" in DOCS["executors.md"] or f"`{name}(" in DOCS["executors.md"], name
+    for ref in host.executors:
+        assert f"| `{ref.name}` |" in DOCS["executors.md"]

@@ -116,6 +116,21 @@ def test_failures_of_all_phases_count_together(tmp_path: Path) -> None:
         Pipeline("p", plan).run(run_dir=tmp_path, max_failures=5)
 
 
+def test_the_share_is_one_of_all_records_in_later_phases_too(tmp_path: Path) -> None:
+    @processing_stage(name="second", writes=[])
+    def second(record: Record) -> Record:
+        if record["x"] == 989:
+            raise RecordError("oom", "no")
+        return record
+
+    stages = pipeline([], 1000, lambda x: x >= 990).stages
+    plan = [*stages[:2], stages[2].with_(checkpoint=True), Partition(max_records=20), second, Merge("out.jsonl")]
+    result = Pipeline("p", plan).run(run_dir=tmp_path, max_failure_ratio=0.011)
+    assert result.summary["quarantined"] == 11
+    with pytest.raises(BudgetExceededError, match=r"11 records have failed, more than max_failure_ratio = 0\.0105"):
+        Pipeline("p", plan).run(run_dir=tmp_path / "less", max_failure_ratio=0.0105)
+
+
 def test_what_a_filter_leaves_out_is_no_failure(tmp_path: Path) -> None:
     stages = [ReadRecords([{"x": x} for x in range(500)]), QualityFilter("x < 0"), Merge("out.jsonl")]
     assert Pipeline("p", stages).run(run_dir=tmp_path, max_failures=0).summary["filtered"] == 500

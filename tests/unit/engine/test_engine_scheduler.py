@@ -37,8 +37,8 @@ RECORD_S = 0.002
 
 
 @processing_stage(name="copied")
-def copied(record: dict) -> dict:
-    return record
+def copied(batch: AudioBatch) -> AudioBatch:
+    return batch  # a stage that sees batches, so that none of them travel together
 
 
 def whole(work: Work) -> list[Part]:
