@@ -15,7 +15,7 @@ AUDIO_FACTOR = 10.0
 """… or for so many times the audio that it has announced, …"""
 
 SEEN_FACTOR = 20.0
-"""… or for so many times the longest silence after which a worker of the hop has gone on."""
+"""… or for so many times the longest silence before a worker of the hop has handed something on."""
 
 LOOKS = 4
 """A worker is looked at so often within its time, because signs of life may only be seen when they are looked for."""
@@ -34,24 +34,33 @@ class Deadlines:
         self._transport = transport
         self._lines = lines
         self._clock = clock
+        self._overdue: list[tuple[Line, Worker, float, float]] = []
 
     def next_s(self) -> float | None:
         """Return after how many seconds to look at the workers again; None: there is nobody to look at."""
         now = self._clock()
-        waits = [
-            min(timeout_s / LOOKS, max(0.0, worker.heard_s + timeout_s - now)) for worker, timeout_s in self._watched()
-        ]
-        return min(waits, default=None)
+        self._overdue = []
+        wait_s: float | None = None
+        for line, worker, timeout_s in self._watched():
+            left_s = worker.heard_s + timeout_s - now
+            if left_s <= 0:
+                self._overdue.append((line, worker, worker.heard_s, timeout_s))
+            look_s = max(0.0, min(left_s, min(timeout_s, DEFAULT_S) / LOOKS))
+            wait_s = look_s if wait_s is None else min(wait_s, look_s)
+        return wait_s
 
     def enforce(self) -> None:
-        """Kill the workers whose time is over."""
-        now = self._clock()
-        for worker, timeout_s in self._watched():
-            if worker.heard_s + timeout_s - now <= 0:  # as `next_s` reckons, or it would say "now" for ever
+        """Kill the workers whose time was over when `next_s` was asked, and which have given no sign since.
+
+        What they had said before may only have waited to be heard, so they are heard once more first.
+        """
+        for line, worker, heard_s, timeout_s in self._overdue:
+            if worker.number in line.workers and worker.heard_s == heard_s:
                 worker.timed_out = timeout_s
                 self._transport.kill(worker.number)
+        self._overdue = []
 
-    def _watched(self) -> Iterator[tuple[Worker, float]]:
+    def _watched(self) -> Iterator[tuple[Line, Worker, float]]:
         if not self._transport.can_kill:
             return
         for line in self._lines:
@@ -59,9 +68,9 @@ class Deadlines:
                 if worker.timed_out is not None:
                     continue
                 if not worker.ready:
-                    yield worker, self._transport.setup_timeout_s
+                    yield line, worker, self._transport.setup_timeout_s
                 elif worker.in_flight:
-                    yield worker, _timeout_s(line, worker)
+                    yield line, worker, _timeout_s(line, worker)
 
 
 def _timeout_s(line: Line, worker: Worker) -> float:
@@ -69,10 +78,9 @@ def _timeout_s(line: Line, worker: Worker) -> float:
     given = [planned.stage.timeout_s for planned in line.hop.stages if planned.stage.timeout_s is not None]
     if given:
         return max(given)
-    current, touched = worker.current, worker.touched
-    records = current.work.records if current is not None else []
-    if touched is not None and current is not None and touched.number == current.work.number and touched.touched:
-        positions = [position for some in touched.touched.values() for position in some or range(len(records))]
-        records = [records[position] for position in positions]
-    audio_s = sum(map(audio_ms, records)) / 1000
+    audio_s, current, touched = 0.0, worker.current, worker.touched
+    if current is not None:
+        positions = touched.positions() if touched is not None and touched.number == current.work.number else None
+        records = current.work.records
+        audio_s = current.audio_s if positions is None else sum(audio_ms(records[at]) for at in positions) / 1000
     return max(DEFAULT_S, AUDIO_FACTOR * audio_s, SEEN_FACTOR * line.slowest_s)

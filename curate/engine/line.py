@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from curate.engine.messages import Part, Started, Work
 from curate.plan import Hop, PlannedStage
-from curate.records import ID, Record
+from curate.records import ID, Record, audio_ms
 from curate.stage import ProcessingStage, called_method
 
 QUEUE_BYTES = 256 * 1024 * 1024
@@ -44,6 +44,14 @@ class InFlight:
     alone: bool
     batches: int = 1
     parts: list[Part] = field(default_factory=list[Part])
+    _audio_s: float | None = None
+
+    @property
+    def audio_s(self) -> float:
+        """How long the audio of all its records is; added up once, because it is asked for at every message."""
+        if self._audio_s is None:
+            self._audio_s = sum(map(audio_ms, self.work.records)) / 1000
+        return self._audio_s
 
     def unfinished(self) -> list[Record]:
         """Return the records that are not acknowledged."""
@@ -106,7 +114,7 @@ class Line:
         self.worked_s = 0.0
         """How long the stages have worked, in seconds over all workers."""
         self.slowest_s = 0.0
-        """The longest that a worker was silent while it worked."""
+        """The longest that a worker was silent before it handed something on."""
 
     @property
     def idle(self) -> bool:
@@ -228,9 +236,9 @@ class Line:
             batch_s = max(self._record_s * len(flight.work.records) / flight.batches, 1e-6)
             self.merged = max(1, min(MOST_MERGED, math.ceil(MESSAGE_S / batch_s)))
 
-    def note_heard(self, worker: Worker, now: float) -> None:
-        """Take in a sign that a worker gets on."""
-        if worker.in_flight:
+    def note_heard(self, worker: Worker, now: float, *, looked: bool) -> None:
+        """Take in a sign that a worker gets on; one that was `looked` for may be older, so it measures no silence."""
+        if worker.in_flight and not looked:
             self.slowest_s = max(self.slowest_s, now - worker.heard_s)
         worker.heard_s = now
 

@@ -121,6 +121,12 @@ class Started:
     number: int
     touched: Mapping[int, Sequence[int] | None]
 
+    def positions(self) -> set[int] | None:
+        """Return the positions in the batch that any stage is at; None: any of them."""
+        if not self.touched or None in self.touched.values():
+            return None
+        return {position for some in self.touched.values() for position in some or ()}
+
 
 @dataclass(slots=True)
 class Acknowledged:

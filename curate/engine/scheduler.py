@@ -257,7 +257,7 @@ class Scheduler:
         if worker is None:  # it has been given up
             return
         if not isinstance(event, Died | WorkerFailed):
-            line.note_heard(worker, self._clock())
+            line.note_heard(worker, self._clock(), looked=isinstance(event, Started))
         match event:
             case Acknowledged(_, part, size):
                 flight = worker.in_flight[part.number]

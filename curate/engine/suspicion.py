@@ -73,14 +73,8 @@ class Suspicion:
 def _touched(worker: Worker, flight: InFlight) -> set[str] | None:
     """Return the ids of the batch's records that the worker was last heard to touch; None: any of them."""
     started = worker.touched
-    if started is None or started.number != flight.work.number or not started.touched:
-        return None
-    ids: set[str] = set()
-    for positions in started.touched.values():
-        if positions is None:
-            return None
-        ids.update(flight.work.records[position][ID] for position in positions)
-    return ids
+    positions = started.positions() if started is not None and started.number == flight.work.number else None
+    return None if positions is None else {flight.work.records[position][ID] for position in positions}
 
 
 def _stages_touched(worker: Worker, flight: InFlight) -> list[int]:

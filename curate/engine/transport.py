@@ -78,8 +78,9 @@ class Transport(Protocol):
     def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
         """Block until something happens, or `timeout_s` has passed, and return what has happened, in order.
 
-        A worker's events come in the order in which they happened. When the time has passed, there is a `Started` for
-        every worker that has moved on to other records since the last one.
+        A worker's events come in the order in which they happened. When the time has passed, so always where it is 0,
+        there is a `Started` for every worker that has moved on to other records since the last one, whatever else has
+        happened.
         """
         ...
 

@@ -51,8 +51,8 @@ class Processes:
     def wait(self, timeout_s: float | None = None) -> Sequence[Heard]:
         """Block until something happens, or `timeout_s` has passed, and return what has happened, in order.
 
-        When the time has passed, there is a `Started` for every worker that has moved on to other records; before a
-        `Died`, there is one for the last that it touched.
+        When the time has passed, there is a `Started` for every worker that has moved on to other records, whatever else
+        has happened; before a `Died`, there is one for the last that it touched.
         """
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
@@ -60,7 +60,8 @@ class Processes:
             left = None if end is None else max(0.0, end - time.monotonic())
             heard: list[Heard] = []
             ended: set[int] = set()
-            for key, _ in self._selector.select(left):
+            receiving = False
+            for key, events in self._selector.select(left):
                 number, source = key.data
                 worker = self._workers[number]
                 if number in self._blocked:
@@ -70,17 +71,20 @@ class Processes:
                 elif source == "exit":
                     ended.add(number)
                 else:
+                    receiving = receiving or bool(events & selectors.EVENT_READ)
                     try:
                         heard.extend((number, frame) for frame in worker.receive())
                     except EOFError:
                         ended.add(number)
             for number in ended:
                 heard.extend(self._bury(number))
+            over = end is not None and time.monotonic() >= end
+            if over and (heard or not receiving):  # of a message that has only begun, the rest is there or will be soon
+                looks = ((number, worker.look()) for number, worker in self._workers.items())
+                heard.extend((number, started) for number, started in looks if started is not None)
+                return heard
             if heard:
                 return heard
-            if end is not None and time.monotonic() >= end:
-                looks = ((number, worker.look()) for number, worker in self._workers.items())
-                return [(number, started) for number, started in looks if started is not None]
 
     def _bury(self, number: int) -> Sequence[Heard]:
         worker = self._forget(number)

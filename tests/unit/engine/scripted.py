@@ -87,10 +87,10 @@ class ScriptedTransport:
         script: what becomes of a worker with a record; without one, every record takes `QUICK_S`.
         room: how many workers each hop may have.
         in_flight: how many batches a worker may have.
-        part: so many records are acknowledged together.
+        part: so many records are acknowledged together; for each worker, by its number, if it is a function.
         touches: the positions that a worker at a position has announced; None: any.
-        setup: what becomes of the n-th worker that is started, counted from 0: seconds until it is ready, "fails", "dies"
-            or "hangs".
+        setup: what becomes of the n-th worker that is started, counted from 0: seconds until it is ready, "fails",
+            "dies" or "hangs".
         children: into how many records a hop splits a record; 0: it does not.
         size: what a batch, and the message about its end, weighs in bytes.
     """
@@ -103,7 +103,7 @@ class ScriptedTransport:
         *,
         room: Sequence[int] = (100,),
         in_flight: int = 2,
-        part: int = 1000,
+        part: int | Callable[[int], int] = 1000,
         touches: Callable[[Work, int], Sequence[int] | None] = lambda work, position: [position],
         setup: Callable[[int], float | str] = lambda started: 0.0,
         setup_attempts: int = 3,
@@ -123,7 +123,8 @@ class ScriptedTransport:
         self.killed: list[int] = []
         self.waits: list[float | None] = []
         self._script = script or (lambda hop, record: QUICK_S)
-        self._room, self._part, self._touches, self._setup = room, part, touches, setup
+        self._room, self._touches, self._setup = room, touches, setup
+        self._part = part if callable(part) else (lambda worker: part)
         self._children, self._size = children, size
         self._unsendable, self._unreadable = unsendable, unreadable
         self._order = itertools.count()
@@ -163,11 +164,13 @@ class ScriptedTransport:
         while not self._said:
             assert self._agenda or end is not None, "nothing will ever happen, and nobody looks at the clock"
             if end is not None and (not self._agenda or self._agenda[0][0] > end):
-                self.clock.now = end
-                return [started for actor in self.actors if (started := self._look(actor)) is not None]
+                break
             at_s, _, step = heapq.heappop(self._agenda)
             self.clock.now = max(self.clock.now, at_s)
             step()
+        if end is not None and (not self._said or self.clock.now >= end):
+            self.clock.now = max(self.clock.now, end)
+            self._said += [started for actor in self.actors if (started := self._look(actor)) is not None]
         said, self._said = self._said, []
         return said
 
@@ -243,8 +246,9 @@ class ScriptedTransport:
         if not actor.alive:
             return
         done = position + 1
-        if done % self._part == 0 or done == len(work.records):
-            start = (done - 1) // self._part * self._part
+        size = self._part(actor.number)
+        if done % size == 0 or done == len(work.records):
+            start = (done - 1) // size * size
             part = self._parted(actor.hop, work, start, done, spent_s)
             self._said.append(Acknowledged(actor.number, part, self._size(work)))
         if done < len(work.records):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from scripted import Deed, ScriptedTransport, batches, hops, kept, run
+from scripted import Deed, Outcome, ScriptedTransport, batches, hops, kept, run, scheduler
 
 from curate.engine.deadlines import AUDIO_FACTOR, DEFAULT_S, LOOKS, SEEN_FACTOR
 from curate.engine.scheduler import Incoming
@@ -102,7 +102,43 @@ def test_the_default_grows_with_the_silences_that_were_seen() -> None:
 
     transport = ScriptedTransport(script, in_flight=1)
     run(transport, hops(1), batches(1, 1))
-    assert transport.started_at[1] == close_to(200.0 + SEEN_FACTOR * 200.0)
+    silence_s = 200.0 - DEFAULT_S / LOOKS  # since the last look at it
+    assert transport.started_at[1] == close_to(200.0 + SEEN_FACTOR * silence_s)
+
+
+def test_a_look_at_a_worker_is_no_silence_that_has_ended() -> None:
+    """That it is found at another record says nothing of how long it was at the one before."""
+    transport = ScriptedTransport(hangs(50), part=1000)
+    run(transport, hops(1), batches(100))
+    assert transport.started_at[1] == close_to(50.0 + DEFAULT_S)
+
+
+def test_before_a_worker_is_looked_at_its_batch_is_not_awaited_as_a_whole() -> None:
+    """A window of many hours of audio gives nobody many hours for its first record."""
+    transport = ScriptedTransport(hangs(0))
+    run(transport, hops(1), batches(100, duration=20.0))
+    assert transport.started_at[1] == close_to(DEFAULT_S)
+
+
+def test_a_quiet_worker_among_talkative_ones_is_looked_at_before_it_is_killed() -> None:
+    """The first worker only announces; the second one hands on something all the time."""
+    transport = ScriptedTransport(
+        lambda hop, record: 2.0 if int(record[ID][2:]) < 40 else 0.1, part=lambda worker: 1000 if worker == 0 else 1
+    )
+    assert run(transport, hops(2, timeout_s=5.0), batches(40, *[10] * 100)).rows == kept(1040)
+    assert transport.killed == []
+
+
+def test_what_waited_to_be_heard_while_the_driver_was_busy_counts() -> None:
+    """The driver commits, or whoever takes the records takes an hour; meanwhile the workers have gone on."""
+    transport = ScriptedTransport(lambda hop, record: 1.0, part=1)
+    outcome = Outcome()
+    for number, settled in enumerate(scheduler(transport, hops(3, timeout_s=5.0)).run(batches(*[10] * 9))):
+        outcome.take(settled)
+        if number % 10 == 3:
+            transport.clock.now += 3600.0
+    assert outcome.rows == kept(90)
+    assert transport.killed == []
 
 
 def test_the_time_without_work_does_not_count() -> None:

@@ -32,9 +32,6 @@ from curate.resources import Resources
 
 Answer = Callable[[Work], list[Part]]
 
-RECORD_S = 0.002
-"""So long has a worker worked on a record where its answer does not say."""
-
 
 @processing_stage(name="copied")
 def copied(batch: AudioBatch) -> AudioBatch:
@@ -90,9 +87,7 @@ class FakeTransport:
         self.sent.append((worker, work))
         answers = self._answers[worker]
         answers.append(Started(worker, work.number, {0: None}))
-        for part in self._hops[self.workers[worker]](work):
-            part.busy_s = part.busy_s or [RECORD_S * len(set(part.roots()))]
-            answers.append(Acknowledged(worker, part))
+        answers.extend(Acknowledged(worker, part) for part in self._hops[self.workers[worker]](work))
         answers.append(Done(worker, work.number))
         waiting = sum(isinstance(event, Done) for event in answers)
         self.most_waiting = max(self.most_waiting, waiting)
@@ -272,22 +267,3 @@ def test_filtered_records_are_settled_where_they_are_left_out() -> None:
     transport = FakeTransport(drops, whole)
     assert run(transport, [1, 1], batches(2)) == {seq: [] for seq in range(6)}
     assert {transport.workers[worker] for worker, _ in transport.sent} == {0}
-
-
-def test_batches_of_different_descriptions_do_not_travel_together() -> None:
-    def quick(work: Work) -> list[Part]:
-        (part,) = whole(work)
-        part.busy_s = [1e-6]
-        return [part]
-
-    def feed() -> Iterator[Incoming]:
-        for number, incoming in enumerate(batches(40, size=2)):
-            incoming.batch.filepath_key = "left" if number // 10 % 2 else "right"
-            for record in incoming.batch.data:
-                record["key"] = incoming.batch.filepath_key
-            yield incoming
-
-    transport = FakeTransport(quick, whole, in_flight=4)
-    run(transport, [1, 1], feed())
-    assert max(len(work.records) for _, work in transport.sent) > 2
-    assert all(record["key"] == work.filepath_key for _, work in transport.sent for record in work.records)

@@ -19,7 +19,7 @@ def flight(number: int = 1, size: int = 6, *, done: Sequence[int] = (), alone: b
     """Return a batch of which some records are acknowledged."""
     work = Work(number, [{ID: f"r:{n}"} for n in range(size)], "audio_filepath", "", "")
     finished = [f"r:{n}" for n in done]
-    return InFlight(work, 0, alone, [Part(number, [{} for _ in finished], finished, [0] * len(finished))])
+    return InFlight(work, 0, alone, parts=[Part(number, [{} for _ in finished], finished, [0] * len(finished))])
 
 
 def worker(*flights: InFlight, touched: Mapping[int, Sequence[int] | None] | None = None, of: int = 1) -> Worker:
