@@ -129,7 +129,9 @@ def _memory_by_card() -> dict[str, float]:
         return {}  # the memory stays unknown
     found: dict[str, float] = {}
     for line in listed.splitlines():
-        index, uuid, mebibytes = (part.strip() for part in line.split(","))
-        if mebibytes.isdigit():
-            found[index] = found[uuid] = round(int(mebibytes) * 1024**2 / 1e9, 1)
+        match [part.strip() for part in line.split(",")]:
+            case [index, uuid, mebibytes] if mebibytes.isdigit():
+                found[index] = found[uuid] = round(int(mebibytes) * 1024**2 / 1e9, 1)
+            case _:  # a card that does not tell, or a word of warning
+                continue
     return found
