@@ -58,10 +58,16 @@ class Seats:
     def _fits(self, card: Card, wanted: Resources) -> bool:
         free_gb = self._free_gb[card.id]
         enough_memory = not wanted.gpu_memory_gb or free_gb is None or free_gb + 1e-9 >= wanted.gpu_memory_gb
-        return enough_memory and self._free[card.id] + 1e-9 >= min(1.0, wanted.gpus)
+        return enough_memory and self._free[card.id] + 1e-9 >= self._share(card.id, wanted)
+
+    def _share(self, card: str, wanted: Resources) -> float:
+        """Return which part of a card a worker takes; all of it where nobody knows how much its memory is."""
+        if not wanted.gpus and self._free_gb[card] is None:
+            return 1.0
+        return min(1.0, wanted.gpus)
 
     def _change(self, card: str, wanted: Resources, sign: int) -> None:
-        self._free[card] += sign * min(1.0, wanted.gpus)
+        self._free[card] += sign * self._share(card, wanted)
         free_gb = self._free_gb[card]
         if free_gb is not None:
             self._free_gb[card] = free_gb + sign * wanted.gpu_memory_gb
