@@ -268,7 +268,7 @@ def _log_to(channel: Channel) -> None:
 
     def tell(message: Any) -> None:
         record = message.record
-        channel.hold(Kind.LOG, (record["level"].name, record["message"]))
+        channel.hold(Kind.LOG, (record["level"].name, record["level"].no, record["message"]))
 
     logger.remove()
     logger.add(tell, level="INFO", format="{message}")

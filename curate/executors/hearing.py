@@ -63,6 +63,14 @@ def _event(worker: int, hop: str, frame: Frame) -> Event | None:
         told, trace = message
         logger.debug("a worker of {} has failed:\n{}", hop, trace)
         return WorkerFailed(worker, InfrastructureError(told))
-    level, text = message
-    logger.log(level, "{}: {}", hop, text)
+    level, severity, text = message
+    logger.log(level if _is_level(level) else severity, "{}: {}", hop, text)
     return None
+
+
+def _is_level(name: str) -> bool:
+    try:
+        logger.level(name)
+    except ValueError:  # a stage has made a level of its own, in its worker
+        return False
+    return True

@@ -29,7 +29,7 @@ class Kind(enum.IntEnum):
     DONE = 7  # the batch is done
     UNREADABLE = 8  # the batch could not be unpickled (a text)
     FAILED = 9  # trouble that is no record's (its text, its traceback)
-    LOG = 10  # a log line (its level, its text)
+    LOG = 10  # a log line (its level, the level's number, its text)
 
 
 Frame: TypeAlias = tuple[Kind, int, bytes]
