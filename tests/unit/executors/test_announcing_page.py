@@ -1,0 +1,135 @@
+"""What a worker writes on its page is what its driver reads, at any moment."""
+
+from __future__ import annotations
+
+import mmap
+import tempfile
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from curate.engine.announcing import CAPACITY, Page, read_page
+from curate.engine.messages import Work
+from curate.records import ID
+
+STAGES = 3
+
+
+def page(stages: int = STAGES) -> tuple[Page, memoryview[int]]:
+    words = memoryview(bytearray(8 * Page.words_for(stages))).cast("Q")
+    return Page(words), words
+
+
+def work(size: int, number: int = 1) -> Work:
+    return Work(number, [{ID: f"r:{n}"} for n in range(size)], "audio_filepath", "", "")
+
+
+def test_an_empty_page_says_nothing() -> None:
+    _, words = page()
+    assert read_page(words) == (0, {})
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, STAGES - 1), st.none() | st.integers(0, 19) | st.lists(st.integers(0, 19), max_size=20)
+        )
+    )
+)
+def test_the_last_word_of_every_stage_counts(said: list[tuple[int, int | list[int] | None]]) -> None:
+    writer, words = page()
+    writer.begin(work(20, number=9))
+    one_by_one = [writer.one_by_one(stage) for stage in range(STAGES)]
+    expected: dict[int, tuple[int, ...]] = {}
+    for stage, what in said:
+        expected.pop(stage, None)
+        if what is None:
+            writer.rest(stage)
+        elif isinstance(what, int):
+            one_by_one[stage](f"r:{what}")
+            expected[stage] = (what,)
+        else:
+            writer.announce(stage, [f"r:{number}" for number in what])
+            if what:
+                expected[stage] = tuple(what)
+        assert read_page(words) == (9, expected)
+
+
+def test_a_new_batch_begins_with_a_clean_page() -> None:
+    writer, words = page()
+    writer.begin(work(5, number=1))
+    writer.announce(0, ["r:3"])
+    writer.announce(2, ["r:4"])
+    writer.begin(work(5, number=2))
+    assert read_page(words) == (2, {})
+
+
+def test_more_than_a_page_holds_means_any_of_them() -> None:
+    writer, words = page()
+    big = work(CAPACITY + 1)
+    writer.begin(big)
+    ids = [record[ID] for record in big.records]
+    writer.announce(1, ids)
+    assert read_page(words) == (1, {1: None})
+    writer.announce(1, ids[:-1])
+    assert read_page(words) == (1, {1: tuple(range(CAPACITY))})
+    writer.announce(1, ids[-1:])
+    assert read_page(words) == (1, {1: (CAPACITY,)})
+
+
+def test_the_stages_do_not_write_over_each_other() -> None:
+    writer, words = page()
+    writer.begin(work(CAPACITY))
+    everything = [f"r:{number}" for number in range(CAPACITY)]
+    for stage in range(STAGES):
+        writer.announce(stage, everything)
+    assert read_page(words) == (1, {stage: tuple(range(CAPACITY)) for stage in range(STAGES)})
+
+
+def test_a_death_between_two_stores_leaves_no_record_out() -> None:
+    """A store is a word. In between, the page says nothing, which means any record, or what it said before."""
+
+    class Dies(Exception): ...
+
+    class Words:
+        """Memory of a process that dies at a certain store."""
+
+        def __init__(self, left: int) -> None:
+            self.memory = [0] * Page.words_for(1)
+            self.left = left
+
+        def __len__(self) -> int:
+            return len(self.memory)
+
+        def __setitem__(self, place: int, value: int) -> None:
+            if not self.left:
+                raise Dies
+            self.left -= 1
+            self.memory[place] = value
+
+    for left in range(100):
+        words = Words(left)
+        writer = Page(words)  # pyright: ignore[reportArgumentType]
+        try:
+            writer.begin(work(6))
+            writer.announce(0, ["r:1", "r:2"])
+            writer.announce(0, ["r:3", "r:4", "r:5"])
+        except Dies:
+            _, announced = read_page(words.memory)
+            # nothing (so any record is a suspect), or all that was announced last
+            assert announced in ({}, {0: (1, 2)}), left
+        else:
+            break
+    else:
+        raise AssertionError("it never came to its end")
+
+
+def test_a_page_in_a_file_is_seen_through_another_mapping() -> None:
+    size = 8 * Page.words_for(1)
+    with tempfile.TemporaryFile() as file:
+        file.truncate(size)
+        here, there = mmap.mmap(file.fileno(), size), mmap.mmap(file.fileno(), size)
+        writer = Page(memoryview(here).cast("Q"))
+        writer.begin(work(5, number=4))
+        writer.announce(0, ["r:2"])
+        assert read_page(memoryview(there[:]).cast("Q")) == (4, {0: (2,)})
