@@ -257,7 +257,8 @@ def test_an_interrupt_keeps_what_is_in_flight(place: Any, tmp_path: Path) -> Non
     with interrupted(pids), pytest.raises(KeyboardInterrupt):
         Pipeline("p", stages).run(place, run_dir=run_dir)
     assert processes_left() == []
-    done = sum(json.loads(path.read_text())["books"]["records_in"] for path in (run_dir / "commits").glob("p0-*.json"))
+    commits = [json.loads(path.read_text()) for path in (run_dir / "commits").glob("p0-*.json")]
+    done = sum(commit["account"]["books"]["records_in"] for commit in commits)
     assert 0 < done < 4000
     assert Pipeline("p", stages).run(place, run_dir=run_dir).summary["kept"] == 4000
 

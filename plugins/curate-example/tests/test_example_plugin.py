@@ -58,7 +58,7 @@ def test_both_work_from_yaml(host: PluginHost, file: Path, monkeypatch: pytest.M
 
 def test_its_options_are_checked_like_any_others(host: PluginHost, file: Path) -> None:
     file.write_text(PIPELINE.replace("workers: 2", "worker: 2"))
-    with pytest.raises(ConfigError, match=r"1:26: ThreadsExecutor has no option 'worker': did you mean workers"):
+    with pytest.raises(ConfigError, match=r"1:26: ThreadsExecutor has no option 'worker': did you mean 'workers'"):
         load_pipeline(file, host=host)
     file.write_text(PIPELINE.replace("workers: 2", "workers: 0"))
     with pytest.raises(ConfigError, match=r"workers=0: must be at least 1"):
