@@ -51,8 +51,8 @@ class Processes:
     def wait(self, timeout_s: float | None = None) -> Sequence[Heard]:
         """Block until something happens, or `timeout_s` has passed, and return what has happened, in order.
 
-        When the time has passed, there is a `Started` for every worker that has moved on to other records, whatever else
-        has happened; before a `Died`, there is one for the last that it touched.
+        When the time has passed, there is a `Started` for every worker that has moved on to other records, whatever
+        else has happened; before a `Died`, there is one for the last that it touched.
         """
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
