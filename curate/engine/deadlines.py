@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from curate.engine.line import Line, Worker
 from curate.engine.transport import Transport
+from curate.plan import Hop
 from curate.records import audio_ms
 
 DEFAULT_S = 300.0
@@ -73,11 +74,17 @@ class Deadlines:
                     yield line, worker, _timeout_s(line, worker)
 
 
+def timeout_of(hop: Hop) -> float | None:
+    """Return the deadline that a hop's stages ask for, in seconds; None: they do not say."""
+    given = [planned.stage.timeout_s for planned in hop.stages if planned.stage.timeout_s is not None]
+    return max(given, default=None)
+
+
 def _timeout_s(line: Line, worker: Worker) -> float:
     """Return for how long a worker may be silent, in seconds."""
-    given = [planned.stage.timeout_s for planned in line.hop.stages if planned.stage.timeout_s is not None]
-    if given:
-        return max(given)
+    given = timeout_of(line.hop)
+    if given is not None:
+        return given
     audio_s, current, touched = 0.0, worker.current, worker.touched
     if current is not None:
         positions = touched.positions() if touched is not None and touched.number == current.work.number else None

@@ -8,6 +8,7 @@ scheduler, and never by Ray. A lost node has to do with no record: what was ther
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import pickle
 import shutil
@@ -22,6 +23,7 @@ from typing import Any
 import attrs
 from loguru import logger
 
+from curate.engine.deadlines import LOOKS, timeout_of
 from curate.engine.messages import Acknowledged, Died, Event, Started, Work, WorkerFailed
 from curate.engine.transport import HopSpec
 from curate.errors import InfrastructureError, PlanError
@@ -35,7 +37,10 @@ from curate.plan import Hop, Plan
 from curate.resources import parse_size
 
 QUICK_S = 0.05
-"""Batches that are done sooner are asked for several at a time, in one answer; others tell how they get on."""
+"""Batches that are done sooner are asked for several at a time, in one answer; others tell how they get on.
+
+They do so as well where a stage has a `timeout_s`, because a batch may turn out to be slow after all.
+"""
 
 CALL_BATCHES = 8
 """So many quick batches go into one call."""
@@ -44,7 +49,7 @@ NODE_VARIABLE = "CURATE_RAY_NODE_ID"
 """The environment variable in which stages find the id of the node that they work on."""
 
 LOOK_S = 1.0
-"""An actor says so often that its worker has moved on."""
+"""An actor says so often that its worker has moved on, or more often where a deadline asks for it."""
 
 CLOSE_S = 40.0
 """So long may the teardown of all workers take; then the actors are killed."""
@@ -235,10 +240,12 @@ class RayWorker:
     Args:
         parcel: what the worker is given.
         cpus: cores that it may use.
+        look_s: how often to say that the worker has moved on.
     """
 
-    def __init__(self, parcel: Parcel, cpus: float) -> None:
+    def __init__(self, parcel: Parcel, cpus: float, look_s: float) -> None:
         self._processes = Processes()
+        self._look_s = look_s
         cards = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         environment = pinned(cpus, [card for card in cards.split(",") if card])
         environment[NODE_VARIABLE] = import_ray().get_runtime_context().get_node_id()
@@ -257,7 +264,7 @@ class RayWorker:
             self._processes.send(0, number, payload)
         left = len(batches)
         while left:
-            heard = self._processes.wait(LOOK_S)
+            heard = self._processes.wait(self._look_s)
             for _, what in heard:
                 if _ends(what, Kind.FAILED):
                     left = 0
@@ -361,7 +368,7 @@ class RayTransport:
         handle = (
             self._ray.remote(concurrency_groups={"control": 1})(RayWorker)
             .options(**options)
-            .remote(self._parcels[hop], wanted.cpus)
+            .remote(self._parcels[hop], wanted.cpus, min(LOOK_S, (timeout_of(self._hops[hop]) or math.inf) / LOOKS))
         )
         number = next(self._next)
         self._actors[number] = actor = _Actor(handle, hop)
@@ -437,7 +444,8 @@ class RayTransport:
             event.worker = number  # an actor knows its only worker as 0
             events.append(event)
             if isinstance(event, Acknowledged):
-                self._quick[actor.hop] = sum(event.part.busy_s) < QUICK_S
+                is_free = timeout_of(self._hops[actor.hop]) is None
+                self._quick[actor.hop] = is_free and sum(event.part.busy_s) < QUICK_S
             elif isinstance(event, Died | WorkerFailed):
                 self._end(number)
         self._listen_to_the_end(actor)

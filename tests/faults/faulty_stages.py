@@ -173,6 +173,26 @@ class Slow(RecordStage):
         return record
 
 
+@dataclass
+class Quiet(ProcessingStage):
+    """Takes as long for every record as it says, announces each, and hands nothing on before the batch is done."""
+
+    pids: str
+
+    def setup(self) -> None:
+        with Path(self.pids).open("a") as file:
+            file.write(f"{os.getpid()}\n")
+
+    def writes(self) -> tuple[str, ...]:
+        return ()
+
+    def stream(self, batch: AudioBatch) -> Iterator[AudioBatch]:
+        for record in batch.data:
+            batch.announce([record])
+            time.sleep(record["takes_s"])
+        yield batch
+
+
 class BreaksTheCard(RecordStage):
     """Meets a broken CUDA context, as torch reports it."""
 

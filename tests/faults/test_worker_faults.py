@@ -21,6 +21,7 @@ from faulty_stages import (
     Misbehaves,
     MisbehavesAhead,
     MisbehavesInBatches,
+    Quiet,
     RefusesToTravel,
     ReturnsOddities,
     Shouts,
@@ -96,6 +97,14 @@ def test_a_record_on_which_the_worker_hangs_goes_to_quarantine(place: Any, stage
     result = run(place, rows(x33=how), stage.with_(workers=2, timeout_s=1.0))
     assert guilty(result) == {33: "timeout"}
     assert "got no further for 1 s" in reason(result, 33)
+
+
+def test_a_quiet_worker_among_talkative_ones_is_left_in_peace(place: Any, tmp_path: Path) -> None:
+    """The first batch takes four times as long as a worker may hang, while the others are done all the time."""
+    records: list[Record] = [{"x": x, "takes_s": 0.2 if x < 20 else 0.001} for x in range(5000)]
+    result = run(place, records, Quiet(str(tmp_path / "pids")).with_(workers=2, timeout_s=1.0))
+    assert result.summary["kept"] == 5000
+    assert len((tmp_path / "pids").read_text().split()) == 2
 
 
 def test_two_killers_and_a_hanger_among_a_thousand(place: Any) -> None:
