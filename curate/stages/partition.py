@@ -73,7 +73,7 @@ class Partition(Partitioner):
             records = self._mixed(records, self.weights)
         if self.parts is not None:
             return self._balanced(records, self.parts)
-        if self.max_audio_s is not None or self.weights or not self.by_length:
+        if self.max_audio_s is not None or self.weights or not self.by_length or self.max_records == 1:
             return self._in_order(records)
         first = list(islice(records, self.max_records))
         records = chain(first, records)
