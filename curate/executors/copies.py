@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 from curate.engine.hop import HopRunner
 from curate.engine.transport import HopSpec
@@ -39,15 +41,28 @@ def check_copyable(plan: Plan) -> None:
 
 
 def _copied(stage: ProcessingStage) -> ProcessingStage:
+    return tried(stage, copy.deepcopy, "copied for a worker")
+
+
+def tried(stage: ProcessingStage, action: Callable[[Any], Any], told: str) -> Any:
+    """Return what an action makes of a stage.
+
+    Args:
+        stage: on its way to a worker.
+        action: may raise whatever a stranger's value raises.
+        told: what is done, for the message.
+
+    Raises:
+        PlanError: names the stage and the attribute that the action cannot take.
+    """
     try:
-        return copy.deepcopy(stage)
+        return action(stage)
     except Exception as error:
         for name, value in vars(stage).items():
             try:
-                copy.deepcopy(value)
+                action(value)
             except Exception as culprit:  # noqa: BLE001 (whatever a stranger's value raises)
                 raise PlanError(
-                    f"stage {stage.name!r}: {name} cannot be copied for a worker ({culprit}); create it in setup()",
-                    stage.name,
+                    f"stage {stage.name!r}: {name} cannot be {told} ({culprit}); create it in setup()", stage.name
                 ) from error
-        raise PlanError(f"stage {stage.name!r} cannot be copied for a worker ({error})", stage.name) from error
+        raise PlanError(f"stage {stage.name!r} cannot be {told} ({error})", stage.name) from error

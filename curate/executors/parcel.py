@@ -6,6 +6,7 @@ them; everything else travels by its name.
 
 from __future__ import annotations
 
+import functools
 import importlib.machinery
 import platform
 import sys
@@ -20,7 +21,7 @@ import cloudpickle as _cloudpickle
 
 from curate import __version__
 from curate.engine.transport import HopSpec
-from curate.errors import PlanError
+from curate.executors.copies import tried
 from curate.plan import Plan
 from curate.settings import distributions
 from curate.stage import ProcessingStage, Stage, WorkerContext
@@ -66,7 +67,7 @@ def pack(spec: HopSpec, *, elsewhere: bool = False) -> Parcel:
     Raises:
         PlanError: names the stage and the field that cannot be sent.
     """
-    stages = [planned.stage for planned in spec.hop.stages]
+    stages = [planned.stage for planned in spec.hop.stages if isinstance(planned.stage, ProcessingStage)]
     with _by_value(stages):
         for stage in stages:
             _check_sendable(stage)
@@ -96,19 +97,8 @@ def check_sendable(plan: Plan) -> None:
             _check_sendable(stage)
 
 
-def _check_sendable(stage: Stage) -> None:
-    try:
-        cloudpickle.dumps(stage, protocol=5)
-    except Exception as error:
-        for name, value in vars(stage).items():
-            try:
-                cloudpickle.dumps(value, protocol=5)
-            except Exception as culprit:  # noqa: BLE001 (whatever a stranger's value raises)
-                raise PlanError(
-                    f"stage {stage.name!r}: {name} cannot be sent to a worker ({culprit}); create it in setup()",
-                    stage.name,
-                ) from error
-        raise PlanError(f"stage {stage.name!r} cannot be sent to a worker ({error})", stage.name) from error
+def _check_sendable(stage: ProcessingStage) -> None:
+    tried(stage, functools.partial(cloudpickle.dumps, protocol=5), "sent to a worker")
 
 
 def versions_of(stages: Iterable[Stage]) -> dict[str, str]:

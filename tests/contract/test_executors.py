@@ -17,11 +17,6 @@ class TestLocal(ExecutorContract):
     batches = (1, 40, 1000)
 
     def executor(self) -> Any:
-        return "local"
-
-
-class TestLocalObject(ExecutorContract):
-    def executor(self) -> Any:
         return LocalExecutor()
 
 
@@ -36,7 +31,7 @@ class TestMultiprocessing(ExecutorContract):
     """As many workers as the machine has room for."""
 
     survives_crashes = True
-    batches = (1, 40, 1000)
+    batches = (40,)
 
     def executor(self) -> Any:
         return "multiprocessing"
@@ -45,6 +40,7 @@ class TestMultiprocessing(ExecutorContract):
 class TestOneProcess(ExecutorContract):
     survives_crashes = True
     workers = 1
+    batches = (1000,)
 
     def executor(self) -> Any:
         return MultiprocessingExecutor()
@@ -52,10 +48,12 @@ class TestOneProcess(ExecutorContract):
 
 class TestTwoProcesses(TestOneProcess):
     workers = 2
+    batches = (7,)
 
 
 class TestThreeProcesses(TestOneProcess):
     workers = 3
+    batches = (40,)
 
 
 @pytest.mark.usefixtures("ray_cluster")

@@ -106,7 +106,7 @@ def executor(name: str) -> Any:
 
         MultiprocessingTransport.max_in_flight = 2
     if name == "ray":
-        from curate.executors.ray import RayTransport
+        from curate.executors.ray_transport import RayTransport
 
         RayTransport.max_in_flight = 2
     return ShuffledExecutor(seed=3) if name == "shuffled" else name
