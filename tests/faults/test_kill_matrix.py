@@ -98,7 +98,9 @@ def test_on_ray_it_dies_in_every_life_and_workers_die_as_well(
     assert run(executor, run_dir, log) == 0
     assert results(run_dir) == undisturbed
     bound = len(places) * (2 * 2 * durable.BATCH + largest_unit(run_dir)) + len(workers) * 2 * durable.BATCH
-    print(f"\nray: {len(places)} drivers and {len(workers)} workers killed; {rework(log)} of at most {bound} done again")
+    print(
+        f"\nray: {len(places)} drivers and {len(workers)} workers killed; {rework(log)} of at most {bound} done again"
+    )
     assert rework(log) <= bound
     assert not [path for path in run_dir.rglob("*") if ".tmp-" in path.name]
     _nobody_is_left()

@@ -10,7 +10,6 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -42,9 +41,9 @@ def works(record: dict) -> dict:
 
 PIPELINE = """\
 executor: {executor}
-run_dir: {folder}/run
+run_dir: {run_dir}
 stages:
-  - {{use: read_manifest, manifest: {folder}/m.jsonl}}
+  - {{use: read_manifest, manifest: m.jsonl}}
   - {{use: partition, max_records: {batch}}}
   - {{use: works, workers: 2}}
   - {{use: merge, path: out.jsonl}}
@@ -62,12 +61,19 @@ class Project:
         (folder / "m.jsonl").write_text("\n".join(rows) + "\n")
         (folder / "mine.py").write_text(STAGES.format(log=str(self.log)))
 
-    def start(self, executor: str) -> subprocess.Popen[str]:
-        (self.folder / "p.yaml").write_text(PIPELINE.format(executor=executor, folder=self.folder, batch=BATCH))
+    def start(self, executor: str, run_dir: str = "run") -> subprocess.Popen[str]:
+        pipeline = PIPELINE.format(executor=executor, run_dir=run_dir, batch=BATCH)
+        (self.folder / "p.yaml").write_text(pipeline)
         command = [sys.executable, "-m", "curate.cli", "--plugins-file", "mine.py", "run", "p.yaml"]
         return subprocess.Popen(
             command, cwd=self.folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=os.environ
         )
+
+    def run(self, run_dir: str = "run") -> bytes:
+        """Run to the end and return what is published."""
+        _, err = (process := self.start("{use: local}", run_dir)).communicate(timeout=120)
+        assert process.returncode == 0, err
+        return (self.folder / run_dir / "out.jsonl").read_bytes()
 
     def touched(self) -> list[str]:
         return self.log.read_text().splitlines() if self.log.exists() else []
@@ -79,25 +85,17 @@ class Project:
         return {**shards, **commits}
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    project = Project(tmp_path_factory.mktemp("undisturbed"))
-    _, err = (process := project.start("{use: local}")).communicate(timeout=120)
-    assert process.returncode == 0, err
-    return (project.run_dir / "out.jsonl").read_bytes()
-
-
-@pytest.mark.parametrize(
-    ("name", "draws", "seed"), [("local", 4, 1), ("multiprocessing", 4, 2), ("ray", 1, 3)], ids=lambda value: str(value)
-)
+@pytest.mark.parametrize(("name", "draws", "seed"), [("local", 4, 1), ("multiprocessing", 4, 2), ("ray", 1, 3)])
 def test_sigterm_at_random_moments(
-    name: str, draws: int, seed: int, tmp_path: Path, undisturbed: bytes, request: pytest.FixtureRequest
+    name: str, draws: int, seed: int, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
     executor = f"{{use: {name}}}"
     if name == "ray":
         executor = f"{{use: ray, address: '{request.getfixturevalue('ray_cluster').address}'}}"
     lot = random.Random(seed)
     project = Project(tmp_path)
+    undisturbed = project.run("undisturbed")
+    project.log.unlink()
     committed: dict[Path, bytes] = {}
     for _ in range(draws):
         moment = len(project.touched()) + lot.randrange(1, COUNT // (draws + 2))
@@ -114,11 +112,9 @@ def test_sigterm_at_random_moments(
         committed |= before | project.committed()
         assert project.committed() == committed  # nothing that counted is gone or different
 
-    _, err = (process := project.start("{use: local}")).communicate(timeout=120)
-    assert process.returncode == 0, err
     assert committed
+    assert project.run() == undisturbed
     assert {path: path.read_bytes() for path in committed} == committed
-    assert (project.run_dir / "out.jsonl").read_bytes() == undisturbed
     again = len(project.touched()) - COUNT
     print(f"\n{name}: {draws} times SIGTERM; {again} of {COUNT} records done again")
     assert again <= draws * 2 * 2 * BATCH
