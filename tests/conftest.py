@@ -10,18 +10,16 @@ from typing import Any
 
 import pytest
 
-MARK = f"CURATE_TEST_SESSION={uuid.uuid4().hex}"
-"""In the environment of every process that the session starts, so that what is left behind can be found."""
+MARK = f"CURATE_TEST_SESSION={os.environ.setdefault('CURATE_TEST_SESSION', uuid.uuid4().hex)}"
+"""In the environment of every process that the session starts, so that what is left behind can be found.
 
-
-@pytest.fixture(scope="session", autouse=True)
-def marked() -> None:
-    name, value = MARK.split("=")
-    os.environ[name] = value
+This module is imported under two names, by pytest and by tests, and in the processes that they start; the environment
+is what they share.
+"""
 
 
 @pytest.fixture(scope="session")
-def ray_cluster(marked: None) -> Iterator[Any]:
+def ray_cluster() -> Iterator[Any]:
     """Return a Ray cluster of two nodes on this machine; this process is connected to it."""
     pytest.importorskip("ray")
     import ray

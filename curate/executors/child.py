@@ -160,9 +160,9 @@ def _work_on(channel: Channel, runner: HopRunner, number: int, payload: bytes, b
 
 
 def _set_up(parcel: Parcel, page_descriptor: int) -> HopRunner:
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # it would let a checkpoint run code
     _check_versions(parcel)
     _check_card(parcel)
-    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # it would let a checkpoint run code
     stages: list[ProcessingStage] = pickle.loads(parcel.stages)
     words = memoryview(mmap.mmap(page_descriptor, 8 * Page.words_for(parcel.count))).cast("Q")
     runner = HopRunner(

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import tempfile
+import threading
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -74,7 +78,8 @@ class RaySession:
         try:
             if executor.address is not None:
                 _check_reachable(executor.address, executor.start_timeout_s)
-            ray.init(**(options | executor.init))
+            with _sigterm_kept():
+                ray.init(**(options | executor.init))
         except Exception as error:
             self.end()
             raise InfrastructureError(f"ray: {where} cannot be had: {error}") from error
@@ -90,6 +95,22 @@ class RaySession:
         if self._folder is not None:
             shutil.rmtree(self._folder, ignore_errors=True)  # some of Ray's processes may still write there
             self._folder = None
+
+
+@contextmanager
+def _sigterm_kept() -> Generator[None]:
+    """Keep what this process does on SIGTERM: `ray.init` puts handlers of its own there, which would end it at once."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    try:
+        yield
+    except SystemExit:  # raised by Ray's handler: SIGTERM came meanwhile
+        handler(signal.SIGTERM, None)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, handler)
 
 
 def _check_reachable(address: str, timeout_s: float) -> None:

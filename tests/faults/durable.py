@@ -4,6 +4,7 @@
     python -m tests.faults.durable nursery
 
 The second form imports everything once, and forks a process for every life that is asked for on its standard input.
+EXECUTOR may be `ray@ADDRESS`; such a life is a fresh process, because Ray's library must not be forked.
 
 Every record that a stage works on is a line in the log, so that what is done twice can be counted.
 """
@@ -30,6 +31,7 @@ from curate.engine import unit
 from curate.io import failpoints
 from curate.records import Record
 from curate.stages import Merge, Partition, ReadRecords
+from tests.conftest import processes_left
 from tests.shuffled_executor import ShuffledExecutor
 
 COUNT = 240
@@ -40,7 +42,7 @@ OUTPUTS = ("out.jsonl", "out.jsonl.gz", "out.parquet")
 ROOT = Path(__file__).parents[2]
 
 EXECUTORS = ("local", "multiprocessing")
-"""Executors that are killed at every place; more are added by name."""
+"""Executors that are killed at every place; on Ray, where a life takes many seconds, at some."""
 
 
 @dataclass
@@ -105,15 +107,19 @@ def executor(name: str) -> Any:
         from curate.executors.multiprocessing import MultiprocessingTransport
 
         MultiprocessingTransport.max_in_flight = 2
-    if name == "ray":
+    if name.startswith("ray@"):
+        from curate.executors.ray import RayExecutor
         from curate.executors.ray_transport import RayTransport
 
         RayTransport.max_in_flight = 2
+        return RayExecutor(address=name.removeprefix("ray@"))
     return ShuffledExecutor(seed=3) if name == "shuffled" else name
 
 
 def run(executor_name: str, run_dir: Path, log: Path, failpoint: str = "", count: int = COUNT) -> int:
     """Run the pipeline in a process of its own and return its exit status."""
+    if executor_name.startswith("ray@"):
+        return start([executor_name, str(run_dir), str(log), str(count)], failpoint).wait()
     return Life(executor_name, run_dir, log, failpoint, count).end()
 
 
@@ -205,8 +211,8 @@ def results(run_dir: Path) -> dict[str, Any]:
 
 
 def largest_unit(run_dir: Path) -> int:
-    """Return how many records the largest commit unit holds."""
-    commits = [json.loads(path.read_bytes()) for path in (run_dir / "commits").glob("p*.json")]
+    """Return how many records the largest commit unit holds, of those phases whose work is in the log."""
+    commits = [json.loads(path.read_bytes()) for path in (run_dir / "commits").glob("p[02]-*.json")]
     return max(commit["account"]["books"].get("records_in", 0) for commit in commits)
 
 
@@ -214,9 +220,20 @@ def killed(status: int) -> bool:
     return status == -signal.SIGKILL
 
 
+def kill_somewhere(note: Path) -> None:
+    """SIGKILL a worker that is a child of an actor and not of the driver, and note that there was one."""
+    worker = processes_left()[0]
+    os.kill(int(worker.partition(":")[0]), signal.SIGKILL)
+    with note.open("a") as file:
+        file.write(f"{worker}\n")
+
+
 def live(arguments: Sequence[str]) -> None:
     """Run the pipeline in this process."""
     name, run_dir, log, count = arguments
+    if name.startswith("ray@"):
+        failpoints._ACTIONS["kill_child"] = functools.partial(kill_somewhere, Path(f"{log}.killed"))
+        failpoints.arm(os.environ[failpoints.VARIABLE])
     unit.UNIT_BYTES = UNIT_BYTES
     pipeline(Path(log), int(count)).run(executor(name), run_dir=run_dir, max_failures=int(count))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import pickle
 import signal
 import threading
 import time
@@ -211,3 +212,30 @@ class Shouts(RecordStage):
             print("the last words", flush=True)
             os._exit(3)
         return record
+
+
+@dataclass
+class LoadsCheckpoint(RecordStage):
+    """Loads a checkpoint as careless code does, already as it arrives in the worker, and says whether torch refused."""
+
+    path: str
+
+    def writes(self) -> tuple[str, ...]:
+        return ("refused",)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if os.environ.get("CURATE_TEST_DRIVER") != str(os.getpid()):
+            self.refused = self._is_refused()
+
+    def process_record(self, record: Record) -> Record:
+        return {**record, "refused": self.refused and self._is_refused()}
+
+    def _is_refused(self) -> bool:
+        import torch
+
+        try:
+            torch.load(self.path)
+        except pickle.UnpicklingError:
+            return True
+        return False

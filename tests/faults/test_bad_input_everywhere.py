@@ -17,7 +17,7 @@ from curate.stages import Merge, Partition, ReadManifest
 from tests.faults.hearing import Hears
 from tests.unit.audio.audio_files import encoded, flac_with_length, mp3, tone, wav_with_sizes
 
-EXECUTORS = ["local", "multiprocessing"]
+EXECUTORS = ["local", "multiprocessing", "ray"]
 
 GOOD = tone(0.5)
 WAV = encoded(GOOD)
@@ -104,13 +104,11 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, st
     return manifest, {f"{manifest}:{number}": code for number, (_, code) in enumerate(lines, start=1)}
 
 
-@pytest.mark.parametrize("executor", EXECUTORS)
-def test_every_kind_of_bad_input_gets_its_code(
-    executor: str, corpus: tuple[Path, dict[str, str]], tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("place", EXECUTORS, indirect=True)
+def test_every_kind_of_bad_input_gets_its_code(place: str, corpus: tuple[Path, dict[str, str]], tmp_path: Path) -> None:
     manifest, codes = corpus
     stages = [ReadManifest(str(manifest)), Partition(max_records=7, by_length=False), Hears()]
-    result = Pipeline("wild", [*stages, Merge("out.jsonl")]).run(executor, run_dir=tmp_path, max_failures=len(codes))
+    result = Pipeline("wild", [*stages, Merge("out.jsonl")]).run(place, run_dir=tmp_path, max_failures=len(codes))
     notes = [json.loads(line) for path in (tmp_path / "quarantine").iterdir() for line in path.open()]
     assert {note["_id"]: note["code"] for note in notes} == {name: code for name, code in codes.items() if code}
     assert [record["_id"] for record in result.records()] == [name for name, code in codes.items() if not code]

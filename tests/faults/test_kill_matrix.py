@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from curate.io.failpoints import FAILPOINTS
+from tests.conftest import processes_left
 from tests.faults import durable
 from tests.faults.durable import EXECUTORS, killed, largest_unit, results, rework, run
 
@@ -75,3 +78,46 @@ def test_executors_may_change_between_lives(tmp_path: Path, undisturbed: dict[st
         assert killed(run(executor, run_dir, log, "commit.after_rename:kill@3"))
     assert run(EXECUTORS[-1], run_dir, log) == 0
     assert results(run_dir) == undisturbed
+
+
+def test_on_ray_it_dies_in_every_life_and_workers_die_as_well(
+    ray_cluster: Any, tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    run_dir, log = tmp_path / "run", tmp_path / "log"
+    executor = f"ray@{ray_cluster.address}"
+    places = [
+        "commit.after_data:kill@2",
+        "commit.after_rename:kill@3",
+        "commit.after_data:kill_child@2,commit.after_rename:kill_child@4,publish.during:kill",
+    ]
+    for place in places:
+        assert killed(run(executor, run_dir, log, place))
+        _nobody_is_left()
+    workers = (tmp_path / "log.killed").read_text().splitlines()
+    assert len(workers) == len(set(workers)) == 2
+    assert run(executor, run_dir, log) == 0
+    assert results(run_dir) == undisturbed
+    bound = len(places) * (2 * 2 * durable.BATCH + largest_unit(run_dir)) + len(workers) * 2 * durable.BATCH
+    print(
+        f"\nray: {len(places)} drivers and {len(workers)} workers killed; {rework(log)} of at most {bound} done again"
+    )
+    assert rework(log) <= bound
+    assert not [path for path in run_dir.rglob("*") if ".tmp-" in path.name]
+    _nobody_is_left()
+
+
+def test_a_run_moves_from_local_to_multiprocessing_to_ray(
+    ray_cluster: Any, tmp_path: Path, undisturbed: dict[str, object]
+) -> None:
+    run_dir, log = tmp_path / "run", tmp_path / "log"
+    assert killed(run("local", run_dir, log, "commit.after_rename:kill@3"))
+    assert killed(run("multiprocessing", run_dir, log, "commit.after_data:kill@3"))
+    assert run(f"ray@{ray_cluster.address}", run_dir, log) == 0
+    assert results(run_dir) == undisturbed
+    assert rework(log) <= 2 * (2 * 2 * durable.BATCH + largest_unit(run_dir))
+
+
+def _nobody_is_left() -> None:
+    """Wait until the cluster has noticed that a driver is gone, and has ended its workers."""
+    while processes_left():
+        time.sleep(0.05)  # the test's own time limit ends this
