@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,14 +47,22 @@ def place(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def processes_left() -> list[str]:
-    """Return the worker processes of this session that are still there."""
-    left: list[str] = []
+def worker_processes() -> list[str]:
+    """Return the worker processes of this session."""
+    found: list[str] = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
             if "curate.executors.child" in command and MARK.encode() in (folder / "environ").read_bytes():
-                left.append(f"{folder.name}: {command}")
+                found.append(f"{folder.name}: {command}")
         except OSError:  # it is gone meanwhile
             continue
+    return found
+
+
+def processes_left() -> list[str]:
+    """Return the worker processes that stay; Ray ends actors, and those of a driver that is dead, in its own time."""
+    end = time.monotonic() + 30
+    while (left := worker_processes()) and time.monotonic() < end:
+        time.sleep(0.05)
     return left

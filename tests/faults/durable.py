@@ -31,7 +31,7 @@ from curate.engine import unit
 from curate.io import failpoints
 from curate.records import Record
 from curate.stages import Merge, Partition, ReadRecords
-from tests.conftest import processes_left
+from tests.conftest import worker_processes
 from tests.shuffled_executor import ShuffledExecutor
 
 COUNT = 240
@@ -222,7 +222,7 @@ def killed(status: int) -> bool:
 
 def kill_somewhere(note: Path) -> None:
     """SIGKILL a worker that is a child of an actor and not of the driver, and note that there was one."""
-    worker = processes_left()[0]
+    worker = worker_processes()[0]
     os.kill(int(worker.partition(":")[0]), signal.SIGKILL)
     with note.open("a") as file:
         file.write(f"{worker}\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +91,7 @@ def test_on_ray_it_dies_in_every_life_and_workers_die_as_well(
     ]
     for place in places:
         assert killed(run(executor, run_dir, log, place))
-        _nobody_is_left()
+        assert processes_left() == []
     workers = (tmp_path / "log.killed").read_text().splitlines()
     assert len(workers) == len(set(workers)) == 2
     assert run(executor, run_dir, log) == 0
@@ -103,7 +102,7 @@ def test_on_ray_it_dies_in_every_life_and_workers_die_as_well(
     )
     assert rework(log) <= bound
     assert not [path for path in run_dir.rglob("*") if ".tmp-" in path.name]
-    _nobody_is_left()
+    assert processes_left() == []
 
 
 def test_a_run_moves_from_local_to_multiprocessing_to_ray(
@@ -115,9 +114,3 @@ def test_a_run_moves_from_local_to_multiprocessing_to_ray(
     assert run(f"ray@{ray_cluster.address}", run_dir, log) == 0
     assert results(run_dir) == undisturbed
     assert rework(log) <= 2 * (2 * 2 * durable.BATCH + largest_unit(run_dir))
-
-
-def _nobody_is_left() -> None:
-    """Wait until the cluster has noticed that a driver is gone, and has ended its workers."""
-    while processes_left():
-        time.sleep(0.05)  # the test's own time limit ends this
