@@ -429,7 +429,9 @@ class TestAnEarlyEnd:
             assert stage._transcriber._model._work_queue.qsize() == 0
             before = len(recogniser.batches)
             assert len(stage.process(AudioBatch([{"audio_filepath": clip(100)}])).data) == 1
-            assert len(recogniser.batches) == before + 1
+            # one batch more may have been in the model's hand when it ended
+            assert before + 1 <= len(recogniser.batches) <= before + 2
+            assert len(recogniser.batches[-1]) == 1
         assert own_threads() == []
 
 
