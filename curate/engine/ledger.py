@@ -9,7 +9,7 @@ from typing import cast
 from curate.engine.books import Settled
 from curate.engine.messages import Filtered, Part, Quarantined, Row, Split
 from curate.errors import AccountingError, InfrastructureError
-from curate.records import ID, Record, audio_ms, path_below
+from curate.records import ID, Record, audio_ms_of, path_below
 
 
 @dataclass(slots=True)
@@ -61,7 +61,7 @@ class Ledger:
     def admit(self, number: int, records: Sequence[Record], seqs: Sequence[int]) -> None:
         """Take in a batch of the phase's input under its number; `seqs` are its records' positions there."""
         ids = [cast("str", record[ID]) for record in records]
-        self._whole[number] = _Whole(ids, seqs, list(map(audio_ms, records)))
+        self._whole[number] = _Whole(ids, seqs, audio_ms_of(records))
 
     def settle(self, hop: int, part: Part) -> tuple[Settled | None, list[Record]]:
         """Take in the outcome of some records.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Protocol
 
 import attrs
@@ -93,7 +94,7 @@ class MemoryStore:
         return self._commits.get(phase, [])
 
     def complete(self, phase: int) -> None:
-        self._rows.setdefault(phase, []).sort(key=lambda pair: pair[0])
+        self._rows.setdefault(phase, []).sort(key=itemgetter(0))
 
     def is_complete(self, phase: int) -> bool:
         return False

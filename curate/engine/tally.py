@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from curate.engine.messages import Filtered, Part, Quarantined, Row, Split
 from curate.io.rows import printable
-from curate.records import ID, Record, audio_ms, path_below
+from curate.records import ID, Record, audio_ms, audio_ms_of, path_below
 
 
 class Tally:
@@ -47,7 +47,7 @@ class Tally:
         if encode is None:
             part.kept.extend(records)
             part.kept_roots.extend([record[ID] for record in records])
-            part.kept_ms.extend(map(audio_ms, records))
+            part.kept_ms.extend(audio_ms_of(records))
             return
         for record in records:
             self._keep(record[ID], record)

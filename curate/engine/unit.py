@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from operator import itemgetter
 from typing import Any
 
 import attrs
@@ -94,14 +95,14 @@ class Unit:
     def rows(self) -> list[tuple[int, Any]]:
         """Return the rows with the positions of their roots, ascending; children of one root stay in their order."""
         pairs = [pair for settled in self.settled for pair in zip(settled.row_seqs, settled.rows, strict=True)]
-        pairs.sort(key=lambda pair: pair[0])
+        pairs.sort(key=itemgetter(0))
         return pairs
 
     def filtered(self) -> list[tuple[int, Filtered]]:
-        return sorted((pair for settled in self.settled for pair in settled.filtered), key=lambda pair: pair[0])
+        return sorted((pair for settled in self.settled for pair in settled.filtered), key=itemgetter(0))
 
     def quarantined(self) -> list[tuple[int, Quarantined]]:
-        return sorted((pair for settled in self.settled for pair in settled.quarantined), key=lambda pair: pair[0])
+        return sorted((pair for settled in self.settled for pair in settled.quarantined), key=itemgetter(0))
 
 
 @attrs.frozen
@@ -132,8 +133,8 @@ class Account:
             books.add(each.books())
             for _, note in each.quarantined:
                 codes[note.code] = codes.get(note.code, 0) + 1
-        filtered = sorted((pair for each in settled for pair in each.filtered), key=lambda pair: pair[0])
-        failed = sorted((pair for each in settled for pair in each.quarantined), key=lambda pair: pair[0])
+        filtered = sorted((pair for each in settled for pair in each.filtered), key=itemgetter(0))
+        failed = sorted((pair for each in settled for pair in each.quarantined), key=itemgetter(0))
         return cls(
             books,
             _stage_counts(settled),

@@ -94,11 +94,15 @@ class Partition(Partitioner):
 
     def _in_order(self, records: Iterator[Record]) -> Iterator[list[Record]]:
         limit_s = self.max_audio_s
+        if limit_s is None:
+            while data := list(islice(records, self.max_records)):
+                yield data
+            return
         data: list[Record] = []
         audio_s = 0.0
         for record in records:
-            seconds = 0.0 if limit_s is None else _seconds(record)
-            if data and (len(data) == self.max_records or (limit_s is not None and audio_s + seconds > limit_s)):
+            seconds = _seconds(record)
+            if data and (len(data) == self.max_records or audio_s + seconds > limit_s):
                 yield data
                 data, audio_s = [], 0.0
             data.append(record)
