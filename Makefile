@@ -39,7 +39,7 @@ bench-gpu: $(VENV)/.dev  ## the same on a CUDA card; skips, with the reason, whe
 	$(BIN)/python -m pytest tests/gpu -s -rs
 
 soak: $(VENV)/.dev  ## what takes many minutes: hundreds of kills at random moments
-	$(BIN)/python -m pytest tests/faults -s -m soak
+	$(BIN)/python -m pytest tests/faults tests/contract -s -m soak
 
 format: $(VENV)/.dev
 	$(BIN)/ruff check --fix .
