@@ -5,7 +5,7 @@ records in + children = kept + filtered + quarantined + split parents
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
 from curate.engine.messages import Filtered, Quarantined, Row, Split
@@ -131,8 +131,6 @@ class Settled:
 
     def books(self) -> Books:
         """Return what these roots add to the books."""
-        if self.is_plain:
-            return Books(len(self.seqs), kept=len(self.rows), in_ms=self.in_ms, kept_ms=self.kept_ms)
         return Books(
             records_in=len(self.seqs),
             children=sum(split.children for split in self.splits),
@@ -147,3 +145,19 @@ class Settled:
             quarantined_ms=sum(audio_ms(note.record) for _, note in self.quarantined),
             split_ms=sum(split.parent_ms for split in self.splits),
         )
+
+
+def total_books(settled: Iterable[Settled]) -> Books:
+    """Return what settled roots add to the books together; nearly all are merely kept, and quickly added."""
+    total = Books()
+    records_in = kept = in_ms = kept_ms = 0
+    for each in settled:
+        if each.is_plain:
+            records_in += len(each.seqs)
+            kept += len(each.rows)
+            in_ms += each.in_ms
+            kept_ms += each.kept_ms
+        else:
+            total.add(each.books())
+    total.add(Books(records_in, kept=kept, in_ms=in_ms, kept_ms=kept_ms))
+    return total

@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from curate.engine.books import Books, Settled
+from curate.engine.books import Books, Settled, total_books
 from curate.engine.intervals import Intervals, Range, Ranges, ranges_of
 from curate.engine.messages import Filtered, Quarantined
 from curate.engine.places import Places
@@ -63,17 +63,7 @@ class Unit:
     def books(self) -> Books:
         """Return the books of the unit."""
         if self._books is None:
-            self._books = Books()
-            records_in = kept = in_ms = kept_ms = 0
-            for settled in self.settled:
-                if settled.is_plain:
-                    records_in += len(settled.seqs)
-                    kept += len(settled.rows)
-                    in_ms += settled.in_ms
-                    kept_ms += settled.kept_ms
-                else:
-                    self._books.add(settled.books())
-            self._books.add(Books(records_in, kept=kept, in_ms=in_ms, kept_ms=kept_ms))
+            self._books = total_books(self.settled)
         return self._books
 
     def apart(self) -> dict[int, Settled]:
@@ -127,10 +117,9 @@ class Account:
     @classmethod
     def of(cls, settled: Sequence[Settled]) -> Account:
         """Return the account of settled roots."""
-        books = Books()
+        books = total_books(settled)
         codes: dict[str, int] = {}
         for each in settled:
-            books.add(each.books())
             for _, note in each.quarantined:
                 codes[note.code] = codes.get(note.code, 0) + 1
         filtered = sorted((pair for each in settled for pair in each.filtered), key=itemgetter(0))

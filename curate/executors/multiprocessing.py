@@ -6,7 +6,6 @@ A worker that crashes or hangs costs the record that it was touching, and nothin
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import attrs
 
@@ -17,13 +16,9 @@ from curate.executors.hearing import Hearing
 from curate.executors.parcel import check_sendable, pack
 from curate.executors.process import pickled, pinned
 from curate.executors.processes import Processes
+from curate.executors.validators import positive
 from curate.machine import Card, Machine, find_cards
 from curate.plan import Plan
-
-
-def _positive(_: Any, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    if value is not None and not value > 0:
-        raise ValueError(f"{attribute.name}={value!r}: must be above 0")
 
 
 @attrs.frozen
@@ -37,12 +32,12 @@ class MultiprocessingExecutor:
         setup_timeout_s: how long a `setup()` may take.
     """
 
-    cpus: float | None = attrs.field(default=None, validator=_positive)
+    cpus: float | None = attrs.field(default=None, validator=positive)
     gpus: tuple[str, ...] | None = attrs.field(
         default=None, converter=attrs.converters.optional(lambda ids: tuple(map(str, ids)))
     )
-    setup_attempts: int = attrs.field(default=3, validator=_positive)
-    setup_timeout_s: float = attrs.field(default=1800.0, validator=_positive)
+    setup_attempts: int = attrs.field(default=3, validator=positive)
+    setup_timeout_s: float = attrs.field(default=1800.0, validator=positive)
     name: str = attrs.field(default="multiprocessing", init=False)
 
     def check(self, plan: Plan) -> None:

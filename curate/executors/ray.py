@@ -17,6 +17,7 @@ from curate.errors import PlanError
 from curate.executors.parcel import check_sendable
 from curate.executors.ray_session import RaySession, import_ray
 from curate.executors.ray_transport import RayTransport
+from curate.executors.validators import positive
 from curate.machine import Machine
 from curate.plan import Hop, Plan
 from curate.resources import parse_size
@@ -24,11 +25,6 @@ from curate.resources import parse_size
 
 def _size(value: str | int | None) -> int | None:
     return None if value is None else parse_size(value)
-
-
-def _positive(_: Any, attribute: attrs.Attribute[Any], value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{attribute.name}={value!r}: must be above 0")
 
 
 def _mappings(value: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -62,9 +58,9 @@ class RayExecutor:
     runtime_env: dict[str, Any] = attrs.field(factory=dict[str, Any], converter=dict)
     runtime_envs: dict[str, dict[str, Any]] = attrs.field(factory=dict[str, dict[str, Any]], converter=_mappings)
     init: dict[str, Any] = attrs.field(factory=dict[str, Any], converter=dict)
-    setup_attempts: int = attrs.field(default=3, validator=_positive)
-    setup_timeout_s: float = attrs.field(default=1800.0, validator=_positive)
-    start_timeout_s: float = attrs.field(default=120.0, validator=_positive)
+    setup_attempts: int = attrs.field(default=3, validator=positive)
+    setup_timeout_s: float = attrs.field(default=1800.0, validator=positive)
+    start_timeout_s: float = attrs.field(default=120.0, validator=positive)
     name: str = attrs.field(default="ray", init=False)
     _session: RaySession = attrs.field(factory=RaySession, init=False, repr=False, eq=False)
 
