@@ -34,6 +34,9 @@ MESSAGE_S = 0.002
 MOST_MERGED = 64
 """So many batches travel together at most."""
 
+HANDLING_S = 2e-6
+"""What a record costs a worker beside the stages' work, about: most of it is pickling."""
+
 
 @dataclass(slots=True)
 class InFlight:
@@ -110,6 +113,7 @@ class Line:
         self.depth = 1
         """How many batches a worker should have: one that it works on, and enough to cover a message."""
         self._batch_s: float | None = None
+        """How long a worker has a batch, and how long stages work on a record of it; None: not known yet."""
         self._record_s: float | None = None
         self.worked_s = 0.0
         """How long the stages have worked, in seconds over all workers."""
@@ -227,14 +231,13 @@ class Line:
         spent, worker.busy_s = worker.busy_s, 0.0
         if flight.alone or not flight.work.records:
             return
-        record_s = spent / len(flight.work.records)
-        self._batch_s = spent if self._batch_s is None else 0.7 * self._batch_s + 0.3 * spent
-        self._record_s = record_s if self._record_s is None else 0.7 * self._record_s + 0.3 * record_s
-        ahead = 0 if self._batch_s >= LONG_BATCH_S else math.ceil(COVERED_S / max(self._batch_s, 1e-6))
-        self.depth = min(self._most_in_flight, 1 + ahead)
+        records = len(flight.work.records)
+        self._record_s = _smoothed(self._record_s, spent / records)
+        self._batch_s = _smoothed(self._batch_s, (spent + HANDLING_S * records) / flight.batches)
         if self._merges:
-            batch_s = max(self._record_s * len(flight.work.records) / flight.batches, 1e-6)
-            self.merged = max(1, min(MOST_MERGED, math.ceil(MESSAGE_S / batch_s)))
+            self.merged = max(1, min(MOST_MERGED, math.ceil(MESSAGE_S / self._batch_s)))
+        message_s = self.merged * self._batch_s
+        self.depth = min(self._most_in_flight, 1 + (0 if message_s >= LONG_BATCH_S else math.ceil(COVERED_S / message_s)))
 
     def note_heard(self, worker: Worker, now: float, *, looked: bool) -> None:
         """Take in a sign that a worker gets on; one that was `looked` for may be older, so it measures no silence."""
@@ -245,6 +248,10 @@ class Line:
     def records_waiting(self) -> Iterator[int]:
         """Yield the size of every waiting batch, in records."""
         return (len(work.records) for work in self.waiting.values())
+
+
+def _smoothed(before: float | None, now: float) -> float:
+    return now if before is None else 0.7 * before + 0.3 * now
 
 
 def _takes_records(planned: PlannedStage) -> bool:

@@ -111,7 +111,7 @@ class ShardStore:
             unit.name, self._next = f"p{phase}-{self._next:06d}", self._next + 1
         rows = unit.rows()
         notes = {
-            "data": b"".join(row for _, row in rows),
+            "data": b"".join(cast("list[bytes]", rows.rows)),
             "filtered": b"".join(encode_note(_describe_filtered(*pair)) for pair in unit.filtered()),
             "quarantine": b"".join(encode_note(describe_quarantined(*pair)) for pair in unit.quarantined()),
         }

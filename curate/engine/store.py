@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from operator import itemgetter
-from typing import Protocol
+from typing import Protocol, cast
 
 import attrs
 
 from curate.engine.intervals import Intervals
 from curate.engine.messages import Filtered, Quarantined
 from curate.engine.places import Places
-from curate.engine.unit import Commit, Unit, describe_unit, positions_of
+from curate.engine.unit import Commit, Rows, Unit, describe_unit, positions_of
 from curate.io.rows import encode_row, without_id
 from curate.records import ID, Record, RecordReader
 
@@ -65,7 +64,7 @@ class MemoryStore:
     encodes = False
 
     def __init__(self) -> None:
-        self._rows: dict[int, list[tuple[int, Record]]] = {}
+        self._rows: dict[int, Rows] = {}
         self._commits: dict[int, list[Commit]] = {}
         self.filtered: list[Filtered] = []
         self.quarantined: list[Quarantined] = []
@@ -85,7 +84,7 @@ class MemoryStore:
         unit.name = f"p{phase}-{len(commits):06d}"
         commit, _ = describe_unit(unit, len(commits), phase, rows, busy_s)
         commits.append(commit)
-        self._rows.setdefault(phase, []).extend(rows)
+        self._rows.setdefault(phase, Rows()).extend(rows.seqs, rows.rows)
         self.filtered.extend(note for _, note in unit.filtered())
         self.quarantined.extend(note for _, note in unit.quarantined())
         return commit
@@ -94,13 +93,13 @@ class MemoryStore:
         return self._commits.get(phase, [])
 
     def complete(self, phase: int) -> None:
-        self._rows.setdefault(phase, []).sort(key=itemgetter(0))
+        self._rows.setdefault(phase, Rows()).sort()
 
     def is_complete(self, phase: int) -> bool:
         return False
 
     def reader(self, phase: int) -> RecordReader:
-        return _MemoryReader([record for _, record in self._rows.get(phase, [])])
+        return _MemoryReader(cast("list[Record]", self._rows.get(phase, Rows()).rows))
 
     def failures(self) -> Iterator[tuple[int, Record]]:
         for note in self.quarantined:
