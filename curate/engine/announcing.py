@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from curate.engine.messages import Work
@@ -25,8 +25,8 @@ class Announcer(Protocol):
         """The hop's stage of this number is about to touch these records, and no others."""
         ...
 
-    def one_by_one(self, stage: int) -> Callable[[str], None]:
-        """Return what announces the stage's next record and no others; called for every one, so it is cheap."""
+    def one_by_one(self, stage: int, roots: Sequence[str]) -> Iterator[None]:
+        """Announce these records one after the other, each alone: the next one at every step, which costs little."""
         ...
 
     def rest(self, stage: int) -> None:
@@ -46,7 +46,8 @@ class Page:
 
     def __init__(self, words: memoryview[int]) -> None:
         self._words = words
-        self._position: dict[str, int] = {}
+        self._ids: list[str] = []
+        self._places: dict[str, int] | None = None
 
     @staticmethod
     def words_for(stages: int) -> int:
@@ -58,7 +59,7 @@ class Page:
         for stage in range(1, len(words), 1 + CAPACITY):
             words[stage] = 0
         words[0] = work.number
-        self._position = {record[ID]: position for position, record in enumerate(work.records)}
+        self._ids, self._places = [record[ID] for record in work.records], None
 
     def announce(self, stage: int, roots: Sequence[str]) -> None:
         words, place = self._words, 1 + stage * (1 + CAPACITY)
@@ -66,22 +67,33 @@ class Page:
             words[place] = _ANY
             return
         words[place] = 0
-        for offset, root in enumerate(roots, start=place + 1):
-            words[offset] = self._position[root]
+        for offset, position in enumerate(self._positions(roots), start=place + 1):
+            words[offset] = position
         words[place] = len(roots)
 
-    def one_by_one(self, stage: int) -> Callable[[str], None]:
-        words, position, place = self._words, self._position, 1 + stage * (1 + CAPACITY)
+    def one_by_one(self, stage: int, roots: Sequence[str]) -> Iterator[None]:
+        words, place = self._words, 1 + stage * (1 + CAPACITY)
         first = place + 1
-
-        def announce(root: str) -> None:
-            words[first] = position[root]
+        positions = iter(self._positions(roots))
+        for position in positions:
+            words[first] = position
             words[place] = 1
-
-        return announce
+            yield
+            break
+        for position in positions:
+            words[first] = position
+            yield
 
     def rest(self, stage: int) -> None:
         self._words[1 + stage * (1 + CAPACITY)] = 0
+
+    def _positions(self, roots: Sequence[str]) -> Sequence[int]:
+        """Return the positions in the batch of records; nearly always these are all of them, in order."""
+        if roots == self._ids:
+            return range(len(roots))
+        if self._places is None:
+            self._places = {identity: position for position, identity in enumerate(self._ids)}
+        return [self._places[root] for root in roots]
 
 
 def read_page(words: Sequence[int]) -> tuple[int, Mapping[int, Sequence[int] | None]]:

@@ -7,6 +7,7 @@ stage are acknowledged at once, with everything that became of their root.
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -25,7 +26,7 @@ from curate.records import ID, AudioBatch, Record, check_record
 from curate.stage import ProcessingStage, RecordStage, Reject, WorkerContext, called_method, children_of
 
 _HANDED_ON_AFTER_S = 1.0
-_UNTIMED = 16
+_UNTIMED = 32
 """So many quick records are worked on between two looks at the clock."""
 
 
@@ -168,10 +169,11 @@ class _RecordStep:
         snapshot = Snapshot(batch.data)  # `process_record` may change the record it is given and then fail
         done: list[Record] = []
         position, together = 0, 1 if self._streams else len(batch.data)
+        steps = self._announced(batch.data, tally)
         while position < len(batch.data):
             records = batch.data[position : position + together]
             position += together
-            self._work_on(records, done, snapshot, tally)
+            self._work_on(records, steps, done, snapshot, tally)
             spent = time.perf_counter() - started
             if not self._streams or spent <= _HANDED_ON_AFTER_S:
                 together = min(2 * together, _UNTIMED)
@@ -181,27 +183,33 @@ class _RecordStep:
                 yield batch.holding(done)
                 done, together = [], 1
                 started = time.perf_counter()
+                steps = self._announced(batch.data[position:], tally)
         tally.busy(self._level, time.perf_counter() - started)
         self._at_rest()
         yield batch.holding(done)
+
+    def _announced(self, records: Sequence[Record], tally: Tally) -> Iterator[None]:
+        """Announce the next record at every step."""
+        if self._announcer is None:
+            return itertools.repeat(None)
+        return self._announcer.one_by_one(self._level, tally.roots_of(records))
 
     def _at_rest(self) -> None:
         """Say that this stage touches nothing while those behind it work."""
         if self._announcer is not None:
             self._announcer.rest(self._level)
 
-    def _work_on(self, records: Sequence[Record], done: list[Record], snapshot: Snapshot, tally: Tally) -> None:
-        process, maps, root_of = self._stage.process_record, self._stage.cardinality == "maps", tally.root_of
-        announce = None if self._announcer is None else self._announcer.one_by_one(self._level)
-        for record in records:
+    def _work_on(
+        self, records: Sequence[Record], steps: Iterator[None], done: list[Record], snapshot: Snapshot, tally: Tally
+    ) -> None:
+        process, maps, keep = self._stage.process_record, self._stage.cardinality == "maps", done.append
+        for record, _ in zip(records, steps, strict=False):
             identity = record[ID]
-            if announce is not None:
-                announce(root_of(identity, identity))
             try:
                 result = process(record)
                 if maps and type(result) is dict:
                     kept = cast("Record", result)
-                    done.append(kept if kept.get(ID) == identity else _named(kept, identity))
+                    keep(kept if kept.get(ID) == identity else _named(kept, identity))
                 else:
                     done.extend(self._interpret(result, identity, record, snapshot, tally))
             except BaseException as error:

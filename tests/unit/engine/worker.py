@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import attrs
@@ -58,8 +58,10 @@ class Announced:
         if roots:
             self.started.append(list(roots))
 
-    def one_by_one(self, stage: int) -> Callable[[str], None]:
-        return lambda root: self.announce(stage, [root])
+    def one_by_one(self, stage: int, roots: Sequence[str]) -> Iterator[None]:
+        for root in roots:
+            self.announce(stage, [root])
+            yield
 
     def rest(self, stage: int) -> None:
         assert stage >= 0

@@ -39,15 +39,15 @@ def test_an_empty_page_says_nothing() -> None:
 def test_the_last_word_of_every_stage_counts(said: list[tuple[int, int | list[int] | None]]) -> None:
     writer, words = page()
     writer.begin(work(20, number=9))
-    one_by_one = [writer.one_by_one(stage) for stage in range(STAGES)]
     expected: dict[int, tuple[int, ...]] = {}
     for stage, what in said:
         expected.pop(stage, None)
         if what is None:
             writer.rest(stage)
         elif isinstance(what, int):
-            one_by_one[stage](f"r:{what}")
-            expected[stage] = (what,)
+            for number, _ in enumerate(writer.one_by_one(stage, [f"r:{n}" for n in range(what, 20)]), start=what):
+                assert read_page(words) == (9, {**expected, stage: (number,)})
+            expected[stage] = (19,)
         else:
             writer.announce(stage, [f"r:{number}" for number in what])
             if what:
