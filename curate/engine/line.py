@@ -22,7 +22,7 @@ IN_FLIGHT_BYTES = 64 * 1024 * 1024
 LONG_BATCH_S = 2.0
 """Where a batch takes so long, the next one need not wait at the worker; here it can still be split for an idle one."""
 
-COVERED_S = 0.01
+COVERED_S = 0.005
 """Short batches are sent so far ahead, in seconds of work, that no worker waits for a message."""
 
 WORTH_SPLITTING_S = 0.01
@@ -237,7 +237,8 @@ class Line:
         if self._merges:
             self.merged = max(1, min(MOST_MERGED, math.ceil(MESSAGE_S / self._batch_s)))
         message_s = self.merged * self._batch_s
-        self.depth = min(self._most_in_flight, 1 + (0 if message_s >= LONG_BATCH_S else math.ceil(COVERED_S / message_s)))
+        ahead = 0 if message_s >= LONG_BATCH_S else math.ceil(COVERED_S / message_s)
+        self.depth = min(self._most_in_flight, 1 + ahead)
 
     def note_heard(self, worker: Worker, now: float, *, looked: bool) -> None:
         """Take in a sign that a worker gets on; one that was `looked` for may be older, so it measures no silence."""

@@ -211,7 +211,7 @@ class _PhaseRun:
         self._places = run.store.places(phase.number)
         self._total = _count_input(phase, self._places)
         self._retried = run.store.retried(phase.number)
-        self._unit = Unit(self._places, self._retried)
+        self._unit = self._new_unit()
         self._scheduler: Scheduler | None = None
         self._counts = {"records_in": 0, "kept": 0, "filtered": 0, "quarantined": 0, "in_ms": 0}
         self._failed_before, self._worked_on_before = run.before(phase.number)
@@ -386,6 +386,9 @@ class _PhaseRun:
             self._state.note(event)
         self._observers.on_progress(event)
 
+    def _new_unit(self) -> Unit:
+        return Unit(self._places, self._retried, after=len(self._store.commits(self._phase.number)))
+
     def _commit(self) -> None:
         if not self._unit.settled:
             return
@@ -395,7 +398,7 @@ class _PhaseRun:
         if self._scheduler is not None and not self._unit.name:  # a commit that was interrupted has taken them already
             self._unit.busy_s, self._unit.measures = self._scheduler.take_busy_s(), self._scheduler.take_measures()
         commit = self._store.commit(self._phase.number, self._unit, self._unit.busy_s)
-        self._unit = Unit(self._places, self._retried)
+        self._unit = self._new_unit()
         self.worked_ms += books.in_ms + books.measured_ms
         self._observers.on_unit_committed(
             UnitCommitted(commit.phase, commit.unit, books.records_in, books.kept, books.filtered, books.quarantined)

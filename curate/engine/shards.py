@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,13 +23,15 @@ from curate.engine.shard_reader import ShardReader, read_notes
 from curate.engine.unit import Account, Commit, Unit, describe_unit, positions_of, ranges_in_order
 from curate.engine.validity import find_valid
 from curate.errors import InfrastructureError
-from curate.io.atomic import TEMPORARY, sync_directory, write_atomically
+from curate.io.atomic import TEMPORARY, replacing, sync_directory, write_atomically
 from curate.io.failpoints import failpoint
 from curate.io.rows import encode_note
 from curate.records import ID, Record, RecordReader
 
 SHARDS = ("data", "filtered", "quarantine")
 """The folders of the shards."""
+
+_LINES_TOGETHER = 256
 
 
 class ShardStore:
@@ -109,19 +112,16 @@ class ShardStore:
         failpoint("commit.before_write")
         if not unit.name:
             unit.name, self._next = f"p{phase}-{self._next:06d}", self._next + 1
-        rows = unit.rows()
-        notes = {
-            "data": b"".join(cast("list[bytes]", rows.rows)),
-            "filtered": b"".join(encode_note(_describe_filtered(*pair)) for pair in unit.filtered()),
-            "quarantine": b"".join(encode_note(describe_quarantined(*pair)) for pair in unit.quarantined()),
-        }
+        rows, filtered, quarantined = unit.rows(), unit.filtered(), unit.quarantined()
         files: dict[str, dict[str, Any]] = {}
-        for folder, content in notes.items():
-            if content:
-                path = Path(folder) / f"{unit.name}.jsonl"
-                write_atomically(self._directory / path, content, written="commit.after_temporary")
-                digest = hashlib.sha256(content).hexdigest()
-                files[folder] = {"path": str(path), "size": len(content), "sha256": digest}
+        if rows:
+            files["data"] = self._write(f"data/{unit.name}.jsonl", cast("list[bytes]", rows.rows))
+        if filtered:
+            notes = (encode_note(_describe_filtered(*pair)) for pair in filtered)
+            files["filtered"] = self._write(f"filtered/{unit.name}.jsonl", notes)
+        if quarantined:
+            notes = (encode_note(describe_quarantined(*pair)) for pair in quarantined)
+            files["quarantine"] = self._write(f"quarantine/{unit.name}.jsonl", notes)
         failpoint("commit.after_data")
         described, accounts = describe_unit(unit, _number(unit.name), phase, rows, busy_s)
         commit = attrs.evolve(described, files=files)
@@ -133,6 +133,16 @@ class ShardStore:
         if not commits or commits[-1].unit != unit.name:
             commits.append(commit)
         return commit
+
+    def _write(self, path: str, lines: Iterable[bytes]) -> dict[str, Any]:
+        """Write a shard, never holding all of it in memory, and return what its commit says of it."""
+        size, digest, rest = 0, hashlib.sha256(), iter(lines)
+        with replacing(self._directory / path, written="commit.after_temporary") as file:
+            while content := b"".join(islice(rest, _LINES_TOGETHER)):
+                size += len(content)
+                digest.update(content)
+                file.write(content)
+        return {"path": path, "size": size, "sha256": digest.hexdigest()}
 
     def commits(self, phase: int) -> Sequence[Commit]:
         return self._commits.get(phase, [])

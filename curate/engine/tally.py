@@ -35,8 +35,8 @@ class Tally:
 
     def roots_of(self, records: Sequence[Record]) -> list[str]:
         """Return for every record the id under which it, or its ancestor, has come with the batch."""
-        ids = [record[ID] for record in records]
-        return [self._root_of.get(identity, identity) for identity in ids] if self._root_of else ids
+        ids: list[str] = [record[ID] for record in records]
+        return [self.root_of(identity, identity) for identity in ids] if self._root_of else ids
 
     def busy(self, level: int, seconds: float) -> None:
         """Add to the time that a stage has worked."""

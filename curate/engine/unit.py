@@ -18,9 +18,18 @@ from curate.engine.messages import Filtered, Quarantined, Row
 from curate.engine.places import Places
 from curate.engine.reasons import Reasons, clause_of, count_reasons, subtract_reasons
 
-UNIT_BYTES = 64 * 1024 * 1024
+UNIT_BYTES = 4 * 1024 * 1024
 UNIT_SECONDS = 30.0
-"""A unit is committed when it has so many bytes of rows and notes, or is so old."""
+"""A unit is committed when it takes so many bytes of the driver's memory, or is so old."""
+
+UNITS_OF_A_SIZE = 256
+LARGEST = 16
+"""After so many units they grow, up to so many times the size: the driver keeps something of every commit as well, so
+that of a long run neither the units nor their number may take much.
+"""
+
+_ROW_BYTES = 150
+"""What a row takes, about, beside its content: it is an object in a list, with a position, an id and a length."""
 
 _NOTE_BYTES = 1024
 """What the note of a record that was left out or that failed takes, about, beside its traceback."""
@@ -55,16 +64,18 @@ class Unit:
 
     Args:
         places: the positions of the phase's input.
-        retried: positions of roots that had failed before and are done again.
+        retried: positions of roots that had failed and are done again.
+        after: how many commits there are.
     """
 
-    def __init__(self, places: Places | None = None, retried: Collection[int] = ()) -> None:
+    def __init__(self, places: Places | None = None, retried: Collection[int] = (), *, after: int = 0) -> None:
         self._places = Places() if places is None else places
         self._retried = retried
         self.settled: list[Settled] = []
         self.name = ""
         """What it is called on disk; a commit that is interrupted and done again keeps it, so it is one commit."""
         self.bytes = 0
+        self._most_bytes = UNIT_BYTES * min(LARGEST, max(1.0, after / UNITS_OF_A_SIZE))
         self._books: Books | None = None
         self.busy_s: Mapping[str, float] = {}
         self.measures: Mapping[str, Any] = {}
@@ -73,14 +84,15 @@ class Unit:
     def add(self, settled: Settled) -> None:
         self.settled.append(settled)
         self._books = None
-        self.bytes += sum(len(row) for row in settled.rows if isinstance(row, bytes))
+        if settled.rows and isinstance(settled.rows[0], bytes):  # all are; dicts stay in memory anyhow
+            self.bytes += sum(map(len, settled.rows)) + _ROW_BYTES * len(settled.rows)
         self.bytes += sum(_NOTE_BYTES + len(note.traceback) for _, note in settled.quarantined)
         self.bytes += _NOTE_BYTES * len(settled.filtered)
         self._started = self._started or time.monotonic()
 
     @property
     def full(self) -> bool:
-        return self.bytes >= UNIT_BYTES or (
+        return self.bytes >= self._most_bytes or (
             self._started is not None and time.monotonic() - self._started >= UNIT_SECONDS
         )
 

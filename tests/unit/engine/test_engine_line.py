@@ -38,7 +38,7 @@ def taking(*seconds: float) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("record_s", "most"), [(LONG_BATCH_S / 10, 1), (0.15, 2), (0.003, 2), (0.0006, 3), (0.00022, 6), (0.00001, 8)]
+    ("record_s", "most"), [(LONG_BATCH_S / 10, 1), (0.15, 2), (0.003, 2), (0.0003, 3), (0.00011, 6), (0.00001, 8)]
 )
 def test_short_batches_are_sent_further_ahead_than_long_ones(record_s: float, most: int) -> None:
     """Of ten records each: a long one can still be split for an idle worker as long as nobody has it."""
