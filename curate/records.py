@@ -18,6 +18,7 @@ Record: TypeAlias = dict[str, Any]
 
 ID = "_id"
 _PLAIN_NUMBERS = (float, int)
+_DICT = {dict}
 DEFAULT_FILEPATH_KEY = "audio_filepath"
 
 
@@ -126,8 +127,9 @@ def _as_list(data: Any) -> list[Record]:
         records = list(cast("Iterable[Record]", data))
     else:
         raise TypeError(f"the data of a batch is a list of dicts, not {data!r:.80}")
-    for record in records:
-        check_record(record)
+    if set(map(type, records)) - _DICT:  # which is nearly never so; then it may be a dict of another kind
+        for record in records:
+            check_record(record)
     return records
 
 

@@ -12,6 +12,7 @@ from curate.engine.hop import HopRunner
 from curate.engine.intervals import Intervals
 from curate.engine.ledger import Ledger
 from curate.engine.messages import Filtered, Quarantined, Row, Work
+from curate.engine.options import StopRequest
 from curate.engine.places import Places
 from curate.engine.scheduler import Incoming
 from curate.engine.unit import id_sum
@@ -36,8 +37,8 @@ def feed(
     places: Places,
     done: Intervals,
     done_sum: int,
-    settle: Callable[[Settled], None],
-    stopped: Callable[[], bool] = lambda: False,
+    settle: Callable[[Settled], bool],
+    stop: StopRequest,
 ) -> Iterator[Incoming]:
     """Yield the batches of a phase.
 
@@ -48,18 +49,22 @@ def feed(
         places: the positions of the items.
         done: the positions in the input that an earlier life of the run has finished.
         done_sum: the `id_sum` of the records that were there.
-        settle: told about roots that need no work: they failed in the reader, or a gather left them out.
-        stopped: whether the run is to stop; then nothing more is read.
+        settle: told about roots that need no work: they failed in the reader, or a gather left them out. Returns
+            whether the run goes on; if not, nothing more is read.
+        stop: asks to read nothing more.
 
     Raises:
         InfrastructureError: the source numbers its records badly or gives others than before, or the partitioner lost,
             repeated or invented one.
     """
     waiting: dict[str, int] = {}
+    stopped = False
 
     def records() -> Iterator[Record]:
+        nonlocal stopped
         for seq, item in _undone(items, first_stage, places, done, done_sum):
-            if stopped():
+            if stop.asked or stopped:
+                stopped = True
                 return
             if isinstance(item, dict):
                 identity: Any = item.get(ID)
@@ -70,10 +75,13 @@ def feed(
                     )
                 waiting[identity] = seq
                 yield item
-            elif isinstance(item, Failed):
-                settle(_settled_failure(seq, item, first_stage))
             else:
-                settle(_settled_filtered(seq, item))
+                note = (
+                    _settled_failure(seq, item, first_stage)
+                    if isinstance(item, Failed)
+                    else _settled_filtered(seq, item)
+                )
+                stopped = not settle(note)
 
     unfinished = records()
     batches = _by_count(unfinished) if partitioner is None else partitioner.partition(unfinished)
@@ -87,7 +95,7 @@ def feed(
             ) from None
         if seqs:
             yield Incoming(batch, seqs)
-    if stopped():
+    if stopped:
         return
     next(unfinished, None)  # there are none left, unless the partitioner has stopped early
     if waiting:
@@ -119,12 +127,16 @@ def passed_through(
 def _undone(
     items: Iterator[Record | Failed | Filtered], stage: str, places: Places, done: Intervals, done_sum: int
 ) -> Iterator[tuple[int, Record | Failed | Filtered]]:
-    """Yield a phase's input with its positions, without what is done; that must be what was there before."""
-    if not done.end:
-        yield from zip(places, _from(stage, items), strict=False)
-        return
+    """Return a phase's input with its positions, without what is done; that must be what was there before."""
+    numbered = zip(places, _from(stage, items), strict=False)
+    return _left(numbered, stage, done, done_sum) if done.end else numbered
+
+
+def _left(
+    numbered: Iterator[tuple[int, Record | Failed | Filtered]], stage: str, done: Intervals, done_sum: int
+) -> Iterator[tuple[int, Record | Failed | Filtered]]:
     end, left, found = done.end, len(done), 0
-    for seq, item in zip(places, _from(stage, items), strict=False):
+    for seq, item in numbered:
         if seq >= end or seq not in done:
             yield seq, item
             continue

@@ -97,13 +97,18 @@ class HopRunner:
                     raise
                 logger.opt(exception=error).warning("stage {!r} raised in teardown()", stage.name)
 
-    def run(self, work: Work) -> Iterator[Part]:
-        """Yield the outcomes of a batch's records as they are known; together they name every record once."""
+    def run(self, work: Work, again: Callable[[], list[Record]] | None = None) -> Iterator[Part]:
+        """Yield the outcomes of a batch's records as they are known; together they name every record once.
+
+        Args:
+            work: the batch.
+            again: gives its records once more, as they have come, where that is possible.
+        """
         if self._announcer is not None:
             self._announcer.begin(work)
         tally = Tally(work.number, self._encode, self._blamed, len(self._stages))
         batch = self._described(work).holding(work.records)
-        for left in self._flow(0, batch, tally):
+        for left in self._flow(0, batch, tally, again):
             tally.keep_all(left.data)
             yield from self._parts(tally)
         yield from self._parts(tally)
@@ -138,11 +143,13 @@ class HopRunner:
             self._description, self._empty = described, AudioBatch([], *described)
         return self._empty
 
-    def _flow(self, level: int, batch: AudioBatch, tally: Tally) -> Iterator[AudioBatch]:
+    def _flow(
+        self, level: int, batch: AudioBatch, tally: Tally, again: Callable[[], list[Record]] | None = None
+    ) -> Iterator[AudioBatch]:
         if level == len(self._steps):
             yield batch
             return
-        for out in self._steps[level].apply(batch, tally):
+        for out in self._steps[level].apply(batch, tally, again):
             if out.data:
                 yield from self._flow(level + 1, out, tally)
 
@@ -164,9 +171,9 @@ class _RecordStep:
         self._announcer = announcer
         self._streams = streams
 
-    def apply(self, batch: AudioBatch, tally: Tally) -> Iterator[AudioBatch]:
+    def apply(self, batch: AudioBatch, tally: Tally, again: Callable[[], list[Record]] | None) -> Iterator[AudioBatch]:
         started = time.perf_counter()
-        snapshot = Snapshot(batch.data)  # `process_record` may change the record it is given and then fail
+        snapshot = Snapshot(batch.data, again)  # `process_record` may change the record it is given and then fail
         done: list[Record] = []
         position, together = 0, 1 if self._streams else len(batch.data)
         steps = self._announced(batch.data, tally)
@@ -268,18 +275,19 @@ class _BatchStep:
         self._announcer = announcer
         self._streams = called_method(stage) == "stream"
 
-    def apply(self, batch: AudioBatch, tally: Tally) -> Iterator[AudioBatch]:
+    def apply(self, batch: AudioBatch, tally: Tally, again: Callable[[], list[Record]] | None) -> Iterator[AudioBatch]:
         todo = [(batch.data, 1)]  # groups of records, and which attempt at them it is; the next one is the last
         while todo:
             records, attempts = todo.pop()
-            again = yield from self._attempt(batch.with_data(records), attempts, tally)
-            todo.extend(reversed(again))
+            before, again = Snapshot(records, again), None  # only the whole batch can be had again
+            left = yield from self._attempt(batch.with_data(records), before, attempts, tally)
+            todo.extend(reversed(left))
 
     def _attempt(
-        self, batch: AudioBatch, attempts: int, tally: Tally
+        self, batch: AudioBatch, before: Snapshot, attempts: int, tally: Tally
     ) -> Generator[AudioBatch, None, list[tuple[list[Record], int]]]:
         """Call the stage, hand on what is in order, and return the groups of records to work on again."""
-        given = _Given(self._stage, batch, tally)
+        given = _Given(self._stage, batch, before, tally)
         batch.on_announce = lambda records: self._announced([record[ID] for record in records], given, tally)
         if not self._streams:
             self._announced(given.ids, given, tally)
@@ -347,11 +355,11 @@ class _BatchStep:
 class _Given:
     """What a batch stage was given in one call, and which records it has not returned yet."""
 
-    def __init__(self, stage: ProcessingStage, batch: AudioBatch, tally: Tally) -> None:
+    def __init__(self, stage: ProcessingStage, batch: AudioBatch, before: Snapshot, tally: Tally) -> None:
         self._stage = stage
         self._batch = batch
         self._tally = tally
-        self.before = Snapshot(batch.data)
+        self.before = before
         self.ids = [cast("str", record[ID]) for record in batch.data]
         self.waiting = dict.fromkeys(self.ids)
         self.suspects: Sequence[str] = ()

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from curate.engine.messages import Part, Started, Work
 from curate.plan import Hop, PlannedStage
-from curate.records import ID, Record, audio_ms
+from curate.records import ID, Record, audio_ms_of
 from curate.stage import ProcessingStage, called_method
 
 QUEUE_BYTES = 256 * 1024 * 1024
@@ -53,7 +53,7 @@ class InFlight:
     def audio_s(self) -> float:
         """How long the audio of all its records is; added up once, because it is asked for at every message."""
         if self._audio_s is None:
-            self._audio_s = sum(map(audio_ms, self.work.records)) / 1000
+            self._audio_s = sum(audio_ms_of(self.work.records)) / 1000
         return self._audio_s
 
     def unfinished(self) -> list[Record]:

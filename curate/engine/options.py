@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,12 @@ class StopRequest:
     """Asks a run from outside, such as from a signal handler, to finish what is in flight, commit it, and stop."""
 
     def __init__(self) -> None:
-        self._asked = threading.Event()
+        self.asked = False
+        """Whether it has been asked; looked at for every record, so it is a mere attribute."""
 
     def __call__(self) -> None:
         """Ask."""
-        self._asked.set()
-
-    @property
-    def asked(self) -> bool:
-        return self._asked.is_set()
+        self.asked = True
 
 
 @attrs.frozen

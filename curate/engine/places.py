@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import count
+from itertools import chain, count
 
 import attrs
 
@@ -42,10 +42,8 @@ class Places:
     def __iter__(self) -> Iterator[int]:
         """Yield the position of every record, in order."""
         if self.runs is None:
-            yield from count()
-        else:
-            for first, records in self.runs:
-                yield from range(first, first + records)
+            return count()
+        return chain.from_iterable(range(first, first + records) for first, records in self.runs)
 
     @property
     def total(self) -> int | None:

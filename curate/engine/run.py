@@ -242,8 +242,8 @@ class _PhaseRun:
             places=self._places,
             done=self._store.done(self._phase.number),
             done_sum=id_sum_of(self._store.commits(self._phase.number)),
-            settle=self._settle,
-            stopped=self._is_stopping,
+            settle=self._settled_in_feed,
+            stop=self._options.stop,
         )
         try:
             if self._phase.hops:
@@ -290,9 +290,7 @@ class _PhaseRun:
 
     def _until_stopped(self, incoming: Feed) -> Feed:
         """Yield what comes until the run is to stop; what is in flight then is still finished."""
-        for batch in incoming:
-            if self._is_stopping():
-                return
+        while not self._is_stopping() and (batch := next(incoming, None)) is not None:
             yield batch
 
     def _is_stopping(self) -> bool:
@@ -354,6 +352,11 @@ class _PhaseRun:
         self._tell_progress()
         if self._unit.full:
             self._commit()
+
+    def _settled_in_feed(self, settled: Settled) -> bool:
+        """Take in roots that need no work, and return whether the run goes on."""
+        self._settle(settled)
+        return not self._is_stopping()
 
     def _lose(self, stage: str, amount: int = 1) -> None:
         self._lost[stage] = self._lost.get(stage, 0) + amount

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import marshal
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from curate.records import ID, Record
@@ -13,16 +13,24 @@ _MARSHALLED = b"M"  # no pickle begins with it
 
 
 class Snapshot:
-    """The records of a batch before a stage has touched them. Every copy that it gives away is a new one."""
+    """The records of a batch before a stage has touched them. Every copy that it gives away is a new one.
 
-    def __init__(self, records: Sequence[Record]) -> None:
-        self._frozen = _freeze(records)
+    Args:
+        records: the records, to be remembered now.
+        again: gives them as they are, new ones at every call, where somebody remembers them already.
+    """
+
+    def __init__(self, records: Sequence[Record], again: Callable[[], list[Record]] | None = None) -> None:
+        self._again = again
+        self._frozen = _freeze(records) if again is None else None
         # what cannot be frozen, such as an open file that a stage has put into a record, is shared with the copies
-        self._shallow = [dict(record) for record in records] if self._frozen is None else []
+        self._shallow = [dict(record) for record in records] if self._frozen is None and again is None else []
         self._by_id: dict[str, Record] | None = None
 
     def records(self) -> list[Record]:
         """Return copies of all records, in order."""
+        if self._again is not None:
+            return self._again()
         return [dict(record) for record in self._shallow] if self._frozen is None else _thaw(self._frozen)
 
     def __getitem__(self, identity: str) -> Record:

@@ -283,7 +283,11 @@ def id_sum(ids: Iterable[str]) -> int:
     """
     total = 0
     for identity in ids:
-        crc = zlib.crc32(identity.encode(errors="surrogatepass"))
+        try:
+            encoded = identity.encode()
+        except UnicodeEncodeError:  # rare, and to say so beforehand takes as long again
+            encoded = identity.encode(errors="surrogatepass")
+        crc = zlib.crc32(encoded)
         total += crc * crc * crc
     return total % (1 << 64)
 

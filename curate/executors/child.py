@@ -145,7 +145,7 @@ def _work_on(channel: Channel, runner: HopRunner, number: int, payload: bytes, b
         channel.send()
         return True
     try:
-        for part in runner.run(work):
+        for part in runner.run(work, lambda: pickle.loads(payload).records):
             _hold(channel, part, blamed)
             if len(part.kept_roots) < len(work.records):
                 channel.send()

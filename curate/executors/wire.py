@@ -55,16 +55,18 @@ class Frames:
         """Yield every frame that is now complete."""
         self._buffer += received
         start, end = 0, len(self._buffer)
+        view = memoryview(self._buffer)
         try:
             while end - start >= _HEADER.size:
                 size, number, kind = _HEADER.unpack_from(self._buffer, start)
                 if end - start - _HEADER.size < size:
                     break
                 start += _HEADER.size
-                payload = bytes(self._buffer[start : start + size])
+                payload = bytes(view[start : start + size])
                 start += size
                 yield _KINDS[kind], number, payload
         finally:
+            view.release()
             del self._buffer[:start]
 
 

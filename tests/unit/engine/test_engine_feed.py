@@ -12,6 +12,7 @@ from curate.engine.books import Settled
 from curate.engine.feed import DEFAULT_BATCH_RECORDS, feed, gathered
 from curate.engine.intervals import Intervals
 from curate.engine.messages import Filtered
+from curate.engine.options import StopRequest
 from curate.engine.places import Places
 from curate.engine.unit import id_sum
 from curate.errors import PlanError
@@ -37,7 +38,8 @@ def run(
         places=Places(),
         done=Intervals(done),
         done_sum=id_sum(done_ids),
-        settle=settled.append,
+        settle=lambda each: settled.append(each) is None,
+        stop=StopRequest(),
     )
     return [list(batch.seqs) for batch in incoming], settled
 
@@ -89,7 +91,8 @@ def test_a_source_that_gives_another_order_than_before_is_found_out_before_more_
         places=Places(),
         done=Intervals([(0, 3)]),
         done_sum=id_sum(f"r:{n}" for n in range(4)),
-        settle=settled.append,
+        settle=lambda each: settled.append(each) is None,
+        stop=StopRequest(),
     )
     with pytest.raises(InfrastructureError, match="stage 'read' gave other records, or another order, than in an ear"):
         next(incoming)
