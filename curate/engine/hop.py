@@ -213,9 +213,9 @@ class _RecordStep:
         for record, _ in zip(records, steps, strict=False):
             identity = record[ID]
             try:
-                result = process(record)
+                result: Any = process(record)
                 if maps and type(result) is dict:
-                    kept = cast("Record", result)
+                    kept: Record = result  # pyright: ignore[reportUnknownVariableType]
                     keep(kept if kept.get(ID) == identity else _named(kept, identity))
                 else:
                     done.extend(self._interpret(result, identity, record, snapshot, tally))
@@ -360,7 +360,7 @@ class _Given:
         self._batch = batch
         self._tally = tally
         self.before = before
-        self.ids = [cast("str", record[ID]) for record in batch.data]
+        self.ids: list[str] = [record[ID] for record in batch.data]
         self.waiting = dict.fromkeys(self.ids)
         self.suspects: Sequence[str] = ()
 

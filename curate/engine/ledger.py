@@ -60,7 +60,7 @@ class Ledger:
 
     def admit(self, number: int, records: Sequence[Record], seqs: Sequence[int]) -> None:
         """Take in a batch of the phase's input under its number; `seqs` are its records' positions there."""
-        ids = [cast("str", record[ID]) for record in records]
+        ids: list[str] = [record[ID] for record in records]
         self._whole[number] = _Whole(ids, seqs, audio_ms_of(records))
 
     def settle(self, hop: int, part: Part) -> tuple[Settled | None, list[Record]]:
