@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from curate.engine.messages import Work
@@ -16,18 +16,18 @@ _ANY = (1 << 63) - 1
 
 
 class Announcer(Protocol):
-    """Who is told. The records are named by the ids under which they, or their ancestors, have come with the batch."""
+    """Who is told. A record is named by the place in the batch at which it, or its ancestor, has come."""
 
     def begin(self, work: Work) -> None:
         """A batch is begun; nothing of it is touched yet."""
         ...
 
-    def announce(self, stage: int, roots: Sequence[str]) -> None:
-        """The hop's stage of this number is about to touch these records, and no others."""
+    def positions(self, roots: Sequence[str]) -> Sequence[int]:
+        """Return the positions in the batch of the records of these ids."""
         ...
 
-    def one_by_one(self, stage: int, roots: Sequence[str]) -> Iterator[None]:
-        """Announce these records one after the other, each alone: the next one at every step, which costs little."""
+    def announce(self, stage: int, positions: Sequence[int]) -> None:
+        """The hop's stage of this number is about to touch the records at these positions, and no others."""
         ...
 
     def rest(self, stage: int) -> None:
@@ -62,34 +62,24 @@ class Page:
         words[0] = work.number
         self._ids, self._places = [record[ID] for record in work.records], None
 
-    def announce(self, stage: int, roots: Sequence[str]) -> None:
-        words, place = self._words, 1 + stage * (1 + CAPACITY)
-        if len(roots) > CAPACITY:
-            words[place] = _ANY
-            return
-        words[place] = 0
-        for offset, position in enumerate(self._positions(roots), start=place + 1):
-            words[offset] = position
-        words[place] = len(roots)
-
-    def one_by_one(self, stage: int, roots: Sequence[str]) -> Iterator[None]:
-        words, place = self._words, 1 + stage * (1 + CAPACITY)
-        positions = self._positions(roots)
-        if positions:
-            words[place + 1] = positions[0]
-            words[place] = 1
-        return map(words.__setitem__, itertools.repeat(place + 1), positions)  # a generator takes twice as long
-
-    def rest(self, stage: int) -> None:
-        self._words[1 + stage * (1 + CAPACITY)] = 0
-
-    def _positions(self, roots: Sequence[str]) -> Sequence[int]:
-        """Return the positions in the batch of records; nearly always these are all of them, in order."""
-        if roots == self._ids:
+    def positions(self, roots: Sequence[str]) -> Sequence[int]:
+        if roots == self._ids:  # nearly always
             return range(len(roots))
         if self._places is None:
             self._places = {identity: position for position, identity in enumerate(self._ids)}
         return [self._places[root] for root in roots]
+
+    def announce(self, stage: int, positions: Sequence[int]) -> None:
+        words, place = self._words, 1 + stage * (1 + CAPACITY)
+        if len(positions) > CAPACITY:
+            words[place] = _ANY
+            return
+        words[place] = 0
+        words[place + 1 : place + 1 + len(positions)] = memoryview(array("Q", positions))
+        words[place] = len(positions)
+
+    def rest(self, stage: int) -> None:
+        self._words[1 + stage * (1 + CAPACITY)] = 0
 
 
 def read_page(words: Sequence[int]) -> tuple[int, Mapping[int, Sequence[int] | None]]:

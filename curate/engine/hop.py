@@ -7,7 +7,6 @@ stage are acknowledged at once, with everything that became of their root.
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -26,8 +25,11 @@ from curate.records import ID, AudioBatch, Record, check_record
 from curate.stage import ProcessingStage, RecordStage, Reject, WorkerContext, called_method, children_of
 
 _HANDED_ON_AFTER_S = 1.0
-_UNTIMED = 32
-"""So many quick records are worked on between two looks at the clock."""
+_TOGETHER = 32
+_TOGETHER_S = 0.002
+"""So many quick records are announced together, unless they take so long; a worker that dies on one of them leaves no
+more suspects than go alone (`MOST_ALONE`).
+"""
 
 
 class HopRunner:
@@ -158,6 +160,11 @@ def _takes_records(stage: ProcessingStage) -> bool:
     return called_method(stage) == "process_record"
 
 
+def _places(announcer: Announcer | None, records: Sequence[Record], tally: Tally) -> Sequence[int]:
+    """Return the positions in the batch at which records, or their ancestors, have come, if anybody wants to know."""
+    return () if announcer is None else announcer.positions(tally.roots_of(records))
+
+
 class _RecordStep:
     """A stage that is called with one record at a time, so that the guilty record is always known.
 
@@ -172,45 +179,36 @@ class _RecordStep:
         self._streams = streams
 
     def apply(self, batch: AudioBatch, tally: Tally, again: Callable[[], list[Record]] | None) -> Iterator[AudioBatch]:
-        started = time.perf_counter()
+        started = now = time.perf_counter()
         snapshot = Snapshot(batch.data, again)  # `process_record` may change the record it is given and then fail
+        announcer, places = self._announcer, _places(self._announcer, batch.data, tally)
         done: list[Record] = []
-        position, together = 0, 1 if self._streams else len(batch.data)
-        steps = self._announced(batch.data, tally)
+        position, together = 0, 1
         while position < len(batch.data):
-            records = batch.data[position : position + together]
-            position += together
-            self._work_on(records, steps, done, snapshot, tally)
-            spent = time.perf_counter() - started
-            if not self._streams or spent <= _HANDED_ON_AFTER_S:
-                together = min(2 * together, _UNTIMED)
-            elif position < len(batch.data):
-                tally.busy(self._level, spent)
+            end = position + together
+            if announcer is not None:
+                announcer.announce(self._level, places[position:end])
+            self._work_on(batch.data[position:end], done, snapshot, tally)
+            position, before, now = end, now, time.perf_counter()
+            together = min(2 * together, _TOGETHER) if now - before < _TOGETHER_S else 1
+            if self._streams and now - started > _HANDED_ON_AFTER_S and position < len(batch.data):
+                tally.busy(self._level, now - started)
                 self._at_rest()
                 yield batch.holding(done)
                 done, together = [], 1
-                started = time.perf_counter()
-                steps = self._announced(batch.data[position:], tally)
+                started = now = time.perf_counter()
         tally.busy(self._level, time.perf_counter() - started)
         self._at_rest()
         yield batch.holding(done)
-
-    def _announced(self, records: Sequence[Record], tally: Tally) -> Iterator[None]:
-        """Announce the next record at every step."""
-        if self._announcer is None:
-            return itertools.repeat(None)
-        return self._announcer.one_by_one(self._level, tally.roots_of(records))
 
     def _at_rest(self) -> None:
         """Say that this stage touches nothing while those behind it work."""
         if self._announcer is not None:
             self._announcer.rest(self._level)
 
-    def _work_on(
-        self, records: Sequence[Record], steps: Iterator[None], done: list[Record], snapshot: Snapshot, tally: Tally
-    ) -> None:
+    def _work_on(self, records: Sequence[Record], done: list[Record], snapshot: Snapshot, tally: Tally) -> None:
         process, maps, keep = self._stage.process_record, self._stage.cardinality == "maps", done.append
-        for record, _ in zip(records, steps, strict=False):
+        for record in records:
             identity = record[ID]
             try:
                 result: Any = process(record)
@@ -288,9 +286,9 @@ class _BatchStep:
     ) -> Generator[AudioBatch, None, list[tuple[list[Record], int]]]:
         """Call the stage, hand on what is in order, and return the groups of records to work on again."""
         given = _Given(self._stage, batch, before, tally)
-        batch.on_announce = lambda records: self._announced([record[ID] for record in records], given, tally)
+        batch.on_announce = lambda records: self._announced(records, given, tally)
         if not self._streams:
-            self._announced(given.ids, given, tally)
+            self._announced(batch.data, given, tally)
         outputs = self._outputs(batch)
         outs: list[AudioBatch] | None = []
         while outs is not None:
@@ -313,12 +311,11 @@ class _BatchStep:
         batch.on_announce = None  # or the batch would refer to itself, and stay until the garbage is collected
         return []
 
-    def _announced(self, ids: list[str], given: _Given, tally: Tally) -> None:
-        given.suspects = ids
+    def _announced(self, records: Sequence[Record], given: _Given, tally: Tally) -> None:
+        given.suspects = [record[ID] for record in records]
         if self._announcer is not None:
-            self._announcer.announce(
-                self._level, list(dict.fromkeys([tally.root_of(identity, identity) for identity in ids]))
-            )
+            places = dict.fromkeys(_places(self._announcer, records, tally))  # of children of one record, once
+            self._announcer.announce(self._level, list(places))
 
     def _outputs(self, batch: AudioBatch) -> Iterator[list[AudioBatch]]:
         if self._streams:

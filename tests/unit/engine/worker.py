@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -52,16 +52,15 @@ class Announced:
 
     def begin(self, work: Work) -> None:
         assert work.number
+        self.ids = [record[ID] for record in work.records]
 
-    def announce(self, stage: int, roots: Sequence[str]) -> None:
+    def positions(self, roots: Sequence[str]) -> Sequence[int]:
+        return [self.ids.index(root) for root in roots]
+
+    def announce(self, stage: int, positions: Sequence[int]) -> None:
         assert stage >= 0
-        if roots:
-            self.started.append(list(roots))
-
-    def one_by_one(self, stage: int, roots: Sequence[str]) -> Iterator[None]:
-        for root in roots:
-            self.announce(stage, [root])
-            yield
+        if positions:
+            self.started.append([self.ids[position] for position in positions])
 
     def rest(self, stage: int) -> None:
         assert stage >= 0
