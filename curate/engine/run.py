@@ -15,6 +15,7 @@ from curate.engine.blame import in_driver
 from curate.engine.books import Books, Settled
 from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, RunStopped, UnitCommitted
 from curate.engine.feed import feed, gathered, passed_through
+from curate.engine.heap import heap_set_aside
 from curate.engine.inputs import read_unchanged
 from curate.engine.messages import Filtered, Quarantined
 from curate.engine.options import Retry, RunOptions
@@ -138,7 +139,8 @@ class _Run:
         self.observers.on_run_started(RunStarted(plan.name, self.directory, stages, done, self.executor.name))
         try:
             try:
-                outputs, worked_s = self._phases()
+                with heap_set_aside():
+                    outputs, worked_s = self._phases()
             finally:
                 self.executor.close()
             wall_s = time.monotonic() - began
