@@ -1,4 +1,4 @@
-"""Keeps the garbage collector off what was there before: walking through it again and again takes a fifth of the time."""
+"""Keeps the garbage collector off what was there before: to walk through it again and again takes a fifth of a run."""
 
 from __future__ import annotations
 

@@ -30,9 +30,9 @@ def all_three_of_many(records: list[Record]) -> list[Record]:
 
 
 def spin(record: Record) -> Record:
-    """Keep a core busy for about a millisecond."""
+    """Keep a core busy for more than a millisecond."""
     total = 0
-    for number in range(20_000):
+    for number in range(40_000):
         total += number
     record["total"] = total
     return record
