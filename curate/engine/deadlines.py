@@ -42,7 +42,7 @@ class Deadlines:
         now = self._clock()
         self._overdue = []
         wait_s: float | None = None
-        for line, worker, timeout_s in self._watched():
+        for line, worker, timeout_s in self._watched(now):
             left_s = worker.heard_s + timeout_s - now
             if left_s <= 0:
                 self._overdue.append((line, worker, worker.heard_s, timeout_s))
@@ -61,7 +61,7 @@ class Deadlines:
                 self._transport.kill(worker.number)
         self._overdue = []
 
-    def _watched(self) -> Iterator[tuple[Line, Worker, float]]:
+    def _watched(self, now: float) -> Iterator[tuple[Line, Worker, float]]:
         if not self._transport.can_kill:
             return
         for line in self._lines:
@@ -71,7 +71,7 @@ class Deadlines:
                 if not worker.ready:
                     yield line, worker, self._transport.setup_timeout_s
                 elif worker.in_flight:
-                    yield line, worker, _timeout_s(line, worker)
+                    yield line, worker, _timeout_s(line, worker, now - worker.heard_s)
 
 
 def timeout_of(hop: Hop) -> float | None:
@@ -80,11 +80,13 @@ def timeout_of(hop: Hop) -> float | None:
     return max(given, default=None)
 
 
-def _timeout_s(line: Line, worker: Worker) -> float:
+def _timeout_s(line: Line, worker: Worker, silent_s: float) -> float:
     """Return for how long a worker may be silent, in seconds."""
     given = timeout_of(line.hop)
     if given is not None:
         return given
+    if silent_s < DEFAULT_S:  # nearly always; how much more it may be need not be known yet
+        return DEFAULT_S
     audio_s, current, touched = 0.0, worker.current, worker.touched
     if current is not None:
         positions = touched.positions() if touched is not None and touched.number == current.work.number else None

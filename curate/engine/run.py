@@ -233,6 +233,15 @@ class _PhaseRun:
                     self._lose(stage, -amount if what == "children" else amount)
 
     def run(self) -> None:
+        """Run the phase to its end."""
+        try:
+            self._run()
+        finally:
+            self._scheduler = (
+                None  # it knows this one: both, and all records, would stay until the garbage is collected
+            )
+
+    def _run(self) -> None:
         if self._state is not None:
             self._state.begin(self._total)
         self._tell_progress()

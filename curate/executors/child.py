@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import gc
 import mmap
 import os
 import pickle
@@ -25,7 +26,6 @@ from loguru import logger
 
 from curate.engine.announcing import Page
 from curate.engine.blame import is_broken_gpu
-from curate.engine.heap import set_heap_aside
 from curate.engine.hop import HopRunner
 from curate.engine.messages import Part, Quarantined, Work
 from curate.errors import InfrastructureError
@@ -122,7 +122,8 @@ def _work(channel: Channel, payload: bytes, page_descriptor: int) -> int:
             parcel: Parcel = pickle.loads(payload)
             _log_to(channel)
             runner = _set_up(parcel, page_descriptor)
-            set_heap_aside()
+            gc.collect()
+            gc.freeze()  # or the collector would walk through models and modules again and again
         except Exception as error:  # noqa: BLE001 (a stranger's class may raise anything as it is unpickled)
             _fail(channel, error)
             return 0

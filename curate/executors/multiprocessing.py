@@ -80,7 +80,8 @@ class MultiprocessingTransport:
         self._seats = seating.seats
         self._processes = Processes()
         self._hop_of: dict[int, int] = {}
-        self._hearing = Hearing(lambda worker: self._hops[self._hop_of[worker]].name, self._processes.kill)
+        names, hop_of = [hop.name for hop in self._hops], self._hop_of
+        self._hearing = Hearing(lambda worker: names[hop_of[worker]], self._processes.kill)
         self._next = 0
 
     def room(self, hop: int) -> int:
