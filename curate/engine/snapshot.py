@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import marshal
 import pickle
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Any
 
 from curate.records import ID, Record
 
-_MARSHALLED = b"M"  # no pickle begins with it
+_PLAIN = frozenset({str, int, float, bool, type(None)})
 
 
 class Snapshot:
@@ -21,38 +21,37 @@ class Snapshot:
     """
 
     def __init__(self, records: Sequence[Record], again: Callable[[], list[Record]] | None = None) -> None:
-        self._again = again
-        self._frozen = _freeze(records) if again is None else None
-        # what cannot be frozen, such as an open file that a stage has put into a record, is shared with the copies
-        self._shallow = [dict(record) for record in records] if self._frozen is None and again is None else []
         self._by_id: dict[str, Record] | None = None
+        if again is not None:
+            self._again = again
+            return
+        frozen = None if _are_flat(records) else _freeze(records)
+        if frozen is not None:
+            self._again = lambda: pickle.loads(frozen)
+            return
+        # of flat records a shallow copy is a whole one, and quicker than a pickle; what cannot be pickled, such as an
+        # open file that a stage has put into a record, is shared with the copies
+        copies = [record.copy() for record in records]
+        self._again = lambda: [record.copy() for record in copies]
 
     def records(self) -> list[Record]:
         """Return copies of all records, in order."""
-        if self._again is not None:
-            return self._again()
-        return [dict(record) for record in self._shallow] if self._frozen is None else _thaw(self._frozen)
+        return self._again()
 
     def __getitem__(self, identity: str) -> Record:
         """Return a copy of one record."""
         if self._by_id is None:
             self._by_id = {record[ID]: record for record in self.records()}
-        record = self._by_id[identity]
-        frozen = _freeze(record)
-        return dict(record) if frozen is None else _thaw(frozen)
+        return Snapshot([self._by_id[identity]]).records()[0]
+
+
+def _are_flat(records: Sequence[Record]) -> bool:
+    """Return whether no value can be changed in place."""
+    return _PLAIN.issuperset(map(type, chain.from_iterable(record.values() for record in records)))
 
 
 def _freeze(value: Any) -> bytes | None:
     try:
-        # twice as fast as pickle, and knows exactly the types that a manifest holds
-        return _MARSHALLED + marshal.dumps(value)
-    except ValueError:
-        pass  # another type, which is pickle's business
-    try:
         return pickle.dumps(value, 5)
     except Exception:  # noqa: BLE001 (a value's own __reduce__ may raise anything)
         return None
-
-
-def _thaw(frozen: bytes) -> Any:
-    return marshal.loads(memoryview(frozen)[1:]) if frozen[:1] == _MARSHALLED else pickle.loads(frozen)

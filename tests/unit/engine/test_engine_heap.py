@@ -50,9 +50,15 @@ def test_what_somebody_else_has_set_aside_stays_so() -> None:
 
 def test_the_records_of_a_run_are_gone_with_its_result() -> None:
     """Without a word from the garbage collector: a loop of runs would otherwise hold the records of many."""
+
+    @processing_stage(name="same", writes=[])
+    def same(record: Record) -> Record:
+        return record
+
+    gc.collect()
     gc.disable()
     try:
-        result = Pipeline("p", [ReadRecords([{"x": 1}]), AudioDuration()]).run()
+        result = Pipeline("p", [ReadRecords([{"x": 1}]), same]).run()
         store = weakref.ref(result._memory)  # pyright: ignore[reportPrivateUsage, reportArgumentType]
         assert store() is not None
         del result
