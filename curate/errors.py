@@ -117,7 +117,7 @@ class RecordError(CurateError):
             )
         super().__init__(code, message)
         self.code = code
-        self.message = message
+        self.message = str(message)  # it may well be an error, whose text is meant
 
     def __str__(self) -> str:
         return self.message

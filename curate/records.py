@@ -160,6 +160,8 @@ def audio_ms(record: Record) -> int:
     duration: Any = record.get("duration")
     if type(duration) is float:  # nearly always
         return int(duration * 1000 + 0.5) if 0 <= duration < 1e12 else 0
+    if getattr(duration, "shape", None) == () and hasattr(duration, "item"):
+        duration = duration.item()  # a scalar or an array of no dimensions, of NumPy's or torch's, as it is stored
     if type(duration) not in _PLAIN_NUMBERS and (isinstance(duration, bool) or not isinstance(duration, Real)):
         return 0  # NumPy's scalars are Real
     return int(float(duration) * 1000 + 0.5) if 0 <= cast("float", duration) < 1e12 else 0

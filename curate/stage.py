@@ -44,9 +44,17 @@ class WorkerContext:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reject:
-    """What a filter's `process_record` returns for a record that it leaves out."""
+    """What a filter's `process_record` returns for a record that it leaves out.
+
+    Raises:
+        TypeError: the reason is no text.
+    """
 
     reason: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.reason, str):  # pyright: ignore[reportUnnecessaryIsInstance] (a stranger's code)
+            raise TypeError(f"Reject(reason): the reason is a text, not {self.reason!r:.80}")
 
 
 class Stage:

@@ -118,7 +118,8 @@ def passed_through(
             yield item
             continue
         ledger.admit(number, item.batch.data, item.seqs)
-        for part in runner.run(Work(number, item.batch.data, "", "", "")):
+        data = item.batch.data
+        for part in runner.run(Work(number, data, "", "", ""), lambda data=data: data):
             settled, _ = ledger.settle(0, part)
             if settled is not None:
                 yield settled

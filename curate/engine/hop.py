@@ -17,7 +17,7 @@ from loguru import logger
 from curate.engine.announcing import Announcer
 from curate.engine.blame import as_infrastructure, is_infrastructure, must_pass, named, verdict
 from curate.engine.messages import Part, Row, Work
-from curate.engine.snapshot import Snapshot
+from curate.engine.snapshot import Snapshot, are_flat, copies_of
 from curate.engine.tally import Tally
 from curate.errors import InfrastructureError, StageContractError
 from curate.monitoring import add_measures, add_to
@@ -104,12 +104,16 @@ class HopRunner:
 
         Args:
             work: the batch.
-            again: gives its records once more, as they have come, where that is possible.
+            again: gives its records once more, as they have come, where that is possible; the records are then the
+                runner's own. Without it the stages get copies, as from another process.
         """
         if self._announcer is not None:
             self._announcer.begin(work)
         tally = Tally(work.number, self._encode, self._blamed, len(self._stages))
-        batch = self._described(work).holding(work.records)
+        records = work.records
+        if again is None:
+            records, again = copies_of(work.records), lambda: copies_of(work.records)
+        batch = self._described(work).holding(records)
         for left in self._flow(0, batch, tally, again):
             tally.keep_all(left.data)
             yield from self._parts(tally)
@@ -214,7 +218,7 @@ class _RecordStep:
                 result: Any = process(record)
                 if maps and type(result) is dict:
                     kept: Record = result  # pyright: ignore[reportUnknownVariableType]
-                    keep(kept if kept.get(ID) == identity else _named(kept, identity))
+                    keep(kept if kept is record and kept.get(ID) == identity else _named(kept, identity))
                 else:
                     done.extend(self._interpret(result, identity, record, snapshot, tally))
             except BaseException as error:
@@ -369,8 +373,9 @@ class _Given:
         """
         stage, batch = self._stage, self._batch
         sources = [batch, *(out for out in outs or () if out is not batch)]
-        rejected = [note for source in sources for note in source.rejected]
-        failed = [note for source in sources for note in source.failed]
+        # a copy of the batch, as `dataclasses.replace` makes one, has the very lists of the batch
+        rejected = [note for notes in {id(s.rejected): s.rejected for s in sources}.values() for note in notes]
+        failed = [note for notes in {id(s.failed): s.failed for s in sources}.values() for note in notes]
         if outs is not None and len(outs) == 1 and not rejected and not failed and stage.cardinality != "splits":
             out = outs[0]
             if len(self.waiting) == len(self.ids) and self.ids == [record.get(ID) for record in out.data]:
@@ -480,6 +485,8 @@ def _named(record: Record, identity: str) -> Record:
 def _numbered(children: list[Record], parent: Record, stage: ProcessingStage, tally: Tally) -> list[Record]:
     """Give the children of a split record their ids, in the order in which they were yielded."""
     numbered = [_named(child, f"{parent[ID]}/{number}") for number, child in enumerate(children)]
+    if len(numbered) > 1 and not are_flat(numbered):
+        numbered = copies_of(numbered)  # or a list that they have all got from the parent would be one and the same
     tally.split(parent, stage.name, numbered)
     return numbered
 

@@ -1,4 +1,7 @@
-"""Remembers records as they were when they came to a stage; taken cheaply, because it is rarely looked at."""
+"""Copies of records that share nothing with them, and records as they were when they came to a stage.
+
+Taken cheaply: of flat records, which most are, a shallow copy is a whole one.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,21 @@ from typing import Any
 from curate.records import ID, Record
 
 _PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+def copies_of(records: Sequence[Record]) -> list[Record]:
+    """Return copies that share nothing that can be changed, neither with the records nor with each other.
+
+    What cannot be pickled, such as an open file, is the same in the copy.
+    """
+    if are_flat(records):
+        return [record.copy() for record in records]
+    return [_Frozen(record).copy() for record in records]
+
+
+def are_flat(records: Sequence[Record]) -> bool:
+    """Return whether no value can be changed in place."""
+    return _PLAIN.issuperset(map(type, chain.from_iterable(record.values() for record in records)))
 
 
 class Snapshot:
@@ -24,15 +42,12 @@ class Snapshot:
         self._by_id: dict[str, Record] | None = None
         if again is not None:
             self._again = again
-            return
-        frozen = None if _are_flat(records) else _freeze(records)
-        if frozen is not None:
-            self._again = lambda: pickle.loads(frozen)
-            return
-        # of flat records a shallow copy is a whole one, and quicker than a pickle; what cannot be pickled, such as an
-        # open file that a stage has put into a record, is shared with the copies
-        copies = [record.copy() for record in records]
-        self._again = lambda: [record.copy() for record in copies]
+        elif are_flat(records):
+            copies = [record.copy() for record in records]
+            self._again = lambda: [record.copy() for record in copies]
+        else:
+            frozen = [_Frozen(record) for record in records]
+            self._again = lambda: [each.copy() for each in frozen]
 
     def records(self) -> list[Record]:
         """Return copies of all records, in order."""
@@ -42,15 +57,37 @@ class Snapshot:
         """Return a copy of one record."""
         if self._by_id is None:
             self._by_id = {record[ID]: record for record in self.records()}
-        return Snapshot([self._by_id[identity]]).records()[0]
+        (copy,) = copies_of([self._by_id[identity]])
+        return copy
 
 
-def _are_flat(records: Sequence[Record]) -> bool:
-    """Return whether no value can be changed in place."""
-    return _PLAIN.issuperset(map(type, chain.from_iterable(record.values() for record in records)))
+class _Frozen:
+    """A record as it is now. One value that cannot be pickled is shared with the copies; the others are not."""
+
+    def __init__(self, record: Record) -> None:
+        self._shallow = record.copy()
+        self._values: dict[str, bytes] = {}
+        self._whole = None if are_flat([record]) else _frozen(record)
+        if self._whole is None:
+            pairs = ((name, _frozen(value)) for name, value in record.items() if type(value) not in _PLAIN)
+            self._values = {name: frozen for name, frozen in pairs if frozen is not None}
+
+    def copy(self) -> Record:
+        if self._whole is not None:
+            try:
+                return pickle.loads(self._whole)
+            except Exception:  # noqa: BLE001 (a stranger's value may be pickled and yet not be read back)
+                self._whole = None
+        copy = self._shallow.copy()
+        for name, frozen in self._values.items():
+            try:
+                copy[name] = pickle.loads(frozen)
+            except Exception:  # noqa: BLE001 (as above)
+                continue
+        return copy
 
 
-def _freeze(value: Any) -> bytes | None:
+def _frozen(value: Any) -> bytes | None:
     try:
         return pickle.dumps(value, 5)
     except Exception:  # noqa: BLE001 (a value's own __reduce__ may raise anything)

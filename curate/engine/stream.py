@@ -74,8 +74,9 @@ def _lent(seq: int) -> str:
 def _closed(opened: _Open) -> AudioBatch:
     """Return the finished batch, its records in the order in which they came."""
     done = opened.batch.with_data(record for _, record in sorted(opened.kept, key=lambda pair: pair[0]))
-    done.rejected = [note for _, note in sorted(opened.rejected, key=lambda pair: pair[0])]
-    done.failed = [note for _, note in sorted(opened.failed, key=lambda pair: pair[0])]
+    before = opened.batch
+    done.rejected = before.rejected + [note for _, note in sorted(opened.rejected, key=lambda pair: pair[0])]
+    done.failed = before.failed + [note for _, note in sorted(opened.failed, key=lambda pair: pair[0])]
     return done
 
 

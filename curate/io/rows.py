@@ -10,6 +10,8 @@ from typing import Any, cast
 
 from curate.records import ID, Record
 
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+_TIMES = ("M", "m")
 _PREFIX = re.compile(rb'\{"_id": "(?:[^"\\]|\\.)*"(?:, )?')
 
 
@@ -18,8 +20,31 @@ def _default(value: Any) -> Any:
         return str(value)
     item = getattr(value, "item", None)  # NumPy's and torch's scalars
     if item is not None and getattr(value, "shape", None) == ():
-        return item()
+        try:
+            plain = item()
+        except Exception as error:
+            raise TypeError(f"a value of type {type(value).__name__} has no plain value: {error}") from error
+        if getattr(getattr(value, "dtype", None), "kind", None) not in _TIMES:  # whose plain value depends on the unit
+            return plain
     raise TypeError(f"a value of type {type(value).__name__} is not JSON")
+
+
+def _check_keys(value: Any) -> None:
+    """Check that every key is a text: JSON would make one of any number, and one key of `1` and `"1"`.
+
+    Raises:
+        TypeError: one is not.
+    """
+    if isinstance(value, dict):
+        for key, each in cast("dict[Any, Any]", value).items():
+            if not isinstance(key, str):
+                raise TypeError(f"the key {key!r:.80} is no text")
+            if type(each) not in _PLAIN:
+                _check_keys(each)
+    elif isinstance(value, list | tuple):
+        for each in cast("list[Any]", value):
+            if type(each) not in _PLAIN:
+                _check_keys(each)
 
 
 _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_default).encode
@@ -34,6 +59,7 @@ def encode_row(record: Record) -> bytes:
     """
     ordered = {ID: record[ID], **record}
     try:
+        _check_keys(record)
         return _encode(ordered).encode() + b"\n"
     except UnicodeEncodeError:  # lone surrogates, as in file names that are not UTF-8
         return _encode_ascii(ordered).encode() + b"\n"
@@ -79,6 +105,7 @@ def printable(record: Record) -> Record:
 
 def _is_json(value: Any) -> bool:
     try:
+        _check_keys(value)
         _encode(value)
     except (TypeError, ValueError, RecursionError):
         return False
