@@ -157,6 +157,7 @@ class NemoRecogniser:
         silence, least = self._loaded.silence, self._loaded.least_samples
         audible = [index for index, signal in enumerate(signals) if len(signal) >= least]
         count = len(signals)
+        self._loaded.peak = None  # of a batch that the model does not see, or that fails, there is none
         spell = self._loaded.run([signals[index] for index in audible]) if audible else list[Transcript]
 
         def spelt() -> list[Transcript]:
@@ -189,7 +190,7 @@ class NemoRecogniser:
         return self._loaded.memory() if self._loaded is not None else None
 
     def peak(self) -> Peak | None:
-        """Return the peak of the last batch alone, None on the CPU."""
+        """Return the peak of the last batch alone; None on the CPU, and where the model has not seen it."""
         return self._loaded.peak if self._loaded is not None else None
 
     def free_memory(self) -> None:

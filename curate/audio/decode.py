@@ -223,9 +223,10 @@ def _cut(audio: Recording, start: int, stop: int | None) -> Iterator[Samples]:
 def _require_end(audio: Recording, start: int, stop: int | None, end: int) -> None:
     """Raise when decoding ended before the place that the header or the segment asks for."""
     rate_hz, name = audio.decoder.rate_hz, audio.file.name
+    if end == start and start > 0 and (stop is None or audio.declared is None):
+        audio.file.require_readable()
+        raise RecordError("bad_segment", f"the segment begins at {start / rate_hz:.3f} s, behind the end of {name}")
     if stop is None:
-        if end == start and start > 0:
-            raise RecordError("bad_segment", f"the segment begins at {start / rate_hz:.3f} s, behind the end of {name}")
         audio.require_frames(end)
         return
     # Without a declared length, `stop` is the record's own rounded figure.

@@ -82,6 +82,7 @@ class Recording:
         if not 1 <= channels <= MAX_CHANNELS:
             raise RecordError("unsupported_channels", f"{self.file.name} has {channels} channels; at most 64 are read")
         if self.decoder.frames == 0:
+            self.require_whole()
             raise RecordError("zero_samples", f"{self.file.name} has a header, but no samples")
 
     def require_whole(self) -> None:

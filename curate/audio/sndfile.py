@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from curate.audio.paths import AudioFile
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 
 # libsndfile answers SF_COUNT_MAX (2**63 - 1) for "unknown".
 _UNKNOWN_FRAMES = 1 << 62
+
+_NAMED = Path("/dev/fd")
 
 
 class DecoderError(Exception):
@@ -73,15 +76,25 @@ class Decoder:
 @contextmanager
 def open_decoder(file: AudioFile, patches: tuple[tuple[int, bytes], ...] = ()) -> Generator[Decoder]:
     """Decode from the descriptor of an open file, from its beginning. `DecoderError` when libsndfile will not."""
-    source: Any = _PatchedFile(file, patches) if patches else file.fd
-    if not patches:
-        os.lseek(file.fd, 0, os.SEEK_SET)
+    source: Any = _PatchedFile(file, patches) if patches else _source(file.fd)
     try:
         sound = _forward_sound_file()(source, closefd=False)
     except _soundfile().LibsndfileError as error:
         raise DecoderError(error.code, error.error_string) from error
     with sound:
         yield Decoder(sound)
+
+
+def _source(descriptor: int) -> int | str:
+    """What libsndfile is given of an open file.
+
+    With a bare descriptor it has no name, and looks for the resource fork of an MP3 below the working directory: where
+    that holds a folder `.AppleDouble`, no MP3 could be decoded.
+    """
+    if _NAMED.is_dir():
+        return str(_NAMED / str(descriptor))
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
 
 
 def _soundfile() -> Any:

@@ -59,6 +59,8 @@ class Batcher:
     def __attrs_post_init__(self) -> None:
         if self.min_s is not None and self.max_s is not None and self.min_s > self.max_s:
             raise PlanError(f"min_s={self.min_s:g} is above max_s={self.max_s:g}: no length is between them")
+        if self.assumed_s is not None and self.max_s is not None and self.assumed_s > self.max_s:
+            raise PlanError(f"assumed_s={self.assumed_s:g} is above max_s={self.max_s:g}: such an item is left out")
 
     def plan(self, durations: Iterable[Any], *, on_drop: Callable[[Dropped], None] | None = None) -> Batches:
         """Yield the batches of `durations`, which may be endless, and of which little more than a window is held.

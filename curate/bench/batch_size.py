@@ -62,7 +62,7 @@ class BatchSizeReport:
         Raises:
             UsageError: none of them fits into memory.
         """
-        rates = [(trial.records_per_s, trial) for trial in self.trials if trial.records_per_s and not trial.idle]
+        rates = [(rate, trial) for trial in self.trials if (rate := trial.records_per_s) is not None and not trial.idle]
         if not rates:
             raise UsageError(
                 "not even one record at a time fits into memory; a smaller model is needed"
@@ -183,9 +183,9 @@ def bench_batch_sizes(
             trials=tuple(trials),
         )
     if history is not None:
-        before = last_alike(history, report.basis)
+        before = last_alike(history, report.basis, BatchSizeReport.from_dict)
         append(history, report.to_dict())
-        report = attrs.evolve(report, before=None if before is None else BatchSizeReport.from_dict(before))
+        report = attrs.evolve(report, before=before)
     return report
 
 

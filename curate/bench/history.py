@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import attrs
 from loguru import logger
@@ -16,6 +16,8 @@ from curate.machine import Machine
 from curate.records import ID, Record
 from curate.settings import describe_value
 from curate.stage import ProcessingStage
+
+_T = TypeVar("_T")
 
 
 def basis_of(stage: ProcessingStage, records: Sequence[Record], executor: str, machine: Machine) -> str:
@@ -43,19 +45,19 @@ def append(history: Path, described: Mapping[str, Any]) -> None:
         file.write(("\n" if is_cut_off else "") + json.dumps(described) + "\n")
 
 
-def last_alike(history: Path, basis: str) -> dict[str, Any] | None:
+def last_alike(history: Path, basis: str, read: Callable[[Mapping[str, Any]], _T]) -> _T | None:
     """Return the last measurement on this basis, None if there is none.
 
-    A line that cannot be read, such as one that was cut off, is reported and left out.
+    A line that cannot be read, such as one that was cut off or is another version's, is reported and left out.
     """
     if not history.exists():
         return None
-    found: dict[str, Any] | None = None
+    found: _T | None = None
     for number, line in enumerate(history.read_text(encoding="utf-8").splitlines(), start=1):
         try:
             described = json.loads(line)
             if described["basis"] == basis:
-                found = described
+                found = read(described)
         except (ValueError, TypeError, KeyError) as error:
             logger.warning("{}:{} is no measurement and is left out: {}", history, number, error)
     return found

@@ -207,7 +207,12 @@ class _Translator:
             kind = kind_of(whole)
             if kind is not LIST and not (kind is TEXT and kind_of(x) is TEXT):
                 raise wrong(f"cannot look for {member.described(x)} in {container.described(whole)}")
-            return x == x and (x in cast("Container[Any]", whole)) is not negated
+            if x != x:
+                return False
+            found = x in cast("Container[Any]", whole)
+            if found and kind is LIST and isinstance(x, bool | int | float):  # `True` is 1 for Python alone
+                found = any(kind_of(each) is kind_of(x) and each == x for each in cast("Iterable[Any]", whole))
+            return found is not negated
 
         return check
 
@@ -218,13 +223,14 @@ class _Translator:
         if member.kind is not None and member.kind not in kinds:
             only = " and ".join(sorted(kinds))
             raise self.source.at(left, f"{member.text} is {member.kind}, but the list has only {only}")
-        read, wrong, among = member.read, self._wrong, frozenset(choices)
+        read, wrong, among = member.read, self._wrong, frozenset((kind_of(choice), choice) for choice in choices)
 
         def check(record: Record) -> bool:
             x = read(record)
-            if kind_of(x) not in kinds:
+            kind = kind_of(x)
+            if kind not in kinds:
                 raise wrong(f"{member.described(x)} is not {' or '.join(sorted(kinds))}, as the list has")
-            return x == x and (x in among) is not negated
+            return x == x and ((kind, x) in among) is not negated
 
         return check
 

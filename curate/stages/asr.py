@@ -16,6 +16,7 @@ import attrs
 from loguru import logger
 
 from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model, is_oom
+from curate.asr.checkpoint import local_path
 from curate.batching import BatchController
 from curate.errors import InfrastructureError, PlanError
 from curate.monitoring import counted_use, statistics_of
@@ -53,7 +54,7 @@ class _AsrStage(ProcessingStage):
 
     def __post_init__(self) -> None:
         self._transcriber: Transcriber | None = None
-        leaves_out = self.min_s is not None or self.max_s is not None or self.batching_options.get("drop_remainder")
+        leaves_out = self.min_s is not None or self.max_s is not None
         self.cardinality = "filters" if leaves_out else "maps"
 
     def make_recogniser(self) -> Recogniser:
@@ -68,8 +69,8 @@ class _AsrStage(ProcessingStage):
         return self.batching != "static" and is_oom(error)
 
     def check(self) -> None:
-        if self.batching_options.get("drop_remainder") and self.batching != "static":
-            raise PlanError("drop_remainder would leave out other records with another budget; it is for training")
+        if self.batching_options.get("drop_remainder"):
+            raise PlanError("drop_remainder would leave out other records with other batches; it is for training")
         for name in _OF_THE_STAGE:
             if name in self.batching_options:
                 raise PlanError(f"stage {self.name!r}: {name} is no batching option, but a setting of the stage itself")
@@ -198,10 +199,6 @@ class _AsrStage(ProcessingStage):
             return f"longer than {self.max_s:g} s"
         return ""
 
-    def fingerprint(self) -> Mapping[str, Any]:
-        # what a remainder is depends on the size of a batch, which else changes no result
-        return {"drop_remainder": self.batch_size} if self.batching_options.get("drop_remainder") else {}
-
     def _write(self, record: Record, transcript: Transcript) -> None:
         record[self.pred_text_key] = transcript.text
         if self.timestamps:
@@ -270,9 +267,10 @@ class InferenceAsrNemoStage(_AsrStage):
         )
 
     def fingerprint(self) -> Mapping[str, Any]:
-        path = Path(self.model_name)
-        model = {"model_sha256": _sha256(path, path.stat().st_mtime_ns)} if path.is_file() else {}
-        return {**super().fingerprint(), **model}
+        path = local_path(self.model_name)
+        if path is None or not path.is_file():
+            return {}
+        return {"model_sha256": _sha256(path, path.stat().st_mtime_ns)}
 
 
 @dataclass

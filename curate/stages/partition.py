@@ -29,8 +29,8 @@ class Partition(Partitioner):
     (of a resumed run: on what is left of it), and no result depends on the cuts.
 
     Args:
-        max_records: the most records in a batch. By length, three times as many are held, and a record can leave a
-            dozen batches after its turn.
+        max_records: the most records in a batch; with `parts` on average. By length, three times as many are held, and
+            a record can leave a dozen batches after its turn.
         max_audio_s: the most audio in a batch, in seconds by the column `duration`; a longer record travels alone.
         parts: cut so many batches of about equal duration at a time, one for each card for example, out of up to
             `max_records` for each; the longest is at most 4/3 of what it could be at best.

@@ -150,6 +150,8 @@ def test_on_a_card_each_batch_tells_its_own_peak_and_the_card_its_name(
         rnnt.transcribe([babble(1, 1.0)] * batch)
         own = 1_000 * batch
         assert rnnt.peak() == Peak(own, (2_000 + own) / 10_000, allocated_bytes=2_000, reserved_bytes=6_000)
+    rnnt.transcribe([babble(1, 0.001)])  # too short for the model to be asked
+    assert rnnt.peak() is None
     assert rnnt.gpu_uuid() == "GPU-1234-5678"
 
 

@@ -439,3 +439,23 @@ def test_real_speech_loads_as_soundfile_and_soxr_read_it() -> None:
         mono = expected.mean(axis=1)
         mono = mono if rate_hz == 16_000 else soxr.resample(mono, rate_hz, 16_000, "HQ")
         np.testing.assert_allclose(load(path, roots=[SPEECH]), mono, atol=1e-6)
+
+
+def test_a_segment_behind_the_end_is_bad_however_little_the_file_says_of_its_length(write) -> None:
+    path = write(flac_with_length(encoded(tone(1.0), "FLAC"), 0))
+    assert load_code(path, offset_s=1.5, duration_s=0.2) == "bad_segment"
+    assert load_code(path, offset_s=0.5, duration_s=1.0) == "truncated"
+
+
+def test_a_file_that_was_torn_behind_its_header_is_truncated(write) -> None:
+    assert load_code(write(encoded(tone(1.0))[:44])) == "truncated"
+    vorbis = encoded(tone(1.0), "OGG", "VORBIS")
+    assert load_code(write(vorbis[: len(vorbis) // 2])) == "truncated"
+    assert load_code(write(encoded(tone(1.0)[:0]))) == "zero_samples"
+
+
+def test_the_working_directory_does_not_decide_about_an_mp3(write, tmp_path, monkeypatch) -> None:
+    path = write(mp3(1.0))
+    (tmp_path / "share" / ".AppleDouble").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "share")
+    assert load(path).shape == (16_000,)

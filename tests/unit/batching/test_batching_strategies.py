@@ -149,3 +149,9 @@ def test_a_score_agrees_with_its_plan() -> None:
     figures = score(LengthBatcher(9.0).plan(durations), durations, 9.0)
     assert (figures.batches, figures.items, figures.fill, figures.audio_s) == (1, 3, 1.0, 6.0)
     assert figures.waste == 0.5
+
+
+@pytest.mark.parametrize("strategy", ["length", "bucket"])
+def test_an_assumed_length_that_would_be_left_out_is_refused(strategy: str) -> None:
+    with pytest.raises(PlanError, match="assumed_s=60 is above max_s=40"):
+        make_batcher(strategy, max_batch_s=200.0, max_s=40.0, assumed_s=60.0)

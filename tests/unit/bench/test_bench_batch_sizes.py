@@ -226,6 +226,15 @@ def test_each_run_is_kept_and_compared_with_the_one_before_on_the_same_basis(tmp
     assert json.loads(history.read_text().splitlines()[0])["trials"][0]["fits"] is True
 
 
+def test_a_line_of_another_version_is_left_out(tmp_path: Path) -> None:
+    history = tmp_path / "bench.jsonl"
+    first = bench_batch_sizes(pipeline(Crowded()), sizes=[8], repeats=1, history=history)
+    with history.open("a") as file:
+        file.write(json.dumps({**first.to_dict(), "another": 1}) + "\n")
+    second = bench_batch_sizes(pipeline(Crowded()), sizes=[8], repeats=1, history=history)
+    assert second.before is not None and second.before.trials == first.trials
+
+
 def test_a_line_that_was_cut_off_does_not_spoil_the_history(tmp_path: Path) -> None:
     history = tmp_path / "bench.jsonl"
     bench_batch_sizes(pipeline(Crowded()), sizes=[8], repeats=1, history=history)
@@ -265,6 +274,7 @@ def report_of(*rates: tuple[int, float | None]) -> BatchSizeReport:
 def test_the_smallest_that_is_about_as_fast_is_the_best() -> None:
     assert report_of((1, 50.0), (8, 99.0), (16, 100.0)).best.setting == {"batch_size": 8}
     assert report_of((1, 100.0), (8, 80.0)).best.setting == {"batch_size": 1}
+    assert report_of((1, 1 / 600), (8, 1 / 500)).best.setting == {"batch_size": 8}, "long recordings take minutes each"
 
 
 def test_a_stage_that_is_not_there_or_cannot_be_set_is_named() -> None:

@@ -595,3 +595,11 @@ def test_any_record_is_kept_or_failed_or_a_record_error(text: str, record: dict[
         assert error.code in ("missing_column", "bad_value")
     else:
         assert reason is None or any(reason.startswith(clause.text) for clause in expression.clauses)
+
+
+def test_a_bool_is_no_number_in_a_list_either() -> None:
+    assert not keeps("1 in tags", {"tags": [True]})
+    assert keeps("1 in tags", {"tags": [True, 1.0]})
+    assert not keeps("n in [True, 2]", {"n": 1})
+    assert keeps("n not in [True, 2]", {"n": 1})
+    assert keeps("n in [True, 2]", {"n": True})

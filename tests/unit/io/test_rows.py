@@ -61,3 +61,34 @@ def test_finite_numbers(value: Any) -> None:
 @pytest.mark.parametrize("value", [True, None, "1", float("nan"), float("inf"), 10**400, [1], 1j])
 def test_what_is_no_finite_number(value: Any) -> None:
     assert not is_finite_number(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {1: "a", "1": "b"},
+        [{"x": {None: 1}}],
+        ({2.5: 1},),
+        np.datetime64("2020-01-01T00:00:00.000000001"),
+        np.timedelta64(3, "s"),
+    ],
+)
+def test_what_json_would_change_without_a_word_is_refused(value: Any) -> None:
+    with pytest.raises(ValueError, match="column 'v'"):
+        encode_row({"_id": "r:1", "v": value})
+
+
+def test_a_column_whose_name_is_no_text_is_refused() -> None:
+    with pytest.raises(ValueError, match="the key 1 is no text"):
+        encode_row({"_id": "r:1", 1: "a", "1": "b"})  # pyright: ignore[reportArgumentType]
+
+
+def test_a_value_that_cannot_be_asked_for_is_refused() -> None:
+    class Meta:
+        shape = ()
+
+        def item(self) -> float:
+            raise RuntimeError("cannot be called on meta tensors")
+
+    with pytest.raises(ValueError, match="column 'v': a value of type Meta has no plain value"):
+        encode_row({"_id": "r:1", "v": Meta()})

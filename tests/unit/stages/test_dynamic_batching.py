@@ -304,6 +304,7 @@ class TestSettings:
             ({"batching_options": {"min_s": 3}}, "min_s is no batching option"),
             ({"batching": "bucket"}, "'bucket' needs max_s"),
             ({"batching_options": {"drop_remainder": True}}, "drop_remainder"),
+            ({"batching": "static", "batching_options": {"drop_remainder": True}}, "drop_remainder"),
             ({"max_batch_s": 0.0}, "max_batch_s|budget"),
             ({"memory_share": 1.5}, "memory_share|share"),
             ({"initial_batch_size": 2}, "min_batch_size"),
@@ -316,6 +317,14 @@ class TestSettings:
     def test_what_changes_no_result_is_not_in_the_fingerprint(self) -> None:
         assert {"batching", "max_batch_s", "memory_share", "initial_batch_size"} <= DynamicBatchAsrStage.tuning
         assert not {"min_s", "max_s", "model_name", "dtype"} & DynamicBatchAsrStage.tuning
+
+    def test_a_model_file_is_in_the_fingerprint_however_it_is_named(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "m.nemo").write_bytes(b"weights")
+        monkeypatch.setenv("HOME", str(tmp_path))
+        fingerprints = [DynamicBatchAsrStage(name).fingerprint() for name in ("~/m.nemo", str(tmp_path / "m.nemo"))]
+        assert fingerprints[0] == fingerprints[1] != {}
 
     def test_a_window_is_planned_as_a_whole(self) -> None:
         batches = MicroBatches("length", {}, max_batch_s=20.0)
