@@ -35,7 +35,7 @@ from curate.stage import (
     called_method,
 )
 
-_KEPT_BY_THE_RUN = RUN_FOLDERS | {"run.json", "state.json", "summary.json", "report.html"}
+KEPT_BY_THE_RUN = RUN_FOLDERS | {"run.json", "state.json", "summary.json", "report.html"}
 
 _KINDS: tuple[tuple[type[Stage], str], ...] = (
     (Source, "source"),
@@ -314,7 +314,7 @@ def _check_outputs(stages: Sequence[tuple[str, Stage]]) -> None:
                 )
             if Path(path).is_absolute() and Path(path).resolve() in inputs:
                 raise PlanError(f"stage {name!r} would overwrite {output}, which is read; give it another path", name)
-            if Path(path).parts[:1] and Path(path).parts[0] in _KEPT_BY_THE_RUN:
+            if Path(path).parts[:1] and Path(path).parts[0] in KEPT_BY_THE_RUN:
                 raise PlanError(
                     f"stage {name!r} writes {output}, but the run keeps its own files there; give it another path",
                     name,

@@ -70,7 +70,7 @@ class _Signals:
 
     def handle(self, number: int, _: FrameType | None) -> None:
         if number == signal.SIGTERM:
-            raise Terminated
+            raise Terminated("terminated")
         self._interrupts += 1
         if self._interrupts > 1:
             raise KeyboardInterrupt

@@ -136,13 +136,16 @@ class DriverLock:
         """Make sure that nobody has taken this process for dead, and the lock with it.
 
         Raises:
-            InfrastructureError: somebody has; nothing may be written any more.
+            InfrastructureError: somebody has, or nobody can say; nothing may be written any more.
         """
-        if not self._is_mine():
-            try:
-                holder = holder_of(self._directory)
-            except OSError as error:
-                raise InfrastructureError(f"the run directory {self._directory} is gone: {error.strerror}") from error
+        try:
+            is_mine = self._is_mine()
+            holder = None if is_mine else holder_of(self._directory)
+        except OSError as error:
+            raise InfrastructureError(
+                f"the run directory {self._directory} cannot be read any more: {error.strerror}"
+            ) from error
+        if not is_mine:
             now = "nobody" if holder is None else holder.described()
             raise InfrastructureError(
                 f"{self._directory} is held by {now}: this process gave no sign of life for {STALE_S:.0f} s or more, "

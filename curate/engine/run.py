@@ -29,7 +29,7 @@ from curate.engine.summary import check_phase, may_measure, summarise, top_failu
 from curate.engine.transport import Executor, HopSpec
 from curate.engine.unit import Unit, id_sum_of
 from curate.errors import BudgetExceededError, InfrastructureError, UsageError
-from curate.io.atomic import write_json
+from curate.io.atomic import read_json, write_json
 from curate.io.failpoints import failpoint
 from curate.io.rows import encode_row
 from curate.plan import Phase, Plan
@@ -141,6 +141,9 @@ class _Run:
             try:
                 with heap_set_aside():
                     outputs, worked_s = self._phases()
+            except OSError as error:  # of the driver's own files; what stages raise is named as theirs
+                where = error.filename or self.directory or "a file"
+                raise InfrastructureError(f"{where}: {error.strerror or error}") from error
             finally:
                 self.executor.close()
             wall_s = time.monotonic() - began
@@ -149,7 +152,7 @@ class _Run:
                 failpoint("summary.before_write")
                 write_json(self.directory / "summary.json", summary)
         except BaseException as error:
-            said = str(error) or type(error).__name__
+            said = str(error) or ("interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
             if self.state is not None:
                 self.state.end(f"stopped: {said.splitlines()[0]}")
             interrupted = isinstance(error, KeyboardInterrupt)
@@ -165,15 +168,27 @@ class _Run:
         """Count the failed records that are to be retried as not done.
 
         Raises:
-            UsageError: there are none.
+            UsageError: there are none, and nothing of an earlier retry is left to be done.
         """
         chosen: dict[int, set[int]] = {}
         for phase, note in self.store.failures():
             if retry.chooses(note):
                 chosen.setdefault(phase, set()).add(note["position"])
         if not chosen:
+            if not self._is_finished():  # a retry was interrupted when these records had just been mended
+                return
             raise UsageError(f"no record has failed{retry.described()} in {self.directory}; see curate quarantine list")
         cast("ShardStore", self.store).retry(chosen)
+
+    def _is_finished(self) -> bool:
+        """Return whether the last summary tells of all that is committed."""
+        summary = {} if self.directory is None else read_json(self.directory / "summary.json")
+        phases = self.plan.phases
+        if not all(self.store.is_complete(phase.number) for phase in phases):
+            return False
+        books = [commit.books for phase in phases for commit in self.store.commits(phase.number)]
+        kept = sum(commit.books.kept for commit in self.store.commits(phases[-1].number))
+        return (summary.get("kept"), summary.get("quarantined")) == (kept, sum(each.quarantined for each in books))
 
     def _phases(self) -> tuple[list[Path], float]:
         """Run what is left of the phases and publish; return the files, and the seconds of audio worked on."""
@@ -196,7 +211,8 @@ class _Run:
         """Return how many records have failed in the phases before, and how many the largest of these has worked on."""
         books = [[commit.books for commit in self.store.commits(number)] for number in range(phase)]
         failed = sum(each.quarantined for of_phase in books for each in of_phase)
-        return failed, max((sum(each.records_in for each in of_phase) for of_phase in books), default=0)
+        worked_on = (sum(each.records_in + each.children - each.split for each in of_phase) for of_phase in books)
+        return failed, max(worked_on, default=0)
 
 
 class _PhaseRun:
@@ -215,7 +231,7 @@ class _PhaseRun:
         self._retried = run.store.retried(phase.number)
         self._unit = self._new_unit()
         self._scheduler: Scheduler | None = None
-        self._counts = {"records_in": 0, "kept": 0, "filtered": 0, "quarantined": 0, "in_ms": 0}
+        self._counts = dict.fromkeys(("records_in", "children", "kept", "filtered", "quarantined", "split", "in_ms"), 0)
         self._failed_before, self._worked_on_before = run.before(phase.number)
         self._over_budget = ""
         """Which limit of the error budget was passed; from then on nothing more is begun."""
@@ -310,7 +326,8 @@ class _PhaseRun:
     def _look_at_budget(self) -> None:
         """Note once and for all that too many records have failed."""
         failed = self._failed_before + self._counts["quarantined"]
-        worked_on = max(self._worked_on_before, self._counts["records_in"])
+        here = self._counts["records_in"] + self._counts["children"] - self._counts["split"]
+        worked_on = max(self._worked_on_before, here)
         self._over_budget = self._over_budget or self._options.budget.exceeded(failed, worked_on)
 
     def _check_budget(self) -> None:
@@ -343,11 +360,15 @@ class _PhaseRun:
         return "" if first is None else first.name
 
     def _settle(self, settled: Settled) -> None:
+        if self._unit.name:  # its commit was interrupted, and may yet be on disk: it is done as it was, or not at all
+            self._commit()
         self._unit.add(settled)
         self._counts["records_in"] += len(settled.seqs)
         self._counts["kept"] += len(settled.rows)
         self._counts["filtered"] += len(settled.filtered)
         self._counts["quarantined"] += len(settled.quarantined)
+        self._counts["split"] += len(settled.splits)
+        self._counts["children"] += sum(split.children for split in settled.splits)
         self._counts["in_ms"] += settled.in_ms
         for _, note in settled.filtered:
             self._lose(note.stage)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -17,8 +18,8 @@ from curate.engine.options import RunOptions
 from curate.engine.shards import ShardStore, read_commits
 from curate.errors import InfrastructureError, RunDirectoryError
 from curate.io.atomic import TEMPORARY, sync_directory, write_json
-from curate.plan import Plan
-from curate.stage import Source
+from curate.plan import KEPT_BY_THE_RUN, Plan
+from curate.stage import Source, Writer
 
 _FORMAT = 3
 
@@ -55,6 +56,7 @@ class RunDirectory:
             described = _describe(plan, options)
             if options.fork is not None:
                 path = _forked(path, options.fork, described)
+            _check_outputs(path, plan)
             if path.exists() and not (path / "run.json").exists() and _holds_other_things(path):
                 raise RunDirectoryError(
                     f"{path} holds other things and no run; choose an empty or a new directory with --run-dir"
@@ -205,8 +207,32 @@ def _compare(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any],
         check_grown(before["inputs"], now["inputs"])
     elif changed:
         raise RunDirectoryError(
-            f"{directory}: {changed} since the run began; {remedy}, or use --grown if it only has more lines at its end"
+            f"{directory}: {changed} since the run began; {remedy}, or use curate run with --grown if it only has more "
+            "lines at its end"
         )
+
+
+def _check_outputs(directory: Path, plan: Plan) -> None:
+    """Refuse to publish over what is read, over what another writer publishes, and over the run's own files.
+
+    The plan compares the paths as they are written; here it is known where they lie, and links are followed.
+    """
+    own = {os.path.realpath(directory / name) for name in KEPT_BY_THE_RUN}
+    owners: dict[str, str] = {}
+    for planned in plan.stages:
+        if isinstance(planned.stage, Source):
+            owners |= {os.path.realpath(path): planned.name for path in planned.stage.inputs()}
+        for output in planned.stage.outputs() if isinstance(planned.stage, Writer) else ():
+            place = os.path.realpath(directory / output)
+            if place in own or any(place.startswith(kept + os.sep) for kept in own):
+                raise RunDirectoryError(
+                    f"stage {planned.name!r} writes {output}, where the run keeps its own files; give it another path"
+                )
+            if place in owners:
+                raise RunDirectoryError(
+                    f"stages {owners[place]!r} and {planned.name!r} both have {place}; give the second another path"
+                )
+            owners[place] = planned.name
 
 
 def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:

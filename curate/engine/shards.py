@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -31,7 +30,7 @@ from curate.records import ID, Record, RecordReader
 SHARDS = ("data", "filtered", "quarantine")
 """The folders of the shards."""
 
-_LINES_TOGETHER = 256
+_BYTES_TOGETHER = 128 * 1024
 
 
 class ShardStore:
@@ -78,7 +77,7 @@ class ShardStore:
         }
         for folder in SHARDS:
             for path in (self._directory / folder).iterdir():
-                if path.relative_to(self._directory) not in named:
+                if path.relative_to(self._directory) not in named and path.is_file():  # a folder is not the run's
                     path.unlink()
         for folder in (self._directory, self._directory / "commits"):
             for path in folder.glob(f"*{TEMPORARY}*"):
@@ -136,9 +135,9 @@ class ShardStore:
 
     def _write(self, path: str, lines: Iterable[bytes]) -> dict[str, Any]:
         """Write a shard, never holding all of it in memory, and return what its commit says of it."""
-        size, digest, rest = 0, hashlib.sha256(), iter(lines)
+        size, digest = 0, hashlib.sha256()
         with replacing(self._directory / path, written="commit.after_temporary") as file:
-            while content := b"".join(islice(rest, _LINES_TOGETHER)):
+            for content in _together(lines):
                 size += len(content)
                 digest.update(content)
                 file.write(content)
@@ -168,6 +167,20 @@ class ShardStore:
         for phase, commits in self._commits.items():
             for _, note in read_notes(self._directory, "quarantine", commits):
                 yield phase, note
+
+
+def _together(lines: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield lines in pieces that are worth a call each."""
+    held: list[bytes] = []
+    size = 0
+    for line in lines:
+        held.append(line)
+        size += len(line)
+        if size >= _BYTES_TOGETHER:
+            yield b"".join(held)
+            held, size = [], 0
+    if held:
+        yield b"".join(held)
 
 
 def read_commits(directory: Path) -> dict[int, list[Commit]]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from curate.engine.books import Books
 from curate.engine.lock import Holder, holder_of
@@ -14,6 +13,7 @@ from curate.engine.run_directory import read_run
 from curate.engine.shard_reader import read_notes
 from curate.engine.shards import valid_commits
 from curate.engine.state import STATE
+from curate.io.atomic import read_json
 from curate.records import Record
 
 _TOP_FAILURES = 3
@@ -43,7 +43,7 @@ def read_status(directory: Path) -> dict[str, Any]:
     """
     described = read_run(directory)
     commits = valid_commits(directory, described["gathers"])
-    state = _read_json(directory / STATE)
+    state = read_json(directory / STATE)
     holder = holder_of(directory)
     phases: list[dict[str, Any]] = []
     for number, stages in enumerate(described["layout"]):
@@ -128,10 +128,3 @@ def _live(state: Mapping[str, Any]) -> dict[str, Any] | None:
         "eta_s": round(left / rate, 1) if left is not None and rate > 0 else None,
         "age_s": round(max(0.0, time.time() - state["written"]), 1),
     }
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return cast("dict[str, Any]", json.loads(path.read_bytes()))
-    except (OSError, ValueError):  # not there yet, or lost in a crash of the machine: nothing depends on it
-        return {}

@@ -17,6 +17,7 @@ from curate.engine.intervals import Intervals, Range, Ranges, ranges_of
 from curate.engine.messages import Filtered, Quarantined, Row
 from curate.engine.places import Places
 from curate.engine.reasons import Reasons, clause_of, count_reasons, subtract_reasons
+from curate.records import Record
 
 UNIT_BYTES = 4 * 1024 * 1024
 UNIT_SECONDS = 30.0
@@ -32,7 +33,11 @@ _ROW_BYTES = 150
 """What a row takes, about, beside its content: it is an object in a list, with a position, an id and a length."""
 
 _NOTE_BYTES = 1024
-"""What the note of a record that was left out or that failed takes, about, beside its traceback."""
+"""What the note of a record that was left out or that failed takes, about, beside its traceback and long values."""
+
+_CONTAINERS = frozenset({list, dict, tuple})
+_ITEM_BYTES = 64
+"""What an item of a list or dict takes, about."""
 
 
 class Rows:
@@ -86,8 +91,8 @@ class Unit:
         self._books = None
         if settled.rows and isinstance(settled.rows[0], bytes):  # all are; dicts stay in memory anyhow
             self.bytes += sum(map(len, settled.rows)) + _ROW_BYTES * len(settled.rows)
-        self.bytes += sum(_NOTE_BYTES + len(note.traceback) for _, note in settled.quarantined)
-        self.bytes += _NOTE_BYTES * len(settled.filtered)
+        self.bytes += sum(_NOTE_BYTES + len(note.traceback) + _bytes_of(note.record) for _, note in settled.quarantined)
+        self.bytes += sum(_NOTE_BYTES + _bytes_of(note.record) for _, note in settled.filtered)
         self._started = self._started or time.monotonic()
 
     @property
@@ -132,6 +137,12 @@ class Unit:
 
     def quarantined(self) -> list[tuple[int, Quarantined]]:
         return sorted((pair for settled in self.settled for pair in settled.quarantined), key=itemgetter(0))
+
+
+def _bytes_of(record: Record) -> int:
+    """Return what a record's texts and containers take, about: they may be of any length."""
+    texts = sum(len(value) for value in record.values() if isinstance(value, str | bytes))
+    return texts + sum(_ITEM_BYTES * len(value) for value in record.values() if type(value) in _CONTAINERS)
 
 
 @attrs.frozen

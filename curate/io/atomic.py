@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from curate.errors import InfrastructureError
 from curate.io.failpoints import failpoint
@@ -58,6 +58,14 @@ def write_json(path: Path, value: Any) -> None:
     except UnicodeEncodeError:  # lone surrogates, as in file names that are not UTF-8
         content = json.dumps(value, indent=1).encode()
     write_atomically(path, content + b"\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return what a file of JSON holds; nothing where it is not there yet, or was lost in a crash of the machine."""
+    try:
+        return cast("dict[str, Any]", json.loads(path.read_bytes()))
+    except (OSError, ValueError):
+        return {}
 
 
 def sync_directory(directory: Path) -> None:

@@ -143,15 +143,36 @@ def _parquet_rows(path: Path, after: int) -> Iterator[Row]:
     number = 0
     try:
         with cast("Any", parquet).ParquetFile(path) as file:
+            names = cast("list[str]", file.schema_arrow.names)
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise InfrastructureError(
+                    f"the manifest {path} has two columns {twice!r}; a record holds one of a name"
+                )
             for batch in file.iter_batches(batch_size=4096, use_threads=False):
                 first, number = number, number + cast("int", batch.num_rows)
                 if number <= after:
                     continue
-                for position, row in enumerate(cast("list[Record]", batch.to_pylist()), start=first + 1):
+                for position, row in enumerate(_rows_of(batch, arrow), start=first + 1):
                     if position > after:
-                        yield position, _checked(row)
+                        yield position, row
     except arrow.ArrowException as error:
         raise InfrastructureError(f"cannot read the manifest {path} to its end: {error}") from error
+
+
+def _rows_of(batch: Any, arrow: Any) -> list[Record | RecordError]:
+    """Return the rows of a batch; a value that Python cannot hold, such as a text that is not UTF-8, costs its row."""
+    try:
+        return list(map(_checked, cast("list[Record]", batch.to_pylist())))
+    except (arrow.ArrowException, ValueError, OverflowError):
+        return [_row_of(batch.slice(at, 1), arrow) for at in range(batch.num_rows)]
+
+
+def _row_of(batch: Any, arrow: Any) -> Record | RecordError:
+    try:
+        return _checked(cast("list[Record]", batch.to_pylist())[0])
+    except (arrow.ArrowException, ValueError, OverflowError) as error:
+        return RecordError("bad_row", f"the row holds what no record may have: {error}")
 
 
 def _checked(row: Record) -> Record | RecordError:

@@ -78,6 +78,8 @@ class Registry(Generic[R]):
         else:
             hint = f"there are {', '.join(known)}" if known else f"no plugin announces any {kind}"
         lines = [f"unknown {kind} {name!r}: {hint}"]
+        if not nearest:
+            lines.append("One of a plugins-file is known when the file is given: curate --plugins-file FILE …")
         for row in self._rows:
             if distribution and canonical(row.distribution) != canonical(distribution):
                 continue

@@ -185,6 +185,10 @@ def _check_exist(roots: str | Path | Sequence[str | Path]) -> None:
 
 def _is_path(audio: str) -> bool:
     """Return whether a text can be a path; what cannot is reported, record by record, where it would be opened."""
+    try:
+        os.fsencode(audio)
+    except UnicodeEncodeError:
+        return False
     return audio != "" and "://" not in audio and "\0" not in audio
 
 
