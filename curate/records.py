@@ -8,7 +8,7 @@ use of a stage) it needs no `_id`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Real
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -68,6 +68,14 @@ class AudioBatch:
 
     def __len__(self) -> int:
         return len(self.data)
+
+    def __copy__(self) -> AudioBatch:
+        return replace(self)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # a stage may send a batch to a pool of its own; nobody is told there what it announces
+        described = self.data, self.filepath_key, self.task_id, self.dataset_name
+        return _restored, (*described, self.rejected, self.failed)
 
     def with_data(self, data: Iterable[Record], *, task_id: str | None = None) -> AudioBatch:
         """Return a batch of other records under the same description; rejects and failures stay with this one."""
@@ -141,6 +149,17 @@ def check_record(record: Any) -> None:
     """
     if not isinstance(record, dict):
         raise TypeError(f"a record is a plain dict, not {type(record).__name__}: {record!r:.80}")
+
+
+def _restored(
+    data: list[Record],
+    filepath_key: str,
+    task_id: str,
+    dataset_name: str,
+    rejected: list[Rejected],
+    failed: list[Failed],
+) -> AudioBatch:
+    return AudioBatch(data, filepath_key, task_id, dataset_name, rejected=rejected, failed=failed)
 
 
 class RecordReader(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -134,3 +135,25 @@ def test_the_share_is_one_of_all_records_in_later_phases_too(tmp_path: Path) -> 
 def test_what_a_filter_leaves_out_is_no_failure(tmp_path: Path) -> None:
     stages = [ReadRecords([{"x": x} for x in range(500)]), QualityFilter("x < 0"), Merge("out.jsonl")]
     assert Pipeline("p", stages).run(run_dir=tmp_path, max_failures=0).summary["filtered"] == 500
+
+
+@pytest.mark.parametrize("checkpoint", [False, True])
+def test_the_parts_of_split_records_have_been_worked_on_as_well(tmp_path: Path, checkpoint: bool) -> None:
+    def run(name: str, fails: Callable[[int], bool]) -> Any:
+        @processing_stage(name="cut", cardinality="splits")
+        def cut(record: Record) -> list[Record]:
+            return [{**record, "n": 100 * record["x"] + number} for number in range(100)]
+
+        @processing_stage(name="judge", writes=[])
+        def judge(record: Record) -> Record:
+            if fails(record["n"]):
+                raise RecordError("oom", "no")
+            return record
+
+        stages = [ReadRecords([{"x": x} for x in range(250)]), Partition(max_records=10), cut, judge]
+        stages[2] = stages[2].with_(checkpoint=checkpoint)
+        return Pipeline("p", [*stages, Merge("out.jsonl")]).run(run_dir=tmp_path / name).summary
+
+    assert run("few", lambda n: n % 200 == 0)["quarantined"] == 125
+    with pytest.raises(BudgetExceededError):
+        run("all", lambda n: True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -128,6 +130,19 @@ def test_a_stage_may_return_the_same_dict_every_time() -> None:
             return self.out
 
     assert [record["x"] for record in work_on(records(1, 2, 3), Reuses()).kept] == [1, 2, 3]
+
+
+def test_a_stage_may_pickle_and_copy_its_batch() -> None:
+    class Sends(ProcessingStage):
+        name = "sends"
+
+        def process(self, batch: AudioBatch) -> AudioBatch:
+            sent = pickle.loads(pickle.dumps(batch))
+            assert (sent.task_id, sent.data, sent.on_announce) == ("task", batch.data, None)
+            assert copy.copy(batch).on_announce is batch.on_announce
+            return sent
+
+    assert len(work_on(records(1, 2), Sends()).kept) == 2
 
 
 @pytest.mark.parametrize("how", ["replace", "stream"])

@@ -123,6 +123,16 @@ def test_a_driver_that_was_taken_for_dead_writes_nothing_more(tmp_path: Path, mo
     assert (holder.number, holder.released) == (2, True)
 
 
+def test_a_run_directory_that_cannot_be_read_any_more_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    with DriverLock(tmp_path) as held, monkeypatch.context() as patch:
+        patch.setattr(Path, "exists", refused)
+        with pytest.raises(InfrastructureError, match=r"cannot be read any more: Permission denied"):
+            held.check()
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 1}'])
 def test_a_lock_that_was_lost_in_a_crash_of_the_machine_is_waited_out(left: Path, content: str) -> None:
     (path,) = left.glob("driver-*.json")

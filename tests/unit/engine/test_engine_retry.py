@@ -206,3 +206,26 @@ def test_a_record_of_the_reader_is_not_mended_by_a_retry_but_nothing_breaks(tmp_
     result = again.run(run_dir=tmp_path / "run", options=RunOptions(retry=Retry()))
     assert result.summary["failures"] == {"bad_json": 1}
     assert [record["x"] for record in result.records()] == [1, 2]
+
+
+def test_a_retry_that_is_stopped_before_it_has_published_goes_on_when_it_is_asked_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(tmp_path / "well")
+    break_some(7)
+    WORLD.broken = {what for what in WORLD.broken if what[0] == "third"}
+    assert run(tmp_path / "run").summary["quarantined"]
+    WORLD.broken = set()
+    with monkeypatch.context() as patch:
+        patch.setattr(Merge, "write", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(tmp_path / "run", retry=Retry())
+    assert not list(failed_records(tmp_path / "run"))
+    run(tmp_path / "run", retry=Retry())
+    assert outcome(tmp_path / "run") == outcome(tmp_path / "well")
+    with pytest.raises(UsageError, match="no record has failed"):
+        run(tmp_path / "run", retry=Retry())
+
+
+def interrupted(*_: Any) -> Any:
+    raise KeyboardInterrupt

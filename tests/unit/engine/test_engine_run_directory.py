@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from curate import Gather, InfrastructureError, Pipeline, ProcessingStage, Source, processing_stage
-from curate.engine import unit
+from curate.engine import shards, unit
 from curate.errors import AccountingError, RunDirectoryError
 from curate.records import AudioBatch, Failed, Record
 from curate.stages import Merge, Partition, QualityFilter, ReadManifest, ReadRecords
+from tests.shuffled_executor import ShuffledExecutor
 
 
 class Crash(GeneratorExit):
@@ -341,3 +342,65 @@ def test_what_a_scripts_function_uses_is_part_of_its_run(tmp_path: Path, change:
     run(limit=5, half=2)
     with pytest.raises(RunDirectoryError, match=message):
         run(**{"limit": 5, "half": 2, **change})
+
+
+def test_a_commit_that_is_interrupted_is_done_again_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A signal may come when the commit has just been renamed: what the drain brings belongs to another one."""
+    found: list[bytes] = []
+
+    def interrupts(name: str) -> None:
+        if name == "commit.after_rename" and not found:
+            found.append((tmp_path / "run" / "data" / "p0-000000.jsonl").read_bytes())
+            raise KeyboardInterrupt
+
+    @processing_stage(name="work", writes=[])
+    def work(record: Record) -> Record:
+        return record
+
+    pipeline = Pipeline("p", [ReadRecords([{"x": x} for x in range(500)]), Partition(max_records=5), work])
+    monkeypatch.setattr(unit, "UNIT_BYTES", 5000)
+    with monkeypatch.context() as patch:
+        patch.setattr(shards, "failpoint", interrupts)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(ShuffledExecutor(seed=1), run_dir=tmp_path / "run")
+    assert (tmp_path / "run" / "data" / "p0-000000.jsonl").read_bytes() == found[0]
+    assert len(list((tmp_path / "run" / "commits").glob("p0-*.json"))) > 1, "the drain has brought something"
+    assert len(list(pipeline.run(run_dir=tmp_path / "run").records())) == 500
+
+
+@pytest.mark.parametrize("where", ["absolute", "link", "own"])
+def test_no_file_is_published_over_another(tmp_path: Path, where: str) -> None:
+    run_dir = tmp_path / "run"
+    (tmp_path / "link").symlink_to(run_dir)
+    second = {
+        "absolute": f"{run_dir}/out.jsonl",
+        "link": f"{tmp_path}/link/out.jsonl",
+        "own": f"{run_dir}/data/x.jsonl",
+    }
+    stages = [
+        ReadRecords([{"x": 1}]),
+        Merge("out.jsonl"),
+        QualityFilter("x > 1"),
+        Merge(second[where]).with_(name="more"),
+    ]
+    with pytest.raises(RunDirectoryError, match=r"give (the second|it) another path"):
+        Pipeline("p", stages).run(run_dir=run_dir)
+    assert not (run_dir / "out.jsonl").exists()
+
+
+def test_a_folder_among_the_shards_is_left_alone(tmp_path: Path) -> None:
+    pipeline = Pipeline("p", [ReadRecords([{"x": 1}]), Merge("out.jsonl")])
+    pipeline.run(run_dir=tmp_path)
+    (tmp_path / "data" / ".ipynb_checkpoints").mkdir()
+    pipeline.run(run_dir=tmp_path)
+    assert (tmp_path / "data" / ".ipynb_checkpoints").is_dir()
+
+
+def test_trouble_with_the_drivers_own_files_is_nobodys_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(name: str) -> None:
+        if name == "phase.before_complete":
+            raise PermissionError(13, "Permission denied", "some/file")
+
+    monkeypatch.setattr(shards, "failpoint", fails)
+    with pytest.raises(InfrastructureError, match="some/file: Permission denied"):
+        Pipeline("p", [ReadRecords([{"x": 1}])]).run(run_dir=tmp_path)

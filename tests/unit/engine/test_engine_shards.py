@@ -184,3 +184,10 @@ def test_a_unit_is_full_by_its_bytes_or_its_age(monkeypatch: pytest.MonkeyPatch)
     assert not unit.full
     unit.add(Settled([1], [], [], 0, 0, filtered=[(1, Filtered("r", {"_id": "r"}, "s", "no"))]))
     assert unit.full  # what is left out takes memory as well
+
+
+def test_long_texts_in_notes_fill_a_unit() -> None:
+    unit = Unit()
+    note = Filtered("r:0", {"_id": "r:0", "text": "x" * 5_000_000}, "stage", "too long")
+    unit.add(Settled([0], [], [], 0, 0, filtered=[(0, note)], **named(0)))
+    assert unit.full

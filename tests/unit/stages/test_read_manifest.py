@@ -14,7 +14,7 @@ import pytest
 from pyarrow import parquet
 
 from curate import Pipeline
-from curate.errors import InfrastructureError, PlanError
+from curate.errors import CurateError, InfrastructureError, PlanError
 from curate.records import Failed
 from curate.stages import Merge, ReadManifest, ReadRecords
 
@@ -127,6 +127,24 @@ class TestFiles:
         assert ids(source) == [
             *("z.parquet:1", "z.parquet:2", "b/10.jsonl:1", "b/2.jsonl:1", "a.jsonl.gz:1", "c/d/x.jsonl:1")
         ]
+
+    def test_a_parquet_value_that_no_text_can_be_made_of_costs_its_row(self, write: Write) -> None:
+        good = pyarrow.array([b"a", b"\xff", b"c"], pyarrow.binary()).view(pyarrow.string())
+        parquet.write_table(pyarrow.table({"text": good}), "m.parquet")
+        first, second, third = ReadManifest("m.parquet").read()
+        assert isinstance(second, Failed)
+        assert second.error.code == "bad_row"
+        assert [row["text"] for row in (first, third) if isinstance(row, dict)] == ["a", "c"]
+
+    def test_two_parquet_columns_of_one_name_are_refused(self, write: Write) -> None:
+        table = pyarrow.table([pyarrow.array(["a"]), pyarrow.array(["b"])], names=["text", "text"])
+        parquet.write_table(table, "m.parquet")
+        with pytest.raises(CurateError, match="two columns 'text'"):
+            ReadManifest("m.parquet").check()
+
+    def test_a_path_that_cannot_be_encoded_is_no_reason_to_refuse_the_rest(self, write: Write) -> None:
+        Path("m.jsonl").write_bytes(b'{"audio_filepath": "b\\ud800.wav"}\n{"audio_filepath": "a.wav"}\n')
+        ReadManifest("m.jsonl").check()
 
     def test_an_absolute_pattern_works_and_folders_are_no_manifests(self, write: Write, tmp_path: Path) -> None:
         write("a.jsonl", {"text": "a"})
