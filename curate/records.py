@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from numbers import Real
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -19,6 +20,9 @@ Record: TypeAlias = dict[str, Any]
 ID = "_id"
 _PLAIN_NUMBERS = (float, int)
 _DICT = {dict}
+PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
+"""The types of values that cannot be changed in place, and that JSON holds as they are."""
+
 DEFAULT_FILEPATH_KEY = "audio_filepath"
 
 
@@ -74,8 +78,8 @@ class AudioBatch:
 
     def __reduce__(self) -> tuple[Any, ...]:
         # a stage may send a batch to a pool of its own; nobody is told there what it announces
-        described = self.data, self.filepath_key, self.task_id, self.dataset_name
-        return _restored, (*described, self.rejected, self.failed)
+        notes = {"rejected": self.rejected, "failed": self.failed}
+        return partial(AudioBatch, self.data, self.filepath_key, self.task_id, self.dataset_name, **notes), ()
 
     def with_data(self, data: Iterable[Record], *, task_id: str | None = None) -> AudioBatch:
         """Return a batch of other records under the same description; rejects and failures stay with this one."""
@@ -149,17 +153,6 @@ def check_record(record: Any) -> None:
     """
     if not isinstance(record, dict):
         raise TypeError(f"a record is a plain dict, not {type(record).__name__}: {record!r:.80}")
-
-
-def _restored(
-    data: list[Record],
-    filepath_key: str,
-    task_id: str,
-    dataset_name: str,
-    rejected: list[Rejected],
-    failed: list[Failed],
-) -> AudioBatch:
-    return AudioBatch(data, filepath_key, task_id, dataset_name, rejected=rejected, failed=failed)
 
 
 class RecordReader(Protocol):

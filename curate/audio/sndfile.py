@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _UNKNOWN_FRAMES = 1 << 62
 
 _NAMED = Path("/dev/fd")
+"""Where the system, if it does, has a name for every open descriptor."""
 
 
 class DecoderError(Exception):
@@ -91,10 +92,15 @@ def _source(descriptor: int) -> int | str:
     With a bare descriptor it has no name, and looks for the resource fork of an MP3 below the working directory: where
     that holds a folder `.AppleDouble`, no MP3 could be decoded.
     """
-    if _NAMED.is_dir():
+    if _has_names():
         return str(_NAMED / str(descriptor))
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
+
+
+@cache
+def _has_names() -> bool:
+    return _NAMED.is_dir()
 
 
 def _soundfile() -> Any:

@@ -37,6 +37,11 @@ class Books:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     @property
+    def worked_on(self) -> int:
+        """Records that stages were given, or would have been: a split record counts as its parts."""
+        return self.records_in + self.children - self.split
+
+    @property
     def measured_ms(self) -> int:
         """Audio whose length was not known when it came in, or was corrected by a stage that measures it."""
         out_ms = self.kept_ms + self.filtered_ms + self.quarantined_ms + self.split_ms

@@ -75,13 +75,10 @@ def feed(
                     )
                 waiting[identity] = seq
                 yield item
+            elif isinstance(item, Failed):
+                stopped = not settle(_settled_failure(seq, item, first_stage))
             else:
-                note = (
-                    _settled_failure(seq, item, first_stage)
-                    if isinstance(item, Failed)
-                    else _settled_filtered(seq, item)
-                )
-                stopped = not settle(note)
+                stopped = not settle(_settled_filtered(seq, item))
 
     unfinished = records()
     batches = _by_count(unfinished) if partitioner is None else partitioner.partition(unfinished)

@@ -47,14 +47,11 @@ class InFlight:
     alone: bool
     batches: int = 1
     parts: list[Part] = field(default_factory=list[Part])
-    _audio_s: float | None = None
 
     @property
     def audio_s(self) -> float:
-        """How long the audio of all its records is; added up once, because it is asked for at every message."""
-        if self._audio_s is None:
-            self._audio_s = sum(audio_ms_of(self.work.records)) / 1000
-        return self._audio_s
+        """How long the audio of all its records is."""
+        return sum(audio_ms_of(self.work.records)) / 1000
 
     def unfinished(self) -> list[Record]:
         """Return the records that are not acknowledged."""
@@ -113,8 +110,8 @@ class Line:
         self.depth = 1
         """How many batches a worker should have: one that it works on, and enough to cover a message."""
         self._batch_s: float | None = None
-        """How long a worker has a batch, and how long stages work on a record of it; None: not known yet."""
         self._record_s: float | None = None
+        """How long a worker has a batch, and how long stages work on a record of it; None: not known yet."""
         self.worked_s = 0.0
         """How long the stages have worked, in seconds over all workers."""
         self.slowest_s = 0.0

@@ -25,7 +25,7 @@ from curate.engine.scheduler import Feed, Scheduler
 from curate.engine.shards import ShardStore
 from curate.engine.state import StateFile
 from curate.engine.store import MemoryStore, Store
-from curate.engine.summary import check_phase, may_measure, summarise, top_failures
+from curate.engine.summary import books_of, check_phase, may_measure, summarise, top_failures
 from curate.engine.transport import Executor, HopSpec
 from curate.engine.unit import Unit, id_sum_of
 from curate.errors import BudgetExceededError, InfrastructureError, UsageError
@@ -182,13 +182,11 @@ class _Run:
 
     def _is_finished(self) -> bool:
         """Return whether the last summary tells of all that is committed."""
-        summary = {} if self.directory is None else read_json(self.directory / "summary.json")
-        phases = self.plan.phases
-        if not all(self.store.is_complete(phase.number) for phase in phases):
+        if not all(self.store.is_complete(phase.number) for phase in self.plan.phases):
             return False
-        books = [commit.books for phase in phases for commit in self.store.commits(phase.number)]
-        kept = sum(commit.books.kept for commit in self.store.commits(phases[-1].number))
-        return (summary.get("kept"), summary.get("quarantined")) == (kept, sum(each.quarantined for each in books))
+        summary = {} if self.directory is None else read_json(self.directory / "summary.json")
+        books = books_of(self.plan, self.store)
+        return (summary.get("kept"), summary.get("quarantined")) == (books.kept, books.quarantined)
 
     def _phases(self) -> tuple[list[Path], float]:
         """Run what is left of the phases and publish; return the files, and the seconds of audio worked on."""
@@ -211,8 +209,7 @@ class _Run:
         """Return how many records have failed in the phases before, and how many the largest of these has worked on."""
         books = [[commit.books for commit in self.store.commits(number)] for number in range(phase)]
         failed = sum(each.quarantined for of_phase in books for each in of_phase)
-        worked_on = (sum(each.records_in + each.children - each.split for each in of_phase) for of_phase in books)
-        return failed, max(worked_on, default=0)
+        return failed, max((sum(each.worked_on for each in of_phase) for of_phase in books), default=0)
 
 
 class _PhaseRun:
@@ -231,7 +228,8 @@ class _PhaseRun:
         self._retried = run.store.retried(phase.number)
         self._unit = self._new_unit()
         self._scheduler: Scheduler | None = None
-        self._counts = dict.fromkeys(("records_in", "children", "kept", "filtered", "quarantined", "split", "in_ms"), 0)
+        self._counts = Books()
+        """What is settled, committed or not; of this life's audio only what came in is counted."""
         self._failed_before, self._worked_on_before = run.before(phase.number)
         self._over_budget = ""
         """Which limit of the error budget was passed; from then on nothing more is begun."""
@@ -242,8 +240,7 @@ class _PhaseRun:
         self._told = float("-inf")
         self.worked_ms = 0
         for commit in self._store.commits(phase.number):
-            for name in self._counts:
-                self._counts[name] += getattr(commit.books, name)
+            self._counts.add(commit.books)
             for stage, counts in commit.stages.items():
                 for what, amount in counts.items():
                     self._lose(stage, -amount if what == "children" else amount)
@@ -253,9 +250,8 @@ class _PhaseRun:
         try:
             self._run()
         finally:
-            self._scheduler = (
-                None  # it knows this one: both, and all records, would stay until the garbage is collected
-            )
+            # it knows this one, so both, and all records, would stay until the garbage is collected
+            self._scheduler = None
 
     def _run(self) -> None:
         if self._state is not None:
@@ -325,9 +321,8 @@ class _PhaseRun:
 
     def _look_at_budget(self) -> None:
         """Note once and for all that too many records have failed."""
-        failed = self._failed_before + self._counts["quarantined"]
-        here = self._counts["records_in"] + self._counts["children"] - self._counts["split"]
-        worked_on = max(self._worked_on_before, here)
+        failed = self._failed_before + self._counts.quarantined
+        worked_on = max(self._worked_on_before, self._counts.worked_on)
         self._over_budget = self._over_budget or self._options.budget.exceeded(failed, worked_on)
 
     def _check_budget(self) -> None:
@@ -338,7 +333,7 @@ class _PhaseRun:
         """
         self._look_at_budget()
         if self._over_budget:
-            failed, done = self._failed_before + self._counts["quarantined"], self._counts["records_in"]
+            failed, done = self._failed_before + self._counts.quarantined, self._counts.records_in
             raise BudgetExceededError(
                 f"{failed:,} records have failed, more than {self._over_budget} allows; {done:,} records of "
                 f"phase {self._phase.number} are done\n{top_failures(self._store)}\n"
@@ -363,13 +358,13 @@ class _PhaseRun:
         if self._unit.name:  # its commit was interrupted, and may yet be on disk: it is done as it was, or not at all
             self._commit()
         self._unit.add(settled)
-        self._counts["records_in"] += len(settled.seqs)
-        self._counts["kept"] += len(settled.rows)
-        self._counts["filtered"] += len(settled.filtered)
-        self._counts["quarantined"] += len(settled.quarantined)
-        self._counts["split"] += len(settled.splits)
-        self._counts["children"] += sum(split.children for split in settled.splits)
-        self._counts["in_ms"] += settled.in_ms
+        self._counts.records_in += len(settled.seqs)
+        self._counts.kept += len(settled.rows)
+        self._counts.filtered += len(settled.filtered)
+        self._counts.quarantined += len(settled.quarantined)
+        self._counts.split += len(settled.splits)
+        self._counts.children += sum(split.children for split in settled.splits)
+        self._counts.in_ms += settled.in_ms
         for _, note in settled.filtered:
             self._lose(note.stage)
         for split in settled.splits:
@@ -379,7 +374,7 @@ class _PhaseRun:
             self._observers.on_record_quarantined(
                 RecordQuarantined(note.record["_id"], note.stage, note.code, note.message)
             )
-        if self._counts["quarantined"]:
+        if self._counts.quarantined:
             self._look_at_budget()
         self._tell_progress()
         if self._unit.full:
@@ -398,7 +393,7 @@ class _PhaseRun:
         if not ended and now - self._told < PROGRESS_EVERY_S:
             return
         self._told = now
-        left = self._counts["records_in"]
+        left = self._counts.records_in
         came: list[int] = []
         for stage in self._stages:
             came.append(left)
@@ -406,11 +401,11 @@ class _PhaseRun:
         event = RunProgress(
             phase=self._phase.number,
             stages=self._stages,
-            records_in=self._counts["records_in"],
-            kept=self._counts["kept"],
-            filtered=self._counts["filtered"],
-            quarantined=self._counts["quarantined"],
-            audio_s=self._counts["in_ms"] / 1000,
+            records_in=self._counts.records_in,
+            kept=self._counts.kept,
+            filtered=self._counts.filtered,
+            quarantined=self._counts.quarantined,
+            audio_s=self._counts.in_ms / 1000,
             elapsed_s=now - self._began,
             came=tuple(came),
             workers=() if self._scheduler is None else self._scheduler.workers,

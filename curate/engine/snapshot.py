@@ -10,9 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Any
 
-from curate.records import ID, Record
-
-_PLAIN = frozenset({str, int, float, bool, type(None)})
+from curate.records import ID, PLAIN_TYPES, Record
 
 
 def copies_of(records: Sequence[Record]) -> list[Record]:
@@ -27,7 +25,7 @@ def copies_of(records: Sequence[Record]) -> list[Record]:
 
 def are_flat(records: Sequence[Record]) -> bool:
     """Return whether no value can be changed in place."""
-    return _PLAIN.issuperset(map(type, chain.from_iterable(record.values() for record in records)))
+    return PLAIN_TYPES.issuperset(map(type, chain.from_iterable(record.values() for record in records)))
 
 
 class Snapshot:
@@ -69,7 +67,7 @@ class _Frozen:
         self._values: dict[str, bytes] = {}
         self._whole = None if are_flat([record]) else _frozen(record)
         if self._whole is None:
-            pairs = ((name, _frozen(value)) for name, value in record.items() if type(value) not in _PLAIN)
+            pairs = ((name, _frozen(value)) for name, value in record.items() if type(value) not in PLAIN_TYPES)
             self._values = {name: frozen for name, frozen in pairs if frozen is not None}
 
     def copy(self) -> Record:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from curate.engine.messages import Filtered, Part, Quarantined, Row, Split
 from curate.io.rows import printable
@@ -28,15 +28,13 @@ class Tally:
         self._busy_s = [0.0] * stages
         # Only roots that have been split are in these; the common case never touches them.
         self._root_of: dict[str, str] = {}
-        self.root_of = cast("Callable[[str, str], str]", self._root_of.get)
-        """`root_of(id, id)` is the id under which a record, or its ancestor, has come with the batch."""
         self._pending: dict[str, int] = {}
         self._held: dict[str, list[Any]] = {}
 
     def roots_of(self, records: Sequence[Record]) -> list[str]:
         """Return for every record the id under which it, or its ancestor, has come with the batch."""
         ids: list[str] = [record[ID] for record in records]
-        return [self.root_of(identity, identity) for identity in ids] if self._root_of else ids
+        return [self._root_of.get(identity, identity) for identity in ids] if self._root_of else ids
 
     def busy(self, level: int, seconds: float) -> None:
         """Add to the time that a stage has worked."""
@@ -59,20 +57,20 @@ class Tally:
 
     def filtered(self, record: Record, stage: str, reason: str) -> None:
         """Note a record that a stage left out."""
-        identity = record[ID]
-        self._settle(identity, Filtered(self.root_of(identity, identity), record, stage, reason))
+        identity: str = record[ID]
+        self._settle(identity, Filtered(self._root_of.get(identity, identity), record, stage, reason))
 
     def quarantined(self, record: Record, stage: str, code: str, message: str, trace: str, attempts: int) -> None:
         """Note a record that a stage could not work on."""
-        identity = record[ID]
+        identity: str = record[ID]
         self._settle(
-            identity, Quarantined(self.root_of(identity, identity), record, stage, code, message, trace, attempts)
+            identity, Quarantined(self._root_of.get(identity, identity), record, stage, code, message, trace, attempts)
         )
 
     def split(self, parent: Record, stage: str, children: Sequence[Record]) -> None:
         """Note that `parent` became `children`; they are acknowledged together."""
-        identity = parent[ID]
-        root = self.root_of(identity, identity)
+        identity: str = parent[ID]
+        root = self._root_of.get(identity, identity)
         split = Split(root, stage, len(children), audio_ms(parent), sum(map(audio_ms, children)))
         self._pending[root] = self._pending.get(root, 1) + len(children) - 1
         self._held.setdefault(root, []).append(split)
@@ -90,7 +88,7 @@ class Tally:
         return part
 
     def _settle(self, identity: str, outcome: Record | Filtered | Quarantined) -> None:
-        root = self.root_of(identity, identity)
+        root = self._root_of.get(identity, identity)
         waiting = self._pending.get(root)
         if waiting is None:
             self._release(root, outcome)

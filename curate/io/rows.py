@@ -8,9 +8,8 @@ import re
 from pathlib import PurePath
 from typing import Any, cast
 
-from curate.records import ID, Record
+from curate.records import ID, PLAIN_TYPES, Record
 
-_PLAIN = frozenset({str, int, float, bool, type(None)})
 _TIMES = ("M", "m")
 _PREFIX = re.compile(rb'\{"_id": "(?:[^"\\]|\\.)*"(?:, )?')
 
@@ -39,11 +38,11 @@ def _check_keys(value: Any) -> None:
         for key, each in cast("dict[Any, Any]", value).items():
             if not isinstance(key, str):
                 raise TypeError(f"the key {key!r:.80} is no text")
-            if type(each) not in _PLAIN:
+            if type(each) not in PLAIN_TYPES:
                 _check_keys(each)
     elif isinstance(value, list | tuple):
         for each in cast("list[Any]", value):
-            if type(each) not in _PLAIN:
+            if type(each) not in PLAIN_TYPES:
                 _check_keys(each)
 
 

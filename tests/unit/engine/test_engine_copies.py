@@ -66,6 +66,44 @@ def test_one_odd_value_does_not_spoil_the_neighbours(odd: Callable[[], Any]) -> 
     assert outcome.kept[1]["tags"] == [3]
 
 
+@pytest.mark.parametrize("kind", ["float32", "array", "bytearray", "nested", "plain"])
+def test_values_of_any_kind_are_the_same_when_a_batch_is_tried_again(kind: str) -> None:
+    numpy = pytest.importorskip("numpy")
+    make: dict[str, Callable[[], Any]] = {
+        "float32": lambda: numpy.float32(0.5),
+        "array": lambda: numpy.arange(3.0),
+        "bytearray": lambda: bytearray(b"ab"),
+        "nested": lambda: {"words": ["a", ["b"]]},
+        "plain": lambda: "text",
+    }
+    seen: list[tuple[str, bool]] = []
+
+    @processing_stage(name="puts")
+    def puts(record: Record) -> Record:
+        return {**record, "value": make[kind]()}
+
+    @dataclasses.dataclass
+    class Spoils(ProcessingStage):
+        name = "spoils"
+
+        def process(self, batch: AudioBatch) -> AudioBatch:
+            for record in batch.data:
+                value, expected = record["value"], make[kind]()
+                seen.append((record["_id"], type(value) is type(expected) and repr(value) == repr(expected)))
+                if kind in ("array", "bytearray"):
+                    value[0] += 1
+                elif kind == "nested":
+                    value["words"][1].append("c")
+                record["value"] = None
+            if any(record["x"] == 2 for record in batch.data):
+                raise ValueError("bad")
+            return batch
+
+    outcome = work_on(records(1, 2, 3), puts, Spoils())
+    assert outcome.codes.keys() == {"r:2"}
+    assert len(seen) > 3 and all(same for _, same in seen), seen
+
+
 def test_a_snapshot_shares_only_what_cannot_be_copied() -> None:
     odd = Unreadable()
     before: Record = {"_id": "r:1", "list": [1], "odd": (lambda: 1), "number": 2}
