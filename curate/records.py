@@ -20,6 +20,7 @@ Record: TypeAlias = dict[str, Any]
 ID = "_id"
 _PLAIN_NUMBERS = (float, int)
 _DICT = {dict}
+_FLOAT = {float}
 PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 """The types of values that cannot be changed in place, and that JSON holds as they are."""
 
@@ -169,7 +170,25 @@ class RecordReader(Protocol):
 
 def audio_ms(record: Record) -> int:
     """Return a record's `duration` in whole milliseconds, so that sums are exact; 0 where it has none."""
-    duration: Any = record.get("duration")
+    return _ms(record.get("duration"))
+
+
+def audio_ms_of(durations: Sequence[Any]) -> list[int]:
+    """Return the whole milliseconds of each `duration`; there are many, and nearly always all are plain floats."""
+    if set(map(type, durations)) == _FLOAT and min(durations) >= 0 and max(durations) < 1e12:
+        try:
+            return list(map(int, [duration * 1000 + 0.5 for duration in durations]))
+        except ValueError:  # not a number
+            pass
+    return list(map(_ms, durations))
+
+
+def durations_of(records: Iterable[Record]) -> list[Any]:
+    """Return the `duration` of each record as it is; None where it has none."""
+    return [record.get("duration") for record in records]
+
+
+def _ms(duration: Any) -> int:
     if type(duration) is float:  # nearly always
         return int(duration * 1000 + 0.5) if 0 <= duration < 1e12 else 0
     if getattr(duration, "shape", None) == () and hasattr(duration, "item"):
@@ -177,16 +196,6 @@ def audio_ms(record: Record) -> int:
     if type(duration) not in _PLAIN_NUMBERS and (isinstance(duration, bool) or not isinstance(duration, Real)):
         return 0  # NumPy's scalars are Real
     return int(float(duration) * 1000 + 0.5) if 0 <= cast("float", duration) < 1e12 else 0
-
-
-def audio_ms_of(records: Iterable[Record]) -> list[int]:
-    """Return `audio_ms` of each record; the engine asks for every one, so the usual case is worked out in place."""
-    return [
-        int(duration * 1000 + 0.5)
-        if type(duration := record.get("duration")) is float and 0 <= duration < 1e12
-        else audio_ms(record)
-        for record in records
-    ]
 
 
 def path_below(identity: str, root: str) -> tuple[int, ...]:

@@ -6,20 +6,20 @@ from array import array
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from curate.engine.messages import Work
-from curate.records import ID
-
 CAPACITY = 1024
-"""So many records of one stage are told apart; a stage that announces more may be at any record of the batch."""
+"""So many records of one stage are told apart that are no neighbours; where there are more, it may be any of the batch.
+"""
 
 _ANY = (1 << 63) - 1
+_RANGE, _START, _COUNT = 1 << 63, 32, (1 << 32) - 1
+"""A count with this bit says where a range of neighbours starts as well, in its upper half: one store is enough."""
 
 
 class Announcer(Protocol):
     """Who is told. A record is named by the place in the batch at which it, or its ancestor, has come."""
 
-    def begin(self, work: Work) -> None:
-        """A batch is begun; nothing of it is touched yet."""
+    def begin(self, number: int, ids: list[str]) -> None:
+        """A batch of records of these ids is begun; nothing of it is touched yet."""
         ...
 
     def positions(self, roots: Sequence[str]) -> Sequence[int]:
@@ -38,8 +38,8 @@ class Announcer(Protocol):
 class Page:
     """An announcer that writes into memory which its driver reads, even when the worker is gone or hangs.
 
-    A word is the batch's number; every stage then has a count and as many positions in the batch. A store is a word, so
-    a worker that dies between two of them leaves a record too many at the worst.
+    A word is the batch's number; every stage then has a count and as many positions in the batch, or a range of them in
+    a single word. A store is a word, so a worker that dies between two of them leaves a record too many at the worst.
 
     Args:
         words: shared memory, as unsigned 64-bit integers, of `words_for(stages)` words; all 0 at first.
@@ -55,12 +55,12 @@ class Page:
         """Return how many words the page of a hop with so many stages takes."""
         return 1 + stages * (1 + CAPACITY)
 
-    def begin(self, work: Work) -> None:
+    def begin(self, number: int, ids: list[str]) -> None:
         words = self._words
         for stage in range(1, len(words), 1 + CAPACITY):
             words[stage] = 0
-        words[0] = work.number
-        self._ids, self._places = [record[ID] for record in work.records], None
+        words[0] = number
+        self._ids, self._places = ids, None
 
     def positions(self, roots: Sequence[str]) -> Sequence[int]:
         if roots == self._ids:  # nearly always
@@ -71,6 +71,9 @@ class Page:
 
     def announce(self, stage: int, positions: Sequence[int]) -> None:
         words, place = self._words, 1 + stage * (1 + CAPACITY)
+        if isinstance(positions, range):
+            words[place] = _RANGE | positions.start << _START | len(positions)
+            return
         if len(positions) > CAPACITY:
             words[place] = _ANY
             return
@@ -89,6 +92,9 @@ def read_page(words: Sequence[int]) -> tuple[int, Mapping[int, Sequence[int] | N
     announced: dict[int, Sequence[int] | None] = {}
     for stage, place in enumerate(range(1, len(words), 1 + CAPACITY)):
         count = words[place]
-        if count:
+        if count & _RANGE:
+            start = (count ^ _RANGE) >> _START
+            announced[stage] = range(start, start + (count & _COUNT))
+        elif count:
             announced[stage] = None if count > CAPACITY else tuple(words[place + 1 : place + 1 + count])
     return words[0], announced

@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from operator import length_hint
 from typing import Any, cast
 
 from loguru import logger
 
 from curate.engine.announcing import Announcer
 from curate.engine.blame import as_infrastructure, is_infrastructure, must_pass, named, verdict
-from curate.engine.messages import Part, Row, Work
+from curate.engine.messages import Outcome, Row, Work
 from curate.engine.snapshot import Snapshot, are_flat, copies_of
 from curate.engine.tally import Tally
 from curate.errors import InfrastructureError, StageContractError
@@ -99,7 +100,7 @@ class HopRunner:
                     raise
                 logger.opt(exception=error).warning("stage {!r} raised in teardown()", stage.name)
 
-    def run(self, work: Work, again: Callable[[], list[Record]] | None = None) -> Iterator[Part]:
+    def run(self, work: Work, again: Callable[[], list[Record]] | None = None) -> Iterator[Outcome]:
         """Yield the outcomes of a batch's records as they are known; together they name every record once.
 
         Args:
@@ -107,9 +108,9 @@ class HopRunner:
             again: gives its records once more, as they have come, where that is possible; the records are then the
                 runner's own. Without it the stages get copies, as from another process.
         """
+        tally = Tally(work, self._encode, self._blamed, len(self._stages))
         if self._announcer is not None:
-            self._announcer.begin(work)
-        tally = Tally(work.number, self._encode, self._blamed, len(self._stages))
+            self._announcer.begin(work.number, tally.ids)
         records = work.records
         if again is None:
             records, again = copies_of(work.records), lambda: copies_of(work.records)
@@ -119,7 +120,7 @@ class HopRunner:
             yield from self._parts(tally)
         yield from self._parts(tally)
 
-    def _parts(self, tally: Tally) -> Iterator[Part]:
+    def _parts(self, tally: Tally) -> Iterator[Outcome]:
         """Yield what is finished, if anything is, with what the stages have measured meanwhile."""
         part = tally.take()
         if part is None:
@@ -164,9 +165,9 @@ def _takes_records(stage: ProcessingStage) -> bool:
     return called_method(stage) == "process_record"
 
 
-def _places(announcer: Announcer | None, records: Sequence[Record], tally: Tally) -> Sequence[int]:
+def _places(announcer: Announcer | None, ids: list[str], tally: Tally) -> Sequence[int]:
     """Return the positions in the batch at which records, or their ancestors, have come, if anybody wants to know."""
-    return () if announcer is None else announcer.positions(tally.roots_of(records))
+    return () if announcer is None else announcer.positions(tally.roots_of(ids))
 
 
 class _RecordStep:
@@ -185,17 +186,18 @@ class _RecordStep:
     def apply(self, batch: AudioBatch, tally: Tally, again: Callable[[], list[Record]] | None) -> Iterator[AudioBatch]:
         started = now = time.perf_counter()
         snapshot = Snapshot(batch.data, again)  # `process_record` may change the record it is given and then fail
-        announcer, places = self._announcer, _places(self._announcer, batch.data, tally)
+        ids: list[str] = [record[ID] for record in batch.data]
+        announcer, places = self._announcer, _places(self._announcer, ids, tally)
         done: list[Record] = []
         position, together = 0, 1
-        while position < len(batch.data):
+        while position < len(ids):
             end = position + together
             if announcer is not None:
                 announcer.announce(self._level, places[position:end])
-            self._work_on(batch.data[position:end], done, snapshot, tally)
+            self._work_on(batch.data[position:end], ids[position:end], done, snapshot, tally)
             position, before, now = end, now, time.perf_counter()
             together = min(2 * together, _TOGETHER) if now - before < _TOGETHER_S else 1
-            if self._streams and now - started > _HANDED_ON_AFTER_S and position < len(batch.data):
+            if self._streams and now - started > _HANDED_ON_AFTER_S and position < len(ids):
                 tally.busy(self._level, now - started)
                 self._at_rest()
                 yield batch.holding(done)
@@ -210,21 +212,34 @@ class _RecordStep:
         if self._announcer is not None:
             self._announcer.rest(self._level)
 
-    def _work_on(self, records: Sequence[Record], done: list[Record], snapshot: Snapshot, tally: Tally) -> None:
-        process, maps, keep = self._stage.process_record, self._stage.cardinality == "maps", done.append
-        for record in records:
-            identity = record[ID]
+    def _work_on(
+        self, records: list[Record], ids: list[str], done: list[Record], snapshot: Snapshot, tally: Tally
+    ) -> None:
+        """Call the stage with each of some records, and add what goes on to `done`.
+
+        Nearly always it returns the very record that it was given, and then there is nothing more to do for it.
+        """
+        process, splits = self._stage.process_record, self._stage.cardinality == "splits"
+        todo, begin = iter(records), 0
+        while begin < len(records):
             try:
-                result: Any = process(record)
-                if maps and type(result) is dict:
-                    kept: Record = result  # pyright: ignore[reportUnknownVariableType]
-                    keep(kept if kept is record and kept.get(ID) == identity else _named(kept, identity))
-                else:
-                    done.extend(self._interpret(result, identity, record, snapshot, tally))
+                for record in todo:
+                    result: Any = process(record)
+                    if result is record and not splits:
+                        continue
+                    at = _last_place(records, todo)
+                    done.extend(_under(ids[begin:at], records[begin:at]))
+                    begin = at + 1
+                    done.extend(self._interpret(result, ids[at], record, snapshot, tally))
+                done.extend(_under(ids[begin:], records[begin:]))
+                return
             except BaseException as error:
                 if must_pass(error):
                     raise
-                done.extend(self._tried_again(error, identity, snapshot, tally))
+                at = _last_place(records, todo)
+                done.extend(_under(ids[begin:at], records[begin:at]))
+                begin = at + 1
+                done.extend(self._tried_again(error, ids[at], snapshot, tally))
 
     def _interpret(
         self, result: Any, identity: str, record: Record, snapshot: Snapshot, tally: Tally
@@ -316,10 +331,12 @@ class _BatchStep:
         return []
 
     def _announced(self, records: Sequence[Record], given: _Given, tally: Tally) -> None:
-        given.suspects = [record[ID] for record in records]
+        given.suspects = ids = [record[ID] for record in records]
         if self._announcer is not None:
-            places = dict.fromkeys(_places(self._announcer, records, tally))  # of children of one record, once
-            self._announcer.announce(self._level, list(places))
+            places = _places(self._announcer, ids, tally)
+            if not isinstance(places, range):
+                places = list(dict.fromkeys(places))  # of children of one record, once
+            self._announcer.announce(self._level, places)
 
     def _outputs(self, batch: AudioBatch) -> Iterator[list[AudioBatch]]:
         if self._streams:
@@ -480,6 +497,18 @@ def _batches(outs: Any, stage: ProcessingStage) -> list[AudioBatch]:
 def _named(record: Record, identity: str) -> Record:
     """Return a copy of a record under an id: a stage may well return the same dict twice, or another kind of dict."""
     return {**record, ID: identity}
+
+
+def _under(ids: list[str], records: list[Record]) -> list[Record]:
+    """Return records under their ids, which a stage may have changed."""
+    if [record.get(ID) for record in records] == ids:
+        return records
+    return [r if r.get(ID) == identity else _named(r, identity) for r, identity in zip(records, ids, strict=True)]
+
+
+def _last_place(records: list[Record], iterator: Iterator[Record]) -> int:
+    """Return which of the records an iterator over them has given last."""
+    return len(records) - 1 - length_hint(iterator)
 
 
 def _numbered(children: list[Record], parent: Record, stage: ProcessingStage, tally: Tally) -> list[Record]:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from curate.engine.books import Settled
-from curate.engine.messages import Filtered, Part, Quarantined, Row, Split
+from curate.engine.messages import Filtered, Part, Quarantined, Row, Split, Whole
 from curate.errors import AccountingError, InfrastructureError
-from curate.records import ID, Record, audio_ms_of, path_below
+from curate.records import ID, Record, audio_ms_of, durations_of, path_below
 
 
 @dataclass(slots=True)
@@ -28,12 +28,19 @@ class _Root:
 
 
 @dataclass(slots=True)
-class _Whole:
-    """A batch that has just come in: as long as it stays whole, its records need no entries of their own."""
+class _Batch:
+    """A batch of the phase's input. As long as it stays whole, from hop to hop, its records need no entries.
+
+    `records` are as they came in; their audio is only asked for if no worker tells of it.
+    """
 
     ids: list[str]
     seqs: Sequence[int]
-    ms: list[int]
+    records: Sequence[Record]
+    ms: list[int] | None = None
+
+    def each_ms(self) -> list[int]:
+        return audio_ms_of(durations_of(self.records)) if self.ms is None else self.ms
 
 
 class Ledger:
@@ -45,23 +52,23 @@ class Ledger:
 
     def __init__(self, last_hop: int) -> None:
         self._last_hop = last_hop
-        self._whole: dict[int, _Whole] = {}
+        self._batches: dict[int, _Batch] = {}
         self._owner: dict[str, _Root] = {}
 
     @property
     def empty(self) -> bool:
         """Whether nothing is in flight."""
-        return not self._whole and not self._owner
+        return not self._batches and not self._owner
 
     def described(self) -> str:
         """Return a few of the ids in flight, for an error."""
-        ids = [*self._owner, *(identity for whole in self._whole.values() for identity in whole.ids)]
+        ids = [*self._owner, *(identity for batch in self._batches.values() for identity in batch.ids)]
         return ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
 
     def admit(self, number: int, records: Sequence[Record], seqs: Sequence[int]) -> None:
         """Take in a batch of the phase's input under its number; `seqs` are its records' positions there."""
         ids: list[str] = [record[ID] for record in records]
-        self._whole[number] = _Whole(ids, seqs, audio_ms_of(records))
+        self._batches[number] = _Batch(ids, seqs, records)
 
     def settle(self, hop: int, part: Part) -> tuple[Settled | None, list[Record]]:
         """Take in the outcome of some records.
@@ -69,41 +76,56 @@ class Ledger:
         Returns:
             The phase's roots that are finished by it (or None), and the records that go on to the next hop.
         """
-        whole = self._whole.pop(part.number, None)
-        if whole is not None:
-            eventful = part.filtered or part.quarantined or part.splits
-            if hop == self._last_hop and not eventful and part.kept_roots == whole.ids:
-                in_ms, kept_ms = sum(whole.ms), sum(part.kept_ms)
-                return Settled(whole.seqs, part.kept, whole.seqs, in_ms, kept_ms, ids=whole.ids, each_ms=whole.ms), []
-            self._own_each(whole)
+        self.break_up(part.number)
         return self._settle_each(hop, part)
 
-    def merge(self, numbers: Sequence[int], number: int) -> None:
-        """Note that several batches are sent as one, under a number of its own."""
-        wholes = [self._whole.get(each) for each in numbers]
-        if None in wholes:
+    def settle_whole(
+        self, hop: int, whole: Whole, records: Sequence[Record], onward: int
+    ) -> tuple[Settled | None, list[Record]]:
+        """Take in that every record of a batch was kept, as one record.
+
+        Args:
+            records: what the worker was given.
+            onward: the number of the batch in which they go on to the next hop, if there is one.
+
+        Returns:
+            As `settle`.
+        """
+        if len(whole.kept) != len(records):
+            raise AccountingError(f"a worker says that it has kept all of {len(records)} records as {len(whole.kept)}")
+        batch = self._batches.pop(whole.number, None)
+        if batch is None:
+            return self._settle_each(hop, whole.as_part(records))
+        if batch.ms is None:
+            batch.ms = whole.came_ms
+        if hop < self._last_hop:
+            batch.records = ()
+            self._batches[onward] = batch
+            return None, cast("list[Record]", whole.kept)
+        in_ms = sum(batch.ms)
+        kept_ms = in_ms if whole.kept_ms is batch.ms else sum(whole.kept_ms)
+        return Settled(batch.seqs, whole.kept, batch.seqs, in_ms, kept_ms, ids=batch.ids, each_ms=batch.ms), []
+
+    def merge(self, numbers: Sequence[int], number: int, records: Sequence[Record]) -> None:
+        """Note that several batches are sent as one, with all their records, under a number of its own."""
+        if not all(each in self._batches for each in numbers):
             for each in numbers:
                 self.break_up(each)
             return
-        merged = _Whole([], [], [])
-        seqs: list[int] = []
-        for each in numbers:
-            whole = self._whole.pop(each)
-            merged.ids.extend(whole.ids)
-            merged.ms.extend(whole.ms)
-            seqs.extend(whole.seqs)
-        merged.seqs = seqs
-        self._whole[number] = merged
+        together = [self._batches.pop(each) for each in numbers]
+        self._batches[number] = _Batch(
+            ids=[identity for batch in together for identity in batch.ids],
+            seqs=[seq for batch in together for seq in batch.seqs],
+            records=records,
+            ms=None if together[0].ms is None else [ms for batch in together for ms in batch.each_ms()],
+        )
 
     def break_up(self, number: int) -> None:
-        """Note that a batch does not come back whole: its records are sent on under other numbers."""
-        whole = self._whole.pop(number, None)
-        if whole is not None:
-            self._own_each(whole)
-
-    def _own_each(self, whole: _Whole) -> None:
-        for identity, seq, ms in zip(whole.ids, whole.seqs, whole.ms, strict=True):
-            self._own(identity, _Root(identity, seq, ms))
+        """Note that a batch does not stay whole: some of its records are finished, or sent on under other numbers."""
+        batch = self._batches.pop(number, None)
+        if batch is not None:
+            for identity, seq, ms in zip(batch.ids, batch.seqs, batch.each_ms(), strict=True):
+                self._own(identity, _Root(identity, seq, ms))
 
     def _own(self, identity: str, root: _Root) -> None:
         if identity in self._owner:

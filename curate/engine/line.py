@@ -8,9 +8,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from curate.engine.messages import Part, Started, Work
+from curate.engine.messages import Outcome, Part, Started, Whole, Work
 from curate.plan import Hop, PlannedStage
-from curate.records import ID, Record, audio_ms_of
+from curate.records import ID, Record, audio_ms_of, durations_of
 from curate.stage import ProcessingStage, called_method
 
 QUEUE_BYTES = 256 * 1024 * 1024
@@ -46,16 +46,18 @@ class InFlight:
     size: int
     alone: bool
     batches: int = 1
-    parts: list[Part] = field(default_factory=list[Part])
+    parts: list[Outcome] = field(default_factory=list["Outcome"])
 
     @property
     def audio_s(self) -> float:
         """How long the audio of all its records is."""
-        return sum(audio_ms_of(self.work.records)) / 1000
+        return sum(audio_ms_of(durations_of(self.work.records))) / 1000
 
     def unfinished(self) -> list[Record]:
         """Return the records that are not acknowledged."""
-        finished = {root for part in self.parts for root in part.roots()}
+        if any(isinstance(part, Whole) for part in self.parts):
+            return []
+        finished = {root for part in self.parts if isinstance(part, Part) for root in part.roots()}
         return [record for record in self.work.records if record[ID] not in finished]
 
 
@@ -215,7 +217,7 @@ class Line:
                 pieces = max(pieces, count // piece)
         return max(1, min(pieces, count))
 
-    def note_part(self, worker: Worker, part: Part) -> None:
+    def note_part(self, worker: Worker, part: Outcome) -> None:
         """Take in how long the stages have worked for a part."""
         self.busy_s.extend([0.0] * (len(part.busy_s) - len(self.busy_s)))
         for level, spent in enumerate(part.busy_s):

@@ -6,11 +6,11 @@ pickling of a dataclass with slots.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from curate.records import Record
+from curate.records import ID, Record
 
 Row: TypeAlias = "Record | bytes"
 """A kept record: a dict on its way to the next hop or into memory, a line of JSON on its way to a shard."""
@@ -99,6 +99,34 @@ class Part:
 
 
 @dataclass(slots=True)
+class Whole:
+    """The outcome of a whole batch of which every record was kept, as one record (worker → driver).
+
+    Most batches come back so. It needs no ids: `kept[i]` is what became of the batch's `i`-th record, which had
+    `came_ms[i]` milliseconds of audio and now has `kept_ms[i]`; where no length has changed, these are the same list.
+    """
+
+    number: int
+    kept: list[Row]
+    came_ms: list[int]
+    kept_ms: list[int]
+    busy_s: Sequence[float] = ()
+    measures: dict[str, Any] = field(default_factory=dict[str, Any])
+    """As in a part."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Whole, (self.number, self.kept, self.came_ms, self.kept_ms, self.busy_s, self.measures)
+
+    def as_part(self, records: Iterable[Record]) -> Part:
+        """Return the same as a part, given the records as they were sent."""
+        ids = [record[ID] for record in records]
+        return Part(self.number, self.kept, ids, self.kept_ms, busy_s=self.busy_s, measures=self.measures)
+
+
+Outcome: TypeAlias = "Part | Whole"
+
+
+@dataclass(slots=True)
 class Ready:
     """The worker has set up its stages."""
 
@@ -133,7 +161,7 @@ class Acknowledged:
     """The worker has finished some records of a batch; `size` is what the message took, in bytes."""
 
     worker: int
-    part: Part
+    part: Outcome
     size: int = 0
 
 

@@ -25,11 +25,13 @@ from curate.engine.messages import (
     Died,
     Done,
     Event,
+    Outcome,
     Part,
     Quarantined,
     Ready,
     Started,
     Unreadable,
+    Whole,
     Work,
     WorkerFailed,
 )
@@ -209,7 +211,7 @@ class Scheduler:
         if len(works) == 1:
             return works[0], 1
         merged = works[0].piece(self._numbered(), [record for work in works for record in work.records])
-        self._ledger.merge([work.number for work in works], merged.number)
+        self._ledger.merge([work.number for work in works], merged.number, merged.records)
         return merged, len(works)
 
     def _piece(self, line: Line) -> Work:
@@ -297,10 +299,14 @@ class Scheduler:
                 self._give_up(line, worker, innocent=died.innocent)
                 self._staffing.replace(line, worker)
 
-    def _settle(self, line: Line, work: Work, part: Part, size: int = 0) -> Iterator[Settled]:
-        settled, forward = self._ledger.settle(line.number, part)
+    def _settle(self, line: Line, work: Work, part: Outcome, size: int = 0) -> Iterator[Settled]:
+        onward = self._numbered()
+        if isinstance(part, Whole):
+            settled, forward = self._ledger.settle_whole(line.number, part, work.records, onward)
+        else:
+            settled, forward = self._ledger.settle(line.number, part)
         if forward:
-            self._lines[line.number + 1].put(work.piece(self._numbered(), forward), origin=work.number, size=size)
+            self._lines[line.number + 1].put(work.piece(onward, forward), origin=work.number, size=size)
         if settled is not None:
             yield settled
 

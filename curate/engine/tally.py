@@ -3,57 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from operator import is_
 from typing import Any
 
-from curate.engine.messages import Filtered, Part, Quarantined, Row, Split
+from curate.engine.messages import Filtered, Outcome, Part, Quarantined, Row, Split, Whole, Work
 from curate.io.rows import printable
-from curate.records import ID, Record, audio_ms, audio_ms_of, path_below
+from curate.records import ID, PLAIN_TYPES, Record, audio_ms, audio_ms_of, durations_of, path_below
 
 
 class Tally:
     """Collects outcomes until every descendant of a root is finished, then hands them on together.
 
     Args:
-        number: the batch's number.
+        work: the batch, as it has come.
         encode: turns a kept record into its row; a `ValueError` of it is the record's.
         blamed: the stage that is named when a record cannot be encoded.
         stages: how many stages are timed.
     """
 
-    def __init__(self, number: int, encode: Callable[[Record], Row] | None, blamed: str, stages: int) -> None:
-        self._number = number
+    def __init__(self, work: Work, encode: Callable[[Record], Row] | None, blamed: str, stages: int) -> None:
+        self.ids: list[str] = [record[ID] for record in work.records]
+        self._durations = durations_of(work.records)
+        self._number = work.number
         self._encode = encode
         self._blamed = blamed
-        self._part = Part(number, [], [], [])
+        self._part = Part(work.number, [], [], [])
+        self._whole: Whole | None = None
         self._busy_s = [0.0] * stages
         # Only roots that have been split are in these; the common case never touches them.
         self._root_of: dict[str, str] = {}
         self._pending: dict[str, int] = {}
         self._held: dict[str, list[Any]] = {}
 
-    def roots_of(self, records: Sequence[Record]) -> list[str]:
-        """Return for every record the id under which it, or its ancestor, has come with the batch."""
-        ids: list[str] = [record[ID] for record in records]
+    def roots_of(self, ids: list[str]) -> list[str]:
+        """Return for every record's id the one under which it, or its ancestor, has come with the batch."""
         return [self._root_of.get(identity, identity) for identity in ids] if self._root_of else ids
 
     def busy(self, level: int, seconds: float) -> None:
         """Add to the time that a stage has worked."""
         self._busy_s[level] += seconds
 
-    def keep_all(self, records: Sequence[Record]) -> None:
+    def keep_all(self, records: list[Record]) -> None:
         """Note records that have left the last stage."""
-        encode, part = self._encode, self._part
-        if self._pending:
-            for record in records:
-                self._settle(record[ID], record)
+        ids: list[str] = [record[ID] for record in records]
+        if ids == self.ids and (whole := self._as_whole(records)) is not None:
+            self._whole = whole
             return
-        if encode is None:
-            part.kept.extend(records)
-            part.kept_roots.extend([record[ID] for record in records])
-            part.kept_ms.extend(audio_ms_of(records))
+        if self._encode is None and not self._pending:
+            self._part.kept.extend(records)
+            self._part.kept_roots.extend(ids)
+            self._part.kept_ms.extend(audio_ms_of(durations_of(records)))
             return
-        for record in records:
-            self._keep(record[ID], record)
+        for identity, record in zip(ids, records, strict=True):
+            self._settle(identity, record)
+
+    def _as_whole(self, records: list[Record]) -> Whole | None:
+        """Return the outcome of the batch if every record is as it should be: kept, of a known length, encodable."""
+        came, durations = self._durations, durations_of(records)
+        if not (PLAIN_TYPES.issuperset(map(type, came)) and PLAIN_TYPES.issuperset(map(type, durations))):
+            return None  # what can be changed in place may have been
+        try:
+            rows = list(records if self._encode is None else map(self._encode, records))
+        except ValueError:  # one of them cannot be stored
+            return None
+        came_ms = audio_ms_of(came)
+        unchanged = all(map(is_, durations, came))
+        return Whole(self._number, rows, came_ms, came_ms if unchanged else audio_ms_of(durations))
 
     def filtered(self, record: Record, stage: str, reason: str) -> None:
         """Note a record that a stage left out."""
@@ -77,15 +92,17 @@ class Tally:
         for child in children:
             self._root_of[child[ID]] = root
 
-    def take(self) -> Part | None:
+    def take(self) -> Outcome | None:
         """Return what has been finished since the last call, or None."""
-        part = self._part
-        if not (part.kept_roots or part.filtered or part.quarantined):
-            return None
-        self._part = Part(self._number, [], [], [])
-        part.busy_s = self._busy_s
+        outcome = self._whole or self._part
+        if isinstance(outcome, Part):
+            if not (outcome.kept_roots or outcome.filtered or outcome.quarantined):
+                return None
+            self._part = Part(self._number, [], [], [])
+        self._whole = None
+        outcome.busy_s = self._busy_s
         self._busy_s = [0.0] * len(self._busy_s)
-        return part
+        return outcome
 
     def _settle(self, identity: str, outcome: Record | Filtered | Quarantined) -> None:
         root = self._root_of.get(identity, identity)

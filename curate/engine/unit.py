@@ -7,6 +7,7 @@ import time
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from itertools import chain
 from operator import itemgetter
 from typing import Any
 
@@ -178,7 +179,7 @@ class Account:
             books,
             _stage_counts(settled),
             codes,
-            id_sum(identity for each in settled for identity in each.ids),
+            id_sum(chain.from_iterable(each.ids for each in settled)),
             count_reasons((note.stage, clause_of(note.reason), note.record) for _, note in filtered),
             count_reasons((note.stage, note.code, note.record) for _, note in failed),
         )

@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
 from loguru import logger
@@ -27,12 +27,13 @@ from loguru import logger
 from curate.engine.announcing import Page
 from curate.engine.blame import is_broken_gpu
 from curate.engine.hop import HopRunner
-from curate.engine.messages import Part, Quarantined, Work
+from curate.engine.messages import Outcome, Part, Quarantined, Whole, Work
 from curate.errors import InfrastructureError
 from curate.executors.parcel import Parcel, versions_of
 from curate.executors.wire import CHUNK, Frame, Frames, Kind, framed
 from curate.io.rows import encode_row, printable
 from curate.machine import find_cards
+from curate.records import Record
 from curate.stage import ProcessingStage
 
 HELD_BACK_S = 0.005
@@ -148,9 +149,11 @@ def _work_on(channel: Channel, runner: HopRunner, number: int, payload: bytes, b
         channel.send()
         return True
     try:
-        for part in runner.run(work, lambda: pickle.loads(payload).records):
-            _hold(channel, part, blamed)
-            if len(part.kept_roots) < len(work.records):
+        left, again = len(work.records), lambda: pickle.loads(payload).records
+        for outcome in runner.run(work, again):
+            _hold(channel, outcome, again, blamed)
+            left -= left if isinstance(outcome, Whole) else len(set(outcome.roots()))
+            if left:
                 channel.send()
     except InfrastructureError as error:
         if error.__cause__ is not None and is_broken_gpu(error.__cause__):
@@ -183,10 +186,11 @@ def _set_up(parcel: Parcel, page_descriptor: int) -> HopRunner:
     return runner
 
 
-def _hold(channel: Channel, part: Part, blamed: str) -> None:
+def _hold(channel: Channel, outcome: Outcome, again: Callable[[], list[Record]], blamed: str) -> None:
     try:
-        channel.hold(Kind.PART, part, part.number)
+        channel.hold(Kind.PART, outcome, outcome.number)
     except Exception:  # noqa: BLE001 (whatever a stranger's value raises)
+        part = outcome.as_part(again()) if isinstance(outcome, Whole) else outcome
         channel.hold(Kind.PART, _sendable(part, blamed), part.number)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from curate.engine.hop import HopRunner
-from curate.engine.messages import Acknowledged, Done, Event, Part, Ready, Work, WorkerFailed
+from curate.engine.messages import Acknowledged, Done, Event, Outcome, Ready, Work, WorkerFailed
 from curate.engine.transport import HopSpec
 from curate.errors import InfrastructureError, PlanError
 from curate.executors.copies import check_copyable, copied_runner
@@ -54,7 +54,7 @@ class LocalTransport:
         self._specs = hops
         self._runners: list[HopRunner] = []
         self._started: list[Event] = []
-        self._running: dict[int, tuple[int, Iterator[Part]]] = {}
+        self._running: dict[int, tuple[int, Iterator[Outcome]]] = {}
 
     def room(self, hop: int) -> int:
         return 0 if hop < len(self._runners) else 1  # more would share this one thread

@@ -25,7 +25,7 @@ class Kind(enum.IntEnum):
     WORK = 3  # a batch (`Work`)
     END = 4  # there is no more work
     READY = 5  # worker → driver: the stages are set up
-    PART = 6  # the outcome of some records of a batch (`Part`)
+    PART = 6  # the outcome of some or all records of a batch (`Part`, `Whole`)
     DONE = 7  # the batch is done
     UNREADABLE = 8  # the batch could not be unpickled (a text)
     FAILED = 9  # trouble that is no record's (its text, its traceback)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from curate.engine.ledger import Ledger
-from curate.engine.messages import Filtered, Part, Quarantined, Split
+from curate.engine.messages import Filtered, Part, Quarantined, Split, Whole
 from curate.errors import AccountingError, InfrastructureError
 
 
@@ -19,14 +19,78 @@ def kept(number: int, *ids: str, roots: list[str] | None = None, **notes: Any) -
     return Part(number, [record(each) for each in ids], roots or list(ids), [0] * len(ids), **notes)
 
 
+def whole(number: int, records: list[dict[str, Any]], *, came: list[int], kept: list[int]) -> Whole:
+    return Whole(number, list(records), came, kept)
+
+
 def test_a_batch_that_stays_whole_is_settled_at_once() -> None:
     ledger = Ledger(last_hop=0)
-    ledger.admit(1, [record("a", duration=1.5), record("b")], [4, 5])
-    settled, forward = ledger.settle(0, kept(1, "a", "b"))
+    given = [record("a", duration=1.5), record("b")]
+    ledger.admit(1, given, [4, 5])
+    settled, forward = ledger.settle_whole(0, whole(1, given, came=[1500, 0], kept=[1500, 250]), given, onward=2)
     assert settled is not None
-    assert (list(settled.seqs), list(settled.row_seqs), settled.in_ms) == ([4, 5], [4, 5], 1500)
+    assert (list(settled.seqs), list(settled.row_seqs), settled.ids) == ([4, 5], [4, 5], ["a", "b"])
+    assert (settled.in_ms, settled.each_ms, settled.kept_ms) == (1500, [1500, 0], 1750)
     assert forward == []
     assert ledger.empty
+
+
+def test_parts_that_come_to_a_whole_batch_settle_it_too() -> None:
+    ledger = Ledger(last_hop=0)
+    ledger.admit(1, [record("a", duration=1.5), record("b")], [4, 5])
+    settled, _ = ledger.settle(0, kept(1, "a", "b"))
+    assert settled is not None
+    assert (list(settled.seqs), settled.in_ms, settled.each_ms) == ([4, 5], 1500, [1500, 0])
+    assert ledger.empty
+
+
+@pytest.mark.parametrize("end", ["whole", "broken up", "in parts", "merged"])
+def test_a_batch_stays_whole_from_hop_to_hop(end: str) -> None:
+    """What it came in with is what the first worker has told, whatever the later ones say."""
+    ledger = Ledger(last_hop=1)
+    given, other = [record("a"), record("b")], [record("c")]
+    ledger.admit(1, given, [4, 5])
+    ledger.admit(2, other, [6])
+    settled, forward = ledger.settle_whole(0, whole(1, given, came=[7, 8], kept=[9, 9]), given, onward=3)
+    assert settled is None and forward == given and not ledger.empty
+    ledger.settle_whole(0, whole(2, other, came=[1], kept=[1]), other, onward=4)
+    done = whole(3, given, came=[9, 9], kept=[10, 10])
+    if end == "merged":
+        ledger.merge([3, 4], 5, given + other)
+        settled, _ = ledger.settle_whole(1, whole(5, given + other, came=[9, 9, 1], kept=[2, 2, 2]), given + other, 0)
+        expected: Any = ([4, 5, 6], [7, 8, 1], 6)
+    else:
+        if end == "broken up":
+            ledger.break_up(3)
+        if end == "in parts":
+            settled, _ = ledger.settle(1, Part(3, given, ["a", "b"], [10, 10]))
+        else:
+            settled, _ = ledger.settle_whole(1, done, given, onward=0)
+        ledger.settle_whole(1, whole(4, other, came=[1], kept=[1]), other, onward=0)
+        expected = ([4, 5], [7, 8], 20)
+    assert settled is not None
+    assert (list(settled.seqs), settled.each_ms, settled.kept_ms) == expected
+    assert ledger.empty
+
+
+def test_a_batch_that_is_not_whole_when_it_is_merged_is_looked_after_record_by_record() -> None:
+    ledger = Ledger(last_hop=0)
+    given = [record("a"), record("b"), record("c")]
+    ledger.admit(1, given[:2], [0, 1])
+    ledger.admit(2, given[2:], [2])
+    ledger.break_up(1)
+    ledger.merge([1, 2], 3, given)
+    settled, _ = ledger.settle_whole(0, whole(3, given, came=[0, 0, 0], kept=[0, 0, 0]), given, onward=0)
+    assert settled is not None and list(settled.seqs) == [0, 1, 2]
+    assert ledger.empty
+
+
+def test_a_worker_that_says_it_has_kept_all_must_have_done_so() -> None:
+    ledger = Ledger(last_hop=0)
+    given = [record("a"), record("b")]
+    ledger.admit(1, given, [0, 1])
+    with pytest.raises(AccountingError, match="all of 2 records as 1"):
+        ledger.settle_whole(0, whole(1, given[:1], came=[0], kept=[0]), given, onward=0)
 
 
 def test_a_batch_is_settled_in_parts() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import attrs
 
 from curate.engine.hop import HopRunner
-from curate.engine.messages import Filtered, Part, Quarantined, Split, Work
+from curate.engine.messages import Filtered, Part, Quarantined, Split, Whole, Work
 from curate.io.rows import encode_row
 from curate.records import ID, Record
 from curate.stage import ProcessingStage, WorkerContext
@@ -50,9 +50,9 @@ class Announced:
     def __init__(self) -> None:
         self.started: list[list[str]] = []
 
-    def begin(self, work: Work) -> None:
-        assert work.number
-        self.ids = [record[ID] for record in work.records]
+    def begin(self, number: int, ids: list[str]) -> None:
+        assert number
+        self.ids = ids
 
     def positions(self, roots: Sequence[str]) -> Sequence[int]:
         return [self.ids.index(root) for root in roots]
@@ -84,7 +84,8 @@ def work_on(data: Sequence[Record], *stages: ProcessingStage, encode: bool = Fal
     )
     runner.setup()
     ids = [record[ID] for record in data]
-    parts = list(runner.run(Work(1, list(data), "audio_filepath", "task", "set")))
+    outcomes = runner.run(Work(1, list(data), "audio_filepath", "task", "set"))
+    parts = [outcome.as_part(data) if isinstance(outcome, Whole) else outcome for outcome in outcomes]
     runner.teardown()
     acknowledged: list[str] = []
     for part in parts:

@@ -10,8 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.engine.announcing import CAPACITY, Page, read_page
-from curate.engine.messages import Work
-from curate.records import ID
 
 STAGES = 3
 
@@ -21,8 +19,8 @@ def page(stages: int = STAGES) -> tuple[Page, memoryview[int]]:
     return Page(words), words
 
 
-def work(size: int, number: int = 1) -> Work:
-    return Work(number, [{ID: f"r:{n}"} for n in range(size)], "audio_filepath", "", "")
+def ids(size: int) -> list[str]:
+    return [f"r:{n}" for n in range(size)]
 
 
 def test_an_empty_page_says_nothing() -> None:
@@ -33,62 +31,70 @@ def test_an_empty_page_says_nothing() -> None:
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, STAGES - 1), st.none() | st.integers(0, 19) | st.lists(st.integers(0, 19), max_size=20)
+            st.integers(0, STAGES - 1),
+            st.none() | st.builds(range, st.integers(0, 9), st.integers(10, 19)) | st.lists(st.integers(0, 19)),
         )
     )
 )
-def test_the_last_word_of_every_stage_counts(said: list[tuple[int, int | list[int] | None]]) -> None:
+def test_the_last_word_of_every_stage_counts(said: list[tuple[int, range | list[int] | None]]) -> None:
     writer, words = page()
-    writer.begin(work(20, number=9))
-    expected: dict[int, tuple[int, ...]] = {}
+    writer.begin(9, ids(20))
+    expected: dict[int, list[int]] = {}
     for stage, what in said:
         expected.pop(stage, None)
         if what is None:
             writer.rest(stage)
-        elif isinstance(what, int):
-            writer.announce(stage, [what])
-            expected[stage] = (what,)
         else:
             writer.announce(stage, what)
             if what:
-                expected[stage] = tuple(what)
-        assert read_page(words) == (9, expected)
+                expected[stage] = list(what)
+        number, announced = read_page(words)
+        assert (number, {at: list(positions or ()) for at, positions in announced.items()}) == (9, expected)
 
 
 def test_records_have_the_positions_at_which_they_came() -> None:
     writer, _ = page()
-    writer.begin(work(5))
+    writer.begin(1, ids(5))
     assert list(writer.positions([f"r:{number}" for number in range(5)])) == [0, 1, 2, 3, 4]
     assert list(writer.positions(["r:4", "r:4", "r:1"])) == [4, 4, 1]
 
 
 def test_a_new_batch_begins_with_a_clean_page() -> None:
     writer, words = page()
-    writer.begin(work(5, number=1))
+    writer.begin(1, ids(5))
     writer.announce(0, [3])
     writer.announce(2, [4])
-    writer.begin(work(5, number=2))
+    writer.begin(2, ids(5))
     assert read_page(words) == (2, {})
 
 
 def test_more_than_a_page_holds_means_any_of_them() -> None:
     writer, words = page()
-    big = work(CAPACITY + 1)
-    writer.begin(big)
-    everything = writer.positions([record[ID] for record in big.records])
-    writer.announce(1, everything)
+    many = list(range(CAPACITY + 1))
+    writer.begin(1, ids(CAPACITY + 1))
+    writer.announce(1, many)
     assert read_page(words) == (1, {1: None})
-    writer.announce(1, everything[:-1])
+    writer.announce(1, many[:-1])
     assert read_page(words) == (1, {1: tuple(range(CAPACITY))})
-    writer.announce(1, everything[-1:])
+    writer.announce(1, many[-1:])
     assert read_page(words) == (1, {1: (CAPACITY,)})
+
+
+def test_any_number_of_neighbours_is_told_apart() -> None:
+    writer, words = page()
+    size = 3 * CAPACITY
+    writer.begin(1, ids(size))
+    writer.announce(1, writer.positions(ids(size)))
+    assert read_page(words) == (1, {1: range(size)})
+    writer.announce(1, range(CAPACITY, size))
+    assert read_page(words) == (1, {1: range(CAPACITY, size)})
 
 
 def test_the_stages_do_not_write_over_each_other() -> None:
     writer, words = page()
-    writer.begin(work(CAPACITY))
+    writer.begin(1, ids(CAPACITY))
     for stage in range(STAGES):
-        writer.announce(stage, range(CAPACITY))
+        writer.announce(stage, list(range(CAPACITY)))
     assert read_page(words) == (1, {stage: tuple(range(CAPACITY)) for stage in range(STAGES)})
 
 
@@ -120,7 +126,7 @@ def test_a_death_between_two_stores_leaves_no_record_out() -> None:
         words = Words(left)
         writer = Page(words)  # pyright: ignore[reportArgumentType]
         try:
-            writer.begin(work(6))
+            writer.begin(1, ids(6))
             writer.announce(0, [1, 2])
             writer.announce(0, [3, 4, 5])
         except Dies:
@@ -139,6 +145,6 @@ def test_a_page_in_a_file_is_seen_through_another_mapping() -> None:
         file.truncate(size)
         here, there = mmap.mmap(file.fileno(), size), mmap.mmap(file.fileno(), size)
         writer = Page(memoryview(here).cast("Q"))
-        writer.begin(work(5, number=4))
+        writer.begin(4, ids(5))
         writer.announce(0, [2])
         assert read_page(memoryview(there[:]).cast("Q")) == (4, {0: (2,)})
