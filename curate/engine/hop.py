@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from operator import length_hint
+from operator import is_, length_hint
 from typing import Any, cast
 
 from loguru import logger
@@ -217,15 +217,16 @@ class _RecordStep:
     ) -> None:
         """Call the stage with each of some records, and add what goes on to `done`.
 
-        Nearly always it returns the very record that it was given, and then there is nothing more to do for it.
+        Nearly always it returns the very record that it was given, and then there is nothing more to do for it. A stage
+        that filters may remember what it has kept, so of that a copy goes on.
         """
-        process, splits = self._stage.process_record, self._stage.cardinality == "splits"
+        process, maps = self._stage.process_record, self._stage.cardinality == "maps"
         todo, begin = iter(records), 0
         while begin < len(records):
             try:
                 for record in todo:
                     result: Any = process(record)
-                    if result is record and not splits:
+                    if maps and result is record:
                         continue
                     at = _last_place(records, todo)
                     done.extend(_under(ids[begin:at], records[begin:at]))
@@ -501,9 +502,9 @@ def _named(record: Record, identity: str) -> Record:
 
 def _under(ids: list[str], records: list[Record]) -> list[Record]:
     """Return records under their ids, which a stage may have changed."""
-    if [record.get(ID) for record in records] == ids:
+    if all(map(is_, [record.get(ID) for record in records], ids)):  # whose `==` may be a stranger's
         return records
-    return [r if r.get(ID) == identity else _named(r, identity) for r, identity in zip(records, ids, strict=True)]
+    return [r if r.get(ID) is identity else _named(r, identity) for r, identity in zip(records, ids, strict=True)]
 
 
 def _last_place(records: list[Record], iterator: Iterator[Record]) -> int:

@@ -95,7 +95,7 @@ class Ledger:
             raise AccountingError(f"a worker says that it has kept all of {len(records)} records as {len(whole.kept)}")
         batch = self._batches.pop(whole.number, None)
         if batch is None:
-            return self._settle_each(hop, whole.as_part(records))
+            return self._settle_each(hop, whole.as_part([record[ID] for record in records]))
         if batch.ms is None:
             batch.ms = whole.came_ms
         if hop < self._last_hop:

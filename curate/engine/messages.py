@@ -6,11 +6,11 @@ pickling of a dataclass with slots.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from curate.records import ID, Record
+from curate.records import Record
 
 Row: TypeAlias = "Record | bytes"
 """A kept record: a dict on its way to the next hop or into memory, a line of JSON on its way to a shard."""
@@ -117,9 +117,8 @@ class Whole:
     def __reduce__(self) -> tuple[Any, ...]:
         return Whole, (self.number, self.kept, self.came_ms, self.kept_ms, self.busy_s, self.measures)
 
-    def as_part(self, records: Iterable[Record]) -> Part:
-        """Return the same as a part, given the records as they were sent."""
-        ids = [record[ID] for record in records]
+    def as_part(self, ids: list[str]) -> Part:
+        """Return the same as a part, given the ids of the batch's records."""
         return Part(self.number, self.kept, ids, self.kept_ms, busy_s=self.busy_s, measures=self.measures)
 
 

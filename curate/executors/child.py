@@ -19,7 +19,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NoReturn
 
 from loguru import logger
@@ -33,7 +33,7 @@ from curate.executors.parcel import Parcel, versions_of
 from curate.executors.wire import CHUNK, Frame, Frames, Kind, framed
 from curate.io.rows import encode_row, printable
 from curate.machine import find_cards
-from curate.records import Record
+from curate.records import ID
 from curate.stage import ProcessingStage
 
 HELD_BACK_S = 0.005
@@ -149,12 +149,11 @@ def _work_on(channel: Channel, runner: HopRunner, number: int, payload: bytes, b
         channel.send()
         return True
     try:
-        left, again = len(work.records), lambda: pickle.loads(payload).records
-        for outcome in runner.run(work, again):
-            _hold(channel, outcome, again, blamed)
-            left -= left if isinstance(outcome, Whole) else len(set(outcome.roots()))
-            if left:
-                channel.send()
+        ids: list[str] = [record[ID] for record in work.records]
+        for outcome in runner.run(work, lambda: pickle.loads(payload).records):
+            _hold(channel, outcome, ids, blamed)
+            if not isinstance(outcome, Whole) and set(outcome.roots()) != set(ids):
+                channel.send()  # what is finished does not wait for the rest of the batch
     except InfrastructureError as error:
         if error.__cause__ is not None and is_broken_gpu(error.__cause__):
             _die_of_broken_gpu(error)
@@ -186,11 +185,11 @@ def _set_up(parcel: Parcel, page_descriptor: int) -> HopRunner:
     return runner
 
 
-def _hold(channel: Channel, outcome: Outcome, again: Callable[[], list[Record]], blamed: str) -> None:
+def _hold(channel: Channel, outcome: Outcome, ids: list[str], blamed: str) -> None:
     try:
         channel.hold(Kind.PART, outcome, outcome.number)
     except Exception:  # noqa: BLE001 (whatever a stranger's value raises)
-        part = outcome.as_part(again()) if isinstance(outcome, Whole) else outcome
+        part = outcome.as_part(ids) if isinstance(outcome, Whole) else outcome
         channel.hold(Kind.PART, _sendable(part, blamed), part.number)
 
 

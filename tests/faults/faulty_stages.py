@@ -53,6 +53,16 @@ class Misbehaves(RecordStage):
 
 
 @dataclass
+class EndsWhenAllIsDone(ProcessingStage):
+    """Hands on one record after the other, and after the last one ends the process."""
+
+    def stream(self, batch: AudioBatch) -> Iterator[AudioBatch]:
+        for record in batch.data:
+            yield batch.with_data([record])
+        misbehave("exit")
+
+
+@dataclass
 class MisbehavesInBatches(ProcessingStage):
     """The same for a stage that takes whole batches and announces nothing."""
 

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from faulty_stages import (
     BreaksTheCard,
+    EndsWhenAllIsDone,
     FailsInSetup,
     FailsInTeardown,
     Misbehaves,
@@ -118,6 +119,11 @@ def test_a_stage_that_is_fused_with_others_is_named(place: Any) -> None:
     stages = [Slow(0.0).with_(name="before", workers=1), Misbehaves().with_(workers=1), Slow(0.0).with_(workers=1)]
     (note,) = run(place, rows(x33="exit"), *stages).quarantined
     assert (note.stage, note.record["x"]) == ("misbehaves", 33)
+
+
+def test_what_was_handed_on_before_a_crash_is_kept(place: Any) -> None:
+    """The last record of a batch, too: it does not wait until the worker says that the batch is done."""
+    assert guilty(run(place, rows(4), EndsWhenAllIsDone().with_(workers=1), batch=4)) == {}
 
 
 def test_a_crash_behind_another_hop(place: Any) -> None:

@@ -49,7 +49,7 @@ def test_a_batch_that_is_kept_comes_back_whole(encode: bool) -> None:
     assert outcome.kept == ([encode_row(record) for record in expected] if encode else expected)
     assert (outcome.number, outcome.came_ms, len(outcome.busy_s)) == (3, [1500, 0], 2)
     assert outcome.kept_ms is outcome.came_ms
-    part = outcome.as_part(data)
+    part = outcome.as_part(["r:1", "r:2"])
     assert (part.kept, part.kept_roots, part.kept_ms) == (outcome.kept, ["r:1", "r:2"], [1500, 0])
 
 
@@ -161,3 +161,52 @@ def test_what_a_stage_returns_is_judged_in_the_order_of_the_records() -> None:
     assert [record["x"] for record in part.kept] == [x for x in range(40) for _ in range((1, 2, 0, 0)[x % 4])]
     assert [note.record["x"] for note in part.filtered] == list(range(2, 40, 4))
     assert [note.record["x"] for note in part.quarantined] == list(range(3, 40, 4))
+
+
+@pytest.mark.parametrize("size", [1, 2, 8])
+def test_what_a_filter_remembers_is_its_own(size: int) -> None:
+    """It may compare with the last record that it has kept, whatever the stages behind it do with that one."""
+
+    class Louder(RecordStage):
+        name = "louder"
+        cardinality = "filters"
+
+        def setup(self) -> None:
+            self.last: Record = {"x": 0}
+
+        def process_record(self, record: Record) -> Record | None:
+            if record["x"] <= self.last["x"]:
+                return None
+            self.last = record
+            return record
+
+    @processing_stage(name="negates")
+    def negates(record: Record) -> Record:
+        record["x"] = -record["x"]
+        return record
+
+    runner = HopRunner([Louder(), negates], context=WorkerContext(), blamed="negates")
+    runner.setup()
+    data = records(3, 1, 5, 4, 6, 2, 7, 5)
+    kept: list[Any] = []
+    for start in range(0, len(data), size):
+        for outcome in runner.run(Work(1, data[start : start + size], "audio_filepath", "", "")):
+            kept.extend(outcome.kept)
+    assert [record["x"] for record in kept] == [-3, -5, -6, -7]
+
+
+def test_an_id_that_cannot_be_compared_is_taken_back() -> None:
+    class Odd:
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("neither true nor false")
+
+        __hash__ = None
+
+    @processing_stage(name="spoils")
+    def spoils(record: Record) -> Record:
+        if record["x"] == 20:
+            record["_id"] = Odd()
+        return record
+
+    (outcome,) = outcomes_of(records(*range(40)), spoils)
+    assert [record["_id"] for record in outcome.kept] == [f"r:{number}" for number in range(1, 41)]

@@ -85,7 +85,7 @@ def work_on(data: Sequence[Record], *stages: ProcessingStage, encode: bool = Fal
     runner.setup()
     ids = [record[ID] for record in data]
     outcomes = runner.run(Work(1, list(data), "audio_filepath", "task", "set"))
-    parts = [outcome.as_part(data) if isinstance(outcome, Whole) else outcome for outcome in outcomes]
+    parts = [outcome.as_part(ids) if isinstance(outcome, Whole) else outcome for outcome in outcomes]
     runner.teardown()
     acknowledged: list[str] = []
     for part in parts:
