@@ -175,11 +175,9 @@ def audio_ms(record: Record) -> int:
 
 def audio_ms_of(durations: Sequence[Any]) -> list[int]:
     """Return the whole milliseconds of each `duration`; there are many, and nearly always all are plain floats."""
-    if set(map(type, durations)) == _FLOAT and min(durations) >= 0 and max(durations) < 1e12:
-        try:
-            return list(map(int, [duration * 1000 + 0.5 for duration in durations]))
-        except ValueError:  # not a number
-            pass
+    plain = set(map(type, durations)) == _FLOAT and min(durations) >= 0 and max(durations) < 1e12
+    if plain and sum(durations) >= 0:  # which it is not if one of them is not a number
+        return list(map(int, [duration * 1000 + 0.5 for duration in durations]))
     return list(map(_ms, durations))
 
 

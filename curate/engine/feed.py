@@ -11,7 +11,7 @@ from curate.engine.books import Settled
 from curate.engine.hop import HopRunner
 from curate.engine.intervals import Intervals
 from curate.engine.ledger import Ledger
-from curate.engine.messages import Filtered, Quarantined, Row, Whole, Work
+from curate.engine.messages import Filtered, Quarantined, Row, Work
 from curate.engine.options import StopRequest
 from curate.engine.places import Places
 from curate.engine.scheduler import Incoming
@@ -117,10 +117,7 @@ def passed_through(
         ledger.admit(number, item.batch.data, item.seqs)
         data = item.batch.data
         for part in runner.run(Work(number, data, "", "", ""), lambda data=data: data):
-            if isinstance(part, Whole):
-                settled, _ = ledger.settle_whole(0, part, data, onward=0)
-            else:
-                settled, _ = ledger.settle(0, part)
+            settled, _ = ledger.settle(0, part, data, onward=0)
             if settled is not None:
                 yield settled
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from operator import is_, length_hint
 from typing import Any, cast
 
 from loguru import logger
@@ -215,32 +214,21 @@ class _RecordStep:
     def _work_on(
         self, records: list[Record], ids: list[str], done: list[Record], snapshot: Snapshot, tally: Tally
     ) -> None:
-        """Call the stage with each of some records, and add what goes on to `done`.
-
-        Nearly always it returns the very record that it was given, and then there is nothing more to do for it. A stage
-        that filters may remember what it has kept, so of that a copy goes on.
-        """
-        process, maps = self._stage.process_record, self._stage.cardinality == "maps"
-        todo, begin = iter(records), 0
-        while begin < len(records):
+        """Call the stage with each of some records, and add what goes on to `done`."""
+        process, maps, keep = self._stage.process_record, self._stage.cardinality == "maps", done.append
+        for identity, record in zip(ids, records, strict=True):
             try:
-                for record in todo:
-                    result: Any = process(record)
-                    if maps and result is record:
-                        continue
-                    at = _last_place(records, todo)
-                    done.extend(_under(ids[begin:at], records[begin:at]))
-                    begin = at + 1
-                    done.extend(self._interpret(result, ids[at], record, snapshot, tally))
-                done.extend(_under(ids[begin:], records[begin:]))
-                return
+                result: Any = process(record)
+                if maps and type(result) is dict:
+                    kept: Record = result  # pyright: ignore[reportUnknownVariableType]
+                    # `is`, because a stage may have put something there that cannot be compared
+                    keep(kept if kept is record and kept.get(ID) is identity else _named(kept, identity))
+                else:
+                    done.extend(self._interpret(result, identity, record, snapshot, tally))
             except BaseException as error:
                 if must_pass(error):
                     raise
-                at = _last_place(records, todo)
-                done.extend(_under(ids[begin:at], records[begin:at]))
-                begin = at + 1
-                done.extend(self._tried_again(error, ids[at], snapshot, tally))
+                done.extend(self._tried_again(error, identity, snapshot, tally))
 
     def _interpret(
         self, result: Any, identity: str, record: Record, snapshot: Snapshot, tally: Tally
@@ -498,18 +486,6 @@ def _batches(outs: Any, stage: ProcessingStage) -> list[AudioBatch]:
 def _named(record: Record, identity: str) -> Record:
     """Return a copy of a record under an id: a stage may well return the same dict twice, or another kind of dict."""
     return {**record, ID: identity}
-
-
-def _under(ids: list[str], records: list[Record]) -> list[Record]:
-    """Return records under their ids, which a stage may have changed."""
-    if all(map(is_, [record.get(ID) for record in records], ids)):  # whose `==` may be a stranger's
-        return records
-    return [r if r.get(ID) is identity else _named(r, identity) for r, identity in zip(records, ids, strict=True)]
-
-
-def _last_place(records: list[Record], iterator: Iterator[Record]) -> int:
-    """Return which of the records an iterator over them has given last."""
-    return len(records) - 1 - length_hint(iterator)
 
 
 def _numbered(children: list[Record], parent: Record, stage: ProcessingStage, tally: Tally) -> list[Record]:

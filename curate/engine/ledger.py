@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from curate.engine.books import Settled
-from curate.engine.messages import Filtered, Part, Quarantined, Row, Split, Whole
+from curate.engine.messages import Filtered, Outcome, Part, Quarantined, Row, Split, Whole
 from curate.errors import AccountingError, InfrastructureError
 from curate.records import ID, Record, audio_ms_of, durations_of, path_below
 
@@ -70,27 +70,29 @@ class Ledger:
         ids: list[str] = [record[ID] for record in records]
         self._batches[number] = _Batch(ids, seqs, records)
 
-    def settle(self, hop: int, part: Part) -> tuple[Settled | None, list[Record]]:
-        """Take in the outcome of some records.
-
-        Returns:
-            The phase's roots that are finished by it (or None), and the records that go on to the next hop.
-        """
-        self.break_up(part.number)
-        return self._settle_each(hop, part)
-
-    def settle_whole(
-        self, hop: int, whole: Whole, records: Sequence[Record], onward: int
+    def settle(
+        self, hop: int, outcome: Outcome, records: Sequence[Record], onward: int
     ) -> tuple[Settled | None, list[Record]]:
-        """Take in that every record of a batch was kept, as one record.
+        """Take in the outcome of some records of a batch, or of all of them.
 
         Args:
             records: what the worker was given.
-            onward: the number of the batch in which they go on to the next hop, if there is one.
+            onward: the number under which a whole batch goes on to the next hop, if there is one.
 
         Returns:
-            As `settle`.
+            The phase's roots that are finished by it (or None), and the records that go on to the next hop.
+
+        Raises:
+            AccountingError: the worker names records that it was not given, or not as many as it was.
         """
+        if isinstance(outcome, Whole):
+            return self._settle_whole(hop, outcome, records, onward)
+        self.break_up(outcome.number)
+        return self._settle_each(hop, outcome)
+
+    def _settle_whole(
+        self, hop: int, whole: Whole, records: Sequence[Record], onward: int
+    ) -> tuple[Settled | None, list[Record]]:
         if len(whole.kept) != len(records):
             raise AccountingError(f"a worker says that it has kept all of {len(records)} records as {len(whole.kept)}")
         batch = self._batches.pop(whole.number, None)

@@ -31,7 +31,6 @@ from curate.engine.messages import (
     Ready,
     Started,
     Unreadable,
-    Whole,
     Work,
     WorkerFailed,
 )
@@ -301,10 +300,7 @@ class Scheduler:
 
     def _settle(self, line: Line, work: Work, part: Outcome, size: int = 0) -> Iterator[Settled]:
         onward = self._numbered()
-        if isinstance(part, Whole):
-            settled, forward = self._ledger.settle_whole(line.number, part, work.records, onward)
-        else:
-            settled, forward = self._ledger.settle(line.number, part)
+        settled, forward = self._ledger.settle(line.number, part, work.records, onward)
         if forward:
             self._lines[line.number + 1].put(work.piece(onward, forward), origin=work.number, size=size)
         if settled is not None:

@@ -49,13 +49,16 @@ class Tally:
         if ids == self.ids and (whole := self._as_whole(records)) is not None:
             self._whole = whole
             return
-        if self._encode is None and not self._pending:
+        if self._pending:
+            for identity, record in zip(ids, records, strict=True):
+                self._settle(identity, record)
+        elif self._encode is None:
             self._part.kept.extend(records)
             self._part.kept_roots.extend(ids)
             self._part.kept_ms.extend(audio_ms_of(durations_of(records)))
-            return
-        for identity, record in zip(ids, records, strict=True):
-            self._settle(identity, record)
+        else:
+            for identity, record in zip(ids, records, strict=True):
+                self._keep(identity, record)
 
     def _as_whole(self, records: list[Record]) -> Whole | None:
         """Return the outcome of the batch if every record is as it should be: kept, of a known length, encodable."""

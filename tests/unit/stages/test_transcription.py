@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
@@ -421,13 +422,20 @@ class TestAnEarlyEnd:
         recogniser = StubRecogniser()
         stage = StubAsrStage(make=lambda: recogniser, batching=strategy, max_batch_s=0.6)
         with ready(stage.with_(batch_size=3, prefetch_batches=prefetch)) as stage:
-            parts = stage.stream(AudioBatch([{"audio_filepath": clip(200), "duration": 0.2} for _ in range(18)]))
-            for _ in range(taken):
-                next(parts)
-            parts.close()
+            model = stage._transcriber._model
+            submitted: list[Future[Any]] = []
+            with pytest.MonkeyPatch.context() as patch:
+                submit = model.submit
+                patch.setattr(model, "submit", lambda *args: submitted.append(submit(*args)) or submitted[-1])
+                parts = stage.stream(AudioBatch([{"audio_filepath": clip(200), "duration": 0.2} for _ in range(18)]))
+                for _ in range(taken):
+                    next(parts)
+                parts.close()
             assert [name for name in own_threads() if name.startswith("curate-audio")] == []
+            assert [work for work in submitted if not (work.done() or work.running())] == []
+            assert submitted or not taken
             before = len(recogniser.batches)
-            stage._transcriber._model.submit(int).result()  # what was cancelled may be in the queue up to this point
+            model.submit(int).result()  # what was cancelled may be in its queue up to this point
             done = len(recogniser.batches)
             assert done <= before + 1  # it may have been in the model's hand when the stream ended
             assert len(stage.process(AudioBatch([{"audio_filepath": clip(100)}])).data) == 1
