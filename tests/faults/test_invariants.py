@@ -119,8 +119,8 @@ def test_what_works_in_the_driver_and_cheats_stops_the_run(stage: Any, says: str
 def test_an_engine_that_loses_a_root_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settle = Ledger.settle
 
-    def loses(self: Ledger, hop: int, part: Any) -> Any:
-        settled, forward = settle(self, hop, part)
+    def loses(self: Ledger, *given: Any) -> Any:
+        settled, forward = settle(self, *given)
         if settled is not None and 17 in settled.seqs:
             return None, forward
         return settled, forward
