@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 import attrs
 
-from curate.engine.messages import Event, Work
-from curate.engine.transport import HopSpec
+from curate.engine.protocol.messages import BatchTask, Event
+from curate.engine.protocol.transport import HopSpec
 from curate.executors.cards import seat
-from curate.executors.hearing import Hearing
-from curate.executors.parcel import check_sendable, pack
-from curate.executors.process import pickled, pinned
-from curate.executors.processes import Processes
+from curate.executors.decoding import EventDecoder
+from curate.executors.process_pool import ProcessPool
 from curate.executors.validators import positive
+from curate.executors.worker_payload import check_sendable, make_payload
+from curate.executors.worker_process import pickled, pinned
 from curate.machine import Card, Machine, find_cards
 from curate.plan import Plan
 
@@ -74,14 +74,14 @@ class MultiprocessingTransport:
         self._cpus = executor.cpus or machine.cpus
         self._memory = machine.memory
         self._hops = [spec.hop for spec in hops]
-        self._parcels = [pack(spec) for spec in hops]
+        self._parcels = [make_payload(spec) for spec in hops]
         seating = seat(self._hops, executor.cards())
         self._cards = dict(seating.taken)
         self._seats = seating.seats
-        self._processes = Processes()
+        self._processes = ProcessPool()
         self._hop_of: dict[int, int] = {}
         names, hop_of = [hop.name for hop in self._hops], self._hop_of
-        self._hearing = Hearing(lambda worker: names[hop_of[worker]], self._processes.kill)
+        self._hearing = EventDecoder(lambda worker: names[hop_of[worker]], self._processes.kill)
         self._next = 0
 
     def room(self, hop: int) -> int:
@@ -108,7 +108,7 @@ class MultiprocessingTransport:
         self._hop_of[number] = hop
         return number
 
-    def send(self, worker: int, work: Work) -> int:
+    def send(self, worker: int, work: BatchTask) -> int:
         payload = pickled(work)
         if worker in self._processes:  # one that is gone says so at the next `wait`
             self._processes.send(worker, work.number, payload)

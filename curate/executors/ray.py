@@ -12,12 +12,12 @@ from typing import Any
 
 import attrs
 
-from curate.engine.transport import HopSpec
+from curate.engine.protocol.transport import HopSpec
 from curate.errors import PlanError
-from curate.executors.parcel import check_sendable
 from curate.executors.ray_session import RaySession, import_ray
 from curate.executors.ray_transport import RayTransport
 from curate.executors.validators import positive
+from curate.executors.worker_payload import check_sendable
 from curate.machine import Machine
 from curate.plan import Hop, Plan
 from curate.resources import parse_size

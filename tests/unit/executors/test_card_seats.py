@@ -8,10 +8,10 @@ import pytest
 
 from curate.errors import PlanError
 from curate.executors.cards import Seats, seat
-from curate.functions import processing_stage
 from curate.machine import Card
 from curate.plan import Hop, PlannedStage
 from curate.resources import Resources
+from curate.stage_decorator import processing_stage
 
 FOUR = [Card(str(number)) for number in range(4)]
 BIG = [Card("0", 24.0), Card("1", 24.0)]
