@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -231,12 +231,35 @@ def _minus(whole: Mapping[str, int], part: Mapping[str, int]) -> dict[str, int]:
     return {name: amount for name, amount in left.items() if amount}
 
 
+UnitFileKind: TypeAlias = Literal["data", "filtered", "quarantine", "audio", "shard"]
+"""What a file of a commit holds: kept rows, notes about records that were filtered or failed, new audio, or a published
+shard. Writers of audio and of shards commit their files in the same list.
+"""
+
+
+@attrs.frozen
+class UnitFile:
+    """A file that a commit names.
+
+    Args:
+        path: relative to the run directory.
+        size: in bytes.
+        sha256: of the content, in hexadecimal digits.
+    """
+
+    kind: UnitFileKind
+    path: str
+    size: int
+    sha256: str
+
+
 @attrs.frozen
 class Commit:
-    """What `commits/<unit>.json` says; keys, counts, sizes and checksums.
+    """The content of `commits/<unit>.json`: keys, counts, sizes and checksums.
 
     Args:
         number: counted over all phases, so that of two outcomes of one root the later one counts.
+        fingerprint: the run's; a fork takes over commits that have the fingerprint of the run before.
         apart: the positions of the roots whose outcome a retry may replace; each has a range of its own.
         measures: what the stages have measured, by their names; see `ProcessingStage.take_measures`.
         replaced: those of them whose outcome counts no more; the account is without them.
@@ -249,10 +272,15 @@ class Commit:
     rows: int
     account: CommitStats
     busy_s: Mapping[str, float]
-    files: Mapping[str, Mapping[str, Any]]
+    files: Sequence[UnitFile]
+    fingerprint: str = ""
     apart: Sequence[int] = ()
     measures: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     replaced: frozenset[int] = frozenset()
+
+    def file(self, kind: UnitFileKind) -> UnitFile | None:
+        """Return the commit's first file of a kind; None: it has none."""
+        return next((file for file in self.files if file.kind == kind), None)
 
     @property
     def books(self) -> RecordCounts:
@@ -329,7 +357,7 @@ def describe_unit(
         rows=len(rows),
         account=CommitStats.of(unit.settled),
         busy_s=dict(busy_s),
-        files={},
+        files=(),
         apart=tuple(accounts),
         measures=unit.measures,
     )

@@ -21,7 +21,8 @@ from curate.io.atomic import TEMPORARY, sync_directory, write_json
 from curate.plan import KEPT_BY_THE_RUN, Plan
 from curate.stage import Source, Writer
 
-_FORMAT = 3
+_FORMAT = 4
+"""The version of the run directory's files; a directory of another version is refused."""
 
 
 class RunDirectory:
@@ -32,7 +33,8 @@ class RunDirectory:
 
     def __init__(self, path: Path, plan: Plan, lock: DriverLock) -> None:
         self.path = path
-        self.store = DirectoryStore(path, gathers_of(plan), lock.check)
+        known = fingerprints_of(_read(path / "run.json"))
+        self.store = DirectoryStore(path, gathers_of(plan), lock.check, plan.fingerprint, known)
 
     @classmethod
     @contextmanager
@@ -78,6 +80,11 @@ class RunDirectory:
 def gathers_of(plan: Plan) -> list[int]:
     """Return the phases that begin with a gather."""
     return [phase.number for phase in plan.phases if phase.gather is not None]
+
+
+def fingerprints_of(described: Mapping[str, Any]) -> frozenset[str]:
+    """Return the fingerprints that the commits of a run may carry: its own, and those of the runs that it forked."""
+    return frozenset({described["fingerprint"], *described.get("forked_from", {}).get("fingerprints", ())})
 
 
 def read_run(path: Path) -> dict[str, Any]:
@@ -188,8 +195,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_format(directory: Path, before: Mapping[str, Any]) -> None:
     if before["format"] != _FORMAT:
         raise RunDirectoryError(
-            f"{directory} was written by curate {before.get('curate')} in format {before['format']}, "
-            f"and this is curate {__version__} with format {_FORMAT}; use a new --run-dir"
+            f"{directory} was written by curate {before.get('curate')} in format {before['format']}, but curate "
+            f"{__version__} reads and writes format {_FORMAT}; use a new --run-dir"
         )
 
 
