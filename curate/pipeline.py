@@ -14,9 +14,7 @@ from curate.records import AudioBatch
 from curate.stage import CompositeStage, Source, Stage, Writer
 
 if TYPE_CHECKING:
-    from curate.engine.protocol.options import RunOptions
-    from curate.engine.protocol.transport import Executor
-    from curate.engine.run import RunResult
+    from curate.engine import Executor, RunOptions, RunResult
     from curate.plugin import PluginHost
 
 
@@ -124,9 +122,7 @@ class Pipeline:
             InfrastructureError: the run had to stop; started again, it goes on.
             BudgetExceededError: too many records have failed; what is finished is kept.
         """
-        from curate.engine.protocol.error_budget import ErrorBudget
-        from curate.engine.protocol.options import RunOptions
-        from curate.engine.run import run_plan
+        from curate.engine import ErrorBudget, RunOptions, run_plan
         from curate.observe import MetricsWriter, RunLog
         from curate.plugin import use_host
 
@@ -148,7 +144,7 @@ class Pipeline:
         What is left out or fails is in the yielded batch's `rejected` and `failed`. Records need no `_id`. There is no
         run directory, and no source, partitioner, gather or writer.
         """
-        from curate.engine.stream import stream_plan
+        from curate.engine import stream_plan
 
         place = _executor(executor, None)
         if any(isinstance(stage, Source) for stage in self.stages):

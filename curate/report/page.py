@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate import __version__
+from curate.engine import RunReader
 from curate.io.atomic import write_atomically
 from curate.report import environment, figures
 from curate.report.alignment import align
@@ -19,11 +20,11 @@ from curate.report.clips import BUDGET_BYTES, Clip, ClipMaker
 from curate.report.columns import columns_of
 from curate.report.figures import audio, count, number, rate, seconds, share
 from curate.report.flow import balance, reasons, stage_flows
-from curate.report.run_files import RunFiles
 from curate.report.samples import Sample
 from curate.report.sanitize import printable
 from curate.report.scan import FATES, Survey
 from curate.report.speed import speed_of
+from curate.report.state import status_sentence
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -46,7 +47,7 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
 
 
 def write_report(run_dir: str | Path, path: str | Path | None = None, *, budget_bytes: int = BUDGET_BYTES) -> Path:
-    """Write the report of a run, which may be done, stopped, killed or still going.
+    """Write the report of a run, whatever its status is.
 
     Args:
         run_dir: the run directory; only its files are read, and the audio that its records name, below the run's roots.
@@ -65,7 +66,9 @@ def write_report(run_dir: str | Path, path: str | Path | None = None, *, budget_
 
 def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES) -> str:
     """Return the report of a run as text."""
-    files = RunFiles.open(run_dir)
+    run, problems = RunReader(run_dir), list[str]()
+    if run.summary is None and (run_dir / "summary.json").exists():
+        problems.append(f"{run_dir.name}/summary.json cannot be read")
     charts: list[dict[str, Any]] = []
 
     def chart(described: dict[str, Any] | None) -> int | None:
@@ -75,19 +78,19 @@ def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES) -> str:
         charts.append(described)
         return len(charts) - 1
 
-    columns = columns_of(files.settings)
-    survey = Survey.of(files, columns)
-    terms, flows, left = balance(files), stage_flows(files), reasons(files)
-    speed = speed_of(files.events)
+    columns = columns_of(run.settings)
+    survey = Survey.of(run, columns, problems)
+    terms, flows, left = balance(run), stage_flows(run), reasons(run)
+    speed = speed_of(run.events())
     page: dict[str, Any] = {
-        "name": printable(files.run.get("name", ""), 200),
+        "name": printable(run.name, 200),
         "curate": __version__,
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "state": files.state,
-        "facts": environment.facts(files, speed),
+        "state": {"name": run.status.value, "sentence": status_sentence(run)},
+        "facts": environment.facts(run, speed),
         "balance": terms,
         "shares": figures.shares(terms),
-        "figures": figures.headlines(files, terms, survey, speed),
+        "figures": figures.headlines(run, terms, survey, speed),
         "funnel": chart(figures.funnel(flows)),
         "reasons": figures.reason_rows(left, terms),
         "histograms": [
@@ -95,14 +98,14 @@ def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES) -> str:
         ],
         "throughput": chart(figures.throughput(speed)),
         "stages": chart(figures.stages(flows, speed)),
-        "performance": [{**one, "shapes": chart(drawn)} for one, drawn in figures.performance(files)],
+        "performance": [{**one, "shapes": chart(drawn)} for one, drawn in figures.performance(run)],
         "failures": environment.failures(left, survey),
-        "settings": environment.stage_settings(files),
-        "boxes": environment.boxes(files),
+        "settings": environment.stage_settings(run),
+        "boxes": environment.boxes(run),
         "rate_name": figures.rate_name(survey),
         "rate_column": "" if columns.comparison is None else printable(columns.comparison.column, 60),
     }
-    roots, missing = _roots(files)
+    roots, missing = _roots(run)
     with ClipMaker(roots, budget_bytes) as clips:
 
         def clip(sample: Sample) -> Clip:
@@ -130,15 +133,15 @@ def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES) -> str:
         if group["shown"]:
             group["first"] = True
             break
-    page["problems"] = [printable(problem) for problem in files.problems[:20]]
+    page["problems"] = [printable(problem) for problem in problems[:20]]
     return _filled(page, charts)
 
 
-def _roots(files: RunFiles) -> tuple[Sequence[str] | None, str]:
+def _roots(run: RunReader) -> tuple[Sequence[str] | None, str]:
     """Return where audio may be read from (None: anywhere), or why it may not be read at all."""
-    if "audio_roots" not in files.run:
+    if "audio_roots" not in run.description:
         return (), "run.json does not say where audio may be read from"
-    return files.run["audio_roots"], ""
+    return run.description["audio_roots"], ""
 
 
 def _filled(page: dict[str, Any], charts: Sequence[Mapping[str, Any]]) -> str:

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from curate import AudioBatch, Gather, InfrastructureError, Partitioner, Pipeline, ProcessingStage, Source
+from curate.engine import RunResult
 from curate.engine.accounting.counts import RecordCounts
 from curate.engine.durability.commit_file import seal, unseal
 from curate.engine.durability.directory_store import DirectoryStore
-from curate.engine.run import RunResult
 from curate.engine.scheduling.tracker import InFlightTracker
 from curate.errors import AccountingError
 from curate.records import Failed, Record

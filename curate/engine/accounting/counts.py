@@ -175,3 +175,21 @@ def sum_counts(settled: Iterable[FinishedInputs]) -> RecordCounts:
             total.add(each.books())
     total.add(RecordCounts(records_in, kept=kept, in_ms=in_ms, kept_ms=kept_ms))
     return total
+
+
+def stage_counts(settled: FinishedInputs) -> dict[str, dict[str, int]]:
+    """Return what settled roots add to the counts of each stage, as `StageFlow` names them."""
+    counts: dict[str, dict[str, int]] = {}
+
+    def count(stage: str, what: str, amount: int = 1) -> None:
+        of_stage = counts.setdefault(stage, {})
+        of_stage[what] = of_stage.get(what, 0) + amount
+
+    for _, note in settled.filtered:
+        count(note.stage, "filtered")
+    for _, note in settled.quarantined:
+        count(note.stage, "quarantined")
+    for split in settled.splits:
+        count(split.stage, "split")
+        count(split.stage, "children", split.children)
+    return counts

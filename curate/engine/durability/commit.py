@@ -13,8 +13,9 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from curate.engine.accounting.counts import FinishedInputs, RecordCounts, sum_counts
+from curate.engine.accounting.counts import FinishedInputs, RecordCounts, stage_counts, sum_counts
 from curate.engine.accounting.reasons import Reasons, clause_of, count_reasons, subtract_reasons
+from curate.engine.accounting.stage_flow import StageCounts, add_stage_counts
 from curate.engine.durability.intervals import Intervals, Range, Ranges, ranges_of
 from curate.engine.durability.positions import InputPositions
 from curate.engine.protocol.messages import Filtered, OutputRow, Quarantined
@@ -71,17 +72,25 @@ class CommitBuffer:
     Args:
         places: the positions of the phase's input.
         retried: positions of roots that had failed and are done again.
-        after: how many commits there are.
+        after: the number of commits so far.
+        unit_bytes: the size at which a unit of a short run is full; None: `UNIT_BYTES`.
     """
 
-    def __init__(self, places: InputPositions | None = None, retried: Collection[int] = (), *, after: int = 0) -> None:
+    def __init__(
+        self,
+        places: InputPositions | None = None,
+        retried: Collection[int] = (),
+        *,
+        after: int = 0,
+        unit_bytes: int | None = None,
+    ) -> None:
         self._places = InputPositions() if places is None else places
         self._retried = retried
         self.settled: list[FinishedInputs] = []
         self.name = ""
         """What it is called on disk; a commit that is interrupted and done again keeps it, so it is one commit."""
         self.bytes = 0
-        self._most_bytes = UNIT_BYTES * min(LARGEST, max(1.0, after / UNITS_OF_A_SIZE))
+        self._max_bytes = (unit_bytes or UNIT_BYTES) * min(LARGEST, max(1.0, after / UNITS_OF_A_SIZE))
         self._books: RecordCounts | None = None
         self.busy_s: Mapping[str, float] = {}
         self.measures: Mapping[str, Any] = {}
@@ -98,7 +107,7 @@ class CommitBuffer:
 
     @property
     def full(self) -> bool:
-        return self.bytes >= self._most_bytes or (
+        return self.bytes >= self._max_bytes or (
             self._started is not None and time.monotonic() - self._started >= UNIT_SECONDS
         )
 
@@ -149,7 +158,7 @@ class CommitStats:
     """What some roots add to the books of a run.
 
     Args:
-        stages: for each stage, how many records it filtered, failed on, split, and into how many.
+        stages: the outcomes at each stage, as `StageFlow` names them; what is 0 is left out.
         codes: how many records failed with each code.
         id_checksum: see `id_checksum_of`; a later attempt compares it with the ids of its input there.
         reasons: why the stages filtered.
@@ -175,7 +184,7 @@ class CommitStats:
         failed = sorted((pair for each in settled for pair in each.quarantined), key=itemgetter(0))
         return cls(
             books,
-            _stage_counts(settled),
+            _added(map(stage_counts, settled)),
             codes,
             id_checksum(chain.from_iterable(each.ids for each in settled)),
             count_reasons((note.stage, clause_of(note.reason), note.record) for _, note in filtered),
@@ -208,22 +217,11 @@ class CommitStats:
         )
 
 
-def _stage_counts(settled: Sequence[FinishedInputs]) -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = {}
-
-    def count(stage: str, what: str, amount: int = 1) -> None:
-        of_stage = counts.setdefault(stage, {"filtered": 0, "quarantined": 0, "split": 0, "children": 0})
-        of_stage[what] += amount
-
-    for each in settled:
-        for _, note in each.filtered:
-            count(note.stage, "filtered")
-        for _, note in each.quarantined:
-            count(note.stage, "quarantined")
-        for split in each.splits:
-            count(split.stage, "split")
-            count(split.stage, "children", split.children)
-    return counts
+def _added(parts: Iterable[StageCounts]) -> StageCounts:
+    total: dict[str, dict[str, int]] = {}
+    for part in parts:
+        add_stage_counts(total, part)
+    return total
 
 
 def _minus(whole: Mapping[str, int], part: Mapping[str, int]) -> dict[str, int]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +14,7 @@ from curate.engine.durability.directory_store import DirectoryStore, read_commit
 from curate.engine.durability.fork import fork_run
 from curate.engine.durability.inputs import changed_input, check_grown, describe_inputs
 from curate.engine.durability.lock import DriverLock, is_lock
+from curate.engine.durability.run_differences import describe_difference
 from curate.engine.protocol.options import RunOptions
 from curate.errors import InfrastructureError, RunDirectoryError
 from curate.io.atomic import TEMPORARY, sync_directory, write_json
@@ -206,8 +206,8 @@ def _compare(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any],
     _check_format(directory, before)
     if before["fingerprint"] != now["fingerprint"]:
         raise RunDirectoryError(
-            f"{directory} holds a run with other settings: {_difference(before, now)}; {remedy}, or use --fork NEW_DIR "
-            "for a new run that takes over the phases before the change"
+            f"{directory} holds a run with other settings: {describe_difference(before, now)}; {remedy}, or use "
+            "--fork NEW_DIR for a new run that takes over the phases before the change"
         )
     changed = changed_input(before["inputs"], now["inputs"])
     if changed and grown:
@@ -240,41 +240,3 @@ def _check_outputs(directory: Path, plan: Plan) -> None:
                     f"stages {owners[place]!r} and {planned.name!r} both have {place}; give the second another path"
                 )
             owners[place] = planned.name
-
-
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Name the first stage and setting in which two runs differ."""
-    old, new = before["settings"], now["settings"]
-    if list(old) != list(new):
-        return f"its stages were {', '.join(old)}, and now they are {', '.join(new)}"
-    for stage in new:  # in the order of the pipeline
-        for name in {**old[stage], **new[stage]}:
-            was, is_now = old[stage].get(name), new[stage].get(name)
-            if was != is_now:
-                return f"stage {stage!r} {_change(name, was, is_now)}"
-    return f"its phases were {_shown(before['layout'])}, and now they are {_shown(now['layout'])} (see `checkpoint`)"
-
-
-_CODE = re.compile(r"(?P<name>[^:]*:[^:]+):[0-9a-f]{16}")
-
-
-def _change(name: str, was: Any, is_now: Any) -> str:
-    """Say how a setting has changed; of a description, where it has, and of code only that it has."""
-    if isinstance(was, dict) and isinstance(is_now, dict):
-        old, new = cast("dict[str, Any]", was), cast("dict[str, Any]", is_now)
-        if old.keys() == new.keys():
-            return next(_change(key, old[key], new[key]) for key in old if old[key] != new[key])
-        if "function" in old and "function" in new and old["function"] != new["function"]:
-            return _change(name, old["function"], new["function"])
-    if isinstance(was, list) and isinstance(is_now, list):
-        pairs = list(zip(cast("list[Any]", was), cast("list[Any]", is_now), strict=False))
-        if len(was) == len(is_now) and any(isinstance(item, dict) or _CODE.fullmatch(str(item)) for item, _ in pairs):  # pyright: ignore[reportUnknownArgumentType]
-            return next(_change(name, item, now) for item, now in pairs if item != now)
-    old_code, new_code = _CODE.fullmatch(str(was)), _CODE.fullmatch(str(is_now))  # pyright: ignore[reportUnknownArgumentType]
-    if old_code and new_code and old_code["name"] == new_code["name"]:
-        return f"is not what it was: the code of {old_code['name'].partition(':')[2]} has changed"
-    return f"had {name} = {was!r}, and now it is {is_now!r}"
-
-
-def _shown(layout: Sequence[Sequence[str]]) -> str:
-    return " | ".join(", ".join(phase) for phase in layout)

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from curate import Gather, Pipeline, processing_stage
+from curate.engine import RunResult
 from curate.engine.durability import commit as commit_module
 from curate.engine.protocol.options import RunOptions
-from curate.engine.run import RunResult
 from curate.errors import RunDirectoryError
 from curate.stages import Merge, QualityFilter, ReadManifest
 

@@ -220,9 +220,7 @@ def test_run_directory_of_another_format_is_refused(tmp_path: Path, number: int)
     pipeline(Works()).run(run_dir=tmp_path)
     described = json.loads((tmp_path / "run.json").read_bytes())
     (tmp_path / "run.json").write_text(json.dumps({**described, "format": number}))
-    with pytest.raises(
-        RunDirectoryError, match=rf"was written by curate .* in format {number}, .* format 4; use"
-    ):
+    with pytest.raises(RunDirectoryError, match=rf"was written by curate .* in format {number}, .* format 4; use"):
         pipeline(Works()).run(run_dir=tmp_path)
     with pytest.raises(RunDirectoryError, match=rf"in format {number}"):
         read_run(tmp_path)
@@ -292,7 +290,7 @@ def test_summary_json_balances(tmp_path: Path) -> None:
 
     pipeline(fails, QualityFilter("x < 30")).run(run_dir=tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_bytes())
-    assert summary["status"] == "done"
+    assert summary["status"] == "finished"
     assert (summary["records_in"], summary["kept"], summary["filtered"], summary["quarantined"]) == (40, 27, 9, 4)
     assert summary["failures"] == {"stage_error": 4}
     assert summary["audio_s"] == sum(row["duration"] for row in ROWS)
