@@ -149,17 +149,17 @@ class MicroBatches:
 
     def most(self, longest_s: float) -> int:
         """Return how many items may be in a batch now whose longest has so many seconds; at least 1."""
-        return self.controller.most(longest_s)
+        return self.controller.max_items(longest_s)
 
     def done(self, items: int, longest_s: float, peak: Peak | None) -> None:
         """Take note that a batch was done."""
-        self.controller.clean(items, longest_s, None if peak is None else peak.share)
+        self.controller.record_success(items, longest_s, None if peak is None else peak.share)
         if self._calibration is not None and peak is not None:
             self._learn(self._calibration, items, longest_s, peak.own_bytes)
 
     def ran_out(self, items: int, longest_s: float) -> None:
         """Take note that a batch did not fit into memory."""
-        self.controller.oom(items, longest_s)
+        self.controller.record_oom(longest_s)
 
     def report(self) -> dict[str, Any]:
         """Return how the batches are planned, and each change of the budget, as plain data."""

@@ -281,12 +281,12 @@ class Transcriber:
         """Hold a micro-batch, planned by what the manifest says, against the true lengths and the budget of now."""
         if not loaded:
             return deque()
-        if len(loaded) <= self.batches.most(max(map(self._seconds, loaded))):
+        if len(loaded) <= self.batches.max_items(max(map(self._seconds, loaded))):
             return deque([loaded])
         pieces: deque[list[Loaded]] = deque()
         rest = sorted(loaded, key=lambda item: -len(item[1]))
         while rest:
-            most = self.batches.most(self._seconds(rest[0]))
+            most = self.batches.max_items(self._seconds(rest[0]))
             pieces.append(rest[:most])
             rest = rest[most:]
         return pieces
