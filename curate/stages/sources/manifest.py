@@ -74,7 +74,7 @@ class ReadManifest(Source):
             problems = [row for row in rows if isinstance(row, RecordError)]
             if problems and len(problems) == len(rows):
                 raise PlanError(
-                    f"{path} is not a manifest: expected JSONL or Parquet, but the first rows contain no usable record; "
+                    f"{path} is not a manifest: expected JSONL or Parquet, but the first rows hold no usable record; "
                     f"{problems[0]}"
                 )
             self._check_roots(path, [row for row in rows if not isinstance(row, RecordError)])
