@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from curate.audio.files import Roots, show
+from curate.audio.files import Roots, printable
 from curate.audio.recording import MAX_RATE_HZ, Recording, open_recording
 from curate.audio.sndfile import Resampler, resampled_frames
 from curate.errors import RecordError
@@ -276,9 +276,9 @@ def _joined(parts: list[Samples], length: int, name: str) -> Samples:
 
 def _seconds(value: object, column: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise RecordError("bad_value", f"{column!r} must be a number of seconds, not {show(value)}")
+        raise RecordError("bad_value", f"{column!r} must be a number of seconds, not {printable(value)}")
     if not 0 <= value < _ENDLESS_S:  # NaN fails too, and an integer of many digits can neither be a float nor printed
-        given = show(value) if isinstance(value, float) or abs(value) < _ENDLESS_S else "a huge number"
+        given = printable(value) if isinstance(value, float) or abs(value) < _ENDLESS_S else "a huge number"
         raise RecordError("bad_segment", f"{column!r} must be a length in seconds, 0 or more, not {given}")
     return float(value)
 

@@ -36,7 +36,7 @@ _UNREADABLE = {errno.EACCES, errno.EPERM, errno.ELOOP}
 _BAD_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
 
-def show(path: object) -> str:
+def printable(path: object) -> str:
     """Return a path for a message: quoted, printable even if its bytes are not UTF-8, and of bounded length."""
     text = repr(path)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
@@ -49,12 +49,12 @@ def classify_os_error(error: OSError, path: object) -> RecordError | Infrastruct
     stops the run instead of filling the quarantine.
     """
     if error.errno in _MISSING:
-        return RecordError("missing_file", f"no such file: {show(path)}")
+        return RecordError("missing_file", f"no such file: {printable(path)}")
     if error.errno in _UNREADABLE:
-        return RecordError("unreadable_file", f"cannot read {show(path)}: {error.strerror}")
+        return RecordError("unreadable_file", f"cannot read {printable(path)}: {error.strerror}")
     if error.errno in _BAD_NAME:
-        return RecordError("bad_path", f"{show(path)} is not a usable path: {error.strerror}")
-    return InfrastructureError(f"cannot read {show(path)}: {error}")
+        return RecordError("bad_path", f"{printable(path)} is not a usable path: {error.strerror}")
+    return InfrastructureError(f"cannot read {printable(path)}: {error}")
 
 
 @attrs.frozen
@@ -107,7 +107,7 @@ def open_file(path: str | os.PathLike[str], roots: Roots = None) -> Generator[Au
             that the missing file should lie under has vanished or is empty, as with an unmounted disk.
     """
     text = _checked_text(path)
-    name = show(text)
+    name = printable(text)
     resolved, root = _resolve(text, roots)
     fd = -1
     try:
@@ -132,17 +132,17 @@ def open_file(path: str | os.PathLike[str], roots: Roots = None) -> Generator[Au
 def _checked_text(given: object) -> str:
     path: object = os.fspath(cast("os.PathLike[str]", given)) if isinstance(given, os.PathLike) else given
     if not isinstance(path, str):
-        raise RecordError("bad_path", f"an audio path must be a string, not {type(path).__name__}: {show(path)}")
+        raise RecordError("bad_path", f"an audio path must be a string, not {type(path).__name__}: {printable(path)}")
     if not path:
         raise RecordError("bad_path", "the audio path is an empty string")
     if "\0" in path:
-        raise RecordError("bad_path", f"the audio path holds a NUL byte: {show(path)}")
+        raise RecordError("bad_path", f"the audio path holds a NUL byte: {printable(path)}")
     if _URL_SCHEME.match(path):
-        raise RecordError("bad_path", f"{show(path)} is a URL: only local files can be read")
+        raise RecordError("bad_path", f"{printable(path)} is a URL: only local files can be read")
     try:
         os.fsencode(path)
     except UnicodeEncodeError as error:
-        raise RecordError("bad_path", f"{show(path)} cannot be a file name: {error.reason}") from error
+        raise RecordError("bad_path", f"{printable(path)} cannot be a file name: {error.reason}") from error
     return path
 
 
@@ -155,8 +155,10 @@ def _resolve(path: str, roots: Roots) -> tuple[str, str | None]:
         real_root = os.path.realpath(root)
         if resolved == real_root or resolved.startswith(real_root.rstrip(os.sep) + os.sep):
             return resolved, real_root
-    where = ", ".join(show(os.fspath(root)) for root in roots) or "none are declared"
-    raise RecordError("outside_root", f"{show(path)} resolves to {show(resolved)}, outside the roots ({where})")
+    where = ", ".join(printable(os.fspath(root)) for root in roots) or "none are declared"
+    raise RecordError(
+        "outside_root", f"{printable(path)} resolves to {printable(resolved)}, outside the roots ({where})"
+    )
 
 
 def _require_regular(mode: int, name: str) -> None:
@@ -172,7 +174,7 @@ def _require_root(root: str) -> None:
         if any(Path(root).iterdir()):
             return
     except FileNotFoundError as error:
-        raise InfrastructureError(f"the audio root {show(root)} has vanished: is its disk mounted?") from error
+        raise InfrastructureError(f"the audio root {printable(root)} has vanished: is its disk mounted?") from error
     except OSError as error:
-        raise InfrastructureError(f"the audio root {show(root)} cannot be read: {error}") from error
-    raise InfrastructureError(f"the audio root {show(root)} is empty: is its disk mounted?")
+        raise InfrastructureError(f"the audio root {printable(root)} cannot be read: {error}") from error
+    raise InfrastructureError(f"the audio root {printable(root)} is empty: is its disk mounted?")

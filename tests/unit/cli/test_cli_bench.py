@@ -83,7 +83,7 @@ def test_it_can_be_drawn(project: Path, capsys: pytest.CaptureFixture[str]) -> N
     ("arguments", "says"),
     [
         (["--sizes", "4,x"], "--sizes 4,x: write whole numbers"),
-        (["--stage", "crowd"], "there are crowded"),
+        (["--stage", "crowd"], "can be measured are crowded"),
         (["--set", "stages.crowded.most=0"], "one record at a time does not fit"),
         (["--replicas", "1,2", "--sizes", "1"], "--executor multiprocessing"),
         (["--budgets", "60", "--sizes", "1"], "cannot be measured with"),
