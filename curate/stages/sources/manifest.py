@@ -1,4 +1,4 @@
-"""Where records come from: manifests, and lists in memory."""
+"""The sources of records: manifests, and lists in memory."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ from curate.io.rows import is_finite_number
 from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record
 from curate.stage import Source
 
-_LOOKED_AT = 100
-"""So many rows of every file tell, before the run, which columns there are and where the audio lies."""
+_SAMPLED_ROWS = 100
+"""The number of rows of each file that the plan reads to find the columns and to check the audio roots."""
 
 _SOURCE_ID = "source_id"
-"""What a column `_id` of the input's own is called in the records, whose `_id` is their position."""
+"""The new name of an input's own column `_id`, because the `_id` of a record is its position."""
 
 
 @dataclass
 class ReadManifest(Source):
     """Reads NeMo manifests: one JSON object a line, or one row of Parquet, for each utterance.
 
-    Relative paths in `filepath_key` are resolved against the manifest's folder; the records carry absolute ones. A line
-    that is no usable record goes to quarantine with file and line, and the others go on. A column `_id` of the
-    manifest's own is kept as `source_id`.
+    Relative paths in `filepath_key` are resolved against the manifest's folder and become absolute. A line that is not
+    a usable record goes to quarantine with file and line number, and the other lines are not affected. The manifest's
+    own column `_id` is renamed `source_id`.
 
     Args:
-        manifest: a path or glob pattern, or several: `.jsonl`, `.json`, `.jsonl.gz`, `.parquet`. Files that a pattern
-            finds are read in the order of their names.
+        manifest: a path or glob pattern, or several: `.jsonl`, `.json`, `.jsonl.gz`, `.parquet`. Files that match a
+            pattern are read in the order of their names.
         filepath_key: the column that holds the path of the audio.
         roots: the folders that audio may lie in; by default the folder of each manifest.
-        dataset_name: written into the column `dataset_name`, unless empty.
+        dataset_name: the value of the column `dataset_name`; empty: do not write the column.
     """
 
     manifest: str | Path | Sequence[str | Path]
@@ -51,49 +51,49 @@ class ReadManifest(Source):
         """Return the manifest files, in order.
 
         Raises:
-            PlanError: a file is missing, a pattern finds nothing, or a file would be read twice.
+            PlanError: a file is missing, a pattern matches no file, or a file would be read twice.
         """
-        given = [self.manifest] if isinstance(self.manifest, str | Path) else list(self.manifest)
-        if not given:
-            raise PlanError("manifest is empty; give a path, or several")
-        files = [path for pattern in given for path in _found(str(pattern))]
+        patterns = [self.manifest] if isinstance(self.manifest, str | Path) else list(self.manifest)
+        if not patterns:
+            raise PlanError("manifest is empty: give one path or several")
+        files = [path for pattern in patterns for path in _matching_files(str(pattern))]
         seen: set[str] = set()
         for path in files:
             real = os.path.realpath(path)
             if real in seen:
-                raise PlanError(f"the manifest {path} is given twice; its records would be read twice")
+                raise PlanError(f"the manifest {path} is listed twice: its records would be read twice")
             seen.add(real)
         return files
 
     def check(self) -> None:
         _check_exist(self.roots)
-        looked_at = {path: _first_rows(path) for path in self.inputs()}
-        if not any(looked_at.values()):
+        sampled = {path: _first_rows(path) for path in self.inputs()}
+        if not any(sampled.values()):
             raise PlanError(f"the manifest {self.manifest} has no rows")
-        for path, rows in looked_at.items():
+        for path, rows in sampled.items():
             problems = [row for row in rows if isinstance(row, RecordError)]
             if problems and len(problems) == len(rows):
                 raise PlanError(
-                    f"{path} is no manifest, which has one JSON object a line, or is Parquet: "
-                    f"in its first rows there is no record; {problems[0]}"
+                    f"{path} is not a manifest: expected JSONL or Parquet, but the first rows hold no usable record; "
+                    f"{problems[0]}"
                 )
             self._check_roots(path, [row for row in rows if not isinstance(row, RecordError)])
 
     def _check_roots(self, path: Path, records: Sequence[Record]) -> None:
-        """Look at the first records: when most of the audio lies elsewhere, no record is to blame."""
+        """Raise when most of the first records' audio lies outside the roots: then the setting is at fault."""
         named = [audio for record in records if isinstance(audio := record.get(self.filepath_key), str)]
-        places = [path.parent / audio for audio in named if _is_path(audio)]
+        files = [path.parent / audio for audio in named if _is_path(audio)]
         roots = self._roots_of(path)
-        outside = [place for place in places if not any(_lies_in(place, root) for root in roots)]
-        if 2 * len(outside) > len(places):
-            needed = _folders_of(outside) + [str(root.absolute()) for root in roots if len(outside) < len(places)]
+        outside = [file for file in files if not any(_lies_in(file, root) for root in roots)]
+        if 2 * len(outside) > len(files):
+            needed = _folders_of(outside) + [str(root.absolute()) for root in roots if len(outside) < len(files)]
             raise PlanError(
                 f"the audio of {path} lies outside its roots, {outside[0]} for example; "
-                f"if that is right, say so:\n    roots: [{', '.join(dict.fromkeys(needed))}]"
+                f"to allow it, set\n    roots: [{', '.join(dict.fromkeys(needed))}]"
             )
 
     def _roots_of(self, path: Path) -> list[Path]:
-        return _listed(self.roots) or [path.parent]
+        return _paths(self.roots) or [path.parent]
 
     def count(self) -> int | None:
         counts = [count_rows(path) for path in self.inputs()]
@@ -113,7 +113,7 @@ class ReadManifest(Source):
         if after is not None:
             first, _, number = after.rpartition(":")
             if first not in files:
-                raise PlanError(f"there is no record {after!r}: its manifest is none of {', '.join(files)}")
+                raise PlanError(f"unknown record {after!r}: its manifest is not among {', '.join(files)}")
             last = int(number)
         for name in list(files)[list(files).index(first) :]:
             folder = str(files[name].parent.absolute())
@@ -132,14 +132,14 @@ class ReadManifest(Source):
             last = 0
 
     def _complete(self, record: Record, folder: str) -> None:
-        """Make the path absolute, and see that the numbers are such as one can calculate with."""
+        """Make the path absolute, and check that `duration` and `offset` are finite numbers of at least 0."""
         path = record.get(self.filepath_key)
         if isinstance(path, str) and _is_path(path):
             record[self.filepath_key] = os.path.join(folder, path)  # noqa: PTH118 (a tenth of the time, for every record)
         for name in ("duration", "offset"):
             value: Any = record.get(name)
             if value is not None and not (is_finite_number(value) and value >= 0):
-                raise RecordError("bad_value", f"{name} = {_shown(value)} is not a number of seconds")
+                raise RecordError("bad_value", f"{name} = {_short_repr(value)} is not a number of seconds")
         if self.dataset_name:
             record["dataset_name"] = self.dataset_name
 
@@ -151,14 +151,14 @@ def _identified(identity: str, row: Record) -> Record:
     return {ID: identity} | {_SOURCE_ID if name == ID else name: value for name, value in row.items()}
 
 
-def _found(pattern: str) -> list[Path]:
+def _matching_files(pattern: str) -> list[Path]:
     path = Path(pattern)
     if path.is_dir():
-        raise PlanError(f"{path} is a folder; name the manifest in it, or a pattern such as {path}/*.jsonl")
+        raise PlanError(f"{path} is a folder; give the manifest in it, or a pattern such as {path}/*.jsonl")
     if path.is_file():
         return [path]
     if path.exists():  # a pipe cannot be read twice, first for the plan and then for the run
-        raise PlanError(f"{path} is no regular file; write the manifest to one")
+        raise PlanError(f"{path} is not a regular file; write the manifest to a file")
     # `Path.glob` takes no absolute patterns
     found = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file())  # noqa: PTH207
     if not found:
@@ -170,21 +170,21 @@ def _found(pattern: str) -> list[Path]:
 
 
 def _first_rows(path: Path) -> list[Record | RecordError]:
-    return [row for _, row in islice(read_rows(path), _LOOKED_AT)]
+    return [row for _, row in islice(read_rows(path), _SAMPLED_ROWS)]
 
 
-def _listed(roots: str | Path | Sequence[str | Path]) -> list[Path]:
+def _paths(roots: str | Path | Sequence[str | Path]) -> list[Path]:
     return [Path(root) for root in ([roots] if isinstance(roots, str | Path) else roots)]
 
 
 def _check_exist(roots: str | Path | Sequence[str | Path]) -> None:
-    for root in _listed(roots):
+    for root in _paths(roots):
         if not root.is_dir():
-            raise PlanError(f"roots: {root} is no folder (looked from {Path.cwd()})")
+            raise PlanError(f"roots: {root} is not a folder (looked from {Path.cwd()})")
 
 
 def _is_path(audio: str) -> bool:
-    """Return whether a text can be a path; what cannot is reported, record by record, where it would be opened."""
+    """Return whether a string can be a local path; others are reported for each record when its audio is opened."""
     try:
         os.fsencode(audio)
     except UnicodeEncodeError:
@@ -197,13 +197,13 @@ def _lies_in(path: Path, root: Path) -> bool:
 
 
 def _folders_of(files: Sequence[Path]) -> list[str]:
-    """Return the folder that all files lie in; if that is the top of the file system, the folders that they lie in."""
+    """Return the common folder of all files, or their own folders if the common one is the root of the file system."""
     folders = sorted({os.path.realpath(file.parent) for file in files})
     common = os.path.commonpath(folders)
     return folders if common == os.sep else [common]
 
 
-def _shown(value: object) -> str:
+def _short_repr(value: object) -> str:
     return "a very large number" if isinstance(value, int) and value.bit_length() > 1000 else f"{value!r:.80}"
 
 
@@ -214,7 +214,7 @@ class ReadRecords(Source):
     Args:
         records: plain dicts; they are not changed.
         label: the first part of the ids, `<label>:<number>`.
-        roots: the folders that audio may lie in; None: anywhere.
+        roots: the folders that audio may lie in; None allows any folder.
     """
 
     records: Sequence[Record] = field(repr=False)
@@ -230,16 +230,16 @@ class ReadRecords(Source):
         _check_exist(self.roots or ())
         for number, record in enumerate(self.records, start=1):
             if type(record) is not dict:
-                raise PlanError(f"record {number} is a {type(record).__name__} and not a dict")
+                raise PlanError(f"record {number} is a {type(record).__name__}, not a dict")
 
     def count(self) -> int | None:
         return len(self.records)
 
     def columns(self) -> Collection[str] | None:
-        return {name for record in self.records[:_LOOKED_AT] for name in _identified("", record)} - {ID}
+        return {name for record in self.records[:_SAMPLED_ROWS] for name in _identified("", record)} - {ID}
 
     def audio_roots(self) -> tuple[str, ...] | None:
-        return None if self.roots is None else tuple(str(root.absolute()) for root in _listed(self.roots))
+        return None if self.roots is None else tuple(str(root.absolute()) for root in _paths(self.roots))
 
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
         first = 0 if after is None else int(after.rpartition(":")[2])

@@ -1,4 +1,4 @@
-"""Compares what was recognised with what was written: word and character error rate."""
+"""The error rate stages: word and character error rate of the recognised text against the reference."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from curate.text import NORMALISERS, ErrorRate, character_errors, normaliser, wo
 
 @dataclass
 class _ErrorRateStage(RecordStage):
-    """What word and character error rate share."""
+    """The base class of the error rate stages."""
 
     text_key: str = "text"
     pred_text_key: str = "pred_text"
     normaliser: str = "whisper-basic"
 
     def check(self) -> None:
-        if self.normaliser not in NORMALISERS:  # only then, because making one loads its tables
+        if self.normaliser not in NORMALISERS:  # a known one is not built here, because that loads its tables
             normaliser(self.normaliser)
 
     def reads(self) -> tuple[str, ...]:
@@ -27,7 +27,7 @@ class _ErrorRateStage(RecordStage):
 
     def setup(self) -> None:
         self._normalise = normaliser(self.normaliser)
-        self._normalise("")  # loads the tables now and not in the middle of the first batch
+        self._normalise("")  # loads the tables now, not during the first batch
 
     def _texts(self, record: Record) -> tuple[str, str]:
         texts: list[str] = []
@@ -36,7 +36,7 @@ class _ErrorRateStage(RecordStage):
             if text is None:
                 raise RecordError("missing_column", f"the record has no {key!r} to compare")
             if not isinstance(text, str):
-                raise RecordError("bad_value", f"{key} = {text!r:.80} is no text")
+                raise RecordError("bad_value", f"{key} = {text!r:.80} is not a string")
             texts.append(self._normalise(text))
         return texts[0], texts[1]
 

@@ -13,7 +13,7 @@ import pytest
 from audio_files import encoded, tone
 
 from curate.audio import load, load_record, probe
-from curate.audio.files import blame, open_file
+from curate.audio.files import classify_os_error, open_file
 from curate.errors import InfrastructureError, RecordError
 
 
@@ -157,7 +157,7 @@ def test_trouble_of_the_machine_is_not_the_record_s(wav: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "open", fail)
     with pytest.raises(InfrastructureError):
         load(wav)
-    assert isinstance(blame(OSError(number, "x"), "a.wav"), InfrastructureError)
+    assert isinstance(classify_os_error(OSError(number, "x"), "a.wav"), InfrastructureError)
 
 
 def test_a_disk_that_fails_while_decoding_is_not_taken_for_a_damaged_file(
