@@ -33,9 +33,9 @@ from curate.engine.durability.unit_files import UnitReader, read_notes
 from curate.engine.protocol.options import Retry
 from curate.engine.protocol.run_status import RunStatus
 from curate.errors import InfrastructureError
-from curate.io.atomic import read_json
 from curate.monitoring import Rate
 from curate.records import Record
+from curate.storage import read_json
 
 EVENTS_FILE = Path("metrics") / "events.jsonl"
 """Where the events of all attempts of a run are, in its directory."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -12,9 +13,9 @@ from typing import Any, BinaryIO, cast
 from loguru import logger
 
 from curate.errors import InfrastructureError
-from curate.io.atomic import replacing
 from curate.io.failpoints import failpoint
 from curate.records import ID, Record, RecordReader
+from curate.storage import replacing
 
 _ROWS_A_GROUP = 16_384
 _LINES_AT_ONCE = 128
@@ -32,7 +33,7 @@ def publish(records: RecordReader, path: Path) -> None:
         raise InfrastructureError(f"cannot create {path.parent}: {error.strerror or error}") from error
     write = next(write for ending, write in FORMATS.items() if path.name.endswith(ending))
     failpoint("publish.before_write")
-    with replacing(path, written="publish.after_temporary") as file:
+    with replacing(path, before_rename=partial(failpoint, "publish.after_temporary")) as file:
         write(records, file)
     failpoint("publish.after_rename")
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from curate import __version__
 from curate.engine import RunReader
-from curate.io.atomic import write_atomically
 from curate.report import environment, figures
 from curate.report.alignment import align
 from curate.report.clips import BUDGET_BYTES, Clip, ClipMaker
@@ -25,6 +24,7 @@ from curate.report.sanitize import printable
 from curate.report.scan import FATES, Survey
 from curate.report.speed import speed_of
 from curate.report.state import status_sentence
+from curate.storage import write_atomically
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -30,10 +31,10 @@ from curate.engine.durability.positions import InputPositions, positions_after
 from curate.engine.durability.unit_files import UnitReader, read_notes
 from curate.engine.protocol.messages import Filtered, Quarantined
 from curate.errors import InfrastructureError
-from curate.io.atomic import TEMPORARY, replacing, sync_directory, write_atomically
 from curate.io.failpoints import failpoint
 from curate.io.rows import encode_note
 from curate.records import ID, Record, RecordReader
+from curate.storage import TEMPORARY, replacing, sync_directory, write_atomically
 
 UNIT_FOLDERS = ("data", "filtered", "quarantine")
 """The folders of the unit files."""
@@ -145,7 +146,7 @@ class DirectoryStore:
         commit = attrs.evolve(described, files=tuple(files), fingerprint=self._fingerprint)
         content = encode_commit(commit, accounts)
         path = self._directory / "commits" / f"{unit.name}.json"
-        write_atomically(path, content, written="commit.after_temporary_commit")
+        write_atomically(path, content, before_rename=partial(failpoint, "commit.after_temporary_commit"))
         failpoint("commit.after_rename")
         commits = self._commits.setdefault(phase, [])
         if not commits or commits[-1].unit != unit.name:
@@ -155,7 +156,7 @@ class DirectoryStore:
     def _write(self, kind: UnitFileKind, unit: str, lines: Iterable[bytes]) -> UnitFile:
         """Write a unit file, never holding all of it in memory, and return its description for the commit."""
         path, size, digest = f"{kind}/{unit}.jsonl", 0, hashlib.sha256()
-        with replacing(self._directory / path, written="commit.after_temporary") as file:
+        with replacing(self._directory / path, before_rename=partial(failpoint, "commit.after_temporary")) as file:
             for content in _together(lines):
                 size += len(content)
                 digest.update(content)

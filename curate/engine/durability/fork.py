@@ -15,7 +15,7 @@ from loguru import logger
 from curate.engine.durability.commit import positions_of
 from curate.engine.durability.commit_resolution import CurrentCommits, resolve_commits
 from curate.engine.durability.directory_store import UNIT_FOLDERS, read_commits
-from curate.io.atomic import TEMPORARY, sync_directory, write_json
+from curate.storage import TEMPORARY, sync_directory, write_json
 
 
 def fork_run(old: Path, before: Mapping[str, Any], new: Path, now: Mapping[str, Any]) -> int:

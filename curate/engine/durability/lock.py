@@ -24,7 +24,7 @@ from typing import Any, Self, cast
 import attrs
 
 from curate.errors import InfrastructureError, RunDirectoryError
-from curate.io.atomic import TEMPORARY
+from curate.storage import TEMPORARY
 
 HEARTBEAT_S = 10.0
 """So often a driver gives a sign of life."""

@@ -17,9 +17,9 @@ from curate.engine.durability.lock import DriverLock, is_lock
 from curate.engine.durability.run_differences import describe_difference
 from curate.engine.protocol.options import RunOptions
 from curate.errors import InfrastructureError, RunDirectoryError
-from curate.io.atomic import TEMPORARY, sync_directory, write_json
 from curate.plan import KEPT_BY_THE_RUN, Plan
 from curate.stage import Source, Writer
+from curate.storage import TEMPORARY, sync_directory, write_json
 
 _FORMAT = 4
 """The version of the run directory's files; a directory of another version is refused."""
