@@ -180,7 +180,7 @@ class RunReader:
         return total
 
     def stages(self, phase: int) -> list[StageOutcome]:
-        """Return what became of the records at each stage of a phase, so far."""
+        """Return the outcome of the records at each stage of a phase, so far."""
         return stage_outcomes(self.layout[phase], self.commits.get(phase, ()))
 
     def committed_at(self) -> float | None:

@@ -1,4 +1,4 @@
-"""Files by path or URL: open a range of one, write one whole, tell whether it has changed.
+"""Files by path or URL: opens a range, writes a whole file, detects a change.
 
 open_file, open_range   a seekable binary file, or a part of one, with its size and identity
 identity                size and time of change (or tag) of a stored object, without reading it

@@ -11,7 +11,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Tells a stored object from what it was before, without reading it.
+    """Identifies the state of a stored object without reading it: a changed object has another identity.
 
     Args:
         uri: the path or URL, as it was given.

@@ -116,7 +116,7 @@ class DirectoryStore:
                 places = InputPositions()
                 continue
             commits = self.commits(number - 1)
-            apart = frozenset(position for commit in commits for position in commit.apart)
+            apart = frozenset(position for commit in commits for position in commit.individually_tracked)
             places = positions_after(places, ranges_in_order(commits), apart)
         return places
 
@@ -170,7 +170,7 @@ class DirectoryStore:
         failpoint("phase.before_complete")
         write_atomically(self._completion(phase), b"{}\n")
         if self._retried.pop(phase, None):
-            self._load()  # what later phases have made of what was replaced is void
+            self._load()  # later outcomes of replaced records are superseded
 
     def is_complete(self, phase: int) -> bool:
         if phase in self._retried or not self._completion(phase).exists():
@@ -190,7 +190,7 @@ class DirectoryStore:
 
 
 def _together(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield lines in pieces that are worth a call each."""
+    """Yield lines joined to pieces of a size that is worth a call."""
     held: list[bytes] = []
     size = 0
     for line in lines:

@@ -106,7 +106,7 @@ def check_grown(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, 
         file.seek(max(size - 1, 0))
         if not same or (size and file.read(1) != b"\n"):
             raise RunDirectoryError(
-                f"--grown: {path} has changed before its old end at byte {size}, too, or its last line went on; "
+                f"--grown: {path} has changed before its old end at byte {size}, too, or its last line was extended; "
                 "use a new --run-dir"
             )
 
