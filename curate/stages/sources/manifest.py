@@ -33,6 +33,8 @@ class ReadManifest(ManifestSource):
         dataset_name: written into the column `dataset_name`, unless empty.
     """
 
+    expects = "one JSON object a line, or Parquet"
+
     def read_rows(self, path: Path, after: int) -> Iterator[Row]:
         return read_rows(path, after=after, format=_format_of(path))
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.io import Row
@@ -42,6 +42,9 @@ class ManifestSource(Source):
     filepath_key: str = DEFAULT_FILEPATH_KEY
     roots: str | Path | Sequence[str | Path] = ()
     dataset_name: str = ""
+
+    expects: ClassVar[str] = "one record a row"
+    """What messages say that a file should hold."""
 
     # A subclass defines the first of these, and the others where it knows more.
 
@@ -105,7 +108,7 @@ class ManifestSource(Source):
             problems = [row for row in rows if isinstance(row, RecordError)]
             if problems and len(problems) == len(rows):
                 raise PlanError(
-                    f"{path} is not a manifest: none of its first {len(rows)} rows is a record; {problems[0]}"
+                    f"{path} is not a manifest of {self.expects}: none of its first {len(rows)} rows is a record; {problems[0]}"
                 )
             self._check_roots(path, [row for row in rows if not isinstance(row, RecordError)])
 
