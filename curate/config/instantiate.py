@@ -11,7 +11,7 @@ from curate.config.nodes import MappingNode, Node, blamed, plain
 from curate.config.options import options_of
 from curate.config.values import convert
 from curate.errors import UsageError
-from curate.settings import RUN_TIME_OPTIONS, unknown_option
+from curate.run_time_options import RUN_TIME_OPTIONS, unknown_option
 from curate.stage import Stage
 
 USE = "use"

@@ -16,7 +16,7 @@ from curate.config.overrides import TOP_LEVEL
 from curate.errors import PluginError
 from curate.plugin import PluginHost, StageRef
 from curate.resources import Resources
-from curate.settings import RUN_TIME_OPTIONS
+from curate.run_time_options import RUN_TIME_OPTIONS
 from curate.stage import Stage
 
 Schema: TypeAlias = "dict[str, Any]"

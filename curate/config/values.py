@@ -20,7 +20,7 @@ from curate.config.converter import Mismatch, is_dict, is_list, strict_converter
 from curate.config.diagnostics import SourceLocation, config_error, nearest
 from curate.config.nodes import MappingNode, Node, at, blamed, describe, plain
 from curate.errors import ConfigError
-from curate.settings import field_names
+from curate.run_time_options import field_names
 
 _REMEDIES: dict[Any, str] = {
     bool: "write true or false",
