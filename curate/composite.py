@@ -115,3 +115,26 @@ def check_depth(stage: Stage, chain: Sequence[Stage]) -> None:
         repeated = any(type(other) is type(stage) for other in chain)
         reason = f"{name} contains itself" if repeated else f"composite stages are nested deeper than {MAX_DEPTH} times"
         raise PlanError(f"stage {chain[0].name!r}: {reason}; change what decompose() returns", chain[0].name)
+
+
+def part_paths(stage: CompositeStage, chain: tuple[Stage, ...] = ()) -> dict[str, tuple[str, ...]]:
+    """Return the parts of all levels: the name behind the composite's in a plan, `inner.asr` → the names of the parts
+    that lead to it, `("inner", "asr")`.
+
+    Raises:
+        PlanError: the composite contains itself.
+    """
+    check_depth(stage, chain)
+    found: dict[str, tuple[str, ...]] = {}
+    for part in stage.parts():
+        name = part_name(stage, part)
+        found[name] = (name,)
+        if isinstance(part, CompositeStage):
+            inner = part_paths(part, (*chain, stage))
+            found |= {f"{name}.{below}": (name, *path) for below, path in inner.items()}
+    return found
+
+
+def part_name(stage: CompositeStage, part: Stage) -> str:
+    """Return the name by which `parts=` addresses a part of a composite stage."""
+    return part.name.removeprefix(f"{stage.name}.")
