@@ -222,6 +222,10 @@ class Source(Stage):
         """Return the files that are read; a resumed run is refused when one of them has changed."""
         return ()
 
+    def can_grow(self, path: Path) -> bool:
+        """Return whether bytes added to the end of an input only add records behind the last one (`--grown`)."""
+        return False
+
 
 class Partitioner(Stage):
     """Cuts the stream of records into the batches that travel. Runs in the driver."""

@@ -1,4 +1,4 @@
-"""Plugins: how a stranger's code becomes part of curate, and how curate's own does.
+"""Plugins: how third-party code becomes part of curate, and how curate's own does.
 
 A plugin is a light module that answers the hooks of `curate.plugin.spec`, announced by its distribution as an entry
 point of the group `curate`:
@@ -18,16 +18,29 @@ import functools
 from collections.abc import Generator
 
 from curate.plugin.host import PluginHost
-from curate.plugin.references import CommandRef, ExecutorRef, RecogniserRef, StageRef
+from curate.plugin.references import (
+    CommandRef,
+    ExecutorRef,
+    FormatRef,
+    NormaliserRef,
+    PanelRef,
+    RecogniserRef,
+    SchemeRef,
+    StageRef,
+)
 from curate.plugin.spec import hookimpl
 from curate.plugin.status import PluginStatus
 
 __all__ = [
     "CommandRef",
     "ExecutorRef",
+    "FormatRef",
+    "NormaliserRef",
+    "PanelRef",
     "PluginHost",
     "PluginStatus",
     "RecogniserRef",
+    "SchemeRef",
     "StageRef",
     "current_host",
     "default_host",
@@ -40,18 +53,18 @@ _current: contextvars.ContextVar[PluginHost] = contextvars.ContextVar("curate_pl
 
 @functools.cache
 def default_host() -> PluginHost:
-    """Return the host that this process shares: the installed plugins, as the environment selects them."""
+    """Return the host of this process: the installed plugins, as the environment selects them."""
     return PluginHost()
 
 
 def current_host() -> PluginHost:
-    """Return the host of the pipeline that is being planned or run, or the process's."""
+    """Return the host of the pipeline that is being planned or run, or otherwise `default_host()`."""
     return _current.get(None) or default_host()
 
 
 @contextlib.contextmanager
 def use_host(host: PluginHost) -> Generator[None]:
-    """Make `host` the current one: stages that look up plugins by name ask it, and so respect what the user chose."""
+    """Make `host` the current one: names are looked up there, so `--plugins-file` and `--no-plugin` hold."""
     token = _current.set(host)
     try:
         yield

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
+    from curate.stages.sources.manifest_source import ManifestSource
     from curate.stages.sources.partition import Partition
     from curate.stages.text.error_rates import CharacterErrorRate, WordErrorRate
     from curate.stages.write.merge import Merge
@@ -22,6 +23,7 @@ _HOME = {
     "CharacterErrorRate": "text.error_rates",
     "DynamicBatchAsrStage": "recognise.asr",
     "InferenceAsrNemoStage": "recognise.asr",
+    "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
     "Partition": "sources.partition",
     "QualityFilter": "filter.quality",
@@ -37,6 +39,7 @@ __all__ = [
     "CharacterErrorRate",
     "DynamicBatchAsrStage",
     "InferenceAsrNemoStage",
+    "ManifestSource",
     "Merge",
     "Partition",
     "QualityFilter",

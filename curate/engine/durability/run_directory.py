@@ -64,7 +64,7 @@ class RunDirectory:
             path.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
                 lock = stack.enter_context(DriverLock(path, on_beat))
-                _settle(path, described, options)
+                _settle(path, plan, described, options)
                 directory = cls(path, plan, lock)
                 held = stack.pop_all()
         except OSError as error:
@@ -96,7 +96,7 @@ def read_run(path: Path) -> dict[str, Any]:
     return described
 
 
-def _settle(path: Path, described: Mapping[str, Any], options: RunOptions) -> None:
+def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOptions) -> None:
     """Compare the run in a directory with what is to be run, or write down what will be."""
     file = path / "run.json"
     before = _read(file) if file.exists() else None
@@ -107,7 +107,9 @@ def _settle(path: Path, described: Mapping[str, Any], options: RunOptions) -> No
     if not _has_begun(path):  # nothing of what the settings were is in there
         write_json(file, {**described, **kept})
         return
-    _compare(path, before, described, grown=options.grown)
+    source = plan.stages[0].stage
+    can_grow = source.can_grow if options.grown and isinstance(source, Source) else None
+    _compare(path, before, described, can_grow)
     if before["inputs"] == described["inputs"] and options.origin in (None, before.get("origin")):
         return
     if options.grown and changed_input(before["inputs"], described["inputs"]):
@@ -193,7 +195,12 @@ def _check_format(directory: Path, before: Mapping[str, Any]) -> None:
         )
 
 
-def _compare(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any], *, grown: bool) -> None:
+def _compare(
+    directory: Path,
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    can_grow: Callable[[Path], bool] | None,
+) -> None:
     """Refuse a directory whose run would give other results than the plan."""
     remedy = "use a new --run-dir, or change it back to go on with this run"
     _check_format(directory, before)
@@ -203,8 +210,8 @@ def _compare(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any],
             "for a new run that takes over the phases before the change"
         )
     changed = changed_input(before["inputs"], now["inputs"])
-    if changed and grown:
-        check_grown(before["inputs"], now["inputs"])
+    if changed and can_grow is not None:
+        check_grown(before["inputs"], now["inputs"], can_grow)
     elif changed:
         raise RunDirectoryError(
             f"{directory}: {changed} since the run began; {remedy}, or use curate run with --grown if it only has more "

@@ -201,7 +201,7 @@ class TestMistakes:
 
     def test_a_pipe_is_no_manifest_and_does_not_hang(self, write: Write) -> None:
         os.mkfifo(write("a.jsonl").with_name("pipe.jsonl"))
-        assert "pipe.jsonl is no regular file" in mistake(ReadManifest("pipe.jsonl"))
+        assert "pipe.jsonl is not a regular file" in mistake(ReadManifest("pipe.jsonl"))
 
     def test_no_manifest_at_all_is_an_error(self) -> None:
         assert "give a path" in mistake(ReadManifest([]))
@@ -222,7 +222,7 @@ class TestMistakes:
     def test_what_is_no_manifest_is_named_with_its_first_trouble(self, write: Write, content: bytes) -> None:
         write("a.jsonl", content)
         message = mistake(ReadManifest("a.jsonl"))
-        assert "a.jsonl is no manifest" in message
+        assert "a.jsonl is not a manifest" in message
         assert "JSON" in message
 
     def test_audio_elsewhere_is_answered_with_the_line_to_paste(self, write: Write, tmp_path: Path) -> None:
