@@ -14,7 +14,7 @@ from loguru import logger
 
 from curate.machine import Machine
 from curate.records import ID, Record
-from curate.settings import describe_value
+from curate.fingerprint import describe_value
 from curate.stage import ProcessingStage
 
 _T = TypeVar("_T")

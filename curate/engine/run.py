@@ -41,7 +41,7 @@ from curate.io.failpoints import failpoint
 from curate.io.rows import encode_row
 from curate.plan import Phase, Plan
 from curate.records import Failed, Record, RecordReader
-from curate.stage import Gather, Partitioner, Source, WorkerContext, Writer
+from curate.stage import Source, WorkerContext
 
 DRAIN_S = 10.0
 """After an interrupt, what is in flight may still finish for so long."""
@@ -224,7 +224,7 @@ class _Run:
             for planned in phase.writers:
                 with driver_errors(planned.name):
                     reader = self.store.reader(phase.number)
-                    published = cast("Writer", planned.stage).write(reader, self.directory or Path())
+                    published = planned.stage.write(reader, self.directory or Path())
                 logger.info("{} wrote {}", planned.name, ", ".join(map(str, published)))
                 outputs.extend(published)
         return outputs, worked_s
@@ -285,7 +285,7 @@ class _PhaseRun:
         incoming = feed(
             self._items(),
             first_stage=self._first_stage(),
-            partitioner=None if self._phase.partitioner is None else cast("Partitioner", self._phase.partitioner.stage),
+            partitioner=None if self._phase.partitioner is None else self._phase.partitioner.stage,
             places=self._places,
             done=self._store.done(self._phase.number),
             done_sum=id_checksum_of(self._store.commits(self._phase.number)),
@@ -368,10 +368,10 @@ class _PhaseRun:
     def _items(self) -> Iterator[Record | Failed | Filtered]:
         phase = self._phase
         if phase.source is not None:
-            return read_unchanged(cast("Source", phase.source.stage))
+            return read_unchanged(phase.source.stage)
         reader = self._store.reader(phase.number - 1)
         if phase.gather is not None:
-            return run_gather(cast("Gather", phase.gather.stage), reader)
+            return run_gather(phase.gather.stage, reader)
         return iter(reader)
 
     def _first_stage(self) -> str:
@@ -461,7 +461,7 @@ class _PhaseRun:
 
 def _count_input(phase: Phase, places: InputPositions) -> int | None:
     """Return how many records a phase will work on, for those who watch; None if it is not known yet."""
-    return cast("Source", phase.source.stage).count() if phase.source is not None else places.total
+    return phase.source.stage.count() if phase.source is not None else places.total
 
 
 def _check_audio(phase: Phase, books: RecordCounts) -> None:

@@ -18,7 +18,7 @@ from typing import Any, BinaryIO
 
 import attrs
 
-from curate import __version__
+from curate._version import __version__
 from curate.engine.protocol.events import RunFinished, RunProgress, RunStarted, RunStopped, UnitCommitted
 from curate.machine import Machine
 from curate.plugin import hookimpl

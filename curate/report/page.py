@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate import __version__
+from curate._version import __version__
 from curate.io.atomic import write_atomically
 from curate.plugin import PluginHost, current_host
 from curate.report import environment, figures

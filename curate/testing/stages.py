@@ -20,7 +20,7 @@ import cloudpickle
 from curate.pipeline import Pipeline
 from curate.plugin import PluginHost
 from curate.records import ID, Record
-from curate.settings import describe_value
+from curate.fingerprint import describe_value
 from curate.stage import ProcessingStage
 from curate.stages import Partition, ReadRecords
 

@@ -21,7 +21,7 @@ from curate.config import load_pipeline
 from curate.config.overrides import TOP_LEVEL
 from curate.errors import RECORD_ERROR_CODES
 from curate.plugin import PluginHost, spec
-from curate.settings import RUN_TIME_OPTIONS
+from curate.run_time_options import RUN_TIME_OPTIONS
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -89,7 +89,7 @@ def test_columns_are_declared_as_a_list() -> None:
         def process_record(self, record: Record) -> Record:
             return record
 
-    refused(r"stage 'text': reads\(\) returns the text 'x'; return a list", READ, Text())
+    refused(r"stage 'text': reads\(\) returns the string 'x'; return a list", READ, Text())
 
 
 # Hops and phases.
@@ -158,7 +158,7 @@ def test_a_pipeline_has_stages() -> None:
 
 
 def test_a_pipeline_begins_with_a_source() -> None:
-    refused("begins with 'a', which is no source: begin with", step("a"))
+    refused("begins with 'a', which is not a source: begin with", step("a"))
 
 
 def test_there_is_one_source() -> None:
@@ -265,7 +265,7 @@ def test_composites_are_taken_apart_to_any_depth() -> None:
 
 def test_two_writers_of_one_file_are_named() -> None:
     refused(
-        r"stages 'merge' and 'merge-2' both write (./)?o.jsonl; give one another path",
+        r"stages 'merge' and 'merge-2' both write (./)?o.jsonl; change one of the paths",
         READ,
         Merge("o.jsonl"),
         Merge("./o.jsonl"),
@@ -284,7 +284,7 @@ def test_a_writer_may_not_write_where_the_run_keeps_its_own_files(path: str) -> 
         def outputs(self) -> Sequence[str]:
             return [path]
 
-    refused(f"stage 'strange' writes {path}, but the run keeps its own files there", READ, Strange())
+    refused(f"stage 'strange' writes {path}, a path that the run directory reserves for itself", READ, Strange())
 
 
 def test_resources_are_checked_for_the_executor() -> None:
@@ -437,7 +437,7 @@ def test_a_setting_that_cannot_be_sent_to_a_worker_is_named() -> None:
         def process_record(self, record: Record) -> Record:
             return record
 
-    refused("stage 'locks': lock holds what no run can use: a lock cannot be sent to a worker", READ, Locks())
+    refused("stage 'locks': field 'lock' is not serializable: a lock cannot be sent to a worker", READ, Locks())
 
 
 # Printing.
@@ -522,7 +522,7 @@ def test_a_stage_that_cannot_be_copied_is_found_before_the_run_begins(tmp_path: 
 def test_an_object_that_holds_a_set_is_the_same_in_every_process() -> None:
     script = """
 import json
-from curate.settings import describe_value
+from curate.fingerprint import describe_value
 class Plain:
     def __init__(self):
         self.words = {"alpha", "beta", "gamma", "delta"}

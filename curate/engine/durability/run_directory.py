@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from curate import __version__
+from curate._version import __version__
 from curate.engine.durability.directory_store import DirectoryStore, read_commits
 from curate.engine.durability.fork import fork_run
 from curate.engine.durability.inputs import changed_input, check_grown, describe_inputs

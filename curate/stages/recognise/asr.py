@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 from loguru import logger
@@ -22,7 +21,8 @@ from curate.errors import InfrastructureError, PlanError
 from curate.monitoring import counted_use, statistics_of
 from curate.plugin import current_host
 from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
-from curate.settings import describe_code
+from curate.fingerprint import describe_code
+from curate.resolution import PluginLookup, Resolved
 from curate.stage import ProcessingStage
 from curate.stages.recognise.micro_batches import DEFAULT_MAX_BATCH_S, MicroBatches
 from curate.stages.recognise.transcription import OutOfRange, Transcribed, Transcriber, TranscriptionFailed
@@ -333,21 +333,25 @@ class AsrStage(_AsrStage):
 
     name = "asr"
 
+    def resolve(self, host: PluginLookup) -> Self:
+        reference = host.recogniser(self.recogniser)
+        return self.with_resolved(recogniser=Resolved(reference.load(), reference.distribution))
+
     def make_recogniser(self) -> Recogniser:
-        reference = current_host().recogniser(self.recogniser)
         asked = {name: True for name in ("timestamps", "confidence") if getattr(self, name)}
         try:
-            return reference.load()(**{**asked, **self.options})
+            return self._found().value(**{**asked, **self.options})
         except TypeError as error:
             raise PlanError(f"recogniser {self.recogniser!r} does not take these options: {error}") from None
 
     def fingerprint(self) -> Mapping[str, Any]:
-        reference = current_host().recogniser(self.recogniser)
-        try:
-            version = metadata.version(reference.distribution)
-        except (metadata.PackageNotFoundError, ValueError):  # it comes from a plugins-file
-            version = ""
-        return {"recogniser_code": describe_code(reference.load()), "recogniser_version": version}
+        found = self._found()
+        return {"recogniser_code": describe_code(found.value), "recogniser_version": found.version}
+
+    def _found(self) -> Resolved:
+        """Return the recogniser's class: as planned, or, in eager use, of the plugins that are current here."""
+        planned = self.resolved.get("recogniser")
+        return planned if planned is not None else self.resolve(current_host()).resolved["recogniser"]
 
 
 @cache
