@@ -17,6 +17,7 @@ import contextvars
 import functools
 from collections.abc import Generator
 
+from curate.plugin.discovery import BUILTIN as CURATE
 from curate.plugin.host import PluginHost
 from curate.plugin.references import (
     CommandRef,
@@ -32,6 +33,7 @@ from curate.plugin.spec import hookimpl
 from curate.plugin.status import PluginStatus
 
 __all__ = [
+    "CURATE",
     "CommandRef",
     "ExecutorRef",
     "FormatRef",
