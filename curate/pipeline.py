@@ -16,9 +16,7 @@ from curate.stage import Source, Stage, Writer
 from curate.suggest import closest
 
 if TYPE_CHECKING:
-    from curate.engine.protocol.options import RunOptions
-    from curate.engine.protocol.transport import Executor
-    from curate.engine.run import RunResult
+    from curate.engine import Executor, RunOptions, RunResult
     from curate.plugin import PluginHost
 
 
@@ -130,9 +128,7 @@ class Pipeline:
             InfrastructureError: the run had to stop; started again, it resumes.
             BudgetExceededError: too many records have failed; finished records are kept.
         """
-        from curate.engine.protocol.error_budget import ErrorBudget
-        from curate.engine.protocol.options import RunOptions
-        from curate.engine.run import run_plan
+        from curate.engine import ErrorBudget, RunOptions, run_plan
         from curate.observe import MetricsWriter, RunLog
 
         options = options or RunOptions()
@@ -163,7 +159,7 @@ class Pipeline:
             executor: a registered name, or an executor object.
             host: the plugins; None: those that are installed.
         """
-        from curate.engine.stream import stream_plan
+        from curate.engine import stream_plan
 
         chosen, plugins = _executor(executor, host), _host(host)
         if any(isinstance(stage, Source) for stage in self.stages):

@@ -20,7 +20,7 @@ from curate.records import Failed, Record, audio_ms
 from curate.stage import Partitioner, ProcessingStage, Writer
 
 if TYPE_CHECKING:
-    from curate.engine.protocol.transport import Executor
+    from curate.engine import Executor
     from curate.plugin import PluginHost
 
 WITHIN = 0.97

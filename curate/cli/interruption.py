@@ -20,8 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from curate.engine.protocol.events import RunStarted
-from curate.engine.protocol.options import StopRequest
+from curate.engine import RunStarted, StopRequest
 from curate.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, InfrastructureError
 from curate.plugin import hookimpl
 

@@ -16,8 +16,7 @@ from curate.cli.session import Session
 
 if TYPE_CHECKING:
     from curate.config import Configured
-    from curate.engine.protocol.error_budget import ErrorBudget
-    from curate.engine.protocol.options import RunOptions
+    from curate.engine import ErrorBudget, RunOptions
 
 
 @click.command()
@@ -50,7 +49,7 @@ def run(
     report: bool,
 ) -> None:
     """Run a pipeline to its end. Started again in the same run directory, it goes on where it was."""
-    from curate.engine.protocol.options import RunOptions
+    from curate.engine import RunOptions
 
     options = RunOptions(
         budget=asked_budget(configured.budget, max_failures, max_failure_ratio),

@@ -20,7 +20,7 @@ from curate.config.stage_locations import places_in_plan
 from curate.config.values import convert
 from curate.config.variables import interpolate
 from curate.config.yaml_reader import read_document
-from curate.engine.protocol.error_budget import ErrorBudget
+from curate.engine import ErrorBudget
 from curate.errors import PlanError, PluginError
 from curate.stage import Stage
 from curate.suggest import closest, nearest

@@ -40,7 +40,7 @@ from curate.plugin.registry import Registry
 from curate.plugin.status import PluginStatus
 
 if TYPE_CHECKING:
-    from curate.engine.protocol.events import (
+    from curate.engine import (
         RecordQuarantined,
         RunFinished,
         RunProgress,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from curate.engine.protocol.events import (
+    from curate.engine import (
         RecordQuarantined,
         RunFinished,
         RunProgress,

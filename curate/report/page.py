@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate._version import __version__
+from curate.engine import RunReader
 from curate.io.atomic import write_atomically
 from curate.plugin import PluginHost, current_host
 from curate.report import environment, figures
@@ -20,12 +21,12 @@ from curate.report.columns import columns_of
 from curate.report.figures import audio, count, number, rate, seconds, share
 from curate.report.flow import balance, reasons, stage_flows
 from curate.report.panels import Chart, OwnPanel
-from curate.report.run_files import RunFiles
 from curate.report.samples import Sample
 from curate.report.sanitize import printable
 from curate.report.scan import Survey
 from curate.report.sections import Findings, sections
 from curate.report.speed import speed_of
+from curate.report.state import status_sentence
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -51,7 +52,7 @@ def write_report(
     budget_bytes: int = BUDGET_BYTES,
     host: PluginHost | None = None,
 ) -> Path:
-    """Write the report of a run, which may be finished, stopped, killed or still running.
+    """Write the report of a run, whatever its status is.
 
     Args:
         run_dir: the run directory; only its files are read, and the audio that its records name, below the run's roots.
@@ -71,10 +72,12 @@ def write_report(
 
 def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES, host: PluginHost | None = None) -> str:
     """Return the report of a run as HTML."""
-    files = RunFiles.open(run_dir)
-    survey = Survey.of(files, columns_of(files.settings))
-    terms, speed = balance(files), speed_of(files.events)
-    roots, missing = _roots(files)
+    run, problems = RunReader(run_dir), list[str]()
+    if run.summary is None and (run_dir / "summary.json").exists():
+        problems.append(f"{run_dir.name}/summary.json cannot be read")
+    survey = Survey.of(run, columns_of(run.settings), problems)
+    terms, speed = balance(run), speed_of(run.events())
+    roots, missing = _roots(run)
     with ClipMaker(roots, budget_bytes) as clips:
 
         def clip(sample: Sample) -> Clip:
@@ -83,28 +86,38 @@ def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES, host: PluginHost 
             return clips.clip(sample.path, sample.offset_s, sample.duration_s)
 
         shown = sections(
-            Findings(files, survey, terms, stage_flows(files), reasons(files), speed, host or current_host(), clip)
+            Findings(
+                run,
+                survey,
+                terms,
+                stage_flows(run),
+                reasons(run),
+                speed,
+                host or current_host(),
+                clip,
+                problems,
+            )
         )
     compared = survey.columns.comparison
     page: dict[str, Any] = {
-        "name": printable(files.run.get("name", ""), 200),
+        "name": printable(run.name, 200),
         "curate": __version__,
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "state": files.state,
-        "facts": environment.facts(files, speed),
-        "figures": figures.headlines(files, terms, survey, speed),
+        "state": {"name": run.status.value, "sentence": status_sentence(run)},
+        "facts": environment.facts(run, speed),
+        "figures": figures.headlines(run, terms, survey, speed),
         "sections": shown,
         "rate_column": "" if compared is None else printable(compared.column, 60),
-        "problems": [printable(problem) for problem in files.problems[:20]],
+        "problems": [printable(problem) for problem in problems[:20]],
     }
     return _filled(page)
 
 
-def _roots(files: RunFiles) -> tuple[Sequence[str] | None, str]:
+def _roots(run: RunReader) -> tuple[Sequence[str] | None, str]:
     """Return where audio may be read from (None: anywhere), or why it may not be read at all."""
-    if "audio_roots" not in files.run:
+    if "audio_roots" not in run.description:
         return (), "run.json does not say where audio may be read from"
-    return files.run["audio_roots"], ""
+    return run.description["audio_roots"], ""
 
 
 def _filled(page: dict[str, Any]) -> str:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import attrs
 
+from curate.engine import RunReader
 from curate.plugin import PluginHost
 from curate.report import environment, figures
 from curate.report.alignment import align
@@ -14,7 +15,6 @@ from curate.report.clips import Clip
 from curate.report.figures import audio, count, number, share
 from curate.report.flow import BalanceTerm, ExitReason, StageFlow
 from curate.report.panels import MORE, Column, DrawnChart, OwnPanel, Panel, Section, Table
-from curate.report.run_files import RunFiles
 from curate.report.samples import Sample
 from curate.report.scan import FATES, Survey
 from curate.report.speed import Speed
@@ -33,9 +33,10 @@ class Findings:
         flows: the stages.
         left: why records left.
         clip: makes the clip of a sample.
+        problems: receives what could not be read or shown, in words.
     """
 
-    run: RunFiles
+    run: RunReader
     survey: Survey
     terms: Sequence[BalanceTerm]
     flows: Sequence[StageFlow]
@@ -43,6 +44,7 @@ class Findings:
     speed: Speed
     host: PluginHost
     clip: Callable[[Sample], Clip]
+    problems: list[str]
 
 
 def sections(found: Findings) -> list[Section]:
@@ -236,7 +238,7 @@ def _with_plugins(own: Sequence[Section], found: Findings) -> list[Section]:
                 taken.add(panel.anchor)
                 added[panel.section if panel.section in added else MORE].append(panel)
         except Exception as error:  # noqa: BLE001 (third-party code; the rest of the report is not to suffer)
-            found.run.problems.append(f"{reference} failed: {type(error).__name__}: {error}")
+            found.problems.append(f"{reference} failed: {type(error).__name__}: {error}")
     return [attrs.evolve(section, panels=[*section.panels, *added[section.anchor]]) for section in own]
 
 

@@ -9,12 +9,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from curate.engine.accounting.counts import FinishedInputs, RecordCounts, sum_counts
+from curate.engine.accounting.counts import FinishedInputs, RecordCounts, stage_counts, sum_counts
 from curate.engine.accounting.reasons import Reasons, clause_of, count_reasons, subtract_reasons
+from curate.engine.accounting.stage_flow import StageCounts, add_stage_counts
 from curate.engine.durability.intervals import Intervals, Range, Ranges, ranges_of
 from curate.engine.durability.positions import InputPositions
 from curate.engine.protocol.messages import Filtered, OutputRow, Quarantined
@@ -71,17 +72,25 @@ class CommitBuffer:
     Args:
         places: the positions of the phase's input.
         retried: positions of roots that had failed and are done again.
-        after: how many commits there are.
+        after: the number of commits so far.
+        unit_bytes: the size at which a unit of a short run is full; None: `UNIT_BYTES`.
     """
 
-    def __init__(self, places: InputPositions | None = None, retried: Collection[int] = (), *, after: int = 0) -> None:
+    def __init__(
+        self,
+        places: InputPositions | None = None,
+        retried: Collection[int] = (),
+        *,
+        after: int = 0,
+        unit_bytes: int | None = None,
+    ) -> None:
         self._places = InputPositions() if places is None else places
         self._retried = retried
         self.settled: list[FinishedInputs] = []
         self.name = ""
         """What it is called on disk; a commit that is interrupted and done again keeps it, so it is one commit."""
         self.bytes = 0
-        self._most_bytes = UNIT_BYTES * min(LARGEST, max(1.0, after / UNITS_OF_A_SIZE))
+        self._max_bytes = (unit_bytes or UNIT_BYTES) * min(LARGEST, max(1.0, after / UNITS_OF_A_SIZE))
         self._books: RecordCounts | None = None
         self.busy_s: Mapping[str, float] = {}
         self.measures: Mapping[str, Any] = {}
@@ -98,7 +107,7 @@ class CommitBuffer:
 
     @property
     def full(self) -> bool:
-        return self.bytes >= self._most_bytes or (
+        return self.bytes >= self._max_bytes or (
             self._started is not None and time.monotonic() - self._started >= UNIT_SECONDS
         )
 
@@ -149,7 +158,7 @@ class CommitStats:
     """What some roots add to the books of a run.
 
     Args:
-        stages: for each stage, how many records it filtered, failed on, split, and into how many.
+        stages: the outcomes at each stage, as `StageFlow` names them; what is 0 is left out.
         codes: how many records failed with each code.
         id_checksum: see `id_checksum_of`; a later attempt compares it with the ids of its input there.
         reasons: why the stages filtered.
@@ -175,7 +184,7 @@ class CommitStats:
         failed = sorted((pair for each in settled for pair in each.quarantined), key=itemgetter(0))
         return cls(
             books,
-            _stage_counts(settled),
+            _added(map(stage_counts, settled)),
             codes,
             id_checksum(chain.from_iterable(each.ids for each in settled)),
             count_reasons((note.stage, clause_of(note.reason), note.record) for _, note in filtered),
@@ -208,22 +217,11 @@ class CommitStats:
         )
 
 
-def _stage_counts(settled: Sequence[FinishedInputs]) -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = {}
-
-    def count(stage: str, what: str, amount: int = 1) -> None:
-        of_stage = counts.setdefault(stage, {"filtered": 0, "quarantined": 0, "split": 0, "children": 0})
-        of_stage[what] += amount
-
-    for each in settled:
-        for _, note in each.filtered:
-            count(note.stage, "filtered")
-        for _, note in each.quarantined:
-            count(note.stage, "quarantined")
-        for split in each.splits:
-            count(split.stage, "split")
-            count(split.stage, "children", split.children)
-    return counts
+def _added(parts: Iterable[StageCounts]) -> StageCounts:
+    total: dict[str, dict[str, int]] = {}
+    for part in parts:
+        add_stage_counts(total, part)
+    return total
 
 
 def _minus(whole: Mapping[str, int], part: Mapping[str, int]) -> dict[str, int]:
@@ -231,12 +229,35 @@ def _minus(whole: Mapping[str, int], part: Mapping[str, int]) -> dict[str, int]:
     return {name: amount for name, amount in left.items() if amount}
 
 
+UnitFileKind: TypeAlias = Literal["data", "filtered", "quarantine", "audio", "shard"]
+"""What a file of a commit holds: kept rows, notes about records that were filtered or failed, new audio, or a published
+shard. Writers of audio and of shards commit their files in the same list.
+"""
+
+
+@attrs.frozen
+class UnitFile:
+    """A file that a commit names.
+
+    Args:
+        path: relative to the run directory.
+        size: in bytes.
+        sha256: of the content, in hexadecimal digits.
+    """
+
+    kind: UnitFileKind
+    path: str
+    size: int
+    sha256: str
+
+
 @attrs.frozen
 class Commit:
-    """What `commits/<unit>.json` says; keys, counts, sizes and checksums.
+    """The content of `commits/<unit>.json`: keys, counts, sizes and checksums.
 
     Args:
         number: counted over all phases, so that of two outcomes of one root the later one counts.
+        fingerprint: the run's; a fork takes over commits that have the fingerprint of the run before.
         apart: the positions of the roots whose outcome a retry may replace; each has a range of its own.
         measures: what the stages have measured, by their names; see `ProcessingStage.take_measures`.
         replaced: those of them whose outcome counts no more; the account is without them.
@@ -249,10 +270,15 @@ class Commit:
     rows: int
     account: CommitStats
     busy_s: Mapping[str, float]
-    files: Mapping[str, Mapping[str, Any]]
+    files: Sequence[UnitFile]
+    fingerprint: str = ""
     apart: Sequence[int] = ()
     measures: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     replaced: frozenset[int] = frozenset()
+
+    def file(self, kind: UnitFileKind) -> UnitFile | None:
+        """Return the commit's first file of a kind; None: it has none."""
+        return next((file for file in self.files if file.kind == kind), None)
 
     @property
     def books(self) -> RecordCounts:
@@ -329,7 +355,7 @@ def describe_unit(
         rows=len(rows),
         account=CommitStats.of(unit.settled),
         busy_s=dict(busy_s),
-        files={},
+        files=(),
         apart=tuple(accounts),
         measures=unit.measures,
     )

@@ -14,7 +14,7 @@ from loguru import logger
 
 from curate.engine.durability.commit import positions_of
 from curate.engine.durability.commit_resolution import CurrentCommits, resolve_commits
-from curate.engine.durability.directory_store import SHARDS, read_commits
+from curate.engine.durability.directory_store import UNIT_FOLDERS, read_commits
 from curate.io.atomic import TEMPORARY, sync_directory, write_json
 
 
@@ -35,18 +35,20 @@ def fork_run(old: Path, before: Mapping[str, Any], new: Path, now: Mapping[str, 
     building = new.with_name(f"{new.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
     new.parent.mkdir(parents=True, exist_ok=True)
     try:
-        for folder in (*SHARDS, "commits"):
+        for folder in (*UNIT_FOLDERS, "commits"):
             (building / folder).mkdir(parents=True)
         for phase in range(phases):
             for commit in valid.commits.get(phase, ()):
-                for file in commit.files.values():
-                    _link(old / str(file["path"]), building / str(file["path"]))
+                for file in commit.files:
+                    _link(old / file.path, building / file.path)
                 name = f"commits/{commit.unit}.json"
                 _link(old / name, building / name)
             _link(old / f"commits/complete-{phase}.json", building / f"commits/complete-{phase}.json")
-        for folder in (*SHARDS, "commits"):
+        for folder in (*UNIT_FOLDERS, "commits"):
             sync_directory(building / folder)
-        write_json(building / "run.json", {**now, "forked_from": {"run": str(old.resolve()), "phases": phases}})
+        fingerprints = [before["fingerprint"], *before.get("forked_from", {}).get("fingerprints", ())]
+        forked_from = {"run": str(old.resolve()), "phases": phases, "fingerprints": fingerprints}
+        write_json(building / "run.json", {**now, "forked_from": forked_from})
         building.rename(new)
         sync_directory(new.parent)
     finally:

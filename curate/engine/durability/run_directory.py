@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -15,13 +14,15 @@ from curate.engine.durability.directory_store import DirectoryStore, read_commit
 from curate.engine.durability.fork import fork_run
 from curate.engine.durability.inputs import changed_input, check_grown, describe_inputs
 from curate.engine.durability.lock import DriverLock, is_lock
+from curate.engine.durability.run_differences import describe_difference
 from curate.engine.protocol.options import RunOptions
 from curate.errors import InfrastructureError, RunDirectoryError
 from curate.io.atomic import TEMPORARY, sync_directory, write_json
 from curate.plan import KEPT_BY_THE_RUN, Plan
 from curate.stage import Source, Writer
 
-_FORMAT = 3
+_FORMAT = 4
+"""The version of the run directory's files; a directory of another version is refused."""
 
 
 class RunDirectory:
@@ -32,7 +33,8 @@ class RunDirectory:
 
     def __init__(self, path: Path, plan: Plan, lock: DriverLock) -> None:
         self.path = path
-        self.store = DirectoryStore(path, gathers_of(plan), lock.check)
+        known = fingerprints_of(_read(path / "run.json"))
+        self.store = DirectoryStore(path, gathers_of(plan), lock.check, plan.fingerprint, known)
 
     @classmethod
     @contextmanager
@@ -78,6 +80,11 @@ class RunDirectory:
 def gathers_of(plan: Plan) -> list[int]:
     """Return the phases that begin with a gather."""
     return [phase.number for phase in plan.phases if phase.gather is not None]
+
+
+def fingerprints_of(described: Mapping[str, Any]) -> frozenset[str]:
+    """Return the fingerprints that the commits of a run may carry: its own, and those of the runs that it forked."""
+    return frozenset({described["fingerprint"], *described.get("forked_from", {}).get("fingerprints", ())})
 
 
 def read_run(path: Path) -> dict[str, Any]:
@@ -190,8 +197,8 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_format(directory: Path, before: Mapping[str, Any]) -> None:
     if before["format"] != _FORMAT:
         raise RunDirectoryError(
-            f"{directory} was written by curate {before.get('curate')} in format {before['format']}, "
-            f"and this is curate {__version__} with format {_FORMAT}; use a new --run-dir"
+            f"{directory} was written by curate {before.get('curate')} in format {before['format']}, but curate "
+            f"{__version__} reads and writes format {_FORMAT}; use a new --run-dir"
         )
 
 
@@ -206,8 +213,8 @@ def _compare(
     _check_format(directory, before)
     if before["fingerprint"] != now["fingerprint"]:
         raise RunDirectoryError(
-            f"{directory} holds a run with other settings: {_difference(before, now)}; {remedy}, or use --fork NEW_DIR "
-            "for a new run that takes over the phases before the change"
+            f"{directory} holds a run with other settings: {describe_difference(before, now)}; {remedy}, or use "
+            "--fork NEW_DIR for a new run that takes over the phases before the change"
         )
     changed = changed_input(before["inputs"], now["inputs"])
     if changed and can_grow is not None:
@@ -240,41 +247,3 @@ def _check_outputs(directory: Path, plan: Plan) -> None:
                     f"stages {owners[place]!r} and {planned.name!r} both have {place}; give the second another path"
                 )
             owners[place] = planned.name
-
-
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Name the first stage and setting in which two runs differ."""
-    old, new = before["settings"], now["settings"]
-    if list(old) != list(new):
-        return f"its stages were {', '.join(old)}, and now they are {', '.join(new)}"
-    for stage in new:  # in the order of the pipeline
-        for name in {**old[stage], **new[stage]}:
-            was, is_now = old[stage].get(name), new[stage].get(name)
-            if was != is_now:
-                return f"stage {stage!r} {_change(name, was, is_now)}"
-    return f"its phases were {_shown(before['layout'])}, and now they are {_shown(now['layout'])} (see `checkpoint`)"
-
-
-_CODE = re.compile(r"(?P<name>[^:]*:[^:]+):[0-9a-f]{16}")
-
-
-def _change(name: str, was: Any, is_now: Any) -> str:
-    """Say how a setting has changed; of a description, where it has, and of code only that it has."""
-    if isinstance(was, dict) and isinstance(is_now, dict):
-        old, new = cast("dict[str, Any]", was), cast("dict[str, Any]", is_now)
-        if old.keys() == new.keys():
-            return next(_change(key, old[key], new[key]) for key in old if old[key] != new[key])
-        if "function" in old and "function" in new and old["function"] != new["function"]:
-            return _change(name, old["function"], new["function"])
-    if isinstance(was, list) and isinstance(is_now, list):
-        pairs = list(zip(cast("list[Any]", was), cast("list[Any]", is_now), strict=False))
-        if len(was) == len(is_now) and any(isinstance(item, dict) or _CODE.fullmatch(str(item)) for item, _ in pairs):  # pyright: ignore[reportUnknownArgumentType]
-            return next(_change(name, item, now) for item, now in pairs if item != now)
-    old_code, new_code = _CODE.fullmatch(str(was)), _CODE.fullmatch(str(is_now))  # pyright: ignore[reportUnknownArgumentType]
-    if old_code and new_code and old_code["name"] == new_code["name"]:
-        return f"is not what it was: the code of {old_code['name'].partition(':')[2]} has changed"
-    return f"had {name} = {was!r}, and now it is {is_now!r}"
-
-
-def _shown(layout: Sequence[Sequence[str]]) -> str:
-    return " | ".join(", ".join(phase) for phase in layout)

@@ -175,7 +175,7 @@
         return whole < 7200 ? `${short(seconds / 60)} min` : `${short(seconds / 3600)} h`;
       };
       const marks = [
-        ...chart.lives.map((at) => ({ name: "resumed", xAxis: at })),
+        ...chart.attempts.map((at) => ({ name: "resumed", xAxis: at })),
         ...chart.phases.map((phase) => ({ name: phase.name, xAxis: phase.at })),
       ];
       return {

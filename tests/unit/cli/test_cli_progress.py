@@ -17,7 +17,7 @@ from curate.plugin import PluginHost, hookimpl
 from curate.stages import QualityFilter, ReadRecords
 
 BEGIN = RunProgress(0, ("read", "asr"), 100, 90, 10, 0, 1000.0, 0.0, came=(100, 90))
-SUMMARY = {"status": "done", "wall_s": 12.0, "records_in": 200, "kept": 170, "filtered": 20, "quarantined": 10}
+SUMMARY = {"status": "finished", "wall_s": 12.0, "records_in": 200, "kept": 170, "filtered": 20, "quarantined": 10}
 LATER = RunProgress(0, ("read", "asr"), 200, 180, 20, 0, 2000.0, 10.0, came=(200, 180))
 
 
@@ -72,7 +72,7 @@ def test_lines_are_printed_at_the_begin_and_the_end_and_seldom_between() -> None
         f"phase 0: {counts}; records/s: read 10.0, asr 9.0",
         f"phase 0 has ended: {counts}",
         "phase 1 begins: read, asr",
-        "the run is done, after 12.0 s: 200 records in, 170 kept, 20 filtered, 10 quarantined",
+        "the run is finished, after 12.0 s: 200 records in, 170 kept, 20 filtered, 10 quarantined",
     ]
 
 

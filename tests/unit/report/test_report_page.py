@@ -149,9 +149,12 @@ def test_a_run_that_was_killed_shows_what_there_is_and_says_so(copy: Path) -> No
     (copy / "summary.json").unlink()
     events = (copy / "metrics" / "events.jsonl").read_text().splitlines()
     (copy / "metrics" / "events.jsonl").write_text("\n".join([*events[:-1], '{"torn": ']))
+    (lock,) = copy.glob("driver-*.json")
+    lock.write_text(json.dumps({**json.loads(lock.read_bytes()), "released": False, "process_started": "another"}))
+    (copy / "state.json").unlink()
     page = render(copy)
-    assert 'class="notice unfinished"' in page
-    assert "it was killed" in page
+    assert 'class="notice crashed"' in page
+    assert "its driver was killed" in page
     assert balance(page)["kept"][0] == 4
 
 
@@ -179,9 +182,8 @@ with DriverLock(Path({str(copy)!r})):
 )
 def test_a_run_that_stopped_says_why(copy: Path, interrupted: bool, state: str) -> None:
     (copy / "summary.json").unlink()
-    stopped = {"event": "run_stopped", "at": 0, "interrupted": interrupted, "error": "OSError: disk <full>"}
-    with (copy / "metrics" / "events.jsonl").open("a") as file:
-        file.write(json.dumps(stopped) + "\n")
+    described = json.loads((copy / "state.json").read_bytes())
+    (copy / "state.json").write_text(json.dumps({**described, "status": state, "error": "OSError: disk <full>"}))
     page = render(copy)
     assert f'class="notice {state}"' in page
     assert ("disk &lt;full&gt;" in page) == (not interrupted)
@@ -273,7 +275,7 @@ def curate_report_panels():
 
 
 def texts(run):
-    lengths = [len(record["text"]) for record in run.records("kept")]
+    lengths = [len(record["text"]) for record in run.records()]
     yield Panel("Letters <b>", "letters", BarChart(["a", "b"], {"one": [1, float("nan")]}, unit="letters"),
                 Table(["record", "letters"], [(str(place), length) for place, length in enumerate(lengths)]))
     yield Panel("Over time", "over-time", LineChart({"x": [(0, 1), (2, 3)]}), note="a note", section="speed")
