@@ -63,7 +63,9 @@ def _checked_parts(cls: type, parts: object) -> Mapping[str, Mapping[str, Any]]:
         raise TypeError(f"{cls.__name__}.with_(parts=…) takes a mapping, part → settings, not {parts!r:.80}")
     for name, changes in cast("Mapping[str, object]", parts).items():
         if not isinstance(changes, Mapping):
-            raise TypeError(f"{cls.__name__}.with_(parts=…): the changes of {name!r} must be a mapping, not {changes!r:.80}")
+            raise TypeError(
+                f"{cls.__name__}.with_(parts=…): the changes of {name!r} must be a mapping, not {changes!r:.80}"
+            )
         if "name" in changes:
             raise TypeError(f"{cls.__name__}.with_(parts=…): the part {name!r} keeps its name, which addresses it")
     return {name: dict(changes) for name, changes in cast("Mapping[str, Mapping[str, Any]]", parts).items()}
@@ -85,9 +87,7 @@ def unique_names(names: Sequence[str]) -> list[str]:
 def named(stages: Sequence[Stage]) -> list[Stage]:
     """Return the stages with unique names, as a plan and `--set` call them."""
     names = unique_names([stage.name for stage in stages])
-    return [
-        stage if stage.name == name else stage.with_(name=name) for stage, name in zip(stages, names, strict=True)
-    ]
+    return [stage if stage.name == name else stage.with_(name=name) for stage, name in zip(stages, names, strict=True)]
 
 
 def leaves(stage: Stage, chain: tuple[Stage, ...] = ()) -> Iterator[Stage]:

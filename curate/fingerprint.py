@@ -18,6 +18,7 @@ from typing import Any, cast
 
 import attrs
 
+
 def describe_value(value: Any) -> Any:
     """Return a setting as JSON-ready data that is the same for equal settings, in every process.
 

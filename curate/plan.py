@@ -179,9 +179,7 @@ class Plan:
         }
 
 
-def make_plan(
-    name: str, stages: Sequence[Stage], *, host: PluginLookup | None = None, streaming: bool = False
-) -> Plan:
+def make_plan(name: str, stages: Sequence[Stage], *, host: PluginLookup | None = None, streaming: bool = False) -> Plan:
     """Check that stages fit together and arrange them into phases and hops.
 
     Args:

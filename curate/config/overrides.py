@@ -124,9 +124,7 @@ def _stage_steps(document: MappingNode, rest: str, place: SourceLocation, addres
     return [str(position), *option.split(".")]
 
 
-def _find_stage(
-    document: MappingNode, rest: str, place: SourceLocation, addresses: StageAddresses
-) -> tuple[str, int]:
+def _find_stage(document: MappingNode, rest: str, place: SourceLocation, addresses: StageAddresses) -> tuple[str, int]:
     """Return the part of a path that addresses a stage, and the position of that stage."""
     names, used = addresses.names(document), [used_name(stage) for stage in stage_nodes(document)]
     name = _longest(filter(None, names), rest)

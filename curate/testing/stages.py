@@ -17,10 +17,10 @@ from typing import Any
 import attrs
 import cloudpickle
 
+from curate.fingerprint import describe_value
 from curate.pipeline import Pipeline
 from curate.plugin import PluginHost
 from curate.records import ID, Record
-from curate.fingerprint import describe_value
 from curate.stage import ProcessingStage
 from curate.stages import Partition, ReadRecords
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cloudpickle
 import pytest
 
-from curate.errors import PluginError
+from curate.errors import PlanError, PluginError
 from curate.plugin import PluginHost
 from curate.records import AudioBatch
 
@@ -216,5 +216,5 @@ def test_a_recogniser_of_a_plugins_file_serves_the_stage_asr(tmp_path: Path) -> 
     pipeline = Pipeline("p", [ReadRecords([{"audio_filepath": str(tmp_path / "a.wav")}]), AsrStage("ears")])
 
     assert [record["pred_text"] for record in pipeline.run(host=host).records()] == ["1600"]
-    with pytest.raises(PluginError, match="ears"):
+    with pytest.raises(PlanError, match="stage 'asr': unknown recogniser 'ears'"):
         pipeline.plan()
