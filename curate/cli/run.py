@@ -101,7 +101,7 @@ def _report(session: Session, run_dir: Path) -> Path | None:
     from curate.report import write_report
 
     try:
-        return write_report(run_dir)
+        return write_report(run_dir, host=session.host)
     except Exception as error:  # noqa: BLE001 (whatever it is, it is no reason to call the run failed)
         told = " ".join(f"{type(error).__name__}: {error}".split())
         session.messages.print(

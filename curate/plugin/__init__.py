@@ -17,6 +17,7 @@ import contextvars
 import functools
 from collections.abc import Generator
 
+from curate.plugin.discovery import BUILTIN as CURATE
 from curate.plugin.host import PluginHost
 from curate.plugin.references import (
     CommandRef,
@@ -34,6 +35,7 @@ from curate.resolution import Resolved
 from curate.stage import Stage
 
 __all__ = [
+    "CURATE",
     "CommandRef",
     "ExecutorRef",
     "FormatRef",

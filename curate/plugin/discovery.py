@@ -7,7 +7,6 @@ distributions are read one by one.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 
@@ -16,6 +15,7 @@ import attrs
 from curate.errors import PluginError
 from curate.plugin.references import canonical
 from curate.plugin.spec import PROJECT
+from curate.suggest import closest
 
 BUILTIN = "curate-speech"
 """The distribution whose plugins are always on: curate itself."""
@@ -135,9 +135,4 @@ class Selection:
 
 
 def _not_installed(name: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=3)
-    if nearest:
-        return f"no installed distribution of that name has a curate plugin; did you mean {' or '.join(nearest)}?"
-    return (
-        f"no installed distribution of that name has a curate plugin; installed: {', '.join(sorted(known)) or 'none'}"
-    )
+    return f"no installed distribution of that name has a curate plugin: {closest(name, sorted(known))}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, cast
@@ -23,6 +22,7 @@ from curate.plugin.references import (
     StageRef,
     canonical,
 )
+from curate.suggest import closest
 
 ANNOUNCING: Mapping[str, type[Reference]] = MappingProxyType(
     {
@@ -92,9 +92,7 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
             continue
         hook = options.get("specname") or name
         if hook not in HOOKS:
-            nearest = difflib.get_close_matches(hook, HOOKS, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(HOOKS)}"
-            raise PluginError(f"there is no hook {hook}: {hint}")
+            raise PluginError(f"there is no hook {hook}: {closest(hook, HOOKS)}")
         if options.get("wrapper") or options.get("hookwrapper"):
             raise PluginError(f"{name} is a hook wrapper, which is not supported: plugins are called one at a time")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
@@ -11,6 +10,7 @@ from curate.errors import PluginError
 from curate.plugin.discovery import BUILTIN
 from curate.plugin.references import Reference, canonical
 from curate.plugin.status import PluginStatus
+from curate.suggest import closest, nearest
 
 R = TypeVar("R", bound=Reference)
 
@@ -73,15 +73,13 @@ class Registry(Generic[R]):
     def _unknown(self, name: str, distribution: str, plain: str) -> str:
         kind = self._kind.kind
         known = [self.shortest_name(reference) for reference in self]
-        nearest = difflib.get_close_matches(plain, self._owners, n=3)
-        if distribution and plain in self._owners:
-            nearest = [reference.qualified_name for reference in self._owners[plain]]
-        if nearest:
-            hint = f"did you mean {' or '.join(nearest)}?"
-        else:
-            hint = f"there are {', '.join(known)}" if known else f"no plugin announces any {kind}"
+        near = nearest(plain, known)
+        hint = closest(plain, known) if known else f"no plugin announces any {kind}"
+        if distribution and plain in self._owners:  # the name is right, and its distribution wrong
+            near = " or ".join(repr(reference.qualified_name) for reference in self._owners[plain])
+            hint = f"did you mean {near}?"
         lines = [f"unknown {kind} {name!r}: {hint}"]
-        if not nearest:
+        if near is None:
             lines.append("A plugins-file has to be named: curate --plugins-file FILE …")
         for row in self._rows:
             if distribution and canonical(row.distribution) != canonical(distribution):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from curate.errors import PlanError, RecordError
+from curate.suggest import closest
 
 Normaliser: TypeAlias = Callable[[str], str]
 
@@ -30,9 +30,7 @@ def normaliser(name: str) -> Normaliser:
     """
     if name in _OWN:
         return _OWN[name]
-    near = difflib.get_close_matches(name, NORMALISERS, n=2, cutoff=0.5)
-    advice = f"did you mean {' or '.join(map(repr, near))}?" if near else f"known are {', '.join(NORMALISERS)}"
-    raise PlanError(f"unknown normaliser {name!r}: {advice}")
+    raise PlanError(f"unknown normaliser {name!r}: {closest(name, NORMALISERS)}")
 
 
 def whisper_english(text: str) -> str:

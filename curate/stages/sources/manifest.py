@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from curate.errors import PlanError
+from curate.fingerprint import describe_code
 from curate.io import ManifestFormat, Row, count_rows, declared_columns, read_rows
-from curate.plugin import current_host
+from curate.plugin import CURATE, current_host
 from curate.records import ID, Failed, Record
 from curate.stage import Source
 from curate.stages.sources.manifest_source import LOOKED_AT, ManifestSource, check_exist, identified, listed
@@ -33,6 +34,8 @@ class ReadManifest(ManifestSource):
         dataset_name: written into the column `dataset_name`, unless empty.
     """
 
+    expects = "one JSON object a line, or Parquet"
+
     def read_rows(self, path: Path, after: int) -> Iterator[Row]:
         return read_rows(path, after=after, format=_format_of(path))
 
@@ -45,6 +48,15 @@ class ReadManifest(ManifestSource):
     def can_grow(self, path: Path) -> bool:
         format = _format_of(path)
         return format is not None and format.can_grow
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Return the code that reads each format of a plugin; curate's own changes with curate's version."""
+        found: dict[str, Any] = {}
+        for path in self.inputs():
+            reference = current_host().format_of(path)
+            if reference is not None and reference.distribution != CURATE:
+                found[reference.qualified_name] = describe_code(reference.load().read_rows)
+        return {"formats": found} if found else {}
 
 
 def _format_of(path: Path) -> ManifestFormat | None:

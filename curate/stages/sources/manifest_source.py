@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
 import glob
 import os
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.io import Row
 from curate.io.rows import is_finite_number
 from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record
 from curate.stage import Source
+from curate.suggest import nearest
 
 LOOKED_AT = 100
 """At most this many rows of every file are looked at before the run, for its columns and for where the audio lies."""
@@ -42,6 +42,9 @@ class ManifestSource(Source):
     filepath_key: str = DEFAULT_FILEPATH_KEY
     roots: str | Path | Sequence[str | Path] = ()
     dataset_name: str = ""
+
+    expects: ClassVar[str] = "one record a row"
+    """What messages say that a file should hold."""
 
     # A subclass defines the first of these, and the others where it knows more.
 
@@ -105,7 +108,8 @@ class ManifestSource(Source):
             problems = [row for row in rows if isinstance(row, RecordError)]
             if problems and len(problems) == len(rows):
                 raise PlanError(
-                    f"{path} is not a manifest: none of its first {len(rows)} rows is a record; {problems[0]}"
+                    f"{path} is not a manifest of {self.expects}: none of its first {len(rows)} rows is a record; "
+                    f"{problems[0]}"
                 )
             self._check_roots(path, [row for row in rows if not isinstance(row, RecordError)])
 
@@ -190,8 +194,8 @@ def _found(pattern: str) -> list[Path]:
     found = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file())  # noqa: PTH207
     if not found:
         siblings = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, siblings, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(str(path.parent / name) for name in near)}?" if near else ""
+        near = nearest(path.name, siblings)
+        hint = "" if near is None else f"; did you mean {path.parent / near}?"
         raise PlanError(f"the manifest {pattern} does not exist (looked from {Path.cwd()}){hint}")
     return found
 

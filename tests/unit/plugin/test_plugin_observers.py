@@ -167,7 +167,7 @@ def test_an_observer_with_wrong_hooks_is_refused_at_once() -> None:
             return []
 
     host = PluginHost()
-    for observer, error in [(Misspelt(), "did you mean curate_on_progress"), (Undecorated(), "lacks its decorator")]:
+    for observer, error in [(Misspelt(), "did you mean 'curate_on_progress'"), (Undecorated(), "lacks its decorator")]:
         with pytest.raises(PluginError, match=error), host.observed_by(observer):
             raise AssertionError("it was registered")
     with (
