@@ -22,7 +22,7 @@ def copied_runner(spec: HopSpec) -> StageGroupRunner:
     """
     stages = [planned.stage for planned in spec.hop.stages]
     return StageGroupRunner(
-        [_copied(stage) for stage in stages if isinstance(stage, ProcessingStage)],
+        [_copied(stage) for stage in stages],
         context=spec.context,
         encode=encode_row if spec.encodes else None,
         blamed=spec.blamed,
