@@ -130,6 +130,7 @@ class Pipeline:
         """
         from curate.engine import ErrorBudget, RunOptions, run_plan
         from curate.observe import MetricsWriter, RunLog
+        from curate.plugin import use_host
 
         options = options or RunOptions()
         if (max_failures, max_failure_ratio) != (None, None):
@@ -139,7 +140,8 @@ class Pipeline:
         directory = None if run_dir is None else Path(run_dir)
         if directory is None and any(isinstance(planned.stage, Writer) for planned in plan.stages):
             directory = Path("runs") / self.name
-        with plugins.observed_by(MetricsWriter(), RunLog()):
+        # sources, gathers and writers work in this process, and look up formats by name while they do
+        with use_host(plugins), plugins.observed_by(MetricsWriter(), RunLog()):
             return run_plan(plan, chosen, directory, plugins, options)
 
     def stream(

@@ -32,6 +32,10 @@ class PluginLookup(Protocol):
         """Return the recogniser of a plain or qualified name."""
         ...
 
+    def normaliser(self, name: str) -> Announced:
+        """Return the normaliser of a plain or qualified name."""
+        ...
+
 
 @attrs.frozen
 class Resolved:

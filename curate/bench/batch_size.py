@@ -151,7 +151,7 @@ def bench_batch_sizes(
     Raises:
         UsageError: a setting cannot be measured, or nothing fits into memory.
     """
-    from curate.plugin import current_host
+    from curate.plugin import current_host, use_host
 
     host = current_host() if host is None else host
     place: Executor = host.executor(executor).load()() if isinstance(executor, str) else executor
@@ -162,7 +162,8 @@ def bench_batch_sizes(
         )
     plan = pipeline.plan(place, host=host)
     chosen = _stage(plan, stage)
-    records = _input(plan, chosen, limit, host)
+    with use_host(host):
+        records = _input(plan, chosen, limit, host)
     bench = Bench(chosen, records, plan.audio_roots, place, repeats, host)
     trials: list[Trial] = []
     settings = _settings(chosen, sizes, budgets)

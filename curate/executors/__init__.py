@@ -1,28 +1,28 @@
-"""Where workers live: everything that an author of an executor needs.
+"""Where workers live: everything that the author of an executor needs.
 
-Executor, Transport              what to write
-HopSpec, Plan                    what it is given
-BatchTask                        what the driver sends
-WorkerReady … WorkerDied, Event  what it receives
+Executor, Transport                  what an executor implements
+HopSpec, Plan                        what it is given
+BatchTask                            what the driver sends to a worker
+WorkerReady … WorkerDied, `Event`    what the driver receives
 
-Workers in this process:         StageGroupRunner runs a group of stages; `copied_runner` makes one
-Workers in other processes:      ProcessPool starts, feeds and ends them; `make_payload` packs the stages, `pickled` a
-                                 batch, `pinned` the environment; EventDecoder turns their frames into events. A worker
-                                 that crashes is one `WorkerDied`, so the engine finds the record that did it
+Workers in this process:    StageGroupRunner runs the stages of a hop; `copied_runner` makes one.
+Workers in other processes: ProcessPool starts, feeds and ends them; `make_payload` packs the stages, `pickled` a batch,
+`pinned` the environment; EventDecoder turns their frames into events. A worker that crashes is one `WorkerDied`, and
+the engine finds the record that caused it.
 
 `ExecutorContract` of `curate.testing` is the suite that every executor passes.
 """
+
+from typing import NoReturn
 
 from curate.engine.protocol.messages import (
     BatchDone,
     BatchTask,
     BatchUnreadable,
     Event,
-    Outcome,
     PartialResult,
     RecordsAnnounced,
     ResultReceived,
-    Whole,
     WorkerDied,
     WorkerFailed,
     WorkerReady,
@@ -50,7 +50,6 @@ __all__ = [
     "FrameType",
     "HopSpec",
     "Machine",
-    "Outcome",
     "PartialResult",
     "Plan",
     "ProcessPool",
@@ -59,7 +58,6 @@ __all__ = [
     "StageGroupRunner",
     "Transport",
     "Unsendable",
-    "Whole",
     "WorkerDied",
     "WorkerFailed",
     "WorkerOutput",
@@ -73,3 +71,22 @@ __all__ = [
     "pickled",
     "pinned",
 ]
+
+_RENAMED = {
+    "Acknowledged": "ResultReceived",
+    "Died": "WorkerDied",
+    "Done": "BatchDone",
+    "HopRunner": "StageGroupRunner",
+    "Part": "PartialResult",
+    "Ready": "WorkerReady",
+    "Started": "RecordsAnnounced",
+    "Unreadable": "BatchUnreadable",
+    "Whole": "PartialResult",
+    "Work": "BatchTask",
+}
+
+
+def __getattr__(name: str) -> NoReturn:
+    renamed = _RENAMED.get(name)
+    hint = f"; it is now called {renamed}" if renamed else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

@@ -67,7 +67,7 @@ def make_payload(spec: HopSpec, *, elsewhere: bool = False) -> WorkerPayload:
     Raises:
         PlanError: names the stage and the field that cannot be sent.
     """
-    stages = [planned.stage for planned in spec.hop.stages if isinstance(planned.stage, ProcessingStage)]
+    stages = [planned.stage for planned in spec.hop.stages]
     with _by_value(stages):
         for stage in stages:
             _check_sendable(stage)

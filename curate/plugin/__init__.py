@@ -31,6 +31,8 @@ from curate.plugin.references import (
 )
 from curate.plugin.spec import hookimpl
 from curate.plugin.status import PluginStatus
+from curate.resolution import Resolved
+from curate.stage import Stage
 
 __all__ = [
     "CURATE",
@@ -47,6 +49,7 @@ __all__ = [
     "current_host",
     "default_host",
     "hookimpl",
+    "resolved_setting",
     "use_host",
 ]
 
@@ -72,3 +75,12 @@ def use_host(host: PluginHost) -> Generator[None]:
         yield
     finally:
         _current.reset(token)
+
+
+def resolved_setting(stage: Stage, name: str) -> Resolved:
+    """Return what the name in a stage's setting stands for: as planned or, in eager use, in the current host.
+
+    A stage that calls it in a worker finds what the planner has resolved, and no worker looks anything up.
+    """
+    planned = stage.resolved.get(name)
+    return planned if planned is not None else stage.resolve(current_host()).resolved[name]

@@ -21,7 +21,7 @@ from curate.config import load_pipeline
 from curate.config.overrides import TOP_LEVEL
 from curate.errors import RECORD_ERROR_CODES
 from curate.plugin import PluginHost, spec
-from curate.run_time_options import RUN_TIME_OPTIONS
+from curate.run_time_options import RUN_TIME_OPTIONS, RunTimeOption
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -130,9 +130,9 @@ def test_every_error_code_is_documented_with_its_meaning(code: str) -> None:
     assert f"| `{code}` | {RECORD_ERROR_CODES[code]} |" in DOCS["errors.md"]
 
 
-@pytest.mark.parametrize("option", RUN_TIME_OPTIONS)
-def test_every_run_time_option_is_documented(option: str) -> None:
-    assert f"| `{option}` |" in DOCS["pipelines.md"]
+@pytest.mark.parametrize("option", RUN_TIME_OPTIONS.values(), ids=lambda option: option.name)
+def test_every_run_time_option_is_documented_with_its_meaning(option: RunTimeOption) -> None:
+    assert f"| `{option.name}` | {option.meaning} |" in DOCS["pipelines.md"]
 
 
 @pytest.mark.parametrize("hook", [name for name in dir(spec) if name.startswith("curate_")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import subprocess
@@ -14,10 +15,21 @@ from typing import Any
 
 import pytest
 
-from curate import CompositeStage, Gather, Pipeline, ProcessingStage, RecordStage, Resources, Writer, processing_stage
-from curate.errors import PlanError
-from curate.plan import Plan
+from curate import (
+    AudioBatch,
+    CompositeStage,
+    Gather,
+    Pipeline,
+    ProcessingStage,
+    RecordStage,
+    Resources,
+    Writer,
+    processing_stage,
+)
+from curate.errors import PlanError, PluginError
+from curate.plan import Plan, make_plan
 from curate.records import Record, RecordReader
+from curate.resolution import Resolved
 from curate.stage import Stage
 from curate.stages import Merge, Partition, QualityFilter, ReadManifest, ReadRecords
 
@@ -235,6 +247,135 @@ def test_names_are_made_unique() -> None:
     assert [stage.name for stage in made.stages] == ["read_records", "a", "a-2", "a-3", "a-4"]
     assert [stage.stage.name for stage in made.stages] == ["read_records", "a", "a-2", "a-3", "a-4"]
     assert len(made.settings) == 5
+
+
+class Alike(CompositeStage):
+    def decompose(self) -> Sequence[Stage]:
+        return [step("a"), step("a")]
+
+
+class Endless(CompositeStage):
+    def decompose(self) -> Sequence[Stage]:
+        return [step("a"), Endless(), Endless()]
+
+
+class Broken(CompositeStage):
+    def decompose(self) -> Sequence[Stage]:
+        raise ValueError("no parts")
+
+
+def test_parts_of_equal_composites_and_names_are_numbered_where_they_are_equal() -> None:
+    made = plan(READ, Alike(), Alike())
+    assert [stage.name for stage in made.stages][1:] == ["alike.a", "alike.a-2", "alike-2.a", "alike-2.a-2"]
+
+
+def test_a_name_that_a_part_has_already_is_numbered() -> None:
+    assert [stage.name for stage in plan(READ, step("alike.a"), Alike()).stages][1:] == [
+        "alike.a",
+        "alike.a-3",
+        "alike.a-2",
+    ]
+
+
+def test_a_composite_that_contains_itself_is_a_plan_error() -> None:
+    refused(r"stage 'endless': Endless contains itself; change what decompose\(\) returns", READ, Endless())
+    with pytest.raises(PlanError, match="Endless contains itself"):
+        Pipeline("p", [READ, Endless()]).describe()
+
+
+def test_a_composite_that_cannot_be_decomposed_is_named() -> None:
+    refused(r"stage 'broken': decompose\(\) raised ValueError: no parts", READ, Broken())
+
+
+def test_a_part_that_vanished_after_it_was_changed_is_named() -> None:
+    @dataclass
+    class Optional(CompositeStage):
+        short: bool = False
+
+        def decompose(self) -> Sequence[Stage]:
+            return [step("a")] if self.short else [step("a"), step("b")]
+
+    changed = Optional().with_(parts={"b": {"retries": 1}})
+    assert plan(READ, changed).stages[2].stage.retries == 1
+    refused(r"stage 'optional': decompose\(\) raised TypeError: Optional has no part 'b'", READ, changed.with_(short=True))
+
+
+# Names in settings.
+
+
+class Names:
+    """Stands for the plugin host, and counts how often it is asked."""
+
+    asked = 0
+
+    def recogniser(self, name: str) -> Any:
+        raise PluginError(f"unknown recogniser {name!r}")
+
+    def normaliser(self, name: str) -> Any:
+        self.asked += 1
+        return self
+
+    distribution = "pytest"
+
+    def load(self) -> Any:
+        return str.upper
+
+
+@dataclass
+class Named(ProcessingStage):
+    rule: str = "upper"
+    length: int = 1
+
+    def resolve(self, host: Any) -> Any:
+        found = host.normaliser(self.rule)
+        return self.with_resolved(rule=Resolved(found.load(), found.distribution))
+
+    def process(self, batch: AudioBatch) -> AudioBatch:
+        return batch
+
+
+def test_names_are_resolved_once_and_kept_until_their_setting_changes() -> None:
+    host = Names()
+    original = Named()
+    made = make_plan("p", [READ, original], host=host)
+    stage = made.stages[1].stage
+
+    assert (host.asked, original.resolved) == (1, {})
+    assert stage.resolved == {"rule": Resolved(str.upper, "pytest")}
+    assert stage.with_(length=2, workers=3).resolved == stage.resolved
+    assert stage.with_(rule="lower").resolved == {}
+    assert copy.deepcopy(stage).resolved == stage.resolved
+
+
+def test_a_name_that_is_not_known_is_an_error_of_its_stage() -> None:
+    class Asks(Named):
+        def resolve(self, host: Any) -> Any:
+            return host.recogniser("ears")
+
+    with pytest.raises(PlanError, match="stage 'asks': unknown recogniser 'ears'") as caught:
+        make_plan("p", [READ, Asks()], host=Names())
+    assert caught.value.stage == "asks"
+
+
+def test_parts_of_composites_are_resolved_too() -> None:
+    class Pair(CompositeStage):
+        def decompose(self) -> Sequence[Stage]:
+            return [Named(), Named()]
+
+    made = make_plan("p", [READ, Pair()], host=Names())
+    assert [bool(stage.stage.resolved) for stage in made.stages] == [False, True, True]
+
+
+# Fusing.
+
+
+def test_a_stage_that_is_not_fused_has_a_hop_of_its_own() -> None:
+    apart = plan(READ, step("a"), step("b", fuse=False), step("c"), step("d"))
+    together = plan(READ, step("a"), step("b"), step("c"), step("d"))
+    assert [hop.name for hop in apart.phases[0].hops] == ["a", "b", "c+d"]
+    assert [hop.name for hop in together.phases[0].hops] == ["a+b+c+d"]
+    assert apart.layout == together.layout
+    assert "fuse" not in apart.settings["b"]
 
 
 def test_composites_are_taken_apart_to_any_depth() -> None:

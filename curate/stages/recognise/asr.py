@@ -18,10 +18,10 @@ from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model, is_o
 from curate.asr.checkpoint import local_path
 from curate.batching import BatchController
 from curate.errors import InfrastructureError, PlanError
-from curate.monitoring import counted_use, statistics_of
-from curate.plugin import current_host
-from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
 from curate.fingerprint import describe_code
+from curate.monitoring import counted_use, statistics_of
+from curate.plugin import resolved_setting
+from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
 from curate.resolution import PluginLookup, Resolved
 from curate.stage import ProcessingStage
 from curate.stages.recognise.micro_batches import DEFAULT_MAX_BATCH_S, MicroBatches
@@ -177,7 +177,10 @@ class _AsrStage(ProcessingStage):
         if self._transcriber is None:
             raise InfrastructureError(f"stage {self.name!r} was not set up: call setup() before process(batch)")
         outcomes = self._transcriber.run(
-            batch, filepath_key=self.filepath_key or batch.filepath_key, roots=self.context.audio_roots
+            batch.data,
+            filepath_key=self.filepath_key or batch.filepath_key,
+            roots=self.context.audio_roots,
+            announce=self.context.announce,
         )
         with closing(outcomes):
             for outcome in outcomes:
@@ -340,18 +343,13 @@ class AsrStage(_AsrStage):
     def make_recogniser(self) -> Recogniser:
         asked = {name: True for name in ("timestamps", "confidence") if getattr(self, name)}
         try:
-            return self._found().value(**{**asked, **self.options})
+            return resolved_setting(self, "recogniser").value(**{**asked, **self.options})
         except TypeError as error:
             raise PlanError(f"recogniser {self.recogniser!r} does not take these options: {error}") from None
 
     def fingerprint(self) -> Mapping[str, Any]:
-        found = self._found()
+        found = resolved_setting(self, "recogniser")
         return {"recogniser_code": describe_code(found.value), "recogniser_version": found.version}
-
-    def _found(self) -> Resolved:
-        """Return the recogniser's class: as planned, or, in eager use, of the plugins that are current here."""
-        planned = self.resolved.get("recogniser")
-        return planned if planned is not None else self.resolve(current_host()).resolved["recogniser"]
 
 
 @cache

@@ -216,5 +216,5 @@ def test_a_recogniser_of_a_plugins_file_serves_the_stage_asr(tmp_path: Path) -> 
     pipeline = Pipeline("p", [ReadRecords([{"audio_filepath": str(tmp_path / "a.wav")}]), AsrStage("ears")])
 
     assert [record["pred_text"] for record in pipeline.run(host=host).records()] == ["1600"]
-    with pytest.raises(PlanError, match="unknown recogniser 'ears'"):
+    with pytest.raises(PlanError, match="stage 'asr': unknown recogniser 'ears'"):
         pipeline.plan()
