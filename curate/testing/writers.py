@@ -20,7 +20,7 @@ from curate.io.rows import decode_row, encode_row, without_id
 from curate.pipeline import Pipeline
 from curate.plugin import PluginHost
 from curate.records import ID, Record
-from curate.stage import Writer
+from curate.stage import RecordStage, Reject, Stage, Writer
 from curate.stages import Partition, ReadRecords
 
 ROWS: Sequence[Record] = [
@@ -56,22 +56,33 @@ class WriterContract:
 
     def test_no_records_are_no_error(self, tmp_path: Path) -> None:
         """A run in which every record was left out still publishes."""
-        written = self._written(tmp_path, 1000, records=[])
+        written = self._written(tmp_path, 1000, left_out=True)
         assert set(self.writer().outputs()) <= set(written)
 
-    def _written(
-        self, folder: Path, max_records: int | None, records: Sequence[Record] | None = None
-    ) -> dict[str, bytes]:
+    def _written(self, folder: Path, max_records: int | None, *, left_out: bool = False) -> dict[str, bytes]:
         """Run a pipeline, with the writer unless `max_records` is None, and return the files that are not the run's."""
-        stages = [] if max_records is None else [Partition(max_records=max_records), self.writer()]
-        rows = list(self.records() if records is None else records)
-        pipeline = Pipeline("contract", [ReadRecords(rows), *stages])
+        stages: list[Stage] = [ReadRecords(list(self.records())), Partition(max_records=max_records or 1000)]
+        stages += [_LeaveOut()] if left_out else []
+        stages += [] if max_records is None else [self.writer()]
+        pipeline = Pipeline("contract", stages)
         pipeline.run(run_dir=folder, host=PluginHost(environment={"CURATE_PLUGINS": ""}))
         return {
             str(path.relative_to(folder)): path.read_bytes()
             for path in folder.rglob("*")
             if path.is_file() and path.relative_to(folder).parts[0] not in _RUN_FOLDERS
         }
+
+
+class _LeaveOut(RecordStage):
+    """Leaves every record out."""
+
+    cardinality = "filters"
+
+    def writes(self) -> tuple[str, ...]:
+        return ()
+
+    def process_record(self, record: Record) -> Reject:
+        return Reject("all are left out")
 
 
 _RUN_FOLDERS = ("commits", "data", "filtered", "quarantine", "metrics", "logs")

@@ -123,8 +123,8 @@ class CountsSamples:
 
 
 def digits_only(text: str) -> str:
-    """Keep the digits."""
-    return "".join(character for character in text if character.isdigit())
+    """Keep the digits; 0 where there are none."""
+    return "".join(character for character in text if character.isdigit()) or "0"
 
 
 def _read_tsv(path: Path, after: int) -> Iterator[Row]:

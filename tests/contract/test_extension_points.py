@@ -18,7 +18,7 @@ from curate.testing import write_tone
 
 FILE = Path(__file__).with_name("extension_points.py")
 
-TEXTS = ("one", "a 250 b", "two words", "five words are in this")
+TEXTS = ("one", "a 500 b", "two words", "five words are in this")
 
 PIPELINE = """\
 stages:
@@ -92,15 +92,15 @@ def test_source_stages_gather_writer_recogniser_normaliser_and_format_work_toget
     summary = run(host, executor, request)
     assert summary["executor"] == executor
     assert summary["failures"] == {"points/no_bar": 1, "points/too_short": 1}
-    assert Path("run/texts.txt").read_text().splitlines() == ["five words are in this", "a 250 b", "two words"]
+    assert Path("run/texts.txt").read_text().splitlines() == ["five words are in this", "a 500 b", "two words"]
     header, *rows = (line.split("\t") for line in Path("run/out.tsv").read_text().splitlines())
     found = [dict(zip(header, row, strict=True)) for row in rows]
     assert [(row["text"], row["pred_text"], row["words"]) for row in found] == [
         ("five words are in this", "1000 milliseconds", "5"),
-        ("a 250 b", "500 milliseconds", "3"),
+        ("a 500 b", "500 milliseconds", "3"),
         ("two words", "750 milliseconds", "2"),
     ]
-    assert found[1]["wer"] == "1.0"  # 250 against 500: only the digits were compared
+    assert [row["wer"] for row in found] == ["1.0", "0.0", "1.0"]  # only the digits were compared
     assert sorted(events) == ["finished 3", "quarantined points/no_bar", "quarantined points/too_short"]
 
 
@@ -130,7 +130,7 @@ def test_a_file_that_a_format_of_a_plugin_has_written_is_read_back_and_may_grow(
         file.write("\t".join(["late", *["x"] * 4]) + "\n")
     curate("run", "back.yaml", "--run-dir", "again", "--grown")
     texts = [json.loads(line)["text"] for line in Path("again/back.jsonl").read_text().splitlines()]
-    assert texts == ["five words are in this", "a 250 b", "two words", "late"]
+    assert texts == ["five words are in this", "a 500 b", "two words", "late"]
 
 
 def test_codes_verb_and_panel_are_known_to_the_command_line(project: Path, curate: Callable[..., str]) -> None:
@@ -169,7 +169,6 @@ def test_a_code_that_an_installed_plugin_does_not_announce_is_a_warning(host: Pl
         own.on_record_quarantined(RecordQuarantined("m:1", "stage", "curate-example/no_duratoin", "misspelt"))
     host.on_record_quarantined(RecordQuarantined("m:1", "stage", "points/unheard_of", "not of a distribution"))
     logger.remove(handler)
-    assert lines == [
-        "curate-example does not announce the error code 'curate-example/no_duratoin' "
-        "(curate_error_codes: curate-example/no_duration)\n"
-    ]
+    [line] = lines
+    assert line.startswith("curate-example does not announce the error code 'curate-example/no_duratoin'")
+    assert "curate-example/no_duration" in line
