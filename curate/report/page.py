@@ -150,8 +150,8 @@ def _environment(number_of: Callable[[Chart], int]) -> Environment:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_asset))
     environment.filters.update(_FILTERS)
-    environment.filters["chart"] = number_of
-    environment.tests["own"] = lambda panel: isinstance(panel, OwnPanel)
+    environment.filters.update({"chart": number_of})
+    environment.tests.update({"own": lambda panel: isinstance(panel, OwnPanel)})
     return environment
 
 
