@@ -1,8 +1,4 @@
-"""The engine: one scheduler that owns what is in flight, and the run directory that remembers what is done.
+"""The engine: runs a plan, with one scheduler for all executors and a run directory that survives crashes.
 
-plan ──► run ──► scheduler ──Work──► transport ──► HopRunner (in a worker)
-                    ▲                    │
-                    └── Part, Done, … ◄──┘
-         run ◄── Settled ── ledger
-          └──► store: commit units ──► writers ──► summary
+docs/architecture.md has the picture of its rooms, its processes and threads, and the states of a record.
 """
