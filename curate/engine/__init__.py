@@ -1,4 +1,8 @@
-"""The engine: runs a plan, with one scheduler for all executors and a run directory that survives crashes.
+"""The engine: one scheduler that owns what is in flight, and the run directory that remembers what is done.
 
-docs/architecture.md has the picture of its rooms, its processes and threads, and the states of a record.
+plan ──► run ──► scheduler ──Work──► transport ──► HopRunner (in a worker)
+                    ▲                    │
+                    └── Part, Done, … ◄──┘
+         run ◄── Settled ── ledger
+          └──► store: commit units ──► writers ──► summary
 """
