@@ -1,6 +1,6 @@
 """Counts the files and functions of `curate` that a record passes through, from its manifest to the published file.
 
-    python -m tests.architecture.trace [--records 3] [--executor local] [--verbose]
+    python -m tests.architecture.trace [--records 3] [--executor local] [--without-callees] [--verbose]
 
 A person who debugs "why was my record dropped" has to step through these. The pipeline is `read_manifest`, `partition`,
 `quality_filter` and `merge` to JSONL, in a run directory; the figures are of a second run in a process that is warm,
@@ -8,8 +8,8 @@ with a run directory of its own.
 
 Counted is every Python function whose code lies in a file of the package `curate`, in any thread of this process,
 except those in `LEFT_OUT`. A function that a left-out module calls is counted, such as a stage's `reads()` during
-planning, because the same file has to be known to follow the record. `named` leaves out lambdas, comprehensions and
-generator expressions, `calls` counts them, and counts a generator each time that it resumes.
+planning; `--without-callees` leaves it out as well, unless it is also called from elsewhere. Named functions are all
+but lambdas, comprehensions and generator expressions. Calls include these, and each resumption of a generator.
 
 With `multiprocessing` the worker is another process, and the figures are the driver's alone.
 """
@@ -35,7 +35,16 @@ from curate.stages import Merge, Partition, QualityFilter, ReadManifest
 PACKAGE = str(Path(curate.__file__).parent) + "/"
 
 LEFT_OUT = {
-    "planning": ("pipeline.py", "plan.py", "plan/", "settings.py", "fingerprint.py", "run_time_options.py"),
+    "planning": (
+        "pipeline.py",
+        "composite.py",
+        "resolution.py",
+        "plan.py",
+        "plan/",
+        "settings.py",
+        "fingerprint.py",
+        "run_time_options.py",
+    ),
     "plugins": ("plugin/",),
     "observers": ("observe/",),
     "lock": ("engine/durability/lock.py", "engine/lock.py"),
@@ -94,12 +103,13 @@ class Trace:
             yield from (f"    {self.calls[Function(file, name)]:4} {name}" for name in named)
 
 
-def trace(*, records: int = 3, executor: str = "local") -> Trace:
+def trace(*, records: int = 3, executor: str = "local", callees: bool = True) -> Trace:
     """Follow records through a run, and return what they passed through.
 
     Args:
         records: the number of lines of the manifest.
         executor: a registered name.
+        callees: also count what left-out modules call.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -110,7 +120,7 @@ def trace(*, records: int = 3, executor: str = "local") -> Trace:
         calls: Counter[CodeType] = Counter()
 
         def count(frame: FrameType, event: str, argument: object) -> None:
-            if event == "call":
+            if event == "call" and (callees or not _is_below_left_out(frame.f_back)):
                 calls[frame.f_code] += 1
 
         threading.setprofile(count)
@@ -140,14 +150,27 @@ def _is_left_out(file: str) -> bool:
     return any(file == name or (name.endswith("/") and file.startswith(name)) for name in names)
 
 
+def _is_below_left_out(frame: FrameType | None) -> bool:
+    """Return whether a left-out function is among the callers, other than the method that starts the run."""
+    while frame is not None:
+        code = frame.f_code
+        is_ours = code.co_filename.startswith(PACKAGE) and code.co_qualname != "Pipeline.run"
+        if is_ours and _is_left_out(code.co_filename.removeprefix(PACKAGE)):
+            return True
+        frame = frame.f_back
+    return False
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Print the figures; with `--verbose`, each function below its file."""
-    parser = argparse.ArgumentParser(prog="python -m tests.architecture.trace", description=__doc__.splitlines()[0])
+    description = "Count the files and functions of curate that a record passes through."
+    parser = argparse.ArgumentParser(prog="python -m tests.architecture.trace", description=description)
     parser.add_argument("--records", type=int, default=3, help="the number of records (default: 3)")
     parser.add_argument("--executor", default="local", help="local (default), multiprocessing, or another one's name")
+    parser.add_argument("--without-callees", action="store_true", help="leave out what left-out modules call")
     parser.add_argument("--verbose", action="store_true", help="list each file and its functions")
     options = parser.parse_args(arguments)
-    traced = trace(records=options.records, executor=options.executor)
+    traced = trace(records=options.records, executor=options.executor, callees=not options.without_callees)
     if options.verbose:
         for line in traced.lines():
             print(line)
