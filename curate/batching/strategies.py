@@ -1,4 +1,4 @@
-"""Batchers by name, as a configuration file says them."""
+"""The table of batching strategies: batchers by the name that a configuration file uses."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ def make_batcher(strategy: str, **options: Any) -> Batcher:
     """Return the batcher of a strategy with its options.
 
     Raises:
-        PlanError: there is no such strategy, it has no such option, an option is missing or out of range; the
-            message names the nearest.
+        PlanError: the strategy or one of its options is unknown, or an option is missing or out of range; the message
+            suggests the nearest known name.
     """
     if strategy not in STRATEGIES:
         raise PlanError(f"there is no batching strategy {strategy!r}: {closest(strategy, STRATEGIES)}")

@@ -1,4 +1,4 @@
-"""Draws a report: how fast each setting is, and how much padding it has. Needs matplotlib, which is an extra."""
+"""The plot of a benchmark report: throughput and padding of each setting. It needs matplotlib, which is an extra."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _BEST, _OTHER, _PADDING, _TEXT = "#1b7f5c", "#8aa4b8", "#d9a441", "#555555"
 
 
 def check_plot(path: Path) -> None:
-    """Find out before anything is measured whether a plot can be drawn there.
+    """Check before the measurement that a plot can be drawn.
 
     Raises:
-        UsageError: matplotlib is missing, or the ending is of no known format.
+        UsageError: matplotlib is missing, or the suffix of the path is unknown.
     """
     if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"{path}: a plot ends with {', '.join(FORMATS)}")
+        raise UsageError(f"{path}: the suffix of a plot must be one of {', '.join(FORMATS)}")
     _figure_class()
 
 
 def save_plot(report: BatchSizeReport, path: Path) -> None:
-    """Write the picture of a report, as SVG, PNG or PDF.
+    """Write the plot of a report, as SVG, PNG or PDF.
 
     Raises:
         UsageError: as `check_plot`.

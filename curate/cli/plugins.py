@@ -1,4 +1,4 @@
-"""`curate plugins`: what is installed, what it provides, and what is wrong with it; `new` begins another one."""
+"""`curate plugins`: lists the installed plugins, what they provide and their errors; `new` writes one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STYLES = {"active": "green", "failed": "bold red", "disabled": "dim"}
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def plugins(context: click.Context, as_json: bool) -> None:
-    """List the plugins, what they provide and what is wrong with them; or begin one of your own."""
+    """List the plugins, what they provide and their errors; or write one of your own."""
     if context.invoked_subcommand is None:
         _list(context.obj, as_json=as_json)
 

@@ -1,6 +1,6 @@
-"""Shows how far a run is, on standard error: a display that moves on a terminal, lines elsewhere.
+"""Shows the progress of a run on standard error: a live display on a terminal, lines elsewhere.
 
-All of it comes from the events that every executor causes, so it looks the same wherever a run lives.
+It is made from events that do not depend on the executor, so it looks the same wherever the workers are.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 LINE_SECONDS = 30.0
-"""Where there is no terminal, lines about the same phase are so far apart."""
+"""The interval between two lines about the same phase, where there is no terminal."""
 
 _BAR_WIDTH = 24
 
 Say: TypeAlias = "Callable[[str, Mapping[str, Any]], None]"
-"""Prints a line: as a text, or the fields that it was made of."""
+"""Prints a line: as a string, or the fields that it was made of."""
 
 
 class _PhaseClock:
@@ -59,7 +59,7 @@ def _reached(event: RunProgress) -> Rate:
 
 
 class LiveProgress:
-    """An observer that draws where the run is, several times a second; what it is told it merely notes."""
+    """An observer that draws the progress several times a second, from the last event."""
 
     def __init__(self, console: Console) -> None:
         from rich.live import Live
@@ -81,7 +81,7 @@ class LiveProgress:
     @hookimpl
     def curate_on_run_started(self, event: RunStarted) -> None:
         if event.done:
-            self._console.print(_going_on(event), soft_wrap=True)
+            self._console.print(_resumed(event), soft_wrap=True)
 
     @hookimpl
     def curate_on_progress(self, event: RunProgress) -> None:
@@ -102,7 +102,7 @@ class LiveProgress:
         if event is None:
             self._spinner.update(text=Text("starting"))
             return self._spinner
-        self._spinner.update(text=Text(f"phase {event.phase}: {_heard(event, self._phase)}"))
+        self._spinner.update(text=Text(f"phase {event.phase}: {_worked(event, self._phase)}"))
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(overflow="ellipsis", no_wrap=True)
         table.add_column(no_wrap=True, width=_BAR_WIDTH)
@@ -116,7 +116,7 @@ class LiveProgress:
 
 
 class LineProgress:
-    """An observer that prints a line when a phase begins and ends, and now and then between.
+    """An observer that prints a line when a phase begins and ends, and now and then in between.
 
     Args:
         say: prints a line.
@@ -138,24 +138,24 @@ class LineProgress:
     @hookimpl
     def curate_on_run_started(self, event: RunStarted) -> None:
         if event.done:
-            self._print(_going_on(event), {"event": "run_resumed", "done": event.done})
+            self._print(_resumed(event), {"event": "run_resumed", "done": event.done})
 
     @hookimpl
     def curate_on_progress(self, event: RunProgress) -> None:
         if self._phase.begins(event):
             self._print(f"phase {event.phase} begins: {', '.join(event.stages)}", self._fields("phase_began", event))
         elif event.ended:
-            told = f"phase {event.phase} has ended: {_heard(event, self._phase)}, {_left_out(event)}"
-            self._print(told, self._fields("phase_ended", event))
+            line = f"phase {event.phase} has ended: {_worked(event, self._phase)}, {_left_out(event)}"
+            self._print(line, self._fields("phase_ended", event))
         elif self._clock() - self._printed >= LINE_SECONDS:
             rates = zip(event.stages, self._phase.stage_rates(event), strict=False)
             stages = ", ".join(f"{stage} {rate:,.1f}" for stage, rate in rates)
-            so_far = f"phase {event.phase}: {_heard(event, self._phase)}, {_around(event, self._phase)}"
+            so_far = f"phase {event.phase}: {_worked(event, self._phase)}, {_around(event, self._phase)}"
             self._print(f"{so_far}; records/s: {stages}", self._fields("progress", event))
 
     @hookimpl
     def curate_on_run_stopped(self, event: RunStopped) -> None:
-        self._print(f"the run has stopped: {event.error}", {"event": "run_stopped", "error": event.error})
+        self._print(f"the run stopped: {event.error}", {"event": "run_stopped", "error": event.error})
 
     @hookimpl
     def curate_on_run_finished(self, event: RunFinished) -> None:
@@ -185,20 +185,20 @@ class LineProgress:
 
 
 def progress_on(console: Console, *, as_json: bool = False) -> LiveProgress | LineProgress:
-    """Return what suits the console; with `as_json`, lines of JSON, whatever it is."""
+    """Return the live display on a terminal, lines elsewhere; with `as_json`, lines of JSON."""
 
     def say(line: str, fields: Mapping[str, Any]) -> None:
         if as_json:
-            told = {"time": round(time.time(), 3), "level": "INFO", "message": line, **fields}
-            console.file.write(json.dumps(told) + "\n")
+            entry = {"time": round(time.time(), 3), "level": "INFO", "message": line, **fields}
+            console.file.write(json.dumps(entry) + "\n")
         else:
             console.print(line, soft_wrap=True)
 
     return LiveProgress(console) if console.is_terminal and not as_json else LineProgress(say)
 
 
-def _going_on(event: RunStarted) -> str:
-    return f"going on with the run in {event.run_dir}: {event.done:,} records are done"
+def _resumed(event: RunStarted) -> str:
+    return f"resuming the run in {event.run_dir}: {event.done:,} records are finished"
 
 
 def _over(event: RunFinished) -> str:
@@ -210,7 +210,7 @@ def _over(event: RunFinished) -> str:
     )
 
 
-def _heard(event: RunProgress, phase: _PhaseClock) -> str:
+def _worked(event: RunProgress, phase: _PhaseClock) -> str:
     hours = event.audio_s / 3600
     of_all = "" if event.total is None or event.ended else f" of {event.total:,}"
     return (
@@ -219,15 +219,15 @@ def _heard(event: RunProgress, phase: _PhaseClock) -> str:
 
 
 def _around(event: RunProgress, phase: _PhaseClock) -> str:
-    """Return what is said beside how much was heard: losses, workers, and how long it will take."""
-    told = [_left_out(event)]
+    """Return the losses, the number of workers, and the estimated time left."""
+    parts = [_left_out(event)]
     if event.workers:
         alive = sum(event.workers)
-        told.append(f"{alive} worker{'s' if alive != 1 else ''}")
+        parts.append(f"{alive} worker{'s' if alive != 1 else ''}")
     left_s = phase.left_s(event)
     if left_s is not None:
-        told.append(f"about {_long(left_s)} left")
-    return ", ".join(told)
+        parts.append(f"about {_long(left_s)} left")
+    return ", ".join(parts)
 
 
 def _left_out(event: RunProgress) -> str:

@@ -39,12 +39,12 @@ from curate.engine.scheduling.scheduler import PhaseInput, Scheduler
 from curate.engine.summary import check_phase, may_measure, run_counts, summarise, top_failures
 from curate.engine.worker.error_classification import driver_errors
 from curate.errors import BudgetExceededError, InfrastructureError, UsageError
-from curate.io.atomic import read_json, write_json
 from curate.io.failpoints import failpoint
 from curate.io.rows import encode_row
 from curate.plan import Phase, Plan
 from curate.records import Failed, Record
 from curate.stage import Source, WorkerContext
+from curate.storage import read_json, write_json
 
 DRAIN_S = 10.0
 """After an interrupt, what is in flight may still finish for so long."""

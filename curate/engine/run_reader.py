@@ -33,9 +33,9 @@ from curate.engine.durability.unit_files import UnitReader, read_notes
 from curate.engine.protocol.options import Retry
 from curate.engine.protocol.run_status import RunStatus
 from curate.errors import InfrastructureError
-from curate.io.atomic import read_json
 from curate.monitoring import Rate
 from curate.records import Record
+from curate.storage import read_json
 
 EVENTS_FILE = Path("metrics") / "events.jsonl"
 """Where the events of all attempts of a run are, in its directory."""
@@ -125,7 +125,7 @@ class RunReader:
                 return RunStatus.RUNNING if driver.alive else RunStatus.CRASHED
             if driver.alive and driver.pid != os.getpid():  # it is about to leave; an observer of its own sees the end
                 return RunStatus.RUNNING
-        if ended in (RunStatus.INTERRUPTED, RunStatus.FAILED):
+        if ended is RunStatus.INTERRUPTED or ended is RunStatus.FAILED:
             return ended
         is_whole = self.summary is not None and all(map(self.is_complete, range(len(self.layout))))
         return RunStatus.FINISHED if is_whole else RunStatus.UNFINISHED
@@ -148,10 +148,7 @@ class RunReader:
         state = self._state
         if "since" not in state or self.status != RunStatus.RUNNING:
             return None
-        now, since = (
-            Rate(each["elapsed_s"], each["records_in"], each["audio_s"])
-            for each in (state, cast("Any", state["since"]))
-        )
+        now, since = (Rate(each["elapsed_s"], each["records_in"], each["audio_s"]) for each in (state, state["since"]))
         return LiveProgress(
             **{name: state[name] for name in ("executor", "phase", "records_in", "kept", "filtered", "quarantined")},
             expected=state["expected"],
@@ -183,7 +180,7 @@ class RunReader:
         return total
 
     def stages(self, phase: int) -> list[StageOutcome]:
-        """Return what became of the records at each stage of a phase, so far."""
+        """Return the outcome of the records at each stage of a phase, so far."""
         return stage_outcomes(self.layout[phase], self.commits.get(phase, ()))
 
     def committed_at(self) -> float | None:

@@ -1,4 +1,4 @@
-"""What a run came to: counts, audio hours, stages and failures, added up from its commits."""
+"""The summary of a run: counts, audio hours, stages and failures, added up from its commits."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from curate.stage import ProcessingStage
 
 @attrs.frozen
 class StageSummary:
-    """What came to a stage, and what became of it there.
+    """The records that reached a stage, and their outcomes there.
 
     Args:
         busy_s: the time it worked, in all its workers.
@@ -81,7 +81,7 @@ def check_phase(phase: Phase, store: Store) -> RecordCounts:
 
 
 def may_measure(phase: Phase) -> bool:
-    """Return whether a stage of the phase says that it writes `duration`, or does not say what it writes."""
+    """Return whether a stage of the phase says that it writes `duration`, or does not declare its columns."""
     written = [planned.stage.writes() for hop in phase.hops for planned in hop.stages]
     gathered = () if phase.gather is None else phase.gather.stage.writes() or ()
     return "duration" in gathered or any(columns is None or "duration" in columns for columns in written)
@@ -121,7 +121,7 @@ def _performance(planned: PlannedStage, commits: Sequence[Commit]) -> Mapping[st
         return {}
     try:
         return planned.stage.describe_measures(measures)
-    except Exception as error:  # noqa: BLE001 (a stranger's code, about work that is done)
+    except Exception as error:  # noqa: BLE001 (third-party code, about work that is done)
         logger.opt(exception=error).warning("stage {!r} raised in describe_measures()", planned.name)
         return measures
 
@@ -155,7 +155,7 @@ def top_failures(store: Store, most: int = 3) -> str:
 def summarise(
     plan: Plan, store: Store, outputs: Sequence[Path], *, executor: str, wall_s: float, worked_s: float
 ) -> Mapping[str, Any]:
-    """Return what `summary.json` holds; `wall_s` and `worked_s`, of audio, are of this life of the run alone."""
+    """Return the content of `summary.json`; `wall_s` and `worked_s`, of audio, are of this attempt alone."""
     books = run_counts(plan, store)
     return {
         "status": RunStatus.FINISHED.value,

@@ -6,10 +6,10 @@ read_rows, publish       read and write a manifest
 replacing                write any file atomically, as a writer must
 """
 
-from curate.io.atomic import replacing
 from curate.io.format import ManifestFormat, Row
 from curate.io.manifest import FORMATS, count_rows, declared_columns, find_format, read_rows
 from curate.io.publish import publish
+from curate.storage import replacing
 
 __all__ = [
     "FORMATS",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from curate.errors import InfrastructureError, PlanError
-from curate.io.atomic import replacing
 from curate.io.failpoints import failpoint
 from curate.io.format import ManifestFormat
 from curate.io.manifest import find_format
 from curate.records import RecordReader
+from curate.storage import replacing
 
 
 def publish(records: RecordReader, path: Path, *, format: ManifestFormat | None = None) -> None:
@@ -32,6 +33,6 @@ def publish(records: RecordReader, path: Path, *, format: ManifestFormat | None 
     except OSError as error:
         raise InfrastructureError(f"cannot create {path.parent}: {error.strerror or error}") from error
     failpoint("publish.before_write")
-    with replacing(path, written="publish.after_temporary") as file:
+    with replacing(path, before_rename=partial(failpoint, "publish.after_temporary")) as file:
         format.write(records, file)
     failpoint("publish.after_rename")

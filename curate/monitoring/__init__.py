@@ -1,4 +1,4 @@
-"""What work is measured by: throughput, padding, waiting and memory, in figures that can be added up.
+"""Metrics of stages: throughput, padding, waiting and memory, in figures that can be added up.
 
     monitor = PerformanceMonitor()
     monitor.start_monitoring()

@@ -45,6 +45,6 @@ class RunLog:
     def curate_on_run_finished(self, event: RunFinished) -> None:
         counts = {name: event.summary[name] for name in ("records_in", "kept", "filtered", "quarantined")}
         logger.bind(**counts).info(
-            "the run is finished: {records_in} in, {kept} kept, {filtered} filtered, {quarantined} quarantined",
+            "run finished: {records_in} in, {kept} kept, {filtered} filtered, {quarantined} quarantined",
             **counts,
         )

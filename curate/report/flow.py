@@ -68,7 +68,7 @@ def balance(run: RunReader) -> list[BalanceTerm]:
     def added(name: str) -> int:
         return sum(getattr(books, name) for books in phases)
 
-    # what a phase has kept and the next has not come to; 0 for a run that is finished
+    # records that a phase has kept and the next has not read; 0 for a run that is finished
     waiting = sum(before.kept - after.records_in for before, after in pairwise(phases))
     waiting_ms = sum(before.kept_ms - after.in_ms for before, after in pairwise(phases))
     left_ms = sum(added(f"{name}_ms") for name in ("filtered", "quarantined", "split", "joined"))

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from curate._version import __version__
 from curate.engine import RunReader
-from curate.io.atomic import write_atomically
 from curate.plugin import PluginHost, current_host
 from curate.report import environment, figures
 from curate.report.clips import BUDGET_BYTES, Clip, ClipMaker
@@ -27,6 +26,7 @@ from curate.report.scan import Survey
 from curate.report.sections import Findings, sections
 from curate.report.speed import speed_of
 from curate.report.state import status_sentence
+from curate.storage import write_atomically
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -1,4 +1,4 @@
-"""The stages that a user composes. Each is loaded when it is first used."""
+"""The built-in stages of pipelines. Each is imported when it is first used."""
 
 from __future__ import annotations
 

@@ -159,7 +159,7 @@ def test_the_newcomers_path_runs_from_the_first_run_to_a_plugin() -> None:
     )
     assert done.returncode == 0, done.stderr[-4000:]
     assert "11 passed" in done.stdout
-    assert "records came to another end" in done.stdout
+    assert "records ended differently" in done.stdout
 
 
 def test_the_recipes_run() -> None:

@@ -65,7 +65,7 @@ class RecordCounts:
         """Check the identity.
 
         Args:
-            measures_audio: whether a stage says that it writes `duration`, or does not say what it writes.
+            measures_audio: whether a stage says that it writes `duration`, or does not declare its columns.
 
         Raises:
             AccountingError: the books do not balance.
@@ -111,7 +111,7 @@ class FinishedInputs:
     each_ms: Sequence[int] = ()
 
     def roots(self, wanted: Collection[int]) -> dict[int, FinishedInputs]:
-        """Return what became of single roots, by position."""
+        """Return the outcomes of single roots, by position."""
         found: dict[int, FinishedInputs] = {}
         seq_of: dict[str, int] = {}
         for seq, identity, in_ms in zip(self.seqs, self.ids, self.each_ms, strict=True):
@@ -140,11 +140,11 @@ class FinishedInputs:
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing has happened to these roots but that they are kept."""
+        """Whether all of these roots are kept."""
         return not (self.filtered or self.quarantined or self.splits)
 
     def books(self) -> RecordCounts:
-        """Return what these roots add to the books."""
+        """Return the contribution of these roots to the books."""
         return RecordCounts(
             records_in=len(self.seqs),
             children=sum(split.children for split in self.splits),
@@ -162,7 +162,7 @@ class FinishedInputs:
 
 
 def sum_counts(settled: Iterable[FinishedInputs]) -> RecordCounts:
-    """Return what settled roots add to the books together; nearly all are merely kept, and quickly added."""
+    """Return the contribution of settled roots to the books; most are only kept, and quickly added."""
     total = RecordCounts()
     records_in = kept = in_ms = kept_ms = 0
     for each in settled:
@@ -178,7 +178,7 @@ def sum_counts(settled: Iterable[FinishedInputs]) -> RecordCounts:
 
 
 def stage_counts(settled: FinishedInputs) -> dict[str, dict[str, int]]:
-    """Return what settled roots add to the counts of each stage, as `StageFlow` names them."""
+    """Return the contribution of settled roots to the counts of each stage, as `StageFlow` names them."""
     counts: dict[str, dict[str, int]] = {}
 
     def count(stage: str, what: str, amount: int = 1) -> None:

@@ -46,7 +46,7 @@ def follow_stages(stages: Iterable[str], records_in: int, parts: Iterable[StageC
 
     Args:
         stages: their names, in order.
-        records_in: the records that came to the first one.
+        records_in: the number of records that reached the first one.
         parts: counts that are added up, such as those of the phase's commits.
     """
     counts: dict[str, dict[str, int]] = {}

@@ -1,4 +1,4 @@
-"""Commit units: the finished records that are made permanent at once, whatever batches they came in."""
+"""Commits: units of finished records that become permanent together, whatever batches they came in."""
 
 from __future__ import annotations
 
@@ -23,27 +23,27 @@ from curate.records import Record
 
 UNIT_BYTES = 4 * 1024 * 1024
 UNIT_SECONDS = 30.0
-"""A unit is committed when it takes so many bytes of the driver's memory, or is so old."""
+"""The size in the driver's memory, and the age, at which a unit is committed."""
 
 UNITS_OF_A_SIZE = 256
 LARGEST = 16
-"""After so many units they grow, up to so many times the size: the driver keeps something of every commit as well, so
-that of a long run neither the units nor their number may take much.
+"""The number of units after which their size grows, and its largest multiple. The driver also keeps some kilobytes of
+every commit, so in a long run neither the size of the units nor their number may grow without bound.
 """
 
 _ROW_BYTES = 150
-"""What a row takes, about, beside its content: it is an object in a list, with a position, an id and a length."""
+"""The approximate size of a row without its content: an object in a list, with a position, an id and a length."""
 
 _NOTE_BYTES = 1024
-"""What the note of a record that was left out or that failed takes, about, beside its traceback and long values."""
+"""The approximate size of a note about a filtered or failed record, without its traceback and long values."""
 
 _CONTAINERS = frozenset({list, dict, tuple})
 _ITEM_BYTES = 64
-"""What an item of a list or dict takes, about."""
+"""The approximate size of an item of a list or dict."""
 
 
 class OutputRows:
-    """Rows and, beside them, the positions of the roots that they descend from: two lists are quicker than pairs."""
+    """Rows and the positions of the roots that they descend from, as two lists, which are faster than pairs."""
 
     def __init__(self) -> None:
         self.seqs: list[int] = []
@@ -67,7 +67,7 @@ class OutputRows:
 
 
 class CommitBuffer:
-    """Settled roots that are committed at once.
+    """Settled roots that are committed together.
 
     Args:
         places: the positions of the phase's input.
@@ -88,7 +88,7 @@ class CommitBuffer:
         self._retried = retried
         self.settled: list[FinishedInputs] = []
         self.name = ""
-        """What it is called on disk; a commit that is interrupted and done again keeps it, so it is one commit."""
+        """The unit's name on disk; a commit that is interrupted and repeated keeps it, so it stays one commit."""
         self.bytes = 0
         self._max_bytes = (unit_bytes or UNIT_BYTES) * min(LARGEST, max(1.0, after / UNITS_OF_A_SIZE))
         self._books: RecordCounts | None = None
@@ -117,12 +117,12 @@ class CommitBuffer:
             self._books = sum_counts(self.settled)
         return self._books
 
-    def apart(self) -> dict[int, FinishedInputs]:
+    def individually_tracked(self) -> dict[int, FinishedInputs]:
         """Return the roots whose outcome a retry may replace: they, or what they came from, failed now or before."""
         found: dict[int, FinishedInputs] = {}
         for settled in self.settled:
             seqs = {seq for seq, _ in settled.quarantined}
-            if self._places.slots or self._retried:
+            if self._places.retry_gaps or self._retried:
                 seqs.update(seq for seq in settled.seqs if seq in self._retried or self._places.gap_of(seq) is not None)
             if seqs:
                 found.update(settled.roots(seqs))
@@ -148,21 +148,21 @@ class CommitBuffer:
 
 
 def _bytes_of(record: Record) -> int:
-    """Return what a record's texts and containers take, about: they may be of any length."""
+    """Return the approximate size of a record's strings and containers, which may have any length."""
     texts = sum(len(value) for value in record.values() if isinstance(value, str | bytes))
     return texts + sum(_ITEM_BYTES * len(value) for value in record.values() if type(value) in _CONTAINERS)
 
 
 @attrs.frozen
 class CommitStats:
-    """What some roots add to the books of a run.
+    """The contribution of some roots to the books of a run.
 
     Args:
         stages: the outcomes at each stage, as `StageFlow` names them; what is 0 is left out.
-        codes: how many records failed with each code.
+        codes: the number of records that failed with each code.
         id_checksum: see `id_checksum_of`; a later attempt compares it with the ids of its input there.
-        reasons: why the stages filtered.
-        stage_codes: with which codes records failed at each stage.
+        reasons: stage → the reasons for which it filtered.
+        stage_codes: stage → the codes with which records failed there.
     """
 
     books: RecordCounts
@@ -258,9 +258,9 @@ class Commit:
     Args:
         number: counted over all phases, so that of two outcomes of one root the later one counts.
         fingerprint: the run's; a fork takes over commits that have the fingerprint of the run before.
-        apart: the positions of the roots whose outcome a retry may replace; each has a range of its own.
+        individually_tracked: the positions of the roots whose outcome a retry may replace; each has a range of its own.
         measures: what the stages have measured, by their names; see `ProcessingStage.take_measures`.
-        replaced: those of them whose outcome counts no more; the account is without them.
+        replaced: those of them whose outcome no longer counts; the account is without them.
     """
 
     unit: str
@@ -272,7 +272,7 @@ class Commit:
     busy_s: Mapping[str, float]
     files: Sequence[UnitFile]
     fingerprint: str = ""
-    apart: Sequence[int] = ()
+    individually_tracked: Sequence[int] = ()
     measures: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     replaced: frozenset[int] = frozenset()
 
@@ -315,13 +315,13 @@ def positions_of(commits: Iterable[Commit]) -> Intervals:
 def id_checksum(ids: Iterable[str]) -> int:
     """Return a checksum of ids that does not depend on their order, below 2**64; sums of it can be added.
 
-    The cubes keep ids that merely share their digits from adding up to the same.
+    The cubes keep ids that only share their digits from adding up to the same sum.
     """
     total = 0
     for identity in ids:
         try:
             encoded = identity.encode()
-        except UnicodeEncodeError:  # rare, and to say so beforehand takes as long again
+        except UnicodeEncodeError:  # rare, and a check beforehand would take as long again
             encoded = identity.encode(errors="surrogatepass")
         crc = zlib.crc32(encoded)
         total += crc * crc * crc
@@ -341,12 +341,12 @@ def ranges_in_order(commits: Iterable[Commit]) -> Iterator[Range]:
 def describe_unit(
     unit: CommitBuffer, number: int, phase: int, rows: OutputRows, busy_s: Mapping[str, float]
 ) -> tuple[Commit, dict[int, CommitStats]]:
-    """Return what a commit says of a unit, and the accounts of the roots whose outcome may be replaced.
+    """Return the commit of a unit, and the accounts of the roots whose outcome may be replaced.
 
     Args:
-        rows: the unit's own, which are costly to sort twice.
+        rows: the unit's own rows, which are costly to sort twice.
     """
-    accounts = {seq: CommitStats.of([settled]) for seq, settled in unit.apart().items()}
+    accounts = {seq: CommitStats.of([settled]) for seq, settled in unit.individually_tracked().items()}
     commit = Commit(
         unit=unit.name,
         phase=phase,
@@ -356,7 +356,7 @@ def describe_unit(
         account=CommitStats.of(unit.settled),
         busy_s=dict(busy_s),
         files=(),
-        apart=tuple(accounts),
+        individually_tracked=tuple(accounts),
         measures=unit.measures,
     )
     return commit, accounts

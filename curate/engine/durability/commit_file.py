@@ -90,7 +90,7 @@ def read_commit(path: Path) -> Commit:
             busy_s=described["busy_s"],
             measures=described["measures"],
             files=tuple(UnitFile(**file) for file in described["files"]),
-            apart=tuple(map(int, described["apart"])),
+            individually_tracked=tuple(map(int, described["apart"])),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(path, error) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -30,10 +31,10 @@ from curate.engine.durability.positions import InputPositions, positions_after
 from curate.engine.durability.unit_files import UnitReader, read_notes
 from curate.engine.protocol.messages import Filtered, Quarantined
 from curate.errors import InfrastructureError
-from curate.io.atomic import TEMPORARY, replacing, sync_directory, write_atomically
 from curate.io.failpoints import failpoint
 from curate.io.rows import encode_note
 from curate.records import ID, Record, RecordReader
+from curate.storage import TEMPORARY, replacing, sync_directory, write_atomically
 
 UNIT_FOLDERS = ("data", "filtered", "quarantine")
 """The folders of the unit files."""
@@ -115,7 +116,7 @@ class DirectoryStore:
                 places = InputPositions()
                 continue
             commits = self.commits(number - 1)
-            apart = frozenset(position for commit in commits for position in commit.apart)
+            apart = frozenset(position for commit in commits for position in commit.individually_tracked)
             places = positions_after(places, ranges_in_order(commits), apart)
         return places
 
@@ -145,7 +146,7 @@ class DirectoryStore:
         commit = attrs.evolve(described, files=tuple(files), fingerprint=self._fingerprint)
         content = encode_commit(commit, accounts)
         path = self._directory / "commits" / f"{unit.name}.json"
-        write_atomically(path, content, written="commit.after_temporary_commit")
+        write_atomically(path, content, before_rename=partial(failpoint, "commit.after_temporary_commit"))
         failpoint("commit.after_rename")
         commits = self._commits.setdefault(phase, [])
         if not commits or commits[-1].unit != unit.name:
@@ -155,7 +156,7 @@ class DirectoryStore:
     def _write(self, kind: UnitFileKind, unit: str, lines: Iterable[bytes]) -> UnitFile:
         """Write a unit file, never holding all of it in memory, and return its description for the commit."""
         path, size, digest = f"{kind}/{unit}.jsonl", 0, hashlib.sha256()
-        with replacing(self._directory / path, written="commit.after_temporary") as file:
+        with replacing(self._directory / path, before_rename=partial(failpoint, "commit.after_temporary")) as file:
             for content in _together(lines):
                 size += len(content)
                 digest.update(content)
@@ -169,7 +170,7 @@ class DirectoryStore:
         failpoint("phase.before_complete")
         write_atomically(self._completion(phase), b"{}\n")
         if self._retried.pop(phase, None):
-            self._load()  # what later phases have made of what was replaced is void
+            self._load()  # later outcomes of replaced records are superseded
 
     def is_complete(self, phase: int) -> bool:
         if phase in self._retried or not self._completion(phase).exists():
@@ -189,7 +190,7 @@ class DirectoryStore:
 
 
 def _together(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield lines in pieces that are worth a call each."""
+    """Yield lines joined to pieces of a size that is worth a call."""
     held: list[bytes] = []
     size = 0
     for line in lines:

@@ -15,7 +15,7 @@ import attrs
 
 from curate.engine.protocol.events import RunProgress
 from curate.engine.protocol.run_status import RunStatus
-from curate.io.atomic import TEMPORARY
+from curate.storage import TEMPORARY
 
 STATE = "state.json"
 

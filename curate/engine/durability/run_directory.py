@@ -1,4 +1,4 @@
-"""The run directory: whose run it holds, and what has to be the same for that run to go on."""
+"""The run directory: the run that it holds, and the checks before that run is resumed."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from curate.engine.durability.lock import DriverLock, is_lock
 from curate.engine.durability.run_differences import describe_difference
 from curate.engine.protocol.options import RunOptions
 from curate.errors import InfrastructureError, RunDirectoryError
-from curate.io.atomic import TEMPORARY, sync_directory, write_json
 from curate.plan import KEPT_BY_THE_RUN, Plan
 from curate.stage import Source, Writer
+from curate.storage import TEMPORARY, sync_directory, write_json
 
 _FORMAT = 4
 """The version of the run directory's files; a directory of another version is refused."""
 
 
 class RunDirectory:
-    """A directory that holds one run: `run.json`, shards, commits, and the files that writers publish.
+    """A directory that holds one run: `run.json`, unit files, commits, and the files that writers publish.
 
-    It is held from its opening to its closing, against any other driver.
+    It is locked from its opening to its closing.
     """
 
     def __init__(self, path: Path, plan: Plan, lock: DriverLock) -> None:
@@ -41,17 +41,17 @@ class RunDirectory:
     def held(
         cls, path: Path, plan: Plan, options: RunOptions, *, on_beat: Callable[[], None] | None = None
     ) -> Generator[RunDirectory]:
-        """Open a run directory to begin the plan's run, or to go on with it, and hold it meanwhile.
+        """Open a run directory to begin or to resume the plan's run, and hold its lock meanwhile.
 
         Args:
             path: the directory; with `options.fork`, the one that is forked.
-            plan: what is to be run in it.
-            options: what else is known about the run.
+            plan: the plan to run in it.
+            options: the options of this attempt.
             on_beat: called now and then while it is held.
 
         Raises:
-            RunDirectoryError: it holds something else, naming the first thing that differs, or another driver is at
-                work in it.
+            RunDirectoryError: it holds another run, naming the first difference, or something else, or another driver
+                is at work in it.
             InfrastructureError: it cannot be written.
         """
         try:
@@ -61,7 +61,7 @@ class RunDirectory:
             _check_outputs(path, plan)
             if path.exists() and not (path / "run.json").exists() and _holds_other_things(path):
                 raise RunDirectoryError(
-                    f"{path} holds other things and no run; choose an empty or a new directory with --run-dir"
+                    f"{path} is not empty and holds no run; choose an empty or a new directory with --run-dir"
                 )
             path.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
@@ -88,10 +88,10 @@ def fingerprints_of(described: Mapping[str, Any]) -> frozenset[str]:
 
 
 def read_run(path: Path) -> dict[str, Any]:
-    """Return what `run.json` says.
+    """Return the content of `run.json`.
 
     Raises:
-        RunDirectoryError: there is none, or it is not a run's, or another version's.
+        RunDirectoryError: there is none, or it is not a run's, or of another format.
     """
     if not (path / "run.json").exists():
         raise RunDirectoryError(
@@ -104,14 +104,14 @@ def read_run(path: Path) -> dict[str, Any]:
 
 
 def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOptions) -> None:
-    """Compare the run in a directory with what is to be run, or write down what will be."""
+    """Compare the run in a directory with the one to start, or describe the new run in `run.json`."""
     file = path / "run.json"
     before = _read(file) if file.exists() else None
     if before is None:
         write_json(file, described)
         return
     kept = {name: before[name] for name in ("forked_from",) if name in before}
-    if not _has_begun(path):  # nothing of what the settings were is in there
+    if not _has_begun(path):  # no result of the settings of then is in there
         write_json(file, {**described, **kept})
         return
     source = plan.stages[0].stage
@@ -122,14 +122,14 @@ def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOp
     if options.grown and changed_input(before["inputs"], described["inputs"]):
         _reopen(path, described)
     inputs = [
-        {**was, **now} if was["size"] == now["size"] else now  # keeps a checksum that was taken once
+        {**was, **now} if was["size"] == now["size"] else now  # keeps a checksum from an earlier attempt
         for was, now in zip(before["inputs"], described["inputs"], strict=True)
     ]
     write_json(file, {**described, **kept, "inputs": inputs, "origin": described["origin"] or before.get("origin")})
 
 
 def _reopen(path: Path, described: Mapping[str, Any]) -> None:
-    """Let a run go on whose input has grown: no phase is complete, and what saw everything has not seen enough."""
+    """Reopen a run whose input has grown: no phase is complete, and phases behind a gather have to start again."""
     commits = path / "commits"
     for completion in commits.glob("complete-*.json"):
         completion.unlink()
@@ -143,11 +143,11 @@ def _reopen(path: Path, described: Mapping[str, Any]) -> None:
 
 
 def _forked(old: Path, new: Path, described: Mapping[str, Any]) -> Path:
-    """Return the run directory of a fork, which is made unless an earlier life has."""
+    """Return the run directory of a fork, and make it unless an earlier attempt has."""
     if (new / "run.json").exists():
         return new
     if new.exists() and _holds_other_things(new):
-        raise RunDirectoryError(f"--fork {new}: it holds other things and no run; choose an empty or a new directory")
+        raise RunDirectoryError(f"--fork {new}: it is not empty and holds no run; choose an empty or a new directory")
     before = read_run(old)
     changed = changed_input(before["inputs"], described["inputs"])
     if changed:
@@ -157,12 +157,12 @@ def _forked(old: Path, new: Path, described: Mapping[str, Any]) -> Path:
 
 
 def _holds_other_things(path: Path) -> bool:
-    """Return whether there is more than what a crash at the very beginning leaves."""
+    """Return whether there is more than the leftovers of a crash at the very beginning."""
     return not path.is_dir() or any(TEMPORARY not in entry.name and not is_lock(entry.name) for entry in path.iterdir())
 
 
 def _has_begun(path: Path) -> bool:
-    """Return whether something is committed, or published."""
+    """Return whether anything is committed or published."""
     commits = path / "commits"
     return (path / "summary.json").exists() or (commits.is_dir() and any(commits.glob("*.json")))
 
@@ -208,8 +208,8 @@ def _compare(
     now: Mapping[str, Any],
     can_grow: Callable[[Path], bool] | None,
 ) -> None:
-    """Refuse a directory whose run would give other results than the plan."""
-    remedy = "use a new --run-dir, or change it back to go on with this run"
+    """Refuse a directory whose run has other results than the plan would have."""
+    remedy = "use a new --run-dir, or change it back to resume this run"
     _check_format(directory, before)
     if before["fingerprint"] != now["fingerprint"]:
         raise RunDirectoryError(
@@ -227,9 +227,9 @@ def _compare(
 
 
 def _check_outputs(directory: Path, plan: Plan) -> None:
-    """Refuse to publish over what is read, over what another writer publishes, and over the run's own files.
+    """Refuse to publish over an input, over another writer's file, or over the run's own files.
 
-    The plan compares the paths as they are written; here it is known where they lie, and links are followed.
+    The plan compares the paths as they are written; here they are resolved, and links are followed.
     """
     own = {os.path.realpath(directory / name) for name in KEPT_BY_THE_RUN}
     owners: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""Where records come from: manifests, and lists in memory."""
+"""The sources of records: manifests, and lists in memory."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from curate.io import ManifestFormat, Row, count_rows, declared_columns, read_ro
 from curate.plugin import CURATE, current_host
 from curate.records import ID, Failed, Record
 from curate.stage import Source
-from curate.stages.sources.manifest_source import LOOKED_AT, ManifestSource, check_exist, identified, listed
+from curate.stages.sources.manifest_source import SAMPLED_ROWS, ManifestSource, check_exist, identified, root_paths
 
 
 @dataclass
@@ -31,7 +31,7 @@ class ReadManifest(ManifestSource):
         manifest: a path or glob pattern, or several. Files that a pattern finds are read in the order of their names.
         filepath_key: the column that holds the path of the audio.
         roots: the folders that audio may lie in; by default the folder of each manifest.
-        dataset_name: written into the column `dataset_name`, unless empty.
+        dataset_name: the value of the column `dataset_name`; empty: do not write the column.
     """
 
     expects = "one JSON object a line, or Parquet"
@@ -71,7 +71,7 @@ class ReadRecords(Source):
     Args:
         records: plain dicts; they are not changed.
         label: the first part of the ids, `<label>:<number>`.
-        roots: the folders that audio may lie in; None: anywhere.
+        roots: the folders that audio may lie in; None allows any folder.
     """
 
     records: Sequence[Record] = field(repr=False)
@@ -87,16 +87,16 @@ class ReadRecords(Source):
         check_exist(self.roots or ())
         for number, record in enumerate(self.records, start=1):
             if type(record) is not dict:
-                raise PlanError(f"record {number} is a {type(record).__name__} and not a dict")
+                raise PlanError(f"record {number} is a {type(record).__name__}, not a dict")
 
     def count(self) -> int | None:
         return len(self.records)
 
     def columns(self) -> Collection[str] | None:
-        return {name for record in self.records[:LOOKED_AT] for name in identified("", record)} - {ID}
+        return {name for record in self.records[:SAMPLED_ROWS] for name in identified("", record)} - {ID}
 
     def audio_roots(self) -> tuple[str, ...] | None:
-        return None if self.roots is None else tuple(str(root.absolute()) for root in listed(self.roots))
+        return None if self.roots is None else tuple(str(root.absolute()) for root in root_paths(self.roots))
 
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
         first = 0 if after is None else int(after.rpartition(":")[2])

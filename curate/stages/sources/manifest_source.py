@@ -17,8 +17,8 @@ from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record
 from curate.stage import Source
 from curate.suggest import nearest
 
-LOOKED_AT = 100
-"""At most this many rows of every file are looked at before the run, for its columns and for where the audio lies."""
+SAMPLED_ROWS = 100
+"""The number of rows of each file that the plan reads to find the columns and to check the audio roots."""
 
 _SOURCE_ID = "source_id"
 """The name in the records of a column `_id` that the input has, because theirs is the position."""
@@ -32,7 +32,8 @@ class ManifestSource(Source):
     the middle of a file, and rows that are not records. The fields of a subclass come after these, with defaults.
 
     Args:
-        manifest: a path or glob pattern, or several. Files that a pattern finds are read in the order of their names.
+        manifest: a path or glob pattern, or several. Files that match a pattern are read in the order
+            of their names.
         filepath_key: the column that holds the path of the audio.
         roots: the folders that audio may lie in; by default the folder of each manifest.
         dataset_name: written into the column `dataset_name`, unless empty.
@@ -75,7 +76,7 @@ class ManifestSource(Source):
         for name in ("duration", "offset"):
             value: Any = record.get(name)
             if value is not None and not (is_finite_number(value) and value >= 0):
-                raise RecordError("bad_value", f"{name} = {_shown(value)} is not a number of seconds")
+                raise RecordError("bad_value", f"{name} = {_short_repr(value)} is not a number of seconds")
         if self.dataset_name:
             record["dataset_name"] = self.dataset_name
 
@@ -85,26 +86,26 @@ class ManifestSource(Source):
         """Return the manifest files, in order.
 
         Raises:
-            PlanError: a file is missing, a pattern finds nothing, or a file would be read twice.
+            PlanError: a file is missing, a pattern matches no file, or a file would be read twice.
         """
         given = [self.manifest] if isinstance(self.manifest, str | Path) else list(self.manifest)
         if not given:
-            raise PlanError("manifest is empty; give a path, or several")
-        files = [path for pattern in given for path in _found(str(pattern))]
+            raise PlanError("manifest is empty: give one path or several")
+        files = [path for pattern in given for path in _matching_files(str(pattern))]
         seen: set[str] = set()
         for path in files:
             real = os.path.realpath(path)
             if real in seen:
-                raise PlanError(f"the manifest {path} is given twice; its records would be read twice")
+                raise PlanError(f"the manifest {path} is listed twice: its records would be read twice")
             seen.add(real)
         return files
 
     def check(self) -> None:
         check_exist(self.roots)
-        looked_at = {path: self._first_rows(path) for path in self.inputs()}
-        if not any(looked_at.values()):
+        sampled = {path: self._first_rows(path) for path in self.inputs()}
+        if not any(sampled.values()):
             raise PlanError(f"the manifest {self.manifest} has no rows")
-        for path, rows in looked_at.items():
+        for path, rows in sampled.items():
             problems = [row for row in rows if isinstance(row, RecordError)]
             if problems and len(problems) == len(rows):
                 raise PlanError(
@@ -114,7 +115,7 @@ class ManifestSource(Source):
             self._check_roots(path, [row for row in rows if not isinstance(row, RecordError)])
 
     def _check_roots(self, path: Path, records: Sequence[Record]) -> None:
-        """Check the first records: if most of the audio lies elsewhere, the setting is wrong, not the records."""
+        """Raise when most of the first records' audio lies outside the roots: then the setting is at fault."""
         named = [audio for record in records if isinstance(audio := record.get(self.filepath_key), str)]
         places = [path.parent / audio for audio in named if _is_path(audio)]
         roots = self._roots_of(path)
@@ -123,11 +124,11 @@ class ManifestSource(Source):
             needed = _folders_of(outside) + [str(root.absolute()) for root in roots if len(outside) < len(places)]
             raise PlanError(
                 f"the audio of {path} lies outside its roots, {outside[0]} for example; "
-                f"if that is right, say so:\n    roots: [{', '.join(dict.fromkeys(needed))}]"
+                f"to allow it, set\n    roots: [{', '.join(dict.fromkeys(needed))}]"
             )
 
     def _roots_of(self, path: Path) -> list[Path]:
-        return listed(self.roots) or [path.parent]
+        return root_paths(self.roots) or [path.parent]
 
     def count(self) -> int | None:
         counts = [self.count_rows(path) for path in self.inputs()]
@@ -150,7 +151,7 @@ class ManifestSource(Source):
         if after is not None:
             first, _, number = after.rpartition(":")
             if first not in files:
-                raise PlanError(f"there is no record {after!r}: its manifest is none of {', '.join(files)}")
+                raise PlanError(f"unknown record {after!r}: its manifest is not among {', '.join(files)}")
             last = int(number)
         for name in list(files)[list(files).index(first) :]:
             folder = str(files[name].parent.absolute())
@@ -172,7 +173,7 @@ class ManifestSource(Source):
         return record
 
     def _first_rows(self, path: Path) -> list[Record | RecordError]:
-        return [row for _, row in islice(self.read_rows(path, 0), LOOKED_AT)]
+        return [row for _, row in islice(self.read_rows(path, 0), SAMPLED_ROWS)]
 
 
 def identified(identity: str, row: Record) -> Record:
@@ -182,14 +183,14 @@ def identified(identity: str, row: Record) -> Record:
     return {ID: identity} | {_SOURCE_ID if name == ID else name: value for name, value in row.items()}
 
 
-def _found(pattern: str) -> list[Path]:
+def _matching_files(pattern: str) -> list[Path]:
     path = Path(pattern)
     if path.is_dir():
-        raise PlanError(f"{path} is a folder; name the manifest in it, or a pattern such as {path}/*.jsonl")
+        raise PlanError(f"{path} is a folder; give the manifest in it, or a pattern such as {path}/*.jsonl")
     if path.is_file():
         return [path]
     if path.exists():  # a pipe cannot be read twice, first for the plan and then for the run
-        raise PlanError(f"{path} is not a regular file; write the manifest to one")
+        raise PlanError(f"{path} is not a regular file; write the manifest to a file")
     # `Path.glob` takes no absolute patterns
     found = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file())  # noqa: PTH207
     if not found:
@@ -200,18 +201,18 @@ def _found(pattern: str) -> list[Path]:
     return found
 
 
-def listed(roots: str | Path | Sequence[str | Path]) -> list[Path]:
+def root_paths(roots: str | Path | Sequence[str | Path]) -> list[Path]:
     return [Path(root) for root in ([roots] if isinstance(roots, str | Path) else roots)]
 
 
 def check_exist(roots: str | Path | Sequence[str | Path]) -> None:
-    for root in listed(roots):
+    for root in root_paths(roots):
         if not root.is_dir():
             raise PlanError(f"roots: {root} is not a folder (looked from {Path.cwd()})")
 
 
 def _is_path(audio: str) -> bool:
-    """Return whether a string can be a path; one that cannot is reported where it would be opened."""
+    """Return whether a string can be a local path; others are reported for each record when its audio is opened."""
     try:
         os.fsencode(audio)
     except UnicodeEncodeError:
@@ -224,11 +225,11 @@ def _lies_in(path: Path, root: Path) -> bool:
 
 
 def _folders_of(files: Sequence[Path]) -> list[str]:
-    """Return the folder that all files lie in; if that is the top of the file system, the folders that they lie in."""
+    """Return the common folder of all files, or their own folders if the common one is the root of the file system."""
     folders = sorted({os.path.realpath(file.parent) for file in files})
     common = os.path.commonpath(folders)
     return folders if common == os.sep else [common]
 
 
-def _shown(value: object) -> str:
+def _short_repr(value: object) -> str:
     return "a very large number" if isinstance(value, int) and value.bit_length() > 1000 else f"{value!r:.80}"

@@ -1,4 +1,4 @@
-"""Compares what was recognised with what was written: word and character error rate."""
+"""The error rate stages: word and character error rate of the recognised text against the reference."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from curate.text import ErrorRate, Normaliser, character_errors, word_errors
 
 @dataclass
 class _ErrorRateStage(RecordStage):
-    """The settings of word and character error rate, and the texts that they compare."""
+    """The base class of the error rate stages."""
 
     text_key: str = "text"
     pred_text_key: str = "pred_text"
@@ -39,7 +39,7 @@ class _ErrorRateStage(RecordStage):
 
     def setup(self) -> None:
         self._normalise: Normaliser = resolved_setting(self, "normaliser").value
-        self._normalise("")  # loads the tables now and not in the middle of the first batch
+        self._normalise("")  # loads the tables now, not during the first batch
 
     def _texts(self, record: Record) -> tuple[str, str]:
         texts: list[str] = []

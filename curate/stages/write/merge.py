@@ -1,4 +1,4 @@
-"""Publishes the kept records as one file, in the order of the input."""
+"""The merge stage: it publishes the kept records as one file, in the order of the input."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from curate.stage import RUN_FOLDERS, Writer
 
 @dataclass
 class Merge(Writer):
-    """Writes one manifest that appears whole or not at all.
+    """Writes one manifest atomically: it is complete or does not exist.
 
     Args:
-        path: where to; a relative path lies inside the run directory. The suffix says the format: `.jsonl`,
+        path: the file to write; a relative path lies inside the run directory. The suffix selects the format: `.jsonl`,
             `.jsonl.gz`, `.parquet`, or that of a plugin.
     """
 
@@ -34,7 +34,7 @@ class Merge(Writer):
         elif path.parts[0] == "..":
             raise PlanError(f"path={str(self.path)!r} leaves the run directory; use an absolute path instead")
         elif len(path.parts) > 1 and path.parts[0] in RUN_FOLDERS:
-            raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is where the run keeps its own files")
+            raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is reserved for the run's own files")
 
     def outputs(self) -> tuple[str, ...]:
         return (os.path.normpath(self.path),)
@@ -55,5 +55,5 @@ def _format_of(path: Path) -> ManifestFormat:
     reference = host.format_of(path)
     if reference is None or not reference.writable:
         known = ", ".join(suffix for one in host.formats if one.writable for suffix in one.suffixes)
-        raise PlanError(f"path={str(path)!r}: the suffix says the format, and must be one of {known}")
+        raise PlanError(f"path={str(path)!r}: the suffix must be one of {known}")
     return reference.load()

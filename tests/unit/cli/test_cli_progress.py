@@ -82,7 +82,7 @@ def test_a_run_that_goes_on_says_so_and_counts_its_own_speed_only() -> None:
     progress.curate_on_progress(BEGIN)
     progress.curate_on_progress(attrs.evolve(LATER, ended=True))
 
-    assert out.getvalue().startswith("going on with the run in runs/p: 100 records are done\n")
+    assert out.getvalue().startswith("resuming the run in runs/p: 100 records are finished\n")
     assert "100.0 times real time" in out.getvalue()
 
 
@@ -133,4 +133,4 @@ def test_lines_of_json_have_the_numbers_as_fields() -> None:
 def test_a_run_that_stops_says_why() -> None:
     progress, out, _ = lines()
     progress.curate_on_run_stopped(RunStopped(None, False, "InfrastructureError: the disk is full"))
-    assert out.getvalue() == "the run has stopped: InfrastructureError: the disk is full\n"
+    assert out.getvalue() == "the run stopped: InfrastructureError: the disk is full\n"

@@ -127,7 +127,7 @@ def test_a_fork_needs_a_run_and_an_empty_place(manifest: Path, tmp_path: Path) -
     run(manifest, tmp_path / "old")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.tex").write_text("precious")
-    with pytest.raises(RunDirectoryError, match="holds other things"):
+    with pytest.raises(RunDirectoryError, match="is not empty and holds no run"):
         run(manifest, tmp_path / "old", 400, fork=tmp_path / "full")
 
 

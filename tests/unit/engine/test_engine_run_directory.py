@@ -203,7 +203,7 @@ def test_a_new_and_a_lost_input_are_refused(tmp_path: Path) -> None:
 
 def test_a_directory_that_holds_other_things_is_refused_and_untouched(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(RunDirectoryError, match="holds other things and no run"):
+    with pytest.raises(RunDirectoryError, match="is not empty and holds no run"):
         pipeline(Works()).run(run_dir=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -228,7 +228,7 @@ def test_run_directory_of_another_format_is_refused(tmp_path: Path, number: int)
 
 def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RunDirectoryError, match="holds other things"):
+    with pytest.raises(RunDirectoryError, match="is not empty and holds no run"):
         pipeline(Works()).run(run_dir=tmp_path / "file")
 
 

@@ -301,7 +301,7 @@ class TestSettings:
         [
             ({"batching": "lenght"}, "length"),
             ({"batching_options": {"max_item": 3}}, "max_items"),
-            ({"batching_options": {"min_s": 3}}, "min_s is no batching option"),
+            ({"batching_options": {"min_s": 3}}, "min_s is a setting of the stage"),
             ({"batching": "bucket"}, "'bucket' needs max_s"),
             ({"batching_options": {"drop_remainder": True}}, "drop_remainder"),
             ({"batching": "static", "batching_options": {"drop_remainder": True}}, "drop_remainder"),

@@ -51,11 +51,11 @@ def test_an_absolute_path_lies_outside_the_run_directory(tmp_path: Path) -> None
     ("path", "complaint"),
     [
         ("out.csv", r"one of \.jsonl, \.jsonl\.gz, \.parquet"),
-        ("", "the suffix says the format"),
+        ("", "the suffix must be one of"),
         ("../out.jsonl", "leaves the run directory"),
         ("a/../../out.jsonl", "leaves the run directory"),
-        ("data/out.jsonl", "data/ is where the run keeps its own files"),
-        ("./commits/x/out.jsonl", "commits/ is where"),
+        ("data/out.jsonl", "data/ is reserved for the run"),
+        ("./commits/x/out.jsonl", "commits/ is reserved"),
         ("/dev/null/out.jsonl", "cannot write to /dev/null"),
     ],
 )
