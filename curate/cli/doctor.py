@@ -17,7 +17,7 @@ from typing import Literal
 import attrs
 import click
 
-from curate import __version__
+from curate._version import __version__
 from curate.cli.session import Session, pass_session
 from curate.errors import EXIT_USAGE
 from curate.machine import Machine

@@ -34,7 +34,10 @@ def list_(session: Session, run_dir: Path, code: str | None, stage: str | None, 
 
     from curate.engine import Retry, RunReader
 
-    kinds = RunReader(run_dir).failure_kinds(Retry(code, stage))
+    kinds = [
+        {**kind, "meaning": session.host.error_codes.get(kind["code"]) or session.host.unannounced(kind["code"])}
+        for kind in RunReader(run_dir).failure_kinds(Retry(code, stage))
+    ]
     if as_json:
         click.echo(json.dumps(kinds, indent=1, ensure_ascii=False))
         return
@@ -42,10 +45,11 @@ def list_(session: Session, run_dir: Path, code: str | None, stage: str | None, 
         session.console.print("no record has failed")
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("stage", "code", "records", "such as"):
+    for heading in ("stage", "code", "records", "meaning", "such as"):
         table.add_column(heading, justify="right" if heading == "records" else "left", overflow="fold")
     for kind in kinds:
-        table.add_row(kind["stage"], kind["code"], f"{kind['records']:,}", f"{kind['example']}: {kind['message']}")
+        example = f"{kind['example']}: {kind['message']}"
+        table.add_row(kind["stage"], kind["code"], f"{kind['records']:,}", kind["meaning"], example)
     session.console.print(table)
 
 

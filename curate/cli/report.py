@@ -17,4 +17,4 @@ def report(session: Session, run_dir: Path, output: Path | None) -> None:
     """Write the report of a run: one HTML file that opens from disk. The run may have any status."""
     from curate.report import write_report
 
-    session.console.print(f"Wrote {write_report(run_dir, output)}", soft_wrap=True)
+    session.console.print(f"Wrote {write_report(run_dir, output, host=session.host)}", soft_wrap=True)

@@ -100,7 +100,7 @@ def _report(session: Session, run_dir: Path) -> Path | None:
     from curate.report import write_report
 
     try:
-        return write_report(run_dir)
+        return write_report(run_dir, host=session.host)
     except Exception as error:  # noqa: BLE001 (whatever it is, the run is finished)
         message = " ".join(f"{type(error).__name__}: {error}".split())
         session.messages.print(

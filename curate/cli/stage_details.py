@@ -10,12 +10,13 @@ from typing import Any
 
 import attrs
 
+from curate.composite import CompositeStage
 from curate.config.options import options_of
 from curate.config.schema import described_settings
 from curate.plugin import StageRef
 from curate.resources import Resources
-from curate.settings import RUN_TIME_OPTIONS, field_names
-from curate.stage import CompositeStage, Gather, Partitioner, ProcessingStage, Source, Stage, Writer
+from curate.run_time_options import RUN_TIME_OPTIONS, field_names
+from curate.stage import Gather, Partitioner, ProcessingStage, Source, Stage, Writer
 
 _ROLES: tuple[tuple[type[Stage], str], ...] = (
     (Source, "reads records"),

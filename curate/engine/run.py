@@ -21,7 +21,7 @@ from curate.engine.durability.positions import InputPositions
 from curate.engine.durability.progress_file import ProgressFile
 from curate.engine.durability.run_directory import RunDirectory
 from curate.engine.durability.store import MemoryStore, Store
-from curate.engine.phase_input import feed, run_gather, without_stages
+from curate.engine.phase_input import InputBatches, run_gather, without_stages
 from curate.engine.protocol.events import (
     RecordQuarantined,
     RunFinished,
@@ -35,7 +35,7 @@ from curate.engine.protocol.options import Retry, RunOptions
 from curate.engine.protocol.run_status import RunStatus
 from curate.engine.protocol.transport import Executor, HopSpec
 from curate.engine.run_result import RunResult
-from curate.engine.scheduling.scheduler import Feed, Scheduler
+from curate.engine.scheduling.scheduler import PhaseInput, Scheduler
 from curate.engine.summary import check_phase, may_measure, run_counts, summarise, top_failures
 from curate.engine.worker.error_classification import driver_errors
 from curate.errors import BudgetExceededError, InfrastructureError, UsageError
@@ -43,7 +43,7 @@ from curate.io.failpoints import failpoint
 from curate.io.rows import encode_row
 from curate.plan import Phase, Plan
 from curate.records import Failed, Record
-from curate.stage import Gather, Partitioner, Source, WorkerContext, Writer
+from curate.stage import Source, WorkerContext
 from curate.storage import read_json, write_json
 
 DRAIN_S = 10.0
@@ -196,7 +196,7 @@ class _Run:
             for planned in phase.writers:
                 with driver_errors(planned.name):
                     reader = self.store.reader(phase.number)
-                    published = cast("Writer", planned.stage).write(reader, self.directory or Path())
+                    published = planned.stage.write(reader, self.directory or Path())
                 logger.info("{} wrote {}", planned.name, ", ".join(map(str, published)))
                 outputs.extend(published)
         return outputs, worked_s
@@ -252,22 +252,22 @@ class _PhaseRun:
             self._state.begin(self._total)
         self._tell_progress()
         self._check_budget()
-        incoming = feed(
+        batches = InputBatches(
             self._items(),
             first_stage=self._first_stage(),
-            partitioner=None if self._phase.partitioner is None else cast("Partitioner", self._phase.partitioner.stage),
-            places=self._places,
+            partitioner=None if self._phase.partitioner is None else self._phase.partitioner.stage,
+            positions=self._places,
             done=self._store.done(self._phase.number),
-            done_sum=id_checksum_of(self._store.commits(self._phase.number)),
+            done_checksum=id_checksum_of(self._store.commits(self._phase.number)),
             settle=self._settled_in_feed,
             stop=self._options.stop,
         )
         try:
             if self._phase.hops:
-                self._work_on(self._until_stopped(incoming))
+                self._process(self._until_stopped(iter(batches)))
             else:
                 encode = encode_row if self._store.encodes else None
-                for settled in without_stages(self._until_stopped(incoming), encode, self._first_stage()):
+                for settled in without_stages(self._until_stopped(iter(batches)), encode, self._first_stage()):
                     self._settle(settled)
         except (InfrastructureError, KeyboardInterrupt):
             with suppress(InfrastructureError):
@@ -281,7 +281,7 @@ class _PhaseRun:
         self._store.complete(self._phase.number)
         self._tell_progress(ended=True)
 
-    def _work_on(self, incoming: Feed) -> None:
+    def _process(self, incoming: PhaseInput) -> None:
         """Have the phase's stages work on its input, wherever the executor has its workers."""
         hops, context = self._phase.hops, WorkerContext(audio_roots=self._plan.audio_roots)
         transport = self._executor.open(
@@ -305,7 +305,7 @@ class _PhaseRun:
         finally:
             transport.close()
 
-    def _until_stopped(self, incoming: Feed) -> Feed:
+    def _until_stopped(self, incoming: PhaseInput) -> PhaseInput:
         """Yield what comes until the run is to stop; what is in flight then is still finished."""
         while not self._is_stopping() and (batch := next(incoming, None)) is not None:
             yield batch
@@ -338,10 +338,10 @@ class _PhaseRun:
     def _items(self) -> Iterator[Record | Failed | Filtered]:
         phase = self._phase
         if phase.source is not None:
-            return read_unchanged(cast("Source", phase.source.stage))
+            return read_unchanged(phase.source.stage)
         reader = self._store.reader(phase.number - 1)
         if phase.gather is not None:
-            return run_gather(cast("Gather", phase.gather.stage), reader)
+            return run_gather(phase.gather.stage, reader)
         return iter(reader)
 
     def _first_stage(self) -> str:
@@ -422,7 +422,7 @@ class _PhaseRun:
 
 def _count_input(phase: Phase, places: InputPositions) -> int | None:
     """Return how many records a phase will work on, for those who watch; None if it is not known yet."""
-    return cast("Source", phase.source.stage).count() if phase.source is not None else places.total
+    return phase.source.stage.count() if phase.source is not None else places.total
 
 
 def _check_audio(phase: Phase, books: RecordCounts) -> None:

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 import attrs
 
-from curate import __version__
+from curate._version import __version__
 from curate.engine import EVENTS_FILE, RunFinished, RunProgress, RunStarted, RunStopped, UnitCommitted
 from curate.machine import Machine
 from curate.plugin import hookimpl

@@ -1,4 +1,4 @@
-"""What was run, with what, and where; and what failed, with an example of each."""
+"""Describes a run's settings and machine, and its failures with an example of each."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from curate.engine import RunReader
-from curate.errors import RECORD_ERROR_CODES
+from curate.plugin import PluginHost
 from curate.report.figures import count, seconds
 from curate.report.flow import ExitReason
 from curate.report.samples import Sample
@@ -35,7 +35,7 @@ def facts(run: RunReader, speed: Speed) -> list[str]:
     return [printable(fact, 120) for fact in found if fact]
 
 
-def failures(left: Sequence[ExitReason], survey: Survey) -> list[dict[str, Any]]:
+def failures(left: Sequence[ExitReason], survey: Survey, host: PluginHost) -> list[dict[str, Any]]:
     """Return the codes of a run with their meaning and an example, the most frequent first."""
     examples: dict[tuple[str, str], Sample] = {}
     for _, samples in survey.samples["quarantined"].groups():
@@ -46,7 +46,7 @@ def failures(left: Sequence[ExitReason], survey: Survey) -> list[dict[str, Any]]
             "stage": printable(one.stage, 80),
             "code": printable(one.because, 80),
             "records": one.records,
-            "meaning": RECORD_ERROR_CODES.get(one.because, ""),
+            "meaning": host.error_codes.get(one.because) or host.unannounced(one.because),
             "example": examples.get((printable(one.stage, 80), printable(one.because, 80))),
         }
         for one in left

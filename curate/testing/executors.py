@@ -109,7 +109,9 @@ class ExecutorContract:
     def test_a_crash_costs_one_record(self, tmp_path: Path) -> None:
         """A segmentation fault, an exit and a hang, each on one record; needs `survives_crashes`."""
         if not self.survives_crashes:
-            return
+            import pytest  # here, because workers import this package as well
+
+            pytest.skip("this executor does not declare survives_crashes")
         stage = EndsItsWorker().with_(timeout_s=2.0, workers=self.workers)
         result = contract_pipeline([stage]).run(self.executor(), run_dir=tmp_path)
         assert result.summary["failures"] == {"worker_died": 2, "timeout": 1}

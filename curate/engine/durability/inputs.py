@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -83,8 +83,13 @@ def _is_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return found == old["sha256"]
 
 
-def check_grown(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> None:
+def check_grown(
+    before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], can_grow: Callable[[Path], bool]
+) -> None:
     """Check that the inputs have not changed, except for lines that were added at the end of the last one.
+
+    Args:
+        can_grow: whether more bytes at the end of a file are more records, as its source says.
 
     Raises:
         RunDirectoryError: something else has.
@@ -96,8 +101,8 @@ def check_grown(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, 
             f"{changed_input(before, now)}; records are numbered through all inputs, so use a new --run-dir"
         )
     path, size = Path(last_old["path"]), int(last_old["size"])
-    if path.suffix not in (".jsonl", ".json"):
-        raise RunDirectoryError(f"--grown: {path} cannot grow at its end; only .jsonl can, so use a new --run-dir")
+    if not can_grow(path):
+        raise RunDirectoryError(f"--grown: the format of {path} cannot grow at its end; use a new --run-dir")
     with path.open("rb") as file:
         whole = "sha256" in last_old
         same = int(now[-1]["size"]) >= size and (

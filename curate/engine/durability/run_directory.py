@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from curate import __version__
+from curate._version import __version__
 from curate.engine.durability.directory_store import DirectoryStore, read_commits
 from curate.engine.durability.fork import fork_run
 from curate.engine.durability.inputs import changed_input, check_grown, describe_inputs
@@ -66,7 +66,7 @@ class RunDirectory:
             path.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
                 lock = stack.enter_context(DriverLock(path, on_beat))
-                _settle(path, described, options)
+                _settle(path, plan, described, options)
                 directory = cls(path, plan, lock)
                 held = stack.pop_all()
         except OSError as error:
@@ -103,7 +103,7 @@ def read_run(path: Path) -> dict[str, Any]:
     return described
 
 
-def _settle(path: Path, described: Mapping[str, Any], options: RunOptions) -> None:
+def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOptions) -> None:
     """Compare the run in a directory with the one to start, or describe the new run in `run.json`."""
     file = path / "run.json"
     before = _read(file) if file.exists() else None
@@ -114,7 +114,9 @@ def _settle(path: Path, described: Mapping[str, Any], options: RunOptions) -> No
     if not _has_begun(path):  # no result of the settings of then is in there
         write_json(file, {**described, **kept})
         return
-    _compare(path, before, described, grown=options.grown)
+    source = plan.stages[0].stage
+    can_grow = source.can_grow if options.grown and isinstance(source, Source) else None
+    _compare(path, before, described, can_grow)
     if before["inputs"] == described["inputs"] and options.origin in (None, before.get("origin")):
         return
     if options.grown and changed_input(before["inputs"], described["inputs"]):
@@ -200,7 +202,12 @@ def _check_format(directory: Path, before: Mapping[str, Any]) -> None:
         )
 
 
-def _compare(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any], *, grown: bool) -> None:
+def _compare(
+    directory: Path,
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    can_grow: Callable[[Path], bool] | None,
+) -> None:
     """Refuse a directory whose run has other results than the plan would have."""
     remedy = "use a new --run-dir, or change it back to resume this run"
     _check_format(directory, before)
@@ -210,8 +217,8 @@ def _compare(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any],
             "--fork NEW_DIR for a new run that takes over the phases before the change"
         )
     changed = changed_input(before["inputs"], now["inputs"])
-    if changed and grown:
-        check_grown(before["inputs"], now["inputs"])
+    if changed and can_grow is not None:
+        check_grown(before["inputs"], now["inputs"], can_grow)
     elif changed:
         raise RunDirectoryError(
             f"{directory}: {changed} since the run began; {remedy}, or use curate run with --grown if it only has more "

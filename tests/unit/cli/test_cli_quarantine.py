@@ -50,7 +50,7 @@ def mine(project: Path, curate: Callable[..., Any]) -> Callable[..., Any]:
 def test_list_counts_by_stage_and_code_with_an_example(project: Path, mine: Any) -> None:
     mine("run", "p.yaml")
     words = [line.split() for line in mine("quarantine", "list", "runs/p").out.splitlines()]
-    assert words[0] == ["stage", "code", "records", "such", "as"]
+    assert words[0] == ["stage", "code", "records", "meaning", "such", "as"]
     assert words[1][:3] == ["measure", "stage_error", "2"]
     kinds = json.loads(mine("quarantine", "list", "runs/p", "--json").out)
     assert [(kind["stage"], kind["code"], kind["records"]) for kind in kinds] == [
@@ -58,6 +58,7 @@ def test_list_counts_by_stage_and_code_with_an_example(project: Path, mine: Any)
         ("read_manifest", "bad_json", 1),
     ]
     assert kinds[1]["example"].endswith("m.jsonl:7")
+    assert kinds[1]["meaning"] == "the manifest line is not one JSON object"
     assert [
         kind["code"] for kind in json.loads(mine("quarantine", "list", "runs/p", "--code", "bad_json", "--json").out)
     ]
