@@ -207,6 +207,10 @@ class SchemeRef(Reference):
     kind: ClassVar[str] = "storage scheme"
     plural: ClassVar[str] = "schemes"
 
+    def _unlike(self, found: Any) -> str | None:
+        methods = (getattr(found, name, None) for name in ("open", "identity", "writing"))
+        return None if all(map(callable, methods)) else "a class that implements curate.storage.Scheme"
+
 
 @attrs.frozen(str=False)
 class PanelRef(Reference):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +28,7 @@ from curate.plugin import (
 from curate.records import Record, RecordReader
 from curate.report import BarChart, Panel, Table
 from curate.stages import ManifestSource
+from curate.storage import Identity, StoredFile, identity, open_file
 
 EVENTS: list[str] = []
 """What the observer has seen, in this process."""
@@ -146,7 +148,19 @@ TSV = ManifestFormat("tsv", (".tsv",), _read_tsv, write=_write_tsv, can_grow=Tru
 
 
 class Points:
-    """A storage scheme; `curate.storage` says what it has to have."""
+    """A storage scheme: `points://NAME` is the file NAME of the working directory."""
+
+    def open(self, uri: str) -> StoredFile:
+        return open_file(self._path(uri))
+
+    def identity(self, uri: str) -> Identity:
+        return identity(self._path(uri))
+
+    def writing(self, uri: str) -> AbstractContextManager[BinaryIO]:
+        return replacing(Path(self._path(uri)))
+
+    def _path(self, uri: str) -> str:
+        return uri.removeprefix("points://")
 
 
 # An executor, a verb, a panel.
