@@ -23,7 +23,7 @@ class HopSpec:
     Args:
         hop: the stages and the resources.
         context: what the stages may know about the run.
-        encodes: whether the worker turns kept records into lines of JSON, because they go to a shard.
+        encodes: whether the worker turns kept records into lines of JSON, because they go to a unit file.
         blamed: the stage that is named when a record cannot be encoded.
     """
 
