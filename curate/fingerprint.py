@@ -88,7 +88,7 @@ def _describe_object(value: Any, within: frozenset[int]) -> Any:
 
 
 def _describe_state(value: Any, within: frozenset[int]) -> Any:
-    cls: type[Any] = type(value)
+    cls: type[Any] = type(value)  # pyright: ignore[reportUnknownVariableType]
     try:
         if _is_its_attributes(cls) and (state := value.__getstate__()) is not None:
             return {"class": f"{cls.__module__}:{cls.__qualname__}", "state": _describe(state, within)}
@@ -174,7 +174,7 @@ def _briefly(value: Any, within: frozenset[int]) -> Any:
 
 
 def _used_by(function: types.FunctionType, within: frozenset[int]) -> dict[str, Any]:
-    """Return what a function finds among the globals of its module, as far as no version number covers it."""
+    """Return the globals that a function uses, except for those that a version number covers."""
     used: dict[str, Any] = {}
     for name in sorted(_names_in(function.__code__)):
         value = function.__globals__.get(name)
