@@ -41,7 +41,7 @@ def run(
         settle=lambda each: settled.append(each) is None,
         stop=StopRequest(),
     )
-    return [list(batch.seqs) for batch in incoming], settled
+    return [list(batch.seqs) for batch in batches], settled
 
 
 def partitioner(cut: Callable[[Iterator[Record]], Iterator[list[Record]]]) -> Partitioner:
