@@ -11,7 +11,7 @@ from curate.errors import InfrastructureError, PluginError
 from curate.plugin.host import PluginHost
 from curate.plugin.references import SchemeRef
 from curate.plugin.status import FILE_MODULE
-from curate.storage import Identity, Scheme, StoredFile, register
+from curate.storage import Identity, Scheme, StoredFile
 
 
 class AnnouncedScheme:
@@ -67,8 +67,3 @@ def schemes_of(host: PluginHost) -> dict[str, Scheme]:
         except PluginError as error:
             logger.warning("{}", error)
     return found
-
-
-def register_schemes(host: PluginHost) -> None:
-    """Make the schemes of the plugins known to `curate.storage`, in this process."""
-    register(schemes_of(host))

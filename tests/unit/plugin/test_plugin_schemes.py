@@ -10,8 +10,8 @@ from loguru import logger
 
 from curate.errors import InfrastructureError
 from curate.plugin import PluginHost, SchemeRef
-from curate.plugin.schemes import AnnouncedScheme, register_schemes, schemes_of
-from curate.storage import lookup
+from curate.plugin.schemes import AnnouncedScheme, schemes_of
+from curate.storage import lookup, register
 from tests.unit.plugin.distributions import Site
 
 STORE = """
@@ -34,7 +34,7 @@ def curate_storage_schemes():
 
 def test_store_is_made_when_a_url_of_its_scheme_is_first_used(site: Site) -> None:
     module = importlib.import_module(site.install("storing", STORE.replace("NAME", "lazily")))
-    register_schemes(PluginHost())
+    register(schemes_of(PluginHost()))
     store = lookup("lazily")
     assert store is not None and module.made == []
     assert [store.identity("lazily://a"), store.identity("lazily://b")] == ["lazily://a", "lazily://b"]
