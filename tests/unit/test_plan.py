@@ -297,8 +297,9 @@ def test_a_part_that_vanished_after_it_was_changed_is_named() -> None:
 
     changed = Optional().with_(parts={"b": {"retries": 1}})
     assert plan(READ, changed).stages[2].stage.retries == 1
-    message = r"stage 'optional': decompose\(\) raised TypeError: Optional has no part 'b'"
-    refused(message, READ, changed.with_(short=True))
+    refused(
+        r"stage 'optional': decompose\(\) raised TypeError: Optional has no part 'b'", READ, changed.with_(short=True)
+    )
 
 
 # Names in settings.
