@@ -28,6 +28,7 @@ from curate.records import ID, AudioBatch, Failed, Record, RecordReader
 from curate.resolution import PluginLookup, Resolved
 from curate.resources import Resources
 from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_option
+from curate.storage import Scheme
 
 Cardinality: TypeAlias = Literal["maps", "filters", "splits"]
 
@@ -42,11 +43,13 @@ class WorkerContext:
 
     Args:
         audio_roots: the folders that audio may be read from; None: anywhere (eager use).
+        schemes: the stores of the plugins by URL scheme, which a worker registers with `curate.storage`.
         announce: `announce(records)` names the records of the batch that the stage is about to touch: a crash or an
             exception is then blamed on these and not on the rest of the batch.
     """
 
     audio_roots: tuple[str, ...] | None = None
+    schemes: Mapping[str, Scheme] = attrs.field(factory=dict[str, Scheme], eq=False, repr=False)
     announce: Callable[[Sequence[Record]], None] = attrs.field(default=_announce_nothing, eq=False, repr=False)
 
 
