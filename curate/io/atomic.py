@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Atomic writing of files: a file is complete or does not exist."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from curate.errors import InfrastructureError
 from curate.io.failpoints import failpoint
 
 TEMPORARY = ".tmp-"
-"""What the name of a file that is being written has in it; one that lies about is left over from a crash."""
+"""The mark in the name of a file that is being written; a file with it that remains is a leftover of a crash."""
 
 
 @contextlib.contextmanager
 def replacing(path: Path, *, written: str = "") -> Generator[BinaryIO]:
-    """Open a temporary file beside `path`; on a clean exit sync it to disk and rename it to `path`.
+    """Open a temporary file next to `path`; on a clean exit sync it to disk and rename it to `path`.
 
     Args:
         path: the file.
-        written: the failpoint that is reached between the two, if there is one.
+        written: the failpoint between the sync and the rename, if there is one.
 
     Raises:
         InfrastructureError: the file cannot be written (disk full, read-only, no permission), naming it.
@@ -61,7 +61,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return what a file of JSON holds; nothing where it is not there yet, or was lost in a crash of the machine."""
+    """Return the content of a JSON file; empty if it does not exist yet, or was lost in a crash of the machine."""
     try:
         return cast("dict[str, Any]", json.loads(path.read_bytes()))
     except (OSError, ValueError):
