@@ -25,9 +25,7 @@ def test_word_error_rate(recogniser: PocketSphinxRecogniser, speech: Speech, nam
     assert wer(recogniser, speech(name)) <= most
 
 
-def test_transcript_in_any_order_and_company_is_the_same(
-    recogniser: PocketSphinxRecogniser, speech: Speech
-) -> None:
+def test_transcript_in_any_order_and_company_is_the_same(recogniser: PocketSphinxRecogniser, speech: Speech) -> None:
     """Words, times and posteriors are equal: also after clips that upset levels, noise estimate and Gaussians."""
     rng = np.random.default_rng(7)
     clips = [waveform[8000:24000] for waveform, _ in speech("pocketsphinx_librivox")]
