@@ -1,4 +1,4 @@
-"""Where a run keeps what is finished, as the engine sees it, and the store that is merely memory."""
+"""The store of finished records: the interface that the engine uses, and the store in memory."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from curate.records import ID, Record, RecordReader
 
 
 class Store(Protocol):
-    """Where a run keeps what is finished."""
+    """The interface of a store of finished records."""
 
     encodes: bool
-    """Whether rows are lines of JSON (True) or records."""
+    """Whether rows are lines of JSON (True) or records (False)."""
 
     def places(self, phase: int) -> InputPositions:
-        """Return the positions of a phase's input; the phase before has to be complete."""
+        """Return the positions of a phase's input; the phase before must be complete."""
         ...
 
     def retried(self, phase: int) -> Collection[int]:
-        """Return the positions of roots that had failed and are to be done again."""
+        """Return the positions of failed inputs that are to be done again."""
         ...
 
     def done(self, phase: int) -> Intervals:
@@ -42,24 +42,24 @@ class Store(Protocol):
         ...
 
     def complete(self, phase: int) -> None:
-        """Note that a phase's input has been worked on to its end."""
+        """Record that a phase's input has been processed to its end."""
         ...
 
     def is_complete(self, phase: int) -> bool:
-        """Return whether `complete` was called, in this life of the run or an earlier one."""
+        """Return whether `complete` was called, in this attempt or an earlier one."""
         ...
 
     def reader(self, phase: int) -> RecordReader:
-        """Return what a phase has kept, in the order of its input."""
+        """Return a reader of the records that a phase has kept, in the order of its input."""
         ...
 
     def failures(self) -> Iterator[tuple[int, Record]]:
-        """Yield the phase and the note, a line of `quarantine/`, of every record that has failed."""
+        """Yield the phase and the note, a line of `quarantine/`, of every failed record."""
         ...
 
 
 class MemoryStore:
-    """Keeps results in memory, for pipelines that publish no files."""
+    """A store in memory, for pipelines that publish no files."""
 
     encodes = False
 
