@@ -129,7 +129,7 @@ def test_a_run_directory_that_cannot_be_read_any_more_is_named(tmp_path: Path, m
 
     with DriverLock(tmp_path) as held, monkeypatch.context() as patch:
         patch.setattr(Path, "exists", refused)
-        with pytest.raises(InfrastructureError, match=r"cannot be read any more: Permission denied"):
+        with pytest.raises(InfrastructureError, match=r"can no longer be read: Permission denied"):
             held.check()
 
 
