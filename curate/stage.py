@@ -7,10 +7,10 @@
     │   └── RecordStage     process_record(record) → record
     ├── Gather              gather(records) → records       sees everything, runs in the driver
     ├── Writer              write(records, directory)       publishes files
-    └── CompositeStage      decompose() → stages            a name for several
+    └── CompositeStage      decompose() → stages            a name for several (in `composite`)
 
 A stage is an ordinary dataclass of settings (attrs classes work as well). What a run changes about it without changing
-its results, such as the number of workers, is kept beside the fields and set through `.with_()`.
+its results, such as the number of workers, is no field but a run-time option, and set through `.with_()`.
 """
 
 from __future__ import annotations
@@ -18,61 +18,72 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeAlias, cast
 
 import attrs
 
 from curate.records import ID, AudioBatch, Failed, Record, RecordReader
+from curate.resolution import PluginLookup, Resolved
 from curate.resources import Resources
-from curate.settings import RUN_TIME_OPTIONS, field_names, unknown_option
+from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_option
 
 Cardinality: TypeAlias = Literal["maps", "filters", "splits"]
 
 
+def _announce_nothing(records: Sequence[Record]) -> None:
+    """Used without an engine, a stage announces to no one."""
+
+
 @attrs.frozen
 class WorkerContext:
-    """What a worker tells its stages before `setup()`.
+    """What a worker offers its stages, from `setup()` on, as `self.context`.
 
     Args:
         audio_roots: the folders that audio may be read from; None: anywhere (eager use).
+        announce: `announce(records)` names the records of the batch that the stage is about to touch: a crash or an
+            exception is then blamed on these and not on the rest of the batch.
     """
 
     audio_roots: tuple[str, ...] | None = None
+    announce: Callable[[Sequence[Record]], None] = attrs.field(default=_announce_nothing, eq=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reject:
-    """What a filter's `process_record` returns for a record that it leaves out.
+    """The value that a filter's `process_record` returns for a record that it leaves out.
 
     Raises:
-        TypeError: the reason is no text.
+        TypeError: the reason is not a string.
     """
 
     reason: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.reason, str):  # pyright: ignore[reportUnnecessaryIsInstance] (a stranger's code)
-            raise TypeError(f"Reject(reason): the reason is a text, not {self.reason!r:.80}")
+        if not isinstance(self.reason, str):  # pyright: ignore[reportUnnecessaryIsInstance] (third-party code)
+            raise TypeError(f"Reject(reason): the reason must be a string, not {self.reason!r:.80}")
 
 
 class Stage:
-    """What all kinds of stage share. It has no fields of its own, so that subclasses are free dataclasses."""
+    """The base of all kinds of stage. It has no fields of its own, so that subclasses are free dataclasses."""
 
-    name: str = "stage"
-    batch_size: int = 1
-    resources: Resources = Resources()
-    workers: int | None = None
-    prefetch_batches: int = 1
-    timeout_s: float | None = None
-    retries: int = 0
-    checkpoint: bool = False
+    # The run-time options: their defaults are set below, from RUN_TIME_OPTIONS.
+    name: str
+    batch_size: int
+    resources: Resources
+    workers: int | None
+    prefetch_batches: int
+    timeout_s: float | None
+    retries: int
+    checkpoint: bool
+    fuse: bool
 
     tuning: ClassVar[frozenset[str]] = frozenset()
-    """Own fields that change how fast a result comes, but not the result: they stay out of the fingerprint."""
+    """Own fields that change the speed and not the results: they stay out of the fingerprint."""
 
     _overrides: Mapping[str, Any] = {}
+    _resolved: Mapping[str, Resolved] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -84,30 +95,22 @@ class Stage:
         """Return a copy with other settings; the original is never touched.
 
         The stage's own fields are changed through its class, so its validators and `__post_init__` run again. Run-time
-        options (`RUN_TIME_OPTIONS`) are kept beside them and read back as attributes.
+        options (`RUN_TIME_OPTIONS`) are kept apart from them and read back as attributes.
 
         Raises:
-            TypeError: an option that the stage does not know, with the nearest one.
+            TypeError: an option that the stage does not have, with the nearest one.
             ValueError: a value out of range.
         """
-        cls = type(self)
-        own = set(field_names(cls))
+        own = set(field_names(type(self)))
         fields = {name: value for name, value in changes.items() if name in own}
-        overrides = dict(self._overrides)
-        for name, value in changes.items():
-            if name in own:
-                continue
-            check = RUN_TIME_OPTIONS.get(name)
-            if check is None:
-                raise TypeError(unknown_option(cls, name))
-            try:
-                overrides[name] = check(value)
-            except ValueError as error:
-                raise ValueError(f"{cls.__name__}.with_({name}=…): {error}") from None
+        options = {name: value for name, value in changes.items() if name not in own}
+        overrides = {**self._overrides, **_checked_options(type(self), options)}
         changed = self._rebuilt(fields)
         for name, value in overrides.items():
             object.__setattr__(changed, name, value)
         object.__setattr__(changed, "_overrides", overrides)
+        kept = {name: found for name, found in self._resolved.items() if name not in fields}
+        object.__setattr__(changed, "_resolved", kept)
         return changed
 
     def _rebuilt(self, fields: Mapping[str, Any]) -> Self:
@@ -139,8 +142,33 @@ class Stage:
         """The run-time options that were set through `.with_()`."""
         return dict(self._overrides)
 
+    def resolve(self, host: PluginLookup) -> Self:
+        """Return this stage with the names in its settings looked up; itself if it names nothing.
+
+        The planner calls it once, in the driver. Workers get what it returns and look nothing up, because only the
+        driver knows the plugins that the user has chosen. Keep what was found through `with_resolved`.
+
+        Raises:
+            PluginError: a name that no plugin announces, or whose owner cannot be imported.
+        """
+        return self
+
+    def with_resolved(self, **found: Resolved) -> Self:
+        """Return a copy that carries the values which settings of these names stand for.
+
+        `.with_()` keeps them, except for a setting that it changes.
+        """
+        changed = self.with_()
+        object.__setattr__(changed, "_resolved", {**self._resolved, **found})
+        return changed
+
+    @property
+    def resolved(self) -> Mapping[str, Resolved]:
+        """The values that were looked up, by the name of their setting."""
+        return dict(self._resolved)
+
     def reads(self) -> Collection[str]:
-        """Return the columns that a record must have when it comes to this stage."""
+        """Return the columns that a record must have before this stage."""
         return ()
 
     def writes(self) -> Collection[str] | None:
@@ -157,6 +185,22 @@ class Stage:
     def fingerprint(self) -> Mapping[str, Any]:
         """Return what determines this stage's results beside its fields, such as a model file's sha256."""
         return {}
+
+
+for _option in RUN_TIME_OPTIONS.values():
+    setattr(Stage, _option.name, _option.default)
+
+
+def _checked_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    checked: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in RUN_TIME_OPTIONS:
+            raise TypeError(unknown_option(cls, name))
+        try:
+            checked[name] = RUN_TIME_OPTIONS[name].check(value)
+        except ValueError as error:
+            raise ValueError(f"{cls.__name__}.with_({name}=…): {error}") from None
+    return checked
 
 
 class Source(Stage):
@@ -184,6 +228,10 @@ class Source(Stage):
     def inputs(self) -> Sequence[Path]:
         """Return the files that are read; a resumed run is refused when one of them has changed."""
         return ()
+
+    def can_grow(self, path: Path) -> bool:
+        """Return whether bytes added to the end of an input only add records behind the last one (`--grown`)."""
+        return False
 
 
 class Partitioner(Stage):
@@ -327,19 +375,6 @@ class Writer(Stage):
 
     def writes(self) -> Collection[str] | None:
         return ()
-
-
-class CompositeStage(Stage):
-    """A name for several stages. Run-time options set on it apply to each of them."""
-
-    def decompose(self) -> Sequence[Stage]:
-        """Return the stages that this one stands for; they may be composite themselves."""
-        raise NotImplementedError(f"{type(self).__name__} must define decompose()")
-
-    def parts(self) -> list[Stage]:
-        """Return the stages of the next level, named `<composite>.<stage>`, with this one's run-time options."""
-        inherited = {name: value for name, value in self._overrides.items() if name != "name"}
-        return [stage.with_(**inherited, name=f"{self.name}.{stage.name}") for stage in self.decompose()]
 
 
 def called_method(stage: ProcessingStage) -> Literal["stream", "process", "process_record"] | None:

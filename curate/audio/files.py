@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import errno
 import os
-import re
-import stat
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,16 +17,12 @@ from typing import TypeAlias, cast
 import attrs
 
 from curate.errors import InfrastructureError, RecordError
+from curate.storage import NotRegularError, StoredFile, lookup, open_local, scheme_of
 
 Roots: TypeAlias = "Sequence[str | os.PathLike[str]] | None"
 """The folders that audio may lie under; None allows any path."""
 
-_URL_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SHOWN_CHARACTERS = 300
-
-# O_NONBLOCK: a FIFO that takes the place of a file between stat and open must not hang the reader.
-# O_NOCTTY: opening a terminal must not make it the controlling terminal.
-_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 # System errors that concern this one path, and so are the record's.
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
@@ -48,7 +42,7 @@ def classify_os_error(error: OSError, path: object) -> RecordError | Infrastruct
     An error that does not concern one path (EIO, EMFILE, ENOSPC, ESTALE, …) would hit the next record as well, so it
     stops the run instead of filling the quarantine.
     """
-    if error.errno in _MISSING:
+    if error.errno in _MISSING or isinstance(error, FileNotFoundError):
         return RecordError("missing_file", f"no such file: {printable(path)}")
     if error.errno in _UNREADABLE:
         return RecordError("unreadable_file", f"cannot read {printable(path)}: {error.strerror}")
@@ -62,24 +56,22 @@ class AudioFile:
     """A regular, non-empty file that is open for reading until its `open_file` block ends.
 
     Attributes:
-        fd: the descriptor; `open_file` closes it.
-        size: bytes, as of opening.
+        stored: the open file; `open_file` closes it.
         name: the path as messages print it.
     """
 
-    fd: int
-    size: int
+    stored: StoredFile
     name: str
 
+    @property
+    def size(self) -> int:
+        """Bytes, as of opening."""
+        return self.stored.size
+
     def pread(self, length: int, offset: int) -> bytes:
-        """Return `length` bytes from `offset`, fewer only at the end; the descriptor's position stays as it is."""
+        """Return `length` bytes from `offset`, fewer only at the end; the file's position stays as it is."""
         try:
-            parts: list[bytes] = []
-            while length > 0 and (part := os.pread(self.fd, length, offset)):
-                parts.append(part)
-                length -= len(part)
-                offset += len(part)
-            return b"".join(parts)
+            return self.stored.pread(length, offset)
         except OSError as error:
             raise InfrastructureError(f"cannot read {self.name}: {error}") from error
 
@@ -96,10 +88,10 @@ class AudioFile:
 
 @contextmanager
 def open_file(path: str | os.PathLike[str], roots: Roots = None) -> Generator[AudioFile]:
-    """Check a path, open it, and close it again at the end of the block.
+    """Check a path, open it through `curate.storage`, and close it again at the end of the block.
 
     A relative path is relative to the working directory. With `roots`, links are resolved first, so a link out of
-    the roots is outside.
+    the roots is outside. A URL is opened by the store that is registered for its scheme, below a root that is a URL.
 
     Raises:
         RecordError: `bad_path`, `outside_root`, `missing_file`, `unreadable_file`, `not_a_regular_file`, `empty_file`.
@@ -108,25 +100,43 @@ def open_file(path: str | os.PathLike[str], roots: Roots = None) -> Generator[Au
     """
     text = _checked_text(path)
     name = printable(text)
-    resolved, root = _resolve(text, roots)
-    fd = -1
+    stored = _open_path(text, roots) if scheme_of(text) is None else _open_url(text, roots)
+    with stored:
+        if stored.size == 0:
+            raise RecordError("empty_file", f"{name} has no bytes")
+        yield AudioFile(stored, name)
+
+
+def _open_path(path: str, roots: Roots) -> StoredFile:
+    resolved, root = _resolve(path, roots)
     try:
-        # Opening a device can have effects (tapes rewind), so its type is checked before.
-        _require_regular(Path(resolved).stat().st_mode, name)
         # The path is already resolved when roots are given: a link that appears only now is an attempt to escape them.
-        fd = os.open(resolved, _OPEN_FLAGS | (0 if root is None else os.O_NOFOLLOW))
+        return open_local(resolved, follow_link=root is None)
+    except NotRegularError as error:
+        raise RecordError("not_a_regular_file", f"{printable(path)} is {error.kind}, not a file") from error
     except OSError as error:
         if error.errno in _MISSING and root is not None:
             _require_root(root)
-        raise classify_os_error(error, text) from error
+        raise classify_os_error(error, path) from error
+
+
+def _open_url(url: str, roots: Roots) -> StoredFile:
+    store = lookup(scheme_of(url) or "")
+    if store is None:
+        raise RecordError("bad_path", f"{printable(url)} is a URL, and its storage scheme is not registered")
+    if roots is not None and not any(_is_below(url, os.fspath(root)) for root in roots):
+        raise RecordError("outside_root", f"{printable(url)} is outside the roots ({_listed(roots)})")
     try:
-        status = os.fstat(fd)
-        _require_regular(status.st_mode, name)
-        if status.st_size == 0:
-            raise RecordError("empty_file", f"{name} has no bytes")
-        yield AudioFile(fd=fd, size=status.st_size, name=name)
-    finally:
-        os.close(fd)
+        return store.open(url)
+    except OSError as error:
+        raise classify_os_error(error, url) from error
+
+
+def _is_below(url: str, root: str) -> bool:
+    """Return whether a URL lies below a root that is a URL; `..`, plain or escaped, may leave it and is refused."""
+    if ".." in url.replace("%2e", ".").replace("%2E", ".").split("/"):
+        return False
+    return url.startswith(f"{root.rstrip('/')}/") and scheme_of(root) is not None
 
 
 def _checked_text(given: object) -> str:
@@ -137,8 +147,6 @@ def _checked_text(given: object) -> str:
         raise RecordError("bad_path", "the audio path is an empty string")
     if "\0" in path:
         raise RecordError("bad_path", f"the audio path holds a NUL byte: {printable(path)}")
-    if _URL_SCHEME.match(path):
-        raise RecordError("bad_path", f"{printable(path)} is a URL: only local files can be read")
     try:
         os.fsencode(path)
     except UnicodeEncodeError as error:
@@ -152,20 +160,18 @@ def _resolve(path: str, roots: Roots) -> tuple[str, str | None]:
         return path, None
     resolved = os.path.realpath(path)
     for root in roots:
+        if scheme_of(os.fspath(root)) is not None:
+            continue
         real_root = os.path.realpath(root)
         if resolved == real_root or resolved.startswith(real_root.rstrip(os.sep) + os.sep):
             return resolved, real_root
-    where = ", ".join(printable(os.fspath(root)) for root in roots) or "none are declared"
     raise RecordError(
-        "outside_root", f"{printable(path)} resolves to {printable(resolved)}, outside the roots ({where})"
+        "outside_root", f"{printable(path)} resolves to {printable(resolved)}, outside the roots ({_listed(roots)})"
     )
 
 
-def _require_regular(mode: int, name: str) -> None:
-    if stat.S_ISREG(mode):
-        return
-    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-    raise RecordError("not_a_regular_file", f"{name} is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file")
+def _listed(roots: Sequence[str | os.PathLike[str]]) -> str:
+    return ", ".join(printable(os.fspath(root)) for root in roots) or "none are declared"
 
 
 def _require_root(root: str) -> None:

@@ -81,7 +81,8 @@ def open_decoder(file: AudioFile, patches: tuple[tuple[int, bytes], ...] = ()) -
     Raises:
         DecoderError: libsndfile cannot open the file.
     """
-    source: Any = _PatchedFile(file, patches) if patches else _source(file.fd)
+    descriptor = file.stored.descriptor
+    source: Any = _PatchedFile(file, patches) if patches or descriptor is None else _source(descriptor)
     try:
         sound = _forward_sound_file()(source, closefd=False)
     except _soundfile().LibsndfileError as error:
@@ -130,7 +131,7 @@ def _forward_sound_file() -> Any:
 
 
 class _PatchedFile:
-    """A file object for soundfile with some bytes of the header replaced."""
+    """A file object for soundfile, with some bytes of the header replaced if there are patches."""
 
     def __init__(self, file: AudioFile, patches: tuple[tuple[int, bytes], ...]) -> None:
         self._file = file

@@ -8,8 +8,8 @@ from types import MappingProxyType
 import attrs
 
 from curate.batching.buckets import RATE_HZ
-from curate.batching.validators import did_you_mean
 from curate.errors import PlanError
+from curate.suggest import closest
 
 MODEL_GB: Mapping[str, float] = MappingProxyType({"small": 2.0, "medium": 4.0, "large": 8.0})
 """Weights and workspace in fp32 by the size in a model's name, from NeMo Curator's guide."""
@@ -84,7 +84,7 @@ def suggest(
             "not above the longest"
         )
     if dtype not in HALVES:
-        raise PlanError(f"unknown dtype {dtype!r}: {did_you_mean(dtype, HALVES)}")
+        raise PlanError(f"unknown dtype {dtype!r}: {closest(dtype, HALVES)}")
     sizes = model if isinstance(model, Mapping) else {name: _size_gb(name) for name in _names(model)}
     reasons: list[str] = []
     for name, size_gb in sizes.items():

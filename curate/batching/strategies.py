@@ -13,8 +13,8 @@ from curate.batching.buckets import BucketBatcher
 from curate.batching.duration import DurationBatcher
 from curate.batching.planner import LengthBatcher, MemoryBatcher
 from curate.batching.static import StaticBatcher
-from curate.batching.validators import did_you_mean
 from curate.errors import PlanError
+from curate.suggest import closest
 
 STRATEGIES: Mapping[str, type[Batcher]] = MappingProxyType(
     {
@@ -35,12 +35,12 @@ def make_batcher(strategy: str, **options: Any) -> Batcher:
             suggests the nearest known name.
     """
     if strategy not in STRATEGIES:
-        raise PlanError(f"there is no batching strategy {strategy!r}: {did_you_mean(strategy, STRATEGIES)}")
+        raise PlanError(f"there is no batching strategy {strategy!r}: {closest(strategy, STRATEGIES)}")
     batcher = STRATEGIES[strategy]
     fields = {field.alias: field for field in attrs.fields(batcher)}
     for name in options:
         if name not in fields:
-            raise PlanError(f"batching strategy {strategy!r} has no option {name!r}: {did_you_mean(name, fields)}")
+            raise PlanError(f"batching strategy {strategy!r} has no option {name!r}: {closest(name, fields)}")
     missing = [name for name, field in fields.items() if field.default is attrs.NOTHING and name not in options]
     if missing:
         raise PlanError(f"batching strategy {strategy!r} needs {' and '.join(missing)}")

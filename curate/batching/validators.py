@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import PlanError
@@ -55,10 +54,3 @@ def shuffle_window(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
             f"{field.name}={value!r}: must be a whole number of at least 1 (1 is off). A window over the whole data "
             "would hold all of it in memory; choose a size that fits"
         )
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: the nearest known name, or all known names."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -17,10 +17,10 @@ from curate.machine import Machine
 from curate.pipeline import Pipeline
 from curate.plan import Plan
 from curate.records import Failed, Record, audio_ms
-from curate.stage import Partitioner, ProcessingStage, Source, Writer
+from curate.stage import Partitioner, ProcessingStage, Writer
 
 if TYPE_CHECKING:
-    from curate.engine.protocol.transport import Executor
+    from curate.engine import Executor
     from curate.plugin import PluginHost
 
 WITHIN = 0.97
@@ -164,24 +164,24 @@ def bench_batch_sizes(
     chosen = _stage(plan, stage)
     with use_host(host):
         records = _input(plan, chosen, limit, host)
-        bench = Bench(chosen, records, plan.audio_roots, place, repeats, host)
-        trials: list[Trial] = []
-        settings = _settings(chosen, sizes, budgets)
-        bench.rehearse(settings[0])
-        for trial in _trials(bench, settings, sorted(set(replicas))):
-            trials.append(trial)
-            if on_trial is not None:
-                on_trial(trial)
-        report = BatchSizeReport(
-            pipeline=plan.name,
-            stage=chosen.name,
-            executor=place.name,
-            records=len(records),
-            audio_s=sum(map(audio_ms, records)) / 1000,
-            basis=basis_of(chosen, records, place.name, Machine.here()),
-            when=datetime.now(UTC).isoformat(timespec="seconds"),
-            trials=tuple(trials),
-        )
+    bench = Bench(chosen, records, plan.audio_roots, place, repeats, host)
+    trials: list[Trial] = []
+    settings = _settings(chosen, sizes, budgets)
+    bench.rehearse(settings[0])
+    for trial in _trials(bench, settings, sorted(set(replicas))):
+        trials.append(trial)
+        if on_trial is not None:
+            on_trial(trial)
+    report = BatchSizeReport(
+        pipeline=plan.name,
+        stage=chosen.name,
+        executor=place.name,
+        records=len(records),
+        audio_s=sum(map(audio_ms, records)) / 1000,
+        basis=basis_of(chosen, records, place.name, Machine.here()),
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        trials=tuple(trials),
+    )
     if history is not None:
         before = last_alike(history, report.basis, BatchSizeReport.from_dict)
         append(history, report.to_dict())
@@ -227,8 +227,9 @@ def _stage(plan: Plan, name: str | None) -> ProcessingStage:
 
 def _input(plan: Plan, stage: ProcessingStage, limit: int, host: PluginHost) -> list[Record]:
     """Return the records that reach the stage, from the first `limit` records of the input."""
-    source = cast("Source", plan.stages[0].stage)
-    records = [record for record in islice(source.read(), limit) if not isinstance(record, Failed)]
+    source = plan.phases[0].source
+    assert source is not None  # the planner checks that a pipeline begins with one
+    records = [record for record in islice(source.stage.read(), limit) if not isinstance(record, Failed)]
     earlier = takewhile(lambda planned: planned.stage is not stage, plan.stages[1:])
     before = [planned.stage for planned in earlier if not isinstance(planned.stage, Writer | Partitioner)]
     if before:

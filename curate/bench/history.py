@@ -12,9 +12,9 @@ from typing import Any, TypeVar
 import attrs
 from loguru import logger
 
+from curate.fingerprint import describe_value
 from curate.machine import Machine
 from curate.records import ID, Record
-from curate.settings import describe_value
 from curate.stage import ProcessingStage
 
 _T = TypeVar("_T")

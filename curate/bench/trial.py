@@ -22,8 +22,7 @@ from curate.records import ID, AudioBatch, Record, audio_ms
 from curate.stage import Partitioner, ProcessingStage, Source, called_method
 
 if TYPE_CHECKING:
-    from curate.engine.protocol.transport import Executor
-    from curate.engine.run import RunResult
+    from curate.engine import Executor, RunResult
     from curate.plugin import PluginHost
 
 _DOES_NOT_FIT = "does not fit into memory with this setting"

@@ -1,4 +1,4 @@
-"""`curate plan`: check a pipeline and show what a run would do, without loading or writing anything."""
+"""`curate plan`: checks a pipeline and shows the plan of a run, without loading or writing anything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def plan(
     configured: Configured,
     as_json: bool,
 ) -> None:
-    """Check a pipeline and show what a run would do."""
+    """Check a pipeline and show the plan of a run."""
     with configured.located():
         planned = configured.pipeline.plan(configured.executor or "local", host=session.host)
     if as_json:
@@ -59,7 +59,7 @@ def _columns(planned: PlannedStage) -> tuple[str, str, str, str]:
     in_worker = planned.kind == "processing"
     return (
         ", ".join(sorted(stage.reads())),
-        "does not say" if written is None and in_worker else ", ".join(sorted(written or ())),
+        "not declared" if written is None and in_worker else ", ".join(sorted(written or ())),
         (resources or "cpus=1") if in_worker else "",
         str(stage.workers or "") if in_worker else "",
     )

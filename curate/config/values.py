@@ -17,10 +17,11 @@ from cattrs.errors import (
 )
 
 from curate.config.converter import Mismatch, is_dict, is_list, strict_converter
-from curate.config.diagnostics import SourceLocation, config_error, nearest
+from curate.config.diagnostics import SourceLocation, config_error
 from curate.config.nodes import MappingNode, Node, at, blamed, describe, plain
 from curate.errors import ConfigError
-from curate.settings import field_names
+from curate.run_time_options import field_names
+from curate.suggest import closest
 
 _REMEDIES: dict[Any, str] = {
     bool: "write true or false",
@@ -61,7 +62,7 @@ def _messages(error: BaseException, node: Node, path: tuple[Any, ...], kind: Any
         return [
             str(
                 config_error(
-                    keys.get(name, inner.place), f"{_called(what, path)} has no {name!r}: {nearest(name, known)}"
+                    keys.get(name, inner.place), f"{_called(what, path)} has no {name!r}: {closest(name, known)}"
                 )
             )
             for name in sorted(error.extra_fields)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import attrs
 
-from curate.config.diagnostics import ErrorCollector, SourceLocation, config_error, nearest
+from curate.config.diagnostics import ErrorCollector, SourceLocation, config_error
 from curate.config.nodes import (
     MAX_DEPTH,
     MAX_VALUES,
@@ -29,6 +29,7 @@ from curate.config.nodes import (
     require_mapping,
     shortened,
 )
+from curate.suggest import closest, nearest
 
 MAX_TEXT = 100_000
 """How long a text may become, so that variables made of variables cannot fill the memory."""
@@ -162,8 +163,8 @@ class _Variables:
                 place, f'`${{{name}}}`: the environment is not read: write ${{vars.x}} and pass --set vars.x="$X"'
             )
         known = ["here", *(f"vars.{known}" for known in self.declared.entries)]
-        remedy = nearest(name, known)
-        if head == "vars" and path and "did you mean" not in remedy:
+        remedy = closest(name, known)
+        if head == "vars" and path and nearest(name, known) is None:
             remedy = f"set it under `vars:`, or pass --set {name}=…"
         raise config_error(place, f"unknown variable `${{{shortened(name)}}}`: {remedy}")
 

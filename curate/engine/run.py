@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import attrs
 from loguru import logger
 
-from curate.engine.accounting.counts import FinishedInputs, RecordCounts
+from curate.engine.accounting.counts import FinishedInputs, RecordCounts, stage_counts
+from curate.engine.accounting.stage_flow import add_stage_counts, follow_stages
 from curate.engine.durability.commit import CommitBuffer, id_checksum_of
 from curate.engine.durability.directory_store import DirectoryStore
 from curate.engine.durability.inputs import read_unchanged
@@ -20,7 +21,7 @@ from curate.engine.durability.positions import InputPositions
 from curate.engine.durability.progress_file import ProgressFile
 from curate.engine.durability.run_directory import RunDirectory
 from curate.engine.durability.store import MemoryStore, Store
-from curate.engine.phase_input import feed, run_gather, without_stages
+from curate.engine.phase_input import InputBatches, run_gather, without_stages
 from curate.engine.protocol.events import (
     RecordQuarantined,
     RunFinished,
@@ -29,19 +30,21 @@ from curate.engine.protocol.events import (
     RunStopped,
     UnitCommitted,
 )
-from curate.engine.protocol.messages import Filtered, Quarantined
+from curate.engine.protocol.messages import Filtered
 from curate.engine.protocol.options import Retry, RunOptions
+from curate.engine.protocol.run_status import RunStatus
 from curate.engine.protocol.transport import Executor, HopSpec
-from curate.engine.scheduling.scheduler import Feed, Scheduler
+from curate.engine.run_result import RunResult
+from curate.engine.scheduling.scheduler import PhaseInput, Scheduler
 from curate.engine.summary import check_phase, may_measure, run_counts, summarise, top_failures
 from curate.engine.worker.error_classification import driver_errors
 from curate.errors import BudgetExceededError, InfrastructureError, UsageError
-from curate.io.atomic import read_json, write_json
 from curate.io.failpoints import failpoint
 from curate.io.rows import encode_row
 from curate.plan import Phase, Plan
-from curate.records import Failed, Record, RecordReader
-from curate.stage import Gather, Partitioner, Source, WorkerContext, Writer
+from curate.records import Failed, Record
+from curate.stage import Source, WorkerContext
+from curate.storage import read_json, write_json
 
 DRAIN_S = 10.0
 """After an interrupt, what is in flight may still finish for so long."""
@@ -77,37 +80,6 @@ def frozen_gc() -> Generator[None]:
         yield
     finally:
         gc.unfreeze()
-
-
-@attrs.frozen
-class RunResult:
-    """What a run came to.
-
-    Args:
-        summary: what `summary.json` holds.
-        outputs: the files that the writers have published.
-        run_dir: where the run lies; None: it was kept in memory.
-    """
-
-    summary: Mapping[str, Any]
-    outputs: tuple[Path, ...]
-    run_dir: Path | None
-    _reader: RecordReader = attrs.field(repr=False)
-    _memory: MemoryStore | None = attrs.field(repr=False)
-
-    def records(self) -> Iterator[Record]:
-        """Yield what was kept, in the order of the input."""
-        return iter(self._reader)
-
-    @property
-    def filtered(self) -> list[Filtered]:
-        """What was left out; only for a run in memory, otherwise it lies in `<run_dir>/filtered`."""
-        return [] if self._memory is None else self._memory.filtered
-
-    @property
-    def quarantined(self) -> list[Quarantined]:
-        """What failed; only for a run in memory, otherwise it lies in `<run_dir>/quarantine`."""
-        return [] if self._memory is None else self._memory.quarantined
 
 
 def run_plan(
@@ -176,14 +148,14 @@ class _Run:
                 failpoint("summary.before_write")
                 write_json(self.directory / "summary.json", summary)
         except BaseException as error:
+            interrupted = isinstance(error, KeyboardInterrupt)
             said = str(error) or ("interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
             if self.state is not None:
-                self.state.end(f"stopped: {said.splitlines()[0]}")
-            interrupted = isinstance(error, KeyboardInterrupt)
+                self.state.end(RunStatus.INTERRUPTED if interrupted else RunStatus.FAILED, said.splitlines()[0])
             self.observers.on_run_stopped(RunStopped(self.directory, interrupted, " ".join(said.split())))
             raise
         if self.state is not None:
-            self.state.end("done")
+            self.state.end(RunStatus.FINISHED)
         self.observers.on_run_finished(RunFinished(self.directory, summary))
         memory = store if isinstance(store, MemoryStore) else None
         return RunResult(summary, tuple(outputs), self.directory, store.reader(plan.phases[-1].number), memory)
@@ -224,7 +196,7 @@ class _Run:
             for planned in phase.writers:
                 with driver_errors(planned.name):
                     reader = self.store.reader(phase.number)
-                    published = cast("Writer", planned.stage).write(reader, self.directory or Path())
+                    published = planned.stage.write(reader, self.directory or Path())
                 logger.info("{} wrote {}", planned.name, ", ".join(map(str, published)))
                 outputs.extend(published)
         return outputs, worked_s
@@ -258,16 +230,14 @@ class _PhaseRun:
         self._over_budget = ""
         """Which limit of the error budget was passed; from then on nothing more is begun."""
         self._stages = tuple(planned.name for planned in phase.stages())
-        self._lost = dict.fromkeys(self._stages, 0)
-        """How many fewer records each stage has handed on than came to it."""
+        self._stage_counts: dict[str, dict[str, int]] = {}
+        """The outcomes at each stage, committed or not."""
         self._began = time.monotonic()
         self._told = float("-inf")
         self.worked_ms = 0
         for commit in self._store.commits(phase.number):
             self._counts.add(commit.books)
-            for stage, counts in commit.stages.items():
-                for what, amount in counts.items():
-                    self._lose(stage, -amount if what == "children" else amount)
+            add_stage_counts(self._stage_counts, commit.stages)
 
     def run(self) -> None:
         """Run the phase to its end."""
@@ -282,22 +252,22 @@ class _PhaseRun:
             self._state.begin(self._total)
         self._tell_progress()
         self._check_budget()
-        incoming = feed(
+        batches = InputBatches(
             self._items(),
             first_stage=self._first_stage(),
-            partitioner=None if self._phase.partitioner is None else cast("Partitioner", self._phase.partitioner.stage),
-            places=self._places,
+            partitioner=None if self._phase.partitioner is None else self._phase.partitioner.stage,
+            positions=self._places,
             done=self._store.done(self._phase.number),
-            done_sum=id_checksum_of(self._store.commits(self._phase.number)),
+            done_checksum=id_checksum_of(self._store.commits(self._phase.number)),
             settle=self._settled_in_feed,
             stop=self._options.stop,
         )
         try:
             if self._phase.hops:
-                self._work_on(self._until_stopped(incoming))
+                self._process(self._until_stopped(iter(batches)))
             else:
                 encode = encode_row if self._store.encodes else None
-                for settled in without_stages(self._until_stopped(incoming), encode, self._first_stage()):
+                for settled in without_stages(self._until_stopped(iter(batches)), encode, self._first_stage()):
                     self._settle(settled)
         except (InfrastructureError, KeyboardInterrupt):
             with suppress(InfrastructureError):
@@ -311,7 +281,7 @@ class _PhaseRun:
         self._store.complete(self._phase.number)
         self._tell_progress(ended=True)
 
-    def _work_on(self, incoming: Feed) -> None:
+    def _process(self, incoming: PhaseInput) -> None:
         """Have the phase's stages work on its input, wherever the executor has its workers."""
         hops, context = self._phase.hops, WorkerContext(audio_roots=self._plan.audio_roots)
         transport = self._executor.open(
@@ -335,7 +305,7 @@ class _PhaseRun:
         finally:
             transport.close()
 
-    def _until_stopped(self, incoming: Feed) -> Feed:
+    def _until_stopped(self, incoming: PhaseInput) -> PhaseInput:
         """Yield what comes until the run is to stop; what is in flight then is still finished."""
         while not self._is_stopping() and (batch := next(incoming, None)) is not None:
             yield batch
@@ -368,10 +338,10 @@ class _PhaseRun:
     def _items(self) -> Iterator[Record | Failed | Filtered]:
         phase = self._phase
         if phase.source is not None:
-            return read_unchanged(cast("Source", phase.source.stage))
+            return read_unchanged(phase.source.stage)
         reader = self._store.reader(phase.number - 1)
         if phase.gather is not None:
-            return run_gather(cast("Gather", phase.gather.stage), reader)
+            return run_gather(phase.gather.stage, reader)
         return iter(reader)
 
     def _first_stage(self) -> str:
@@ -389,12 +359,9 @@ class _PhaseRun:
         self._counts.split += len(settled.splits)
         self._counts.children += sum(split.children for split in settled.splits)
         self._counts.in_ms += settled.in_ms
-        for _, note in settled.filtered:
-            self._lose(note.stage)
-        for split in settled.splits:
-            self._lose(split.stage, 1 - split.children)
+        if not settled.is_plain:
+            add_stage_counts(self._stage_counts, stage_counts(settled))
         for _, note in settled.quarantined:
-            self._lose(note.stage)
             self._observers.on_record_quarantined(
                 RecordQuarantined(note.record["_id"], note.stage, note.code, note.message)
             )
@@ -409,19 +376,12 @@ class _PhaseRun:
         self._settle(settled)
         return not self._is_stopping()
 
-    def _lose(self, stage: str, amount: int = 1) -> None:
-        self._lost[stage] = self._lost.get(stage, 0) + amount
-
     def _tell_progress(self, *, ended: bool = False) -> None:
         now = time.monotonic()
         if not ended and now - self._told < PROGRESS_EVERY_S:
             return
         self._told = now
-        left = self._counts.records_in
-        came: list[int] = []
-        for stage in self._stages:
-            came.append(left)
-            left -= self._lost[stage]
+        flows = follow_stages(self._stages, self._counts.records_in, [self._stage_counts])
         event = RunProgress(
             phase=self._phase.number,
             stages=self._stages,
@@ -431,7 +391,7 @@ class _PhaseRun:
             quarantined=self._counts.quarantined,
             audio_s=self._counts.in_ms / 1000,
             elapsed_s=now - self._began,
-            came=tuple(came),
+            came=tuple(flow.records_in for flow in flows),
             workers=() if self._scheduler is None else self._scheduler.workers,
             ended=ended,
             total=self._total,
@@ -441,7 +401,8 @@ class _PhaseRun:
         self._observers.on_progress(event)
 
     def _new_unit(self) -> CommitBuffer:
-        return CommitBuffer(self._places, self._retried, after=len(self._store.commits(self._phase.number)))
+        after = len(self._store.commits(self._phase.number))
+        return CommitBuffer(self._places, self._retried, after=after, unit_bytes=self._options.unit_bytes)
 
     def _commit(self) -> None:
         if not self._unit.settled:
@@ -461,7 +422,7 @@ class _PhaseRun:
 
 def _count_input(phase: Phase, places: InputPositions) -> int | None:
     """Return how many records a phase will work on, for those who watch; None if it is not known yet."""
-    return cast("Source", phase.source.stage).count() if phase.source is not None else places.total
+    return phase.source.stage.count() if phase.source is not None else places.total
 
 
 def _check_audio(phase: Phase, books: RecordCounts) -> None:

@@ -14,7 +14,7 @@ import attrs
 
 from curate.engine.protocol.transport import HopSpec
 from curate.errors import PlanError
-from curate.executors.ray_session import RaySession, import_ray
+from curate.executors.ray_session import ClusterOptions, RaySession, import_ray
 from curate.executors.ray_transport import RayTransport
 from curate.executors.validators import positive
 from curate.executors.worker_payload import check_sendable
@@ -104,8 +104,24 @@ class RayExecutor:
         return first
 
     def open(self, hops: Sequence[HopSpec]) -> RayTransport:
-        self._session.start(self)
-        return RayTransport(hops, self)
+        self._session.start(
+            ClusterOptions(
+                address=self.address,
+                num_cpus=self.num_cpus,
+                num_gpus=self.num_gpus,
+                resources=self.resources,
+                object_store_memory=self.object_store_memory,
+                runtime_env=self.runtime_env,
+                init=self.init,
+                start_timeout_s=self.start_timeout_s,
+            )
+        )
+        return RayTransport(
+            hops,
+            [self.runtime_env_of(spec.hop) for spec in hops],
+            setup_attempts=self.setup_attempts,
+            setup_timeout_s=self.setup_timeout_s,
+        )
 
     def close(self) -> None:
         self._session.end()

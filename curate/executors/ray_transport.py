@@ -10,8 +10,8 @@ import math
 import pickle
 import time
 from collections import deque
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from curate.engine.protocol.messages import (
     BatchDone,
@@ -31,9 +31,6 @@ from curate.executors.ray_worker import RayWorker
 from curate.executors.worker_payload import make_payload
 from curate.executors.worker_process import pickled
 from curate.plan import Hop
-
-if TYPE_CHECKING:
-    from curate.executors.ray import RayExecutor
 
 QUICK_S = 0.05
 """Batches that are done sooner are asked for several at a time, in one answer; others tell how they get on."""
@@ -71,23 +68,37 @@ class _Actor:
 
 
 class RayTransport:
-    """Actors of one phase."""
+    """Actors of one phase.
+
+    Args:
+        hops: the phase's.
+        environments: the Ray runtime environment of the workers of each hop.
+        setup_attempts: how many workers are tried before a `setup()` that fails stops the run.
+        setup_timeout_s: how long it may take until a worker has found a node and is set up.
+    """
 
     max_in_flight = 64
     can_kill = True
 
-    def __init__(self, hops: Sequence[HopSpec], executor: RayExecutor) -> None:
+    def __init__(
+        self,
+        hops: Sequence[HopSpec],
+        environments: Sequence[Mapping[str, Any]],
+        *,
+        setup_attempts: int,
+        setup_timeout_s: float,
+    ) -> None:
         self._ray = import_ray()
-        self.setup_attempts = executor.setup_attempts
-        self.setup_timeout_s = executor.setup_timeout_s
+        self.setup_attempts = setup_attempts
+        self.setup_timeout_s = setup_timeout_s
         self._hops = [spec.hop for spec in hops]
         self._parcels = [self._ray.put(make_payload(spec, elsewhere=True)) for spec in hops]
-        self._environments = [executor.runtime_env_of(hop) for hop in self._hops]
+        self._environments = [dict(environment) for environment in environments]
         self._free: dict[str, float] = dict(self._ray.available_resources())
         self._actors: dict[int, _Actor] = {}
         self._quick = [False] * len(hops)
         self._pending: list[Event] = []
-        self._hearing = EventDecoder(lambda worker: self._hops[self._actors[worker].hop].name, self.kill)
+        self._decoder = EventDecoder(lambda worker: self._hops[self._actors[worker].hop].name, self.kill)
         self._next = itertools.count()
 
     def room(self, hop: int) -> int:
@@ -195,13 +206,13 @@ class RayTransport:
         except Exception as error:  # noqa: BLE001 (Ray's own, of many kinds)
             return self._failed(number, error)
         actor.placed = True
-        heard = [(number, what) for answer in answers for _, what in pickle.loads(answer)]
+        outputs = [(number, output) for answer in answers for _, output in pickle.loads(answer)]
         events: list[Event] = []
-        for event in self._hearing.events(heard):
+        for event in self._decoder.events(outputs):
             event.worker = number  # an actor knows its only worker as 0
             events.append(event)
             if isinstance(event, ResultReceived):
-                self._quick[actor.hop] = sum(event.part.busy_s) < QUICK_S
+                self._quick[actor.hop] = sum(event.result.busy_s) < QUICK_S
             elif isinstance(event, BatchDone | BatchUnreadable):
                 actor.left -= 1
             elif isinstance(event, WorkerDied | WorkerFailed):

@@ -19,11 +19,11 @@ from typing import Any
 import attrs
 import cloudpickle as _cloudpickle
 
-from curate import __version__
+from curate._version import __version__
 from curate.engine.protocol.transport import HopSpec
 from curate.executors.copies import tried
+from curate.fingerprint import distributions
 from curate.plan import Plan
-from curate.settings import distributions
 from curate.stage import ProcessingStage, Stage, WorkerContext
 
 cloudpickle: Any = _cloudpickle  # it has no type stubs
@@ -67,7 +67,7 @@ def make_payload(spec: HopSpec, *, elsewhere: bool = False) -> WorkerPayload:
     Raises:
         PlanError: names the stage and the field that cannot be sent.
     """
-    stages = [planned.stage for planned in spec.hop.stages if isinstance(planned.stage, ProcessingStage)]
+    stages = [planned.stage for planned in spec.hop.stages]
     with _by_value(stages):
         for stage in stages:
             _check_sendable(stage)
@@ -105,8 +105,8 @@ def versions_of(stages: Iterable[Stage]) -> dict[str, str]:
     """Return the versions of Python, of curate and of the distributions that stages come from."""
     found = {"Python": ".".join(platform.python_version_tuple()[:2]), "curate-speech": __version__}
     for stage in stages:
-        for cls in type(stage).__mro__:
-            for name in distributions().get(cls.__module__.partition(".")[0], ())[:1]:
+        for module in _modules_with_code(stage):
+            for name in distributions().get(module.partition(".")[0], ())[:1]:
                 found[name] = metadata.version(name)
     return found
 
@@ -129,9 +129,19 @@ def _by_value(stages: Sequence[Stage]) -> Generator[None]:
 
 def _modules_of(stages: Sequence[Stage]) -> list[ModuleType]:
     """Return the modules with code of the stages that only this process has: a plugins-file, a module made by hand."""
-    names = {cls.__module__ for stage in stages for cls in type(stage).__mro__}
+    names = {name for stage in stages for name in _modules_with_code(stage)}
     names |= {str(getattr(value, "__module__", "")) for stage in stages for value in vars(stage).values()}
     return [sys.modules[name] for name in sorted(names) if name in sys.modules and not _is_importable(name)]
+
+
+def _modules_with_code(stage: Stage) -> set[str]:
+    """Return the modules of the classes, bases included, that a stage and the stages in its settings are made of: their
+    own, and those that names in their settings were resolved to.
+    """
+    inner = [value for value in vars(stage).values() if isinstance(value, Stage)]
+    code: list[Any] = [type(stage), *(found.value for found in stage.resolved.values())]
+    classes = [cls for each in code for cls in (each.__mro__ if isinstance(each, type) else (each,))]
+    return {str(getattr(each, "__module__", "")) for each in classes}.union(*map(_modules_with_code, inner))
 
 
 def _is_importable(name: str) -> bool:

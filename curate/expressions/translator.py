@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
 import keyword
 import operator
@@ -34,6 +33,7 @@ from curate.expressions.values import (
     rounded,
     short_repr,
 )
+from curate.suggest import nearest
 
 _Read: TypeAlias = Callable[[Record], Any]
 _Check: TypeAlias = Callable[[Record], bool]
@@ -266,8 +266,8 @@ class _Translator:
         if name == "contains" or (function is not None and function.gives == BOOL and not condition):
             raise self.source.at(node, f"{name}(…) is a condition; it cannot be compared or computed with")
         if function is None:
-            near = difflib.get_close_matches(name, FUNCTION_NAMES, n=1)
-            advice = f"; did you mean {near[0]}?" if near else ""
+            near = nearest(name, FUNCTION_NAMES)
+            advice = f": did you mean {near!r}?" if near else ""
             raise self.source.at(node, f"unknown function `{_excerpt(node.func)}`{advice}", ALLOWED)
         arguments, call, takes = node.args, function.call, function.takes
         if name == "round" and len(arguments) == 2:

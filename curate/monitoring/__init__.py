@@ -11,5 +11,15 @@ Importing this package loads nothing beyond the standard library and loguru.
 from curate.monitoring.gpu import GpuMeter
 from curate.monitoring.measures import Measures, add_measures, add_to
 from curate.monitoring.performance import PerformanceMonitor, counted_use, statistics_of
+from curate.monitoring.rate import Rate
 
-__all__ = ["GpuMeter", "Measures", "PerformanceMonitor", "add_measures", "add_to", "counted_use", "statistics_of"]
+__all__ = [
+    "GpuMeter",
+    "Measures",
+    "PerformanceMonitor",
+    "Rate",
+    "add_measures",
+    "add_to",
+    "counted_use",
+    "statistics_of",
+]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from curate.records import ID
 from curate.report.columns import Columns
-from curate.report.run_files import Fate
 from curate.report.sanitize import printable
+
+Fate: TypeAlias = Literal["kept", "filtered", "quarantined"]
+"""What became of a record."""
 
 _TEXT_CHARACTERS = 2000
 _PATH_CHARACTERS = 4096

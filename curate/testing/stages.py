@@ -1,4 +1,4 @@
-"""What every stage must keep, as tests that an author inherits.
+"""The contract of a stage, as tests that its author inherits.
 
 class TestSpeakingRate(StageContract):
     def stage(self):
@@ -12,21 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 import cloudpickle
 
+from curate.fingerprint import describe_value
 from curate.pipeline import Pipeline
 from curate.plugin import PluginHost
 from curate.records import ID, Record
-from curate.settings import describe_value
 from curate.stage import ProcessingStage
 from curate.stages import Partition, ReadRecords
 
 
 class StageContract:
     """Tests of one stage over a few records. Derive from it, name the class `Test…`, and define the two methods."""
+
+    _outcomes: ClassVar[dict[int, _Outcome]]
+    _given: ClassVar[Sequence[Record]]
 
     def stage(self) -> ProcessingStage:
         """Return the stage, with the settings to test it with."""
@@ -79,16 +82,16 @@ class StageContract:
         into = counts["records_in"] + counts["children"]
         out = counts["kept"] + counts["filtered"] + counts["quarantined"] + counts["split_parents"]
         assert into == out, f"the books do not balance: {counts}"
-        assert counts["records_in"] == len(self.records(tmp_path)) >= 2, "give the contract at least two records"
+        assert counts["records_in"] == len(self._records(tmp_path)) >= 2, "give the contract at least two records"
 
     def test_the_batch_makes_no_difference(self, tmp_path: Path) -> None:
-        """A record comes to the same whether it travels alone or with all others."""
+        """The result of a record is the same whether it travels alone or with all others."""
         alone, together = self._outcome(tmp_path, max_records=1), self._outcome(tmp_path)
         assert alone == together, f"one at a time the stage gives\n{alone}\nand all at once\n{together}"
 
     def test_another_worker_comes_to_the_same(self, tmp_path: Path) -> None:
-        """A result depends on the record and the settings, and on nothing that is left from before."""
-        first, second = self._outcome(tmp_path), self._outcome(tmp_path)
+        """A result depends on the record and the settings, and not on state that is left from before."""
+        first, second = self._outcome(tmp_path), self._run(self._records(tmp_path))
         assert first == second, f"the first time the stage gives\n{first}\nand the second time\n{second}"
 
     def test_it_writes_no_more_than_it_says(self, tmp_path: Path) -> None:
@@ -96,22 +99,33 @@ class StageContract:
         written = self.stage().writes()
         if written is None:
             return
-        there = {name for record in self.records(tmp_path) for name in record} | {ID}
+        there = {name for record in self._records(tmp_path) for name in record} | {ID}
         added = {name for row in self._outcome(tmp_path).kept for name in row} - there
         assert added <= set(written), f"writes() leaves out {sorted(added - set(written))}"
 
     def test_the_columns_that_it_reads_are_enough(self, tmp_path: Path) -> None:
         """A record with no more than the columns of `reads()` fails no more than one with all of them."""
         needed = set(self.stage().reads()) | {"duration"}
-        bare = [{name: value for name, value in record.items() if name in needed} for record in self.records(tmp_path)]
-        assert self._outcome(tmp_path, bare).quarantined == self._outcome(tmp_path).quarantined, (
+        bare = [{name: value for name, value in record.items() if name in needed} for record in self._records(tmp_path)]
+        assert self._run(bare).quarantined == self._outcome(tmp_path).quarantined, (
             f"reads() says {sorted(self.stage().reads())}, and with these alone other records fail"
         )
 
-    def _outcome(
-        self, folder: Path, records: Sequence[Record] | None = None, *, max_records: int = 1_000_000
-    ) -> _Outcome:
-        given = self.records(folder) if records is None else records
+    def _outcome(self, folder: Path, *, max_records: int = 1_000_000) -> _Outcome:
+        """Return the outcome of the stage's records; each is found out once for all tests of the class."""
+        known: dict[int, _Outcome] = vars(type(self)).get("_outcomes") or {}
+        type(self)._outcomes = known
+        if max_records not in known:
+            known[max_records] = self._run(self._records(folder), max_records=max_records)
+        return known[max_records]
+
+    def _records(self, folder: Path) -> Sequence[Record]:
+        """Return the records, with their audio in the folder of the first test that asked."""
+        if "_given" not in vars(type(self)):
+            type(self)._given = [dict(record) for record in self.records(folder)]
+        return [dict(record) for record in self._given]
+
+    def _run(self, given: Sequence[Record], *, max_records: int = 1_000_000) -> _Outcome:
         stages = [ReadRecords(list(given)), Partition(max_records=max_records), self.stage()]
         pipeline = Pipeline("contract", stages)
         result = pipeline.run(host=PluginHost(environment={"CURATE_PLUGINS": ""}))
@@ -126,7 +140,7 @@ class StageContract:
 
 @attrs.frozen
 class _Outcome:
-    """What became of some records."""
+    """The outcome of some records."""
 
     kept: tuple[Record, ...]
     filtered: tuple[tuple[str, str], ...]
@@ -143,7 +157,7 @@ class _Outcome:
 
 
 def _description(stage: ProcessingStage) -> dict[str, Any]:
-    """Return all that a plan asks a stage for."""
+    """Return everything that a plan asks a stage for."""
     written = stage.writes()
     return {
         "name": stage.name,

@@ -110,7 +110,7 @@ def test_a_cluster_that_is_not_there() -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=250)
     assert done.returncode == 1
-    assert "InfrastructureError: ray: the cluster at 127.0.0.1:1 cannot be had" in done.stderr
+    assert "InfrastructureError: ray: the cluster at 127.0.0.1:1 is not available" in done.stderr
 
 
 def test_mistakes_are_found_at_plan_time(monkeypatch: pytest.MonkeyPatch) -> None:

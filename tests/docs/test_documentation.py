@@ -21,7 +21,7 @@ from curate.config import load_pipeline
 from curate.config.overrides import TOP_LEVEL
 from curate.errors import RECORD_ERROR_CODES
 from curate.plugin import PluginHost, spec
-from curate.settings import RUN_TIME_OPTIONS
+from curate.run_time_options import RUN_TIME_OPTIONS, RunTimeOption
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -130,9 +130,9 @@ def test_every_error_code_is_documented_with_its_meaning(code: str) -> None:
     assert f"| `{code}` | {RECORD_ERROR_CODES[code]} |" in DOCS["errors.md"]
 
 
-@pytest.mark.parametrize("option", RUN_TIME_OPTIONS)
-def test_every_run_time_option_is_documented(option: str) -> None:
-    assert f"| `{option}` |" in DOCS["pipelines.md"]
+@pytest.mark.parametrize("option", RUN_TIME_OPTIONS.values(), ids=lambda option: option.name)
+def test_every_run_time_option_is_documented_with_its_meaning(option: RunTimeOption) -> None:
+    assert f"| `{option.name}` | {option.meaning} |" in DOCS["pipelines.md"]
 
 
 @pytest.mark.parametrize("hook", [name for name in dir(spec) if name.startswith("curate_")])
@@ -159,7 +159,7 @@ def test_the_newcomers_path_runs_from_the_first_run_to_a_plugin() -> None:
     )
     assert done.returncode == 0, done.stderr[-4000:]
     assert "11 passed" in done.stdout
-    assert "records came to another end" in done.stdout
+    assert "records ended differently" in done.stdout
 
 
 def test_the_recipes_run() -> None:
@@ -222,6 +222,41 @@ worker, driver, commit unit, phase, window, in flight, quarantine"""
 @pytest.mark.parametrize("word", re.split(r",\s", WORDS))
 def test_every_word_is_in_the_glossary(word: str) -> None:
     assert f"\n{word}\n    " in DOCS["glossary.md"]
+
+
+TITLES = {
+    "architecture.md": "Architecture",
+    "batching.md": "Batching",
+    "benchmarks.md": "Benchmarks",
+    "coming-from.md": "Coming from NeMo Curator, SDP or datatrove",
+    "errors.md": "Error codes",
+    "executors.md": "Executors",
+    "glossary.md": "Glossary",
+    "guarantees.md": "Guarantees",
+    "how-to.md": "How-to guides",
+    "pipelines.md": "Pipelines",
+    "plugins.md": "Plugins",
+    "python.md": "Python API",
+    "report.md": "Reports",
+    "stages.md": "Stages",
+    "tutorial.md": "Tutorial",
+}
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.keys() - {"index.md"}))
+def test_page_has_the_title_that_people_search_for(page: str) -> None:
+    assert DOCS[page].partition("\n")[0] == f"# {TITLES[page]}"
+    assert re.search(rf"^{page.removesuffix('.md')}$", DOCS["index.md"], flags=re.MULTILINE), "not in the navigation"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "decisions").glob("0*.md")), ids=lambda path: path.stem)
+def test_decision_has_status_date_price_and_alternatives(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(f"# {int(path.name[:4])}. ")
+    header = "| Status | Date | Replaces |\n|---|---|---|\n"
+    assert re.search(re.escape(header) + r"\| (accepted|replaced) \| \d{4}-\d\d-\d\d \| ", text)
+    assert "\nThe price: " in text
+    assert re.search(r"\n## Alternatives\n\n- \*", text)
 
 
 def test_every_verb_is_documented() -> None:

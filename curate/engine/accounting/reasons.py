@@ -1,4 +1,4 @@
-"""The reasons for which records left a stage, counted by clause or code in bounded memory, with their audio."""
+"""Why records left a stage: counted by clause or code, in bounded memory, with their audio."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any, TypeAlias
 from curate.records import Record, audio_ms
 
 MAX_REASONS = 20
-"""The maximum number of distinct reasons per stage; the rest are counted together, as `OTHER_REASONS`."""
+"""The maximum number of reasons counted for each stage; the rest are counted together, as `OTHER_REASONS`."""
 
 OTHER_REASONS = "other"
 
 Reasons: TypeAlias = "Mapping[str, Sequence[int]]"
-"""Reason → number of records, and milliseconds of audio."""
+"""Reason → how many records, and how many milliseconds of audio."""
 
 _VALUES = re.compile(r" \([^()]+ = ")
-"""The beginning of a record's own values in a reason such as `wer <= 0.3 (wer = 0.52)`."""
+"""Where the values of the single record begin, in a reason such as `wer <= 0.3 (wer = 0.52)`."""
 
 
 def clause_of(reason: str) -> str:
-    """Return the clause of a reason, without a record's values: `wer <= 0.3` of `wer <= 0.3 (wer = 0.52)`."""
+    """Return the clause of a reason, without the record's values: `wer <= 0.3` of `wer <= 0.3 (wer = 0.52)`."""
     return _VALUES.split(reason, maxsplit=1)[0]
 
 
@@ -47,7 +47,7 @@ def add_reasons(parts: Iterable[Reasons]) -> Reasons:
 
 
 def subtract_reasons(whole: Reasons, part: Reasons) -> Reasons:
-    """Subtract a part's reasons from those of the whole, in which rare ones may be counted together."""
+    """Take a part's reasons from those of the whole, where rare ones may be counted together."""
     left = {reason: list(counts) for reason, counts in whole.items()}
     for reason, counts in part.items():
         of_whole = left[reason if reason in left else OTHER_REASONS]

@@ -24,7 +24,7 @@ class CurrentCommits:
     """The current commits of a run.
 
     Args:
-        commits: phase → its commits, with the positions that are replaced in each; their statistics are not corrected.
+        commits: phase → its commits, with the positions that are replaced in each; accounts are not yet corrected.
         places: phase → the positions of its input.
         superseded: commits of which no outcome is current, because a gather before them has to be done again.
     """
@@ -64,13 +64,13 @@ def resolve_commits(
             attrs.evolve(commit, replaced=frozenset(replaced.get(commit.number, ()))) for commit in found
         ]
         places[phase + 1] = _behind(places[phase], counting[phase])
-        by_origin = zip(places[phase + 1].origins, places[phase + 1].slots, strict=True)
+        by_origin = zip(places[phase + 1].gap_origins, places[phase + 1].retry_gaps, strict=True)
         since = {slot: since_here[origin] for origin, slot in by_origin if origin in since_here}
     return CurrentCommits(counting, places, superseded)
 
 
 def _behind(before: InputPositions, commits: Sequence[Commit]) -> InputPositions:
-    apart = frozenset(position for commit in commits for position in commit.apart)
+    apart = frozenset(position for commit in commits for position in commit.individually_tracked)
     return positions_after(before, ranges_in_order(commits), apart)
 
 
@@ -82,7 +82,7 @@ def _replaced(
     newest: dict[int, Commit] = {}
     known_since = dict(since)
     for commit in commits:
-        for position in commit.apart:
+        for position in commit.individually_tracked:
             slot = places.gap_of(position)
             if position in retried or (slot is not None and commit.number < since.get(slot, -1)):
                 replaced.setdefault(commit.number, set()).add(position)

@@ -1,10 +1,9 @@
-"""The driver lock: it admits one driver to a run directory, names the holder to a second one, and ends with its holder.
+"""Admits one driver to a run directory: a second one is refused with the holder's name, and a dead holder is replaced.
 
-The lock is a file `driver-<number>.json` that names its holder. A driver takes the lock by linking a file of its own
-under the next free number, in which a file system lets only one of several drivers succeed, even a network file system
-without file locks. Numbers only rise: a holder that releases the lock marks its file, and only the holder of a higher
-number removes it. So the highest number is always visible, and no driver removes a file that may belong to another one
-in the meantime.
+The lock is a file `driver-<number>.json` with its holder. A driver takes the lock by linking a file of its own under
+the next free number; a file system lets only one of several succeed, network file systems without file locks included.
+Numbers only rise: a holder that leaves marks its file, and only the holder of a higher number removes it. So the
+highest number is always visible, and no process removes a file that may have become another's in the meantime.
 """
 
 from __future__ import annotations
@@ -25,29 +24,29 @@ from typing import Any, Self, cast
 import attrs
 
 from curate.errors import InfrastructureError, RunDirectoryError
-from curate.io.atomic import TEMPORARY
+from curate.storage import TEMPORARY
 
 HEARTBEAT_S = 10.0
-"""The interval of a driver's heartbeats."""
+"""The interval between two heartbeats of a driver."""
 
 STALE_S = 120.0
-"""A driver on another machine counts as dead this long after its last heartbeat."""
+"""A driver on another machine without a heartbeat for this time counts as dead."""
 
 _NAME = re.compile(r"driver-(\d{6,})\.json")
 
 
 @attrs.frozen
 class Holder:
-    """The driver that holds a run directory, or held it last.
+    """The process that holds a run directory, or held it last.
 
     Args:
         host: the machine's name.
-        machine: identifies this boot of the machine and this PID namespace among others of the same name.
+        machine: distinguishes this boot of the machine, and this space of process numbers, from others of its name.
         pid: the driver's process.
-        process_started: when that process began, in the machine's own units; detects a reused PID.
+        process_started: when that process began, in the machine's own units; distinguishes reused process numbers.
         since: when it took the lock, seconds since the epoch.
-        released: whether it has released the lock.
-        number: the number of the lock file.
+        released: whether it has left in order.
+        number: of the lock file.
         silent_s: the time since its last heartbeat.
     """
 
@@ -62,7 +61,7 @@ class Holder:
 
     @property
     def alive(self) -> bool:
-        """Whether it may still be running: on this machine its process exists, on others its heartbeat is recent."""
+        """Whether it may still be at work: on this machine, its process exists; elsewhere, its heartbeat is recent."""
         if self.released:
             return False
         if self.machine == _machine():
@@ -70,18 +69,18 @@ class Holder:
         return self.silent_s < STALE_S
 
     def described(self) -> str:
-        """Return a description of the holder for messages."""
+        """Return a description of it for a person."""
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
-        last = "" if self.machine == _machine() else f", last heartbeat {max(self.silent_s, 0):.0f} s ago"
-        return f"process {self.pid} on {self.host} since {since}{last}"
+        heartbeat = "" if self.machine == _machine() else f", last heartbeat {max(self.silent_s, 0):.0f} s ago"
+        return f"process {self.pid} on {self.host} since {since}{heartbeat}"
 
 
 class DriverLock:
-    """The lock of this process on a run directory, with a heartbeat thread while it is held.
+    """The lock of this process on a run directory, with a thread that sends heartbeats while it is held.
 
     Args:
         directory: the run directory.
-        on_beat: called with every heartbeat; its exceptions are not handled.
+        on_beat: called with every heartbeat; it must not raise.
     """
 
     def __init__(self, directory: Path, on_beat: Callable[[], None] | None = None) -> None:
@@ -111,7 +110,7 @@ class DriverLock:
                     continue
                 if max(_numbers(self._directory)) == self._number:
                     break
-                # The number was free only because later ones have been taken and released since `holder_of`.
+                # the number was free because the next ones have been taken and left since this process looked
                 self._path(self._number).unlink(missing_ok=True)
         finally:
             temporary.unlink(missing_ok=True)
@@ -127,17 +126,17 @@ class DriverLock:
         if self._thread is not None:
             self._thread.join()
         with contextlib.suppress(OSError):
-            # The file stays, because its number must not be used again.
-            released = self._path(self._number).with_name(f"driver{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
+            # the file stays: its number must not be given away again
+            left = self._path(self._number).with_name(f"driver{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
             if self._is_mine():
-                released.write_text(json.dumps(_me() | {"released": True}))
-                released.replace(self._path(self._number))
+                left.write_text(json.dumps(_me() | {"released": True}))
+                left.replace(self._path(self._number))
 
     def check(self) -> None:
-        """Make sure that this process still holds the lock, and that no other driver has taken it for dead.
+        """Check that no other driver has taken this process for dead and replaced it.
 
         Raises:
-            InfrastructureError: the lock is lost, or cannot be checked; this process must not write any more.
+            InfrastructureError: one has, or the directory cannot be read; this process may no longer write.
         """
         try:
             is_mine = self._is_mine()
@@ -147,10 +146,10 @@ class DriverLock:
                 f"the run directory {self._directory} can no longer be read: {error.strerror}"
             ) from error
         if not is_mine:
-            now = "has no holder" if holder is None else f"is held by {holder.described()}"
+            now = "no driver" if holder is None else holder.described()
             raise InfrastructureError(
-                f"{self._directory} {now}: this process has lost the lock, because it gave no heartbeat for "
-                f"{STALE_S:.0f} s or more, and stops writing"
+                f"{self._directory} is held by {now}: this process sent no heartbeat for {STALE_S:.0f} s or more, so "
+                "it counted as dead and stops writing"
             )
 
     def _is_mine(self) -> bool:
@@ -161,18 +160,18 @@ class DriverLock:
 
     def _beat(self) -> None:
         while not self._left.wait(HEARTBEAT_S):
-            with contextlib.suppress(OSError):  # `check` detects it before the next commit
+            with contextlib.suppress(OSError):  # `check` finds out before the next commit
                 os.utime(self._path(self._number))
             if self._on_beat is not None:
                 self._on_beat()
 
 
 def holder_of(directory: Path, *, now: float | None = None) -> Holder | None:
-    """Return the driver that holds a run directory or held it last; None if there was none.
+    """Return the process that holds a run directory or held it last; None: there was none.
 
     Args:
         directory: the run directory.
-        now: the file server's time, which may differ from this machine's; None: this machine's time.
+        now: the file server's time, which is not this machine's; None: take this machine's.
     """
     while True:
         number = max(_numbers(directory), default=0)
@@ -185,20 +184,20 @@ def holder_of(directory: Path, *, now: float | None = None) -> Holder | None:
         except FileNotFoundError:
             continue  # the next holder has just removed it
         try:
-            content = cast("dict[str, Any]", json.loads(text))
-            return Holder(**content, number=number, silent_s=silent_s)
-        except (ValueError, TypeError):  # the machine crashed while the file was written
+            described = cast("dict[str, Any]", json.loads(text))
+            return Holder(**described, number=number, silent_s=silent_s)
+        except (ValueError, TypeError):  # by a crash of a machine, while it was written
             return Holder("unknown", "", 0, "", path.stat().st_mtime, number=number, silent_s=silent_s)
 
 
 def is_lock(name: str) -> bool:
-    """Return whether a file of the run directory belongs to a lock."""
+    """Return whether a file of the run directory is a lock's."""
     return _NAME.fullmatch(name) is not None
 
 
 def _refusal(directory: Path, holder: Holder) -> RunDirectoryError:
     here = holder.machine == _machine()
-    wait = "" if here else f"; if it has crashed, its lock expires {STALE_S:.0f} s after its last heartbeat"
+    wait = "" if here else f"; if it is dead, it counts as dead {STALE_S:.0f} s after its last heartbeat"
     return RunDirectoryError(
         f"{directory} is in use by {holder.described()}: wait for it, stop it, or choose another --run-dir{wait}"
     )
@@ -210,11 +209,11 @@ def _numbers(directory: Path) -> list[int]:
 
 
 def _linked(source: Path, target: Path) -> bool:
-    """Link a file under a second name; return False if that name is taken."""
+    """Link a file under a second name, unless that name is taken; return whether it was not."""
     try:
         os.link(source, target)
     except FileExistsError:
-        # A network file system may have repeated the request, so the existing link may be this process's.
+        # the answer to a request that was sent twice over a bad network: it may have been ours
         return source.stat().st_nlink == 2
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
@@ -239,7 +238,7 @@ def _me() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """Return an identifier of this boot and PID namespace, within which a PID and its start time identify a process."""
+    """Return a name of this boot of this machine; under one name, equal process numbers are equal processes."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
@@ -248,7 +247,7 @@ def _machine() -> str:
 
 
 def _process_started(pid: int) -> str:
-    """Return when a process of this machine began; "" if it does not exist, or is a zombie."""
+    """Return when a process of this machine began; "" if there is none, or it is a zombie."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if state in "ZX" else fields[18]

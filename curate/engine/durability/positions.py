@@ -8,7 +8,7 @@ kept of this input take the first ones, often none. A retry fills the gap differ
     kept by the phase before     a b (c failed) d       a b c d            (c was retried)
     positions                    0 1            2+GAP   0 1 2 2+GAP
 
-Gaps are inherited: in the phase after that, the outcome of a gap's records is in a gap again.
+Gaps are inherited: in the phase after that, the descendants of a gap's records are in a gap again.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ class InputPositions:
     """The positions of a phase's input.
 
     Args:
-        runs: `(first position, number of records)`, ascending; None: positions are counted from 0, to an unknown end.
-        slots: the first positions of the gaps, ascending.
-        origins: for every gap, the gap or the failed input of the phase before that it stands for.
+        runs: `(first position, number of records)`, ascending; None: positions are counted from 0 to an unknown end.
+        retry_gaps: the first positions of the gaps, ascending.
+        gap_origins: for every gap, the gap or the failed input of the phase before that it stands for.
     """
 
     runs: tuple[tuple[int, int], ...] | None = None
-    slots: tuple[int, ...] = ()
-    origins: tuple[int, ...] = ()
+    retry_gaps: tuple[int, ...] = ()
+    gap_origins: tuple[int, ...] = ()
 
     def __iter__(self) -> Iterator[int]:
         """Yield the position of every record, in order."""
@@ -52,11 +52,11 @@ class InputPositions:
 
     def gap_of(self, position: int) -> int | None:
         """Return the first position of the gap that a position lies in, or None."""
-        place = bisect_right(self.slots, position) - 1
-        return self.slots[place] if place >= 0 and position < self.slots[place] + GAP else None
+        place = bisect_right(self.retry_gaps, position) - 1
+        return self.retry_gaps[place] if place >= 0 and position < self.retry_gaps[place] + GAP else None
 
     def holds_exactly(self, done: Intervals) -> bool:
-        """Return whether `done` is exactly the set of positions; if they are counted, whether it has no gap."""
+        """Return whether `done` is exactly the set of positions; if they are counted, whether none is missing."""
         if self.runs is None:
             return len(done) == done.end
         return list(done) == list(Intervals((first, first + records - 1) for first, records in self.runs if records))
@@ -71,21 +71,21 @@ def positions_after(before: InputPositions, ranges: Iterable[Range], apart: froz
         apart: the positions of inputs that failed, now or before a retry.
     """
     runs: list[tuple[int, int]] = []
-    slots: list[int] = []
-    origins: list[int] = []
+    retry_gaps: list[int] = []
+    gap_origins: list[int] = []
     # The ranges are walked in ascending order, with `end` after the last record or gap so far. A range lies in an
     # inherited gap (before `left`), where its rows go to the next free positions of the new gap (`filled`); or it is
     # an input that failed, which opens a gap of its own; or it appends its rows at `end`. Only the last case moves
     # `end` by the number of rows, so a retry, which changes rows inside gaps only, leaves all other positions as they
     # are. Gaps without a range are opened all the same, so that their number does not depend on their content.
     end = 0
-    inherited, left, filled = iter(before.slots), -1, -1
+    inherited, left, filled = iter(before.retry_gaps), -1, -1
     coming = next(inherited, None)
 
-    def open_slot(origin: int) -> None:
+    def open_gap(origin: int) -> None:
         nonlocal end
-        slots.append(end)
-        origins.append(origin)
+        retry_gaps.append(end)
+        gap_origins.append(origin)
         end += GAP
 
     def put(position: int, rows: int) -> None:
@@ -98,19 +98,19 @@ def positions_after(before: InputPositions, ranges: Iterable[Range], apart: froz
 
     for first, _, rows in ranges:
         while coming is not None and coming <= first:
-            open_slot(coming)
-            left, filled = coming + GAP, slots[-1]
+            open_gap(coming)
+            left, filled = coming + GAP, retry_gaps[-1]
             coming = next(inherited, None)
         if first < left:
             put(filled, rows)
             filled += rows
         elif first in apart:
-            open_slot(first)
-            put(slots[-1], rows)
+            open_gap(first)
+            put(retry_gaps[-1], rows)
         else:
             put(end, rows)
             end += rows
     while coming is not None:
-        open_slot(coming)
+        open_gap(coming)
         coming = next(inherited, None)
-    return InputPositions(tuple(runs), tuple(slots), tuple(origins))
+    return InputPositions(tuple(runs), tuple(retry_gaps), tuple(gap_origins))

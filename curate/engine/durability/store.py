@@ -1,4 +1,4 @@
-"""The store of finished records: the interface that the engine uses, and the store in memory."""
+"""The store of a run's finished records, as the engine sees it, and its implementation in memory."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from curate.records import ID, Record, RecordReader
 
 
 class Store(Protocol):
-    """The interface of a store of finished records."""
+    """The store of a run's finished records."""
 
     encodes: bool
-    """Whether rows are lines of JSON (True) or records (False)."""
+    """Whether rows are lines of JSON (True) or records."""
 
     def places(self, phase: int) -> InputPositions:
-        """Return the positions of a phase's input; the phase before must be complete."""
+        """Return the positions of a phase's input; the phase before has to be complete."""
         ...
 
     def retried(self, phase: int) -> Collection[int]:
-        """Return the positions of failed inputs that are to be done again."""
+        """Return the positions of roots that had failed and are to be done again."""
         ...
 
     def done(self, phase: int) -> Intervals:
@@ -42,7 +42,7 @@ class Store(Protocol):
         ...
 
     def complete(self, phase: int) -> None:
-        """Record that a phase's input has been processed to its end."""
+        """Record that a phase has worked on all of its input."""
         ...
 
     def is_complete(self, phase: int) -> bool:
@@ -50,16 +50,16 @@ class Store(Protocol):
         ...
 
     def reader(self, phase: int) -> RecordReader:
-        """Return a reader of the records that a phase has kept, in the order of its input."""
+        """Return the records that a phase has kept, in the order of its input."""
         ...
 
     def failures(self) -> Iterator[tuple[int, Record]]:
-        """Yield the phase and the note, a line of `quarantine/`, of every failed record."""
+        """Yield the phase and the note, a line of `quarantine/`, of every record that has failed."""
         ...
 
 
 class MemoryStore:
-    """A store in memory, for pipelines that publish no files."""
+    """Keeps results in memory, for pipelines that publish no files."""
 
     encodes = False
 

@@ -55,6 +55,7 @@ class RunOptions:
         retry: failed records to work on again.
         origin: how the run was asked for, kept in `run.json` so that it can be asked for again.
         stop: asks the run to stop.
+        unit_bytes: the size of a commit, in bytes of the driver's memory; None: 4 MB.
     """
 
     budget: ErrorBudget = attrs.field(factory=ErrorBudget)
@@ -64,3 +65,4 @@ class RunOptions:
     retry: Retry | None = None
     origin: Mapping[str, Any] | None = None
     stop: StopRequest = attrs.field(factory=StopRequest)
+    unit_bytes: int | None = None

@@ -8,9 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 from loguru import logger
@@ -19,10 +18,11 @@ from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model, is_o
 from curate.asr.checkpoint import local_path
 from curate.batching import BatchController
 from curate.errors import InfrastructureError, PlanError
+from curate.fingerprint import describe_code
 from curate.monitoring import counted_use, statistics_of
-from curate.plugin import current_host
+from curate.plugin import resolved_setting
 from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
-from curate.settings import describe_code
+from curate.resolution import PluginLookup, Resolved
 from curate.stage import ProcessingStage
 from curate.stages.recognise.micro_batches import DEFAULT_MAX_BATCH_S, MicroBatches
 from curate.stages.recognise.transcription import OutOfRange, Transcribed, Transcriber, TranscriptionFailed
@@ -177,7 +177,10 @@ class _AsrStage(ProcessingStage):
         if self._transcriber is None:
             raise InfrastructureError(f"stage {self.name!r} is not set up: call setup() before process(batch)")
         outcomes = self._transcriber.run(
-            batch, filepath_key=self.filepath_key or batch.filepath_key, roots=self.context.audio_roots
+            batch.data,
+            filepath_key=self.filepath_key or batch.filepath_key,
+            roots=self.context.audio_roots,
+            announce=self.context.announce,
         )
         with closing(outcomes):
             for outcome in outcomes:
@@ -333,21 +336,20 @@ class AsrStage(_AsrStage):
 
     name = "asr"
 
+    def resolve(self, host: PluginLookup) -> Self:
+        reference = host.recogniser(self.recogniser)
+        return self.with_resolved(recogniser=Resolved(reference.load(), reference.distribution))
+
     def make_recogniser(self) -> Recogniser:
-        reference = current_host().recogniser(self.recogniser)
         asked = {name: True for name in ("timestamps", "confidence") if getattr(self, name)}
         try:
-            return reference.load()(**{**asked, **self.options})
+            return resolved_setting(self, "recogniser").value(**{**asked, **self.options})
         except TypeError as error:
             raise PlanError(f"recogniser {self.recogniser!r} does not take these options: {error}") from None
 
     def fingerprint(self) -> Mapping[str, Any]:
-        reference = current_host().recogniser(self.recogniser)
-        try:
-            version = metadata.version(reference.distribution)
-        except (metadata.PackageNotFoundError, ValueError):  # the recogniser is from a plugins-file
-            version = ""
-        return {"recogniser_code": describe_code(reference.load()), "recogniser_version": version}
+        found = resolved_setting(self, "recogniser")
+        return {"recogniser_code": describe_code(found.value), "recogniser_version": found.version}
 
 
 @cache

@@ -24,7 +24,7 @@ from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
 from curate.batching import Unfit, run_splitting
 from curate.errors import InfrastructureError, RecordError
 from curate.monitoring import GpuMeter, PerformanceMonitor
-from curate.records import AudioBatch, Record, audio_ms
+from curate.records import Record, audio_ms
 from curate.stages.recognise.micro_batches import MicroBatches
 
 if TYPE_CHECKING:
@@ -149,21 +149,28 @@ class Transcriber:
         used: Any = getattr(self.recogniser, "used", dict)
         return dict(used())
 
-    def run(self, batch: AudioBatch, *, filepath_key: str, roots: Sequence[str] | None) -> Generator[Outcome]:
+    def run(
+        self,
+        records: list[Record],
+        *,
+        filepath_key: str,
+        roots: Sequence[str] | None,
+        announce: Callable[[Sequence[Record]], None],
+    ) -> Generator[Outcome]:
         """Yield the outcomes of a window's records, each record exactly once, as soon as it is known.
 
         Closing the generator waits for the batch in the model, and leaves the model's queue empty.
         """
         self.monitor.start_monitoring()
-        planned, out_of_range = self._planned(batch.data)
+        planned, out_of_range = self._planned(records)
         if (
             planned
             and isinstance(self.recogniser, CapturesGraphs)
             and self._model.submit(self._prepare, self.recogniser, planned).result()
         ):
-            planned, out_of_range = self._planned(batch.data)  # with the memory that is left
+            planned, out_of_range = self._planned(records)  # with the memory that is left
         yield from out_of_range
-        announced = _Announced(batch)
+        announced = _Announced(announce)
         load = partial(load_ahead, rate_hz=self.recogniser.rate_hz, roots=roots, filepath_key=filepath_key)
         with closing(self._loads(planned, announced, load)) as loads:
             yield from self._through_model(planned, loads, announced)
@@ -391,13 +398,13 @@ class _Announced:
     too.
     """
 
-    def __init__(self, batch: AudioBatch) -> None:
-        self._batch = batch
+    def __init__(self, announce: Callable[[Sequence[Record]], None]) -> None:
+        self._announce = announce
         self._records: dict[int, Record] = {}
 
     def add(self, records: Sequence[Record]) -> None:
         self._records.update((id(record), record) for record in records)
-        self._batch.announce(list(self._records.values()))
+        self._announce(list(self._records.values()))
 
     def remove(self, records: Sequence[Record]) -> None:
         for record in records:
@@ -405,7 +412,7 @@ class _Announced:
 
     def replace(self, records: Sequence[Record]) -> None:
         """Announce only these records: an exception can be the fault of one of these only."""
-        self._batch.announce(records)
+        self._announce(records)
 
 
 def _expected_s(record: Record) -> float:

@@ -2,209 +2,66 @@
 
 from __future__ import annotations
 
-import difflib
-import glob
 import hashlib
-import os
 import pickle
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from curate.errors import PlanError, RecordError
-from curate.io.manifest import count_rows, read_rows
-from curate.io.rows import is_finite_number
-from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record
+from curate.errors import PlanError
+from curate.fingerprint import describe_code
+from curate.io import ManifestFormat, Row, count_rows, declared_columns, read_rows
+from curate.plugin import CURATE, current_host
+from curate.records import ID, Failed, Record
 from curate.stage import Source
-
-_SAMPLED_ROWS = 100
-"""The number of rows of each file that the plan reads to find the columns and to check the audio roots."""
-
-_SOURCE_ID = "source_id"
-"""The new name of an input's own column `_id`, because the `_id` of a record is its position."""
+from curate.stages.sources.manifest_source import SAMPLED_ROWS, ManifestSource, check_exist, identified, root_paths
 
 
 @dataclass
-class ReadManifest(Source):
+class ReadManifest(ManifestSource):
     """Reads NeMo manifests: one JSON object a line, or one row of Parquet, for each utterance.
 
-    Relative paths in `filepath_key` are resolved against the manifest's folder and become absolute. A line that is not
-    a usable record goes to quarantine with file and line number, and the other lines are not affected. The manifest's
-    own column `_id` is renamed `source_id`.
+    The suffix says the format: `.jsonl`, `.json`, `.jsonl.gz`, `.parquet`, or that of a plugin; a file with any other
+    name is read as JSON Lines. Relative paths in `filepath_key` are resolved against the manifest's folder; the records
+    carry absolute ones. A line that is not a usable record goes to quarantine with file and line, and the others
+    continue. A column `_id` that the manifest has is kept as `source_id`.
 
     Args:
-        manifest: a path or glob pattern, or several: `.jsonl`, `.json`, `.jsonl.gz`, `.parquet`. Files that match a
-            pattern are read in the order of their names.
+        manifest: a path or glob pattern, or several. Files that a pattern finds are read in the order of their names.
         filepath_key: the column that holds the path of the audio.
         roots: the folders that audio may lie in; by default the folder of each manifest.
         dataset_name: the value of the column `dataset_name`; empty: do not write the column.
     """
 
-    manifest: str | Path | Sequence[str | Path]
-    filepath_key: str = DEFAULT_FILEPATH_KEY
-    roots: str | Path | Sequence[str | Path] = ()
-    dataset_name: str = ""
+    expects = "one JSON object a line, or Parquet"
 
-    def inputs(self) -> Sequence[Path]:
-        """Return the manifest files, in order.
+    def read_rows(self, path: Path, after: int) -> Iterator[Row]:
+        return read_rows(path, after=after, format=_format_of(path))
 
-        Raises:
-            PlanError: a file is missing, a pattern matches no file, or a file would be read twice.
-        """
-        patterns = [self.manifest] if isinstance(self.manifest, str | Path) else list(self.manifest)
-        if not patterns:
-            raise PlanError("manifest is empty: give one path or several")
-        files = [path for pattern in patterns for path in _matching_files(str(pattern))]
-        seen: set[str] = set()
-        for path in files:
-            real = os.path.realpath(path)
-            if real in seen:
-                raise PlanError(f"the manifest {path} is listed twice: its records would be read twice")
-            seen.add(real)
-        return files
+    def count_rows(self, path: Path) -> int | None:
+        return count_rows(path, format=_format_of(path))
 
-    def check(self) -> None:
-        _check_exist(self.roots)
-        sampled = {path: _first_rows(path) for path in self.inputs()}
-        if not any(sampled.values()):
-            raise PlanError(f"the manifest {self.manifest} has no rows")
-        for path, rows in sampled.items():
-            problems = [row for row in rows if isinstance(row, RecordError)]
-            if problems and len(problems) == len(rows):
-                raise PlanError(
-                    f"{path} is not a manifest: expected JSONL or Parquet, but the first rows hold no usable record; "
-                    f"{problems[0]}"
-                )
-            self._check_roots(path, [row for row in rows if not isinstance(row, RecordError)])
+    def declared_columns(self, path: Path) -> Collection[str] | None:
+        return declared_columns(path, format=_format_of(path))
 
-    def _check_roots(self, path: Path, records: Sequence[Record]) -> None:
-        """Raise when most of the first records' audio lies outside the roots: then the setting is at fault."""
-        named = [audio for record in records if isinstance(audio := record.get(self.filepath_key), str)]
-        files = [path.parent / audio for audio in named if _is_path(audio)]
-        roots = self._roots_of(path)
-        outside = [file for file in files if not any(_lies_in(file, root) for root in roots)]
-        if 2 * len(outside) > len(files):
-            needed = _folders_of(outside) + [str(root.absolute()) for root in roots if len(outside) < len(files)]
-            raise PlanError(
-                f"the audio of {path} lies outside its roots, {outside[0]} for example; "
-                f"to allow it, set\n    roots: [{', '.join(dict.fromkeys(needed))}]"
-            )
+    def can_grow(self, path: Path) -> bool:
+        format = _format_of(path)
+        return format is not None and format.can_grow
 
-    def _roots_of(self, path: Path) -> list[Path]:
-        return _paths(self.roots) or [path.parent]
-
-    def count(self) -> int | None:
-        counts = [count_rows(path) for path in self.inputs()]
-        return None if None in counts else sum(filter(None, counts))
-
-    def audio_roots(self) -> tuple[str, ...] | None:
-        return tuple(dict.fromkeys(str(root.absolute()) for path in self.inputs() for root in self._roots_of(path)))
-
-    def columns(self) -> Collection[str] | None:
-        rows = [row for path in self.inputs() for row in _first_rows(path)]
-        names = {name for row in rows if not isinstance(row, RecordError) for name in _identified("", row)}
-        return names - {ID} | ({"dataset_name"} if self.dataset_name else set())
-
-    def read(self, after: str | None = None) -> Iterator[Record | Failed]:
-        files = {str(path): path for path in self.inputs()}
-        first, last = next(iter(files)), 0
-        if after is not None:
-            first, _, number = after.rpartition(":")
-            if first not in files:
-                raise PlanError(f"unknown record {after!r}: its manifest is not among {', '.join(files)}")
-            last = int(number)
-        for name in list(files)[list(files).index(first) :]:
-            folder = str(files[name].parent.absolute())
-            for number, row in read_rows(files[name], after=last):
-                identity = f"{name}:{number}"
-                if isinstance(row, RecordError):
-                    yield Failed({ID: identity}, row)
-                    continue
-                record = _identified(identity, row)
-                try:
-                    self._complete(record, folder)
-                except RecordError as error:
-                    yield Failed(record, error)
-                else:
-                    yield record
-            last = 0
-
-    def _complete(self, record: Record, folder: str) -> None:
-        """Make the path absolute, and check that `duration` and `offset` are finite numbers of at least 0."""
-        path = record.get(self.filepath_key)
-        if isinstance(path, str) and _is_path(path):
-            record[self.filepath_key] = os.path.join(folder, path)  # noqa: PTH118 (a tenth of the time, for every record)
-        for name in ("duration", "offset"):
-            value: Any = record.get(name)
-            if value is not None and not (is_finite_number(value) and value >= 0):
-                raise RecordError("bad_value", f"{name} = {_short_repr(value)} is not a number of seconds")
-        if self.dataset_name:
-            record["dataset_name"] = self.dataset_name
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Return the code that reads each format of a plugin; curate's own changes with curate's version."""
+        found: dict[str, Any] = {}
+        for path in self.inputs():
+            reference = current_host().format_of(path)
+            if reference is not None and reference.distribution != CURATE:
+                found[reference.qualified_name] = describe_code(reference.load().read_rows)
+        return {"formats": found} if found else {}
 
 
-def _identified(identity: str, row: Record) -> Record:
-    """Return a row as a record: its position first, under `_id`."""
-    if ID not in row:
-        return {ID: identity, **row}
-    return {ID: identity} | {_SOURCE_ID if name == ID else name: value for name, value in row.items()}
-
-
-def _matching_files(pattern: str) -> list[Path]:
-    path = Path(pattern)
-    if path.is_dir():
-        raise PlanError(f"{path} is a folder; give the manifest in it, or a pattern such as {path}/*.jsonl")
-    if path.is_file():
-        return [path]
-    if path.exists():  # a pipe cannot be read twice, first for the plan and then for the run
-        raise PlanError(f"{path} is not a regular file; write the manifest to a file")
-    # `Path.glob` takes no absolute patterns
-    found = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file())  # noqa: PTH207
-    if not found:
-        siblings = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
-        near = difflib.get_close_matches(path.name, siblings, cutoff=0.5)
-        hint = f"; did you mean {' or '.join(str(path.parent / name) for name in near)}?" if near else ""
-        raise PlanError(f"the manifest {pattern} does not exist (looked from {Path.cwd()}){hint}")
-    return found
-
-
-def _first_rows(path: Path) -> list[Record | RecordError]:
-    return [row for _, row in islice(read_rows(path), _SAMPLED_ROWS)]
-
-
-def _paths(roots: str | Path | Sequence[str | Path]) -> list[Path]:
-    return [Path(root) for root in ([roots] if isinstance(roots, str | Path) else roots)]
-
-
-def _check_exist(roots: str | Path | Sequence[str | Path]) -> None:
-    for root in _paths(roots):
-        if not root.is_dir():
-            raise PlanError(f"roots: {root} is not a folder (looked from {Path.cwd()})")
-
-
-def _is_path(audio: str) -> bool:
-    """Return whether a string can be a local path; others are reported for each record when its audio is opened."""
-    try:
-        os.fsencode(audio)
-    except UnicodeEncodeError:
-        return False
-    return audio != "" and "://" not in audio and "\0" not in audio
-
-
-def _lies_in(path: Path, root: Path) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
-
-
-def _folders_of(files: Sequence[Path]) -> list[str]:
-    """Return the common folder of all files, or their own folders if the common one is the root of the file system."""
-    folders = sorted({os.path.realpath(file.parent) for file in files})
-    common = os.path.commonpath(folders)
-    return folders if common == os.sep else [common]
-
-
-def _short_repr(value: object) -> str:
-    return "a very large number" if isinstance(value, int) and value.bit_length() > 1000 else f"{value!r:.80}"
+def _format_of(path: Path) -> ManifestFormat | None:
+    reference = current_host().format_of(path)
+    return None if reference is None else reference.load()
 
 
 @dataclass
@@ -227,7 +84,7 @@ class ReadRecords(Source):
         return {"records_sha256": hashlib.sha256(pickle.dumps(list(self.records), 5)).hexdigest()}
 
     def check(self) -> None:
-        _check_exist(self.roots or ())
+        check_exist(self.roots or ())
         for number, record in enumerate(self.records, start=1):
             if type(record) is not dict:
                 raise PlanError(f"record {number} is a {type(record).__name__}, not a dict")
@@ -236,13 +93,13 @@ class ReadRecords(Source):
         return len(self.records)
 
     def columns(self) -> Collection[str] | None:
-        return {name for record in self.records[:_SAMPLED_ROWS] for name in _identified("", record)} - {ID}
+        return {name for record in self.records[:SAMPLED_ROWS] for name in identified("", record)} - {ID}
 
     def audio_roots(self) -> tuple[str, ...] | None:
-        return None if self.roots is None else tuple(str(root.absolute()) for root in _paths(self.roots))
+        return None if self.roots is None else tuple(str(root.absolute()) for root in root_paths(self.roots))
 
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
         first = 0 if after is None else int(after.rpartition(":")[2])
         label = self.label
         for number, record in enumerate(self.records[first:], start=first + 1):
-            yield _identified(f"{label}:{number}", record)
+            yield identified(f"{label}:{number}", record)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 from curate.errors import RecordError
+from curate.fingerprint import describe_code
+from curate.plugin import resolved_setting
 from curate.records import Record
+from curate.resolution import PluginLookup, Resolved
 from curate.stage import RecordStage
-from curate.text import NORMALISERS, ErrorRate, character_errors, normaliser, word_errors
+from curate.text import ErrorRate, Normaliser, character_errors, word_errors
 
 
 @dataclass
@@ -18,15 +23,22 @@ class _ErrorRateStage(RecordStage):
     pred_text_key: str = "pred_text"
     normaliser: str = "whisper-basic"
 
+    def resolve(self, host: PluginLookup) -> Self:
+        reference = host.normaliser(self.normaliser)
+        return self.with_resolved(normaliser=Resolved(reference.load(), reference.distribution))
+
     def check(self) -> None:
-        if self.normaliser not in NORMALISERS:  # a known one is not built here, because that loads its tables
-            normaliser(self.normaliser)
+        resolved_setting(self, "normaliser")
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        found = resolved_setting(self, "normaliser")
+        return {"normaliser_code": describe_code(found.value), "normaliser_version": found.version}
 
     def reads(self) -> tuple[str, ...]:
         return (self.text_key, self.pred_text_key)
 
     def setup(self) -> None:
-        self._normalise = normaliser(self.normaliser)
+        self._normalise: Normaliser = resolved_setting(self, "normaliser").value
         self._normalise("")  # loads the tables now, not during the first batch
 
     def _texts(self, record: Record) -> tuple[str, str]:
@@ -49,7 +61,8 @@ class WordErrorRate(_ErrorRateStage):
         text_key: the column with the reference.
         pred_text_key: the column with the recognised text.
         normaliser: `whisper-english` (numbers, spellings and contractions of English), `whisper-basic` (any language:
-            case, punctuation, brackets), or `none`. `whisper-english` joins spoken digits into one word.
+            case, punctuation, brackets), `none`, or one that a plugin announces. `whisper-english` joins spoken digits
+            into one word.
         wer_key: the column that is written, rounded to 4 digits.
     """
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.errors import PlanError
-from curate.io.publish import FORMATS, publish
+from curate.io import ManifestFormat, publish
+from curate.plugin import current_host
 from curate.records import RecordReader
 from curate.stage import RUN_FOLDERS, Writer
 
@@ -17,16 +18,15 @@ class Merge(Writer):
     """Writes one manifest atomically: it is complete or does not exist.
 
     Args:
-        path: the file to write; a relative path lies inside the run directory. The suffix selects the format:
-            `.jsonl`, `.jsonl.gz` or `.parquet`.
+        path: the file to write; a relative path lies inside the run directory. The suffix selects the format: `.jsonl`,
+            `.jsonl.gz`, `.parquet`, or that of a plugin.
     """
 
     path: str | Path
 
     def check(self) -> None:
         path = Path(os.path.normpath(self.path))
-        if not path.name.endswith(tuple(FORMATS)):
-            raise PlanError(f"path={str(self.path)!r}: the suffix must be one of {', '.join(FORMATS)}")
+        _format_of(path)
         if path.is_absolute():
             above = next(folder for folder in path.parents if folder.exists())
             if not above.is_dir() or not os.access(above, os.W_OK):
@@ -41,5 +41,19 @@ class Merge(Writer):
 
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
         path = directory / os.path.normpath(self.path)
-        publish(records, path)
+        publish(records, path, format=_format_of(path))
         return [path]
+
+
+def _format_of(path: Path) -> ManifestFormat:
+    """Return the format that a path's suffix says.
+
+    Raises:
+        PlanError: it says none, or one that is only read.
+    """
+    host = current_host()
+    reference = host.format_of(path)
+    if reference is None or not reference.writable:
+        known = ", ".join(suffix for one in host.formats if one.writable for suffix in one.suffixes)
+        raise PlanError(f"path={str(path)!r}: the suffix must be one of {known}")
+    return reference.load()

@@ -1,1 +1,1 @@
-"""An example plugin for curate: a stage in ten lines, and an executor whose workers are threads."""
+"""What a plugin for curate looks like: one small module for each extension point."""

@@ -205,7 +205,7 @@ def test_later_bytes_come_from_the_descriptor_not_from_the_name(wav: Path) -> No
         wav.unlink()
         wav.write_bytes(b"another file")
         assert file.pread(4, 0) == b"RIFF"
-        assert stat.S_ISREG(os.fstat(file.fd).st_mode)
+        assert stat.S_ISREG(os.fstat(file.stored.fileno()).st_mode)
 
 
 def test_two_files_read_the_same_whatever_was_read_before(wav: Path) -> None:

@@ -276,8 +276,8 @@ def test_a_value_becomes_what_the_annotation_asks_for(load, option, value):
         ("mixed: 1.5", 12, "must be int | str | None"),
         ("mixed: [1]", 12, "not a list"),
         ("choice: rnt", 13, "did you mean 'rnnt'?"),
-        ("choice: '3'", 13, "write one of 'ctc', 'rnnt', 3"),
-        ("choice: true", 13, "write one of"),
+        ("choice: '3'", 13, "choose from 'ctc', 'rnnt', 3"),
+        ("choice: true", 13, "choose from"),
         ("maybe_choice: bce", 19, "must be Optional[Literal['a', 'bcd']], not the text 'bce': did you mean 'bcd'?"),
         ("mode: slow", 11, "'slow' is not a valid Mode"),
         ("path: 5", 11, "must be Path | None"),
@@ -305,7 +305,7 @@ def test_a_value_becomes_what_the_annotation_asks_for(load, option, value):
         ("resources: {memory: 6.5 potatoes}", 25, "'6.5 potatoes' is not a size"),
         ("resources: 5", 16, "is not a Resources"),
         ("betch_size: 5", 5, "Everything has no option 'betch_size': did you mean 'batch_size'?"),
-        ("device_id: 0", 5, "`.with_(workers=<cards>)`"),
+        ("device_id: 0", 5, "`.with_(workers=<GPUs>)`"),
     ],
 )
 def test_a_value_of_another_type_is_refused_at_its_place(refusals, option, column, says):
@@ -356,7 +356,7 @@ def test_a_decorated_function_takes_run_time_options_only(load, refusals):
     [
         ("use: nope", 10, "there is no stage 'nope': did you mean 'read'?"),
         ("use: broken", 10, "pip install it"),
-        ("use: odd", 10, "is no stage"),
+        ("use: odd", 10, "is not a stage"),
         ("use: 5", 10, "`use` must be a text, not 5"),
         ("uses: read", 5, "write `use` instead of 'uses'"),
         ("workers: 5", 5, "the stage lacks `use`"),
@@ -424,7 +424,7 @@ def test_a_class_that_nobody_registered_is_imported_only_when_allowed(load, refu
         "no_such_module:Mine": "cannot be imported (ModuleNotFoundError",
         "exploding_module:Mine": "RuntimeError: bang",
         "strangers_module:": "not of the form package.module:Class",
-        "os:path": "is no stage",
+        "os:path": "is not a stage",
     }.items():
         (message,) = refusals(f"stages:\n  - use: '{use}'", allow_imports=True)
         assert message.startswith("pipe.yaml:2:10: ")

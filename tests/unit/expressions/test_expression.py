@@ -330,7 +330,7 @@ class TestRefusals:
             ("'a' * 1000000000 == a", "needs a number", 0),
             ("(a < 1) == b", "cannot be compared", 1),
             ("startswith(a, 'b') == c", "is a condition", 0),
-            ("lenght(a) > 1", "did you mean len?", 0),
+            ("lenght(a) > 1", "did you mean 'len'?", 0),
             ("foo(a)", "unknown function `foo`", 0),
             ("len(a, b) > 1", "write len(x)", 0),
             ("len(x=a) > 1", "without names", 0),
