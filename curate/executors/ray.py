@@ -37,16 +37,16 @@ class RayExecutor:
 
     Args:
         address: the cluster's, such as `auto` or `ray://head:10001`; None: a private one on this machine, which ends
-            with the run and which nobody else uses.
+            with the run and which no other process uses.
         num_cpus: cores of the private cluster; None: those of this machine.
-        num_gpus: cards of the private cluster; None: those of this machine.
+        num_gpus: GPUs of the private cluster; None: those of this machine.
         resources: custom resources of the private cluster, by name.
-        object_store_memory: of the private cluster, in bytes or as a text such as `"2GB"`.
+        object_store_memory: of the private cluster, in bytes or as a string such as `"2GB"`.
         runtime_env: Ray's runtime environment for all workers.
         runtime_envs: stage name → the runtime environment of its workers, instead.
         init: more options of `ray.init`.
         setup_attempts: how many workers are tried before a `setup()` that fails stops the run.
-        setup_timeout_s: how long it may take until a worker has found a place and is set up.
+        setup_timeout_s: how long it may take until a worker has found a node and is set up.
         start_timeout_s: how long the private cluster may take to start, or the other one to answer.
     """
 
@@ -82,7 +82,7 @@ class RayExecutor:
                 if hop.resources.gpu_memory_gb and not hop.resources.gpus:
                     raise PlanError(
                         f"stage {hop.stages[0].name!r} asks for gpu_memory_gb={hop.resources.gpu_memory_gb:g} without "
-                        "gpus; Ray shares out cards and not their memory: say gpus=… as well, as a fraction",
+                        "gpus; Ray assigns GPUs and not their memory: add gpus=…, as a fraction",
                         hop.stages[0].name,
                     )
 

@@ -89,7 +89,7 @@ def test_the_last_of_two_wins_and_the_original_is_not_touched():
         ("vars.manfest=b.jsonl", "vars.manfest", "did you mean 'vars.manifest'?"),
         ("vars=x", "vars", "variables are set one by one"),
         ("nam=x", "nam", "did you mean 'name'?"),
-        ("name.x=y", "name.x", "'x' cannot be set in the text 'demo'"),
+        ("name.x=y", "name.x", "'x' cannot be set in the string 'demo'"),
         ("stages.2.columns.5=c", "stages.2.columns.5", "write one from 0 to 1"),
         ("name=no", "name", "quote it, 'no'"),
         ("name={a: 1, a: 2}", "name", "second time"),
