@@ -166,7 +166,7 @@ def test_the_grace_ends_a_run_that_does_not_let_go(project: Path) -> None:
         _, err = process.communicate(timeout=60)
 
     assert process.returncode == 143
-    assert "a stage has not let go" in err
+    assert "a stage has not returned for" in err
 
 
 def test_trouble_of_the_machine_says_how_to_go_on(project: Path) -> None:
