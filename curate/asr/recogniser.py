@@ -92,7 +92,7 @@ class Recogniser(Protocol):
 
 
 @runtime_checkable
-class SpellsLater(Protocol):
+class SupportsAsyncDecoding(Protocol):
     """What a recogniser has whose model is free again before the text is spelt out, beside what a `Recogniser` has."""
 
     def begin(self, waveforms: Sequence[Waveform]) -> Callable[[], list[Transcript]]:

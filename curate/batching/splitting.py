@@ -44,7 +44,7 @@ def run_splitting(
     Args:
         items: the batch.
         work: does it; its result stands for all items that it was given.
-        is_oom: says whether an error means that memory ran out, such as `curate.asr.is_oom`.
+        is_oom: says whether an error means that memory ran out, such as `curate.gpu_errors.is_oom`.
         on_oom: told of the items that failed and the error's message. It is called outside of the `except` block,
             when neither the error nor its traceback hold on to the tensors of the attempt: free the caches here.
         length_s: an item's length. None: all count as equal.

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from curate.asr import is_oom
 from curate.batching import balance
 from curate.errors import InfrastructureError, UsageError
 from curate.monitoring.process import ProcessMemory

@@ -25,13 +25,13 @@ from typing import Any, NoReturn
 from loguru import logger
 
 from curate.engine.announcing import Page
-from curate.engine.blame import is_broken_gpu
 from curate.engine.hop import HopRunner
 from curate.engine.messages import Outcome, Part, Quarantined, Whole, Work
 from curate.errors import InfrastructureError
 from curate.executors.parcel import Parcel, versions_of
 from curate.executors.wire import CHUNK, Frame, Frames, Kind, framed
 from curate.io.rows import encode_row, printable
+from curate.gpu_errors import is_broken_gpu
 from curate.machine import find_cards
 from curate.records import ID
 from curate.stage import ProcessingStage

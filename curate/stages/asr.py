@@ -15,10 +15,11 @@ from typing import Any
 import attrs
 from loguru import logger
 
-from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model, is_oom
+from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model
 from curate.asr.checkpoint import local_path
 from curate.batching import BatchController
 from curate.errors import InfrastructureError, PlanError
+from curate.gpu_errors import is_oom
 from curate.monitoring import counted_use, statistics_of
 from curate.plugin import current_host
 from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
@@ -114,7 +115,7 @@ class _AsrStage(ProcessingStage):
         transcriber = self._transcriber
         return {
             **transcriber.batches.report(),
-            "recogniser": transcriber.used(),
+            "recogniser": transcriber.runtime_info(),
             "performance": transcriber.monitor.get_statistics(),
         }
 
@@ -122,7 +123,7 @@ class _AsrStage(ProcessingStage):
         if self._transcriber is None:
             return {}
         measures = self._transcriber.monitor.take_measures()
-        return measures | counted_use(self._transcriber.used()) if measures else {}
+        return measures | counted_use(self._transcriber.runtime_info()) if measures else {}
 
     def describe_measures(self, measures: Mapping[str, Any]) -> Mapping[str, Any]:
         return statistics_of(measures)

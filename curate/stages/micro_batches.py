@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from loguru import logger
 
-from curate.asr import MeasuresMemory, Peak, is_oom
+from curate.asr import MemoryPeak, SupportsMemoryStats
 from curate.audio import ASSUMED_DURATION_S
 from curate.batching import (
     ITEMS,
@@ -22,6 +22,7 @@ from curate.batching import (
     make_batcher,
 )
 from curate.errors import PlanError
+from curate.gpu_errors import is_oom
 
 DEFAULT_MAX_BATCH_S = 200.0
 DEFAULT_MEMORY_SHARE = 0.8
@@ -93,7 +94,7 @@ class MicroBatches:
 
         Otherwise the budget stays what it is, in padded seconds.
         """
-        if not self._wants_memory or not isinstance(recogniser, MeasuresMemory) or recogniser.memory() is None:
+        if not self._wants_memory or not isinstance(recogniser, SupportsMemoryStats) or recogniser.memory() is None:
             return
         calibration = Calibration()
         samples = 0
@@ -118,7 +119,7 @@ class MicroBatches:
 
     def update_budget(self, recogniser: object) -> None:
         """Take the memory that is free now for the budget. No batch may be running."""
-        memory = recogniser.memory() if isinstance(recogniser, MeasuresMemory) else None
+        memory = recogniser.memory() if isinstance(recogniser, SupportsMemoryStats) else None
         if self._calibration is None or memory is None:
             return
         limit = min(self._device_share * memory.total_bytes, self._device_bytes or math.inf)
@@ -151,7 +152,7 @@ class MicroBatches:
         """Return how many items may be in a batch now whose longest has so many seconds; at least 1."""
         return self.controller.most(longest_s)
 
-    def done(self, items: int, longest_s: float, peak: Peak | None) -> None:
+    def done(self, items: int, longest_s: float, peak: MemoryPeak | None) -> None:
         """Take note that a batch was done."""
         self.controller.clean(items, longest_s, None if peak is None else peak.share)
         if self._calibration is not None and peak is not None:

@@ -19,10 +19,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
 
-from curate.asr import CapturesGraphs, MeasuresMemory, Peak, Recogniser, RunsOnGpu, SpellsLater, Transcript, is_oom
+from curate.asr import (
+    HasGpu,
+    MemoryPeak,
+    Recogniser,
+    SupportsAsyncDecoding,
+    SupportsCudaGraphs,
+    SupportsMemoryStats,
+    Transcript,
+)
 from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
 from curate.batching import Unfit, run_splitting
 from curate.errors import InfrastructureError, RecordError
+from curate.gpu_errors import is_oom
 from curate.monitoring import GpuMeter, PerformanceMonitor
 from curate.records import AudioBatch, Record, audio_ms
 from curate.stages.micro_batches import MicroBatches
@@ -129,7 +138,7 @@ class Transcriber:
         try:
             self._model.submit(self.recogniser.setup).result()
             self._model.submit(self.batches.calibrate, self.recogniser).result()
-            self._meter = GpuMeter.open(self.recogniser.gpu_uuid()) if isinstance(self.recogniser, RunsOnGpu) else None
+            self._meter = GpuMeter.open(self.recogniser.gpu_uuid()) if isinstance(self.recogniser, HasGpu) else None
         except BaseException:
             self._model.shutdown()
             raise
@@ -143,10 +152,10 @@ class Transcriber:
             if self._meter is not None:
                 self._meter.close()
 
-    def used(self) -> dict[str, Any]:
-        """Return what the recogniser says that it uses: device, numbers, decoding; empty if it says nothing."""
-        used: Any = getattr(self.recogniser, "used", dict)
-        return dict(used())
+    def runtime_info(self) -> dict[str, Any]:
+        """Return the device, number format and decoding that the recogniser reports; empty if it reports none."""
+        runtime_info: Any = getattr(self.recogniser, "runtime_info", dict)
+        return dict(runtime_info())
 
     def run(self, batch: AudioBatch, *, filepath_key: str, roots: Sequence[str] | None) -> Generator[Outcome]:
         """Yield what became of a window's records, each exactly once, as it is known.
@@ -157,7 +166,7 @@ class Transcriber:
         planned, left_out = self._planned(batch.data)
         if (
             planned
-            and isinstance(self.recogniser, CapturesGraphs)
+            and isinstance(self.recogniser, SupportsCudaGraphs)
             and self._model.submit(self._prepare, self.recogniser, planned).result()
         ):
             planned, left_out = self._planned(batch.data)  # with the memory that is left
@@ -315,20 +324,20 @@ class Transcriber:
         recogniser = self.recogniser
         waveforms = [samples for _, samples in loaded]
         started = time.monotonic()
-        if isinstance(recogniser, SpellsLater):
+        if isinstance(recogniser, SupportsAsyncDecoding):
             spell = recogniser.begin(waveforms)
         else:
             transcripts = recogniser.transcribe(waveforms)
             spell = lambda: transcripts  # noqa: E731
         model_s = time.monotonic() - started
-        peak = recogniser.peak() if isinstance(recogniser, MeasuresMemory) else None
+        peak = recogniser.peak() if isinstance(recogniser, SupportsMemoryStats) else None
         lengths_s = list(map(self._seconds, loaded))
         longest_s = max(lengths_s)
         self.batches.done(len(loaded), longest_s, peak)
         self._measured.append(_Measured(len(loaded), sum(lengths_s), longest_s, model_s, self._noted(peak)))
         return spell
 
-    def _noted(self, peak: Peak | None) -> dict[str, Any]:
+    def _noted(self, peak: MemoryPeak | None) -> dict[str, Any]:
         """Return what is to be told of the device, as far as it can be."""
         noted: dict[str, Any] = {}
         utilisation = self._meter.utilisation() if self._meter is not None else None
@@ -344,10 +353,10 @@ class Transcriber:
     def _make_room(self, loaded: list[Loaded], _: str) -> None:
         self._ooms += 1
         self.batches.ran_out(len(loaded), max(map(self._seconds, loaded)))
-        if isinstance(self.recogniser, MeasuresMemory):
+        if isinstance(self.recogniser, SupportsMemoryStats):
             self.recogniser.free_memory()
 
-    def _prepare(self, recogniser: CapturesGraphs, planned: list[list[Record]]) -> bool:
+    def _prepare(self, recogniser: SupportsCudaGraphs, planned: list[list[Record]]) -> bool:
         """Let the recogniser capture its graphs once, for the largest batch of all. Model thread.
 
         Returns:
@@ -367,7 +376,7 @@ class Transcriber:
                 "without CUDA graphs there is no need to"
             ) from error
         if isinstance(part, Unfit):  # batches will capture as they come
-            if isinstance(recogniser, MeasuresMemory):
+            if isinstance(recogniser, SupportsMemoryStats):
                 recogniser.free_memory()
             return False
         if part.result:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from curate import AudioBatch, Resources
-from curate.asr import Recogniser, SpellsLater, Transcript
+from curate.asr import Recogniser, SupportsAsyncDecoding, Transcript
 from curate.asr.decoding import Decoding, DecodingOptions
 from curate.batching import Batcher, Calibration, CostModel, LengthBatcher, StaticBatcher, score
 from curate.records import Record
@@ -215,7 +215,7 @@ class Watched:
         if self.limit_s is not None and len(waveforms) * longest_s > self.limit_s:
             raise RuntimeError(f"CUDA out of memory (as if): {len(waveforms)} × {longest_s:g} s")
         started = self._now()
-        if isinstance(self.inner, SpellsLater):
+        if isinstance(self.inner, SupportsAsyncDecoding):
             spell = self.inner.begin(waveforms)
         else:
             transcripts = self.inner.transcribe(waveforms)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from curate.asr import CapturesGraphs, DeviceMemory, MeasuresMemory, NemoRecogniser, Peak, Transcript
+from curate.asr import SupportsCudaGraphs, DeviceMemory, SupportsMemoryStats, NemoRecogniser, MemoryPeak, Transcript
 from curate.errors import PlanError
 from tests.models import babble, tiny_ctc, tiny_rnnt
 
@@ -31,8 +31,8 @@ def rnnt(folder: Path) -> Any:
 
 
 def test_on_the_cpu_there_is_nothing_to_tell(rnnt: NemoRecogniser) -> None:
-    assert isinstance(rnnt, MeasuresMemory)
-    assert isinstance(rnnt, CapturesGraphs)
+    assert isinstance(rnnt, SupportsMemoryStats)
+    assert isinstance(rnnt, SupportsCudaGraphs)
     assert rnnt.measure(2, 0.5) == 0
     assert (rnnt.memory(), rnnt.peak()) == (None, None)
     assert not rnnt.prepare(64, 30.0)
@@ -149,7 +149,7 @@ def test_on_a_card_each_batch_tells_its_own_peak_and_the_card_its_name(
     for batch in (3, 1):
         rnnt.transcribe([babble(1, 1.0)] * batch)
         own = 1_000 * batch
-        assert rnnt.peak() == Peak(own, (2_000 + own) / 10_000, allocated_bytes=2_000, reserved_bytes=6_000)
+        assert rnnt.peak() == MemoryPeak(own, (2_000 + own) / 10_000, allocated_bytes=2_000, reserved_bytes=6_000)
     rnnt.transcribe([babble(1, 0.001)])  # too short for the model to be asked
     assert rnnt.peak() is None
     assert rnnt.gpu_uuid() == "GPU-1234-5678"

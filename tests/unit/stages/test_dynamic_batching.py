@@ -12,7 +12,7 @@ import pytest
 from loguru import logger
 
 from curate import Resources
-from curate.asr import DeviceMemory, Peak, Transcript
+from curate.asr import DeviceMemory, MemoryPeak, Transcript
 from curate.batching import score
 from curate.errors import PlanError
 from curate.records import AudioBatch, Record
@@ -75,8 +75,8 @@ class OnACard(StubRecogniser):
         own = self.weights + self.graphs
         return DeviceMemory(self.total - own, own, self.total)
 
-    def peak(self) -> Peak:
-        return Peak(int(self.last), (self.memory().own_bytes + self.last) / self.total)
+    def peak(self) -> MemoryPeak:
+        return MemoryPeak(int(self.last), (self.memory().own_bytes + self.last) / self.total)
 
     def free_memory(self) -> None:
         self.freed += 1
@@ -261,7 +261,7 @@ class TestABudgetInMemory:
 class TestTheReport:
     def test_it_says_what_was_used_and_what_it_cost(self, clip: Clip) -> None:
         class Tells(StubRecogniser):
-            def used(self) -> dict[str, Any]:
+            def runtime_info(self) -> dict[str, Any]:
                 return {"device": "abacus"}
 
         stage = StubAsrStage(make=Tells, batching="static").with_(batch_size=2)
