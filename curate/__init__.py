@@ -15,7 +15,6 @@ from loguru import logger
 
 if TYPE_CHECKING:
     from curate.errors import CurateError, InfrastructureError, RecordError, UsageError
-    from curate.functions import processing_stage
     from curate.pipeline import Pipeline
     from curate.records import AudioBatch
     from curate.resources import Resources
@@ -29,6 +28,7 @@ if TYPE_CHECKING:
         Source,
         Writer,
     )
+    from curate.stage_decorator import processing_stage
 
 __version__ = "0.1.0.dev0"
 
@@ -48,7 +48,7 @@ _HOME = {
     "Source": "curate.stage",
     "UsageError": "curate.errors",
     "Writer": "curate.stage",
-    "processing_stage": "curate.functions",
+    "processing_stage": "curate.stage_decorator",
 }
 
 __all__ = [

@@ -55,7 +55,7 @@ _UNUSABLE_GPU = re.compile(
 _BROKEN_CONTEXT = re.compile(
     r"""
       ^(?:CUDA|HIP)\ (?:driver\ )?error
-    | CUDNN_STATUS_(?:MAPPING_ERROR|EXECUTION_FAILED) | CUFFT_EXEC_FAILED | CUBLAS_STATUS_(?:MAPPING_ERROR|EXECUTION_FAILED)
+    | (?:CUDNN|CUBLAS)_STATUS_(?:MAPPING_ERROR|EXECUTION_FAILED) | CUFFT_EXEC_FAILED
     | device-side\ assert\ triggered | illegal\ memory\ access | misaligned\ address | unspecified\ launch\ failure
     """,
     re.VERBOSE | re.IGNORECASE,

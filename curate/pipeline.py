@@ -14,9 +14,9 @@ from curate.records import AudioBatch
 from curate.stage import CompositeStage, Source, Stage, Writer
 
 if TYPE_CHECKING:
-    from curate.engine.options import RunOptions
+    from curate.engine.protocol.options import RunOptions
+    from curate.engine.protocol.transport import Executor
     from curate.engine.run import RunResult
-    from curate.engine.transport import Executor
     from curate.plugin import PluginHost
 
 
@@ -68,9 +68,9 @@ class Pipeline:
         Raises:
             PlanError: the first thing that cannot work, and what to do about it.
         """
-        from curate.plugin import using
+        from curate.plugin import use_host
 
-        with using(_host(host)):
+        with use_host(_host(host)):
             plan = make_plan(self.name, self.stages)
         if executor is not None:
             _executor(executor, host).check(plan)
@@ -124,11 +124,11 @@ class Pipeline:
             InfrastructureError: the run had to stop; started again, it goes on.
             BudgetExceededError: too many records have failed; what is finished is kept.
         """
-        from curate.engine.budget import ErrorBudget
-        from curate.engine.options import RunOptions
+        from curate.engine.protocol.error_budget import ErrorBudget
+        from curate.engine.protocol.options import RunOptions
         from curate.engine.run import run_plan
         from curate.observe import MetricsWriter, RunLog
-        from curate.plugin import using
+        from curate.plugin import use_host
 
         options = options or RunOptions()
         if (max_failures, max_failure_ratio) != (None, None):
@@ -139,7 +139,7 @@ class Pipeline:
         if directory is None and any(isinstance(planned.stage, Writer) for planned in plan.stages):
             directory = Path("runs") / self.name
         told = _host(host)
-        with using(told), told.observed_by(MetricsWriter(), RunLog()):
+        with use_host(told), told.observed_by(MetricsWriter(), RunLog()):
             return run_plan(plan, place, directory, told, options)
 
     def stream(self, batches: Iterable[AudioBatch], executor: str | Executor = "local") -> Iterator[AudioBatch]:

@@ -9,9 +9,7 @@ from curate.machine import Machine
 from curate.plan import Plan
 
 
-def check_resources(
-    plan: Plan, machine: Machine, *, executor: str, custom: Mapping[str, float] | None = None
-) -> None:
+def check_resources(plan: Plan, machine: Machine, *, executor: str, custom: Mapping[str, float] | None = None) -> None:
     """Check that every stage's worker fits on a machine.
 
     Args:

@@ -53,7 +53,7 @@ def worker_processes() -> list[str]:
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if "curate.executors.child" in command and MARK.encode() in (folder / "environ").read_bytes():
+            if "curate.executors.worker_main" in command and MARK.encode() in (folder / "environ").read_bytes():
                 found.append(f"{folder.name}: {command}")
         except OSError:  # it is gone meanwhile
             continue

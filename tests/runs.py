@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from curate import Pipeline, RecordError, processing_stage
-from curate.engine.books import Books
-from curate.engine.unit import Account
+from curate.engine.accounting.counts import RecordCounts
+from curate.engine.durability.commit import CommitStats
 from curate.plugin import PluginHost
 from curate.stages import Merge, QualityFilter, ReadRecords, WordErrorRate
 from curate.testing.audio import write_tone
@@ -157,7 +157,7 @@ def _write_unit(run_dir: Path, unit: int, numbers: range) -> None:
         digest = hashlib.sha256(content).hexdigest()
         files[folder] = {"path": f"{folder}/{name}.jsonl", "size": len(content), "sha256": digest}
     kept, filtered, quarantined = (len(lines[folder]) for folder in ("data", "filtered", "quarantine"))
-    books = Books(
+    books = RecordCounts(
         records_in=len(numbers),
         kept=kept,
         filtered=filtered,
@@ -167,14 +167,14 @@ def _write_unit(run_dir: Path, unit: int, numbers: range) -> None:
         filtered_ms=sums["filtered"],
         quarantined_ms=sums["quarantine"],
     )
-    account = Account(
+    account = CommitStats(
         books,
         stages={
             "judge": {"filtered": 0, "quarantined": quarantined, "split": 0, "children": 0},
             "quality_filter": {"filtered": filtered, "quarantined": 0, "split": 0, "children": 0},
         },
         codes={"decode_error": quarantined},
-        id_sum=0,
+        id_checksum=0,
         reasons={"quality_filter": {"wer <= 0.5": [filtered, sums["filtered"]]}},
         stage_codes={"judge": {"decode_error": [quarantined, sums["quarantine"]]}},
     )

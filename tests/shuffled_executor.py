@@ -12,10 +12,10 @@ from collections.abc import Iterator, Sequence
 
 import cloudpickle
 
-from curate.engine.announcing import Page
-from curate.engine.hop import HopRunner
-from curate.engine.messages import Acknowledged, Done, Event, Part, Ready, Work
-from curate.engine.transport import HopSpec
+from curate.engine.protocol.activity import SharedActivity
+from curate.engine.protocol.messages import BatchDone, BatchTask, Event, PartialResult, ResultReceived, WorkerReady
+from curate.engine.protocol.transport import HopSpec
+from curate.engine.worker.stage_group import StageGroupRunner
 from curate.io.rows import encode_row
 from curate.plan import Plan
 from curate.stage import ProcessingStage
@@ -50,10 +50,10 @@ class ShuffledTransport:
         self._specs = hops
         self._left = [workers for _ in hops]
         self._random = random.Random(seed)
-        self._runners: list[HopRunner] = []
+        self._runners: list[StageGroupRunner] = []
         self._inbox: list[deque[bytes]] = []
         self._outbox: list[deque[bytes]] = []
-        self._running: dict[int, tuple[int, Iterator[Part]]] = {}
+        self._running: dict[int, tuple[int, Iterator[PartialResult]]] = {}
 
     def room(self, hop: int) -> int:
         return self._left[hop]
@@ -63,21 +63,21 @@ class ShuffledTransport:
         spec, worker = self._specs[hop], len(self._runners)
         outbox: deque[bytes] = deque()
         stages = [pickle.loads(cloudpickle.dumps(planned.stage)) for planned in spec.hop.stages]
-        runner = HopRunner(
+        runner = StageGroupRunner(
             [stage for stage in stages if isinstance(stage, ProcessingStage)],
             context=spec.context,
             encode=encode_row if spec.encodes else None,
             blamed=spec.blamed,
-            announcer=Page(memoryview(bytearray(8 * Page.words_for(len(stages)))).cast("Q")),
+            announcer=SharedActivity(memoryview(bytearray(8 * SharedActivity.words_for(len(stages)))).cast("Q")),
         )
         runner.setup()
         self._runners.append(runner)
         self._inbox.append(deque())
         self._outbox.append(outbox)
-        outbox.append(pickle.dumps(Ready(worker)))
+        outbox.append(pickle.dumps(WorkerReady(worker)))
         return worker
 
-    def send(self, worker: int, work: Work) -> int:
+    def send(self, worker: int, work: BatchTask) -> int:
         self._inbox[worker].append(pickle.dumps(work))
         return len(self._inbox[worker][-1])
 
@@ -98,7 +98,7 @@ class ShuffledTransport:
         part = next(parts, None)
         if part is None:
             del self._running[worker]
-        event = Done(worker, number) if part is None else Acknowledged(worker, part)
+        event = BatchDone(worker, number) if part is None else ResultReceived(worker, part)
         self._outbox[worker].append(pickle.dumps(event))
 
     def kill(self, worker: int) -> None:

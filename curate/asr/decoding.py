@@ -187,9 +187,7 @@ class Decoding:
             raise InfrastructureError(f"this {name} predicts durations (TDT): it has no frame looping in batches")
 
 
-def _overridden(
-    config: dict[str, Any], options: DecodingOptions, *, on_gpu: bool, confidence: bool
-) -> dict[str, Any]:
+def _overridden(config: dict[str, Any], options: DecodingOptions, *, on_gpu: bool, confidence: bool) -> dict[str, Any]:
     # NeMo has graphs of its loop over frames too, which nothing here watches over: that loop is for comparison only.
     graphs = options.cuda_graphs and options.label_looping and on_gpu
     confidence_cfg = {

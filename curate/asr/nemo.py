@@ -451,11 +451,8 @@ def _allow_tf32(torch: Any, allowed: bool) -> None:
 def _attend_by_sdpa(encoder: Any, wanted: bool) -> bool:
     """Choose between torch's fused attention and NeMo's own; return whether the fused one is in use."""
     # The encoder itself has the switch as well, and NeMo's attention in windows has it and cannot use it.
-    found = [
-        module
-        for module in encoder.modules()
-        if hasattr(module, "use_pytorch_sdpa") and hasattr(module, "forward_qkv") and not hasattr(module, "att_context_size")
-    ]
+    attentions = [module for module in encoder.modules() if hasattr(module, "forward_qkv")]
+    found = [one for one in attentions if hasattr(one, "use_pytorch_sdpa") and not hasattr(one, "att_context_size")]
     for module in found:
         module.use_pytorch_sdpa = wanted
     return wanted and bool(found)

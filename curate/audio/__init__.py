@@ -9,7 +9,6 @@ Whatever is wrong with one file is a `RecordError`; whatever would be wrong with
 `InfrastructureError`. Importing this package imports neither soundfile nor soxr nor numpy.
 """
 
-from curate.audio.ahead import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
 from curate.audio.decode import (
     DEFAULT_MAX_DURATION_S,
     DEFAULT_RATE_HZ,
@@ -19,6 +18,7 @@ from curate.audio.decode import (
     load_record,
     probe,
 )
+from curate.audio.prefetch import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
 
 __all__ = [
     "ASSUMED_DURATION_S",

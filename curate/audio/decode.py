@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from curate.audio.paths import Roots, show
+from curate.audio.files import Roots, show
 from curate.audio.recording import MAX_RATE_HZ, Recording, open_recording
 from curate.audio.sndfile import Resampler, resampled_frames
 from curate.errors import RecordError
@@ -101,7 +101,7 @@ def load(
     last bits.
 
     Args:
-        path: checked as `curate.audio.paths.open_file` says.
+        path: checked as `curate.audio.files.open_file` says.
         offset_s: where to begin.
         duration_s: how much to read; None means up to the end.
         rate_hz: the rate of the result, 1 to 768,000.
@@ -201,7 +201,7 @@ def _stop_within(audio: Recording, start: int, stop: int | None, declared: int) 
     rate_hz, name = audio.decoder.rate_hz, audio.file.name
     held = f"{name} has {declared / rate_hz:.3f} s"
     if start >= declared:
-        code = "truncated" if audio.promise.missing_bytes else "bad_segment"
+        code = "truncated" if audio.declaration.missing_bytes else "bad_segment"
         raise RecordError(code, f"{held}, and the segment begins at {start / rate_hz:.3f} s")
     if stop is None:
         return declared

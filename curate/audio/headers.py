@@ -14,8 +14,8 @@ import struct
 
 import attrs
 
+from curate.audio.files import AudioFile
 from curate.audio.mpeg import MpegLength, read_mpeg_length
-from curate.audio.paths import AudioFile
 
 _UNKNOWN_32 = 0xFFFFFFFF
 _UNKNOWN_64 = (0xFFFFFFFFFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0)
@@ -24,7 +24,7 @@ _OGG_LONGEST_PAGE = 27 + 255 + 255 * 255
 
 
 @attrs.frozen
-class Promise:
+class DeclaredLength:
     """What the container's header says about the length of the file.
 
     Attributes:
@@ -39,7 +39,7 @@ class Promise:
     mpeg: MpegLength | None = None
 
 
-def read_promise(file: AudioFile) -> Promise:
+def read_declared_length(file: AudioFile) -> DeclaredLength:
     """Read the container's header. A format that is not covered, or a damaged header, promises nothing."""
     head = file.pread(1024, 0)
     magic = head[:4]
@@ -58,17 +58,17 @@ def read_promise(file: AudioFile) -> Promise:
     if magic == b"OggS":
         return _read_last_ogg_page(file)
     mpeg = read_mpeg_length(file) if magic[:3] == b"ID3" or magic[:1] == b"\xff" else None
-    return Promise() if mpeg is None else Promise(missing_bytes=mpeg.missing_bytes, mpeg=mpeg)
+    return DeclaredLength() if mpeg is None else DeclaredLength(missing_bytes=mpeg.missing_bytes, mpeg=mpeg)
 
 
-def _ends(file: AudioFile, data: tuple[int, int] | None) -> Promise:
+def _ends(file: AudioFile, data: tuple[int, int] | None) -> DeclaredLength:
     """The promise of a header that says where the samples begin and how many bytes they are."""
     if data is None:
-        return Promise()
+        return DeclaredLength()
     offset, size = data
     if size < 0 or size == _UNKNOWN_32 or size in _UNKNOWN_64:
-        return Promise()
-    return Promise(missing_bytes=max(0, offset + size - file.size))
+        return DeclaredLength()
+    return DeclaredLength(missing_bytes=max(0, offset + size - file.size))
 
 
 def _find_chunk(
@@ -91,22 +91,22 @@ def _find_chunk(
     return None
 
 
-def _read_wave(file: AudioFile, head: bytes) -> Promise:
+def _read_wave(file: AudioFile, head: bytes) -> DeclaredLength:
     order = ">" if head.startswith(b"RIFX") else "<"
     data = _find_chunk(file, 12, b"data", order + "4sI", align=2)
     if data is None:
-        return Promise()
+        return DeclaredLength()
     offset, size = data
     if head.startswith(b"RF64"):
         ds64 = _find_chunk(file, 12, b"ds64", "<4sI", align=2)
         raw = file.pread(16, ds64[0]) if ds64 is not None else b""
-        return _ends(file, (offset, struct.unpack("<QQ", raw)[1])) if len(raw) == 16 else Promise()
+        return _ends(file, (offset, struct.unpack("<QQ", raw)[1])) if len(raw) == 16 else DeclaredLength()
     if size != 0 or offset >= file.size or _is_chunk(file, offset, order):
         return _ends(file, (offset, size))
     # A stream whose writer could not come back to fill in the sizes: everything up to the end is samples.
     samples = min(file.size - offset, _UNKNOWN_32)
     sizes = struct.pack(order + "I", min(file.size - 8, _UNKNOWN_32)), struct.pack(order + "I", samples)
-    return Promise(patches=((4, sizes[0]), (offset - 4, sizes[1])))
+    return DeclaredLength(patches=((4, sizes[0]), (offset - 4, sizes[1])))
 
 
 def _is_chunk(file: AudioFile, offset: int, order: str) -> bool:
@@ -129,15 +129,15 @@ def _nist_data(head: bytes) -> tuple[int, int] | None:
     return (header, count * width * channels) if coding in (b"pcm", b"ulaw", b"mu-law", b"alaw") else None
 
 
-def _read_last_ogg_page(file: AudioFile) -> Promise:
+def _read_last_ogg_page(file: AudioFile) -> DeclaredLength:
     """Ogg has no length; but a page says how long it is, and a torn file nearly always ends inside one."""
     begin = max(0, file.size - _OGG_LONGEST_PAGE)
     tail = file.pread(_OGG_LONGEST_PAGE, begin)
     at = tail.rfind(b"OggS")
     if at < 0:
-        return Promise()
+        return DeclaredLength()
     page = tail[at:]
     segments = page[26] if len(page) > 26 else 0
     lacing = page[27 : 27 + segments]
     length = 27 + segments + sum(lacing)
-    return Promise(missing_bytes=max(0, length - len(page)))
+    return DeclaredLength(missing_bytes=max(0, length - len(page)))

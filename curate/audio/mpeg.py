@@ -12,7 +12,7 @@ import struct
 
 import attrs
 
-from curate.audio.paths import AudioFile
+from curate.audio.files import AudioFile
 
 _WINDOW_BYTES = 1 << 20
 _SEARCH_BYTES = 1 << 16

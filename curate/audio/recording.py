@@ -7,8 +7,8 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from curate.audio.headers import Promise, read_promise
-from curate.audio.paths import AudioFile, Roots, open_file
+from curate.audio.files import AudioFile, Roots, open_file
+from curate.audio.headers import DeclaredLength, read_declared_length
 from curate.audio.sndfile import DecoderError, open_decoder
 from curate.audio.sniff import SNIFFED_BYTES, require_audio, unsupported_format
 from curate.errors import RecordError
@@ -34,16 +34,16 @@ _CHANNEL_ERRORS = frozenset({32, 33})  # libsndfile: "Channel count is zero", "C
 class Recording:
     """A file that has been opened, sniffed and recognised, with one live decoder on its descriptor."""
 
-    def __init__(self, file: AudioFile, promise: Promise, stack: ExitStack) -> None:
+    def __init__(self, file: AudioFile, declared: DeclaredLength, stack: ExitStack) -> None:
         self.file = file
-        self.promise = promise
+        self.declaration = declared
         self._stack = stack
-        self.decoder = stack.enter_context(open_decoder(file, promise.patches))
+        self.decoder = stack.enter_context(open_decoder(file, declared.patches))
 
     @property
     def declared(self) -> int | None:
         """The frames that the header promises; None when it promises nothing, and libsndfile only guesses."""
-        mpeg = self.promise.mpeg
+        mpeg = self.declaration.mpeg
         guessed = self.decoder.format == "MP3" and (mpeg is None or not mpeg.has_length)
         return None if guessed else self.decoder.frames
 
@@ -55,7 +55,7 @@ class Recording:
     def restart(self) -> None:
         """Decode from the beginning again. The old decoder shares the descriptor's position, so it goes first."""
         self._stack.close()
-        self.decoder = self._stack.enter_context(open_decoder(self.file, self.promise.patches))
+        self.decoder = self._stack.enter_context(open_decoder(self.file, self.declaration.patches))
 
     def start_at(self, frame: int) -> int:
         """Bring the decoder to a frame, or before it, and say where it is."""
@@ -87,13 +87,13 @@ class Recording:
 
     def require_whole(self) -> None:
         """Raise when the file's own headers show that its end is missing, or that libsndfile would leave it out."""
-        if self.promise.missing_bytes:
+        if self.declaration.missing_bytes:
             raise RecordError(
                 "truncated",
-                f"{self.file.name} is {self.promise.missing_bytes} bytes shorter than its header says: "
+                f"{self.file.name} is {self.declaration.missing_bytes} bytes shorter than its header says: "
                 "copy it again; if a program wrote it to a pipe, rewrite its header",
             )
-        mpeg, seen = self.promise.mpeg, self.decoder.frames
+        mpeg, seen = self.declaration.mpeg, self.decoder.frames
         if mpeg and mpeg.frames is not None and seen is not None and mpeg.frames > seen + _MPEG_TOLERANCE_FRAMES:
             raise RecordError(
                 "decode_error",
@@ -144,22 +144,22 @@ def open_recording(path: str | os.PathLike[str], roots: Roots) -> Generator[Reco
     with open_file(path, roots) as file:
         head = file.pread(SNIFFED_BYTES, 0)
         require_audio(head, file.name)
-        promise = read_promise(file)
+        declared = read_declared_length(file)
         with ExitStack() as stack:
             try:
-                audio = Recording(file, promise, stack)
+                audio = Recording(file, declared, stack)
                 audio.require_bounds()
                 yield audio
             except DecoderError as error:  # at opening, or at opening again when the file has changed meanwhile
-                raise _unopened(file, head, promise, error) from error
+                raise _unopened(file, head, declared, error) from error
 
 
-def _unopened(file: AudioFile, head: bytes, promise: Promise, error: DecoderError) -> RecordError:
+def _unopened(file: AudioFile, head: bytes, declared: DeclaredLength, error: DecoderError) -> RecordError:
     file.require_readable()
     if error.code in _CHANNEL_ERRORS:
         return RecordError("unsupported_channels", f"{file.name}: {error}")
-    if promise.missing_bytes:
-        return RecordError("truncated", f"{file.name} is {promise.missing_bytes} bytes shorter than its header says")
+    if declared.missing_bytes:
+        return RecordError("truncated", f"{file.name} is {declared.missing_bytes} bytes shorter than its header says")
     if unsupported := unsupported_format(head):
         return RecordError("decode_error", f"{file.name} is {unsupported}, which cannot be read: convert it to FLAC")
     return RecordError("decode_error", f"{file.name} cannot be decoded: {error}")

@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from curate.audio.paths import AudioFile
+from curate.audio.files import AudioFile
 
 if TYPE_CHECKING:
     import numpy as np

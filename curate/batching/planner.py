@@ -10,7 +10,7 @@ import attrs
 from curate.batching.batcher import Batcher, report_remainder
 from curate.batching.costs import PADDED_SECONDS, CostModel, cost_model
 from curate.batching.lengths import Dropped, Lengths
-from curate.batching.sorted_window import Run, SortedWindow
+from curate.batching.sorted_window import Slice, SortedWindow
 from curate.batching.validators import flag, number, whole
 from curate.errors import PlanError
 
@@ -85,7 +85,7 @@ class _WindowBatcher(Batcher):
             runs = [run for run in runs if run.is_full]
         yield from self._batches(runs)
 
-    def _batches(self, runs: list[Run]) -> Iterator[list[int]]:
+    def _batches(self, runs: list[Slice]) -> Iterator[list[int]]:
         if self.largest_first:
             runs = sorted(runs, key=lambda run: -len(run.indices))
         for run in runs:

@@ -23,7 +23,7 @@ From 0.2 on, the number of batches of a whole window is the smallest possible, a
 
 
 @attrs.frozen
-class Run:
+class Slice:
     """Items that become one batch.
 
     Args:
@@ -76,7 +76,7 @@ class SortedWindow:
         caps = np.concatenate([self._caps, np.maximum(1, self._find_caps(lengths_s))])[order]
         self._caps = np.minimum.accumulate(caps)
 
-    def cut(self, items: int) -> list[Run]:
+    def cut(self, items: int) -> list[Slice]:
         """Cut full runs, those with the least padding first, until so many items have left, or no more are full.
 
         The runs are found once and taken while they do not overlap. Finding them anew after each cut gives the same
@@ -101,11 +101,11 @@ class SortedWindow:
                 break
         return self._take(cuts)
 
-    def cut_aged(self, max_age: int) -> list[Run]:
+    def cut_aged(self, max_age: int) -> list[Slice]:
         """Cut the runs of all items that have seen `max_age` refills since their own."""
         import numpy as np
 
-        runs: list[Run] = []
+        runs: list[Slice] = []
         while len(self) and self._refills - int(self._born.min()) >= max_age:
             oldest = int(np.argmin(self._born))
             starts, ends, padding = self._full_runs()
@@ -118,7 +118,7 @@ class SortedWindow:
                 runs += self._take([(0, int(ends[ends <= self._caps].max()))])
         return runs
 
-    def drain(self, *, fewest: bool) -> list[Run]:
+    def drain(self, *, fewest: bool) -> list[Slice]:
         """Cut everything, longest first.
 
         Args:
@@ -173,11 +173,11 @@ class SortedWindow:
             end = starts[end]
         return cuts
 
-    def _take(self, cuts: list[tuple[int, int]]) -> list[Run]:
+    def _take(self, cuts: list[tuple[int, int]]) -> list[Slice]:
         import numpy as np
 
         runs = [
-            Run(
+            Slice(
                 self._indices[start:end],
                 self._lengths[start:end],
                 is_full=end - start >= int(self._caps[end - 1]),

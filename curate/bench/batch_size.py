@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import attrs
 
 from curate.bench.history import append, basis_of, last_alike
-from curate.bench.trial import Bench, Passes, Trial
+from curate.bench.trial import Bench, RepeatedRecords, Trial
 from curate.errors import UsageError
 from curate.machine import Machine
 from curate.pipeline import Pipeline
@@ -20,7 +20,7 @@ from curate.records import Failed, Record, audio_ms
 from curate.stage import Partitioner, ProcessingStage, Source, Writer
 
 if TYPE_CHECKING:
-    from curate.engine.transport import Executor
+    from curate.engine.protocol.transport import Executor
     from curate.plugin import PluginHost
 
 WITHIN = 0.97
@@ -151,7 +151,7 @@ def bench_batch_sizes(
     Raises:
         UsageError: a setting cannot be measured, or nothing fits into memory.
     """
-    from curate.plugin import current_host, using
+    from curate.plugin import current_host, use_host
 
     host = current_host() if host is None else host
     place: Executor = host.executor(executor).load()() if isinstance(executor, str) else executor
@@ -162,7 +162,7 @@ def bench_batch_sizes(
         )
     plan = pipeline.plan(place, host=host)
     chosen = _stage(plan, stage)
-    with using(host):
+    with use_host(host):
         records = _input(plan, chosen, limit, host)
         bench = Bench(chosen, records, plan.audio_roots, place, repeats, host)
         trials: list[Trial] = []
@@ -232,7 +232,7 @@ def _input(plan: Plan, stage: ProcessingStage, limit: int, host: PluginHost) -> 
     earlier = takewhile(lambda planned: planned.stage is not stage, plan.stages[1:])
     before = [planned.stage for planned in earlier if not isinstance(planned.stage, Writer | Partitioner)]
     if before:
-        passes = Passes(records, 1, plan.audio_roots)
+        passes = RepeatedRecords(records, 1, plan.audio_roots)
         records = list(Pipeline("bench-input", [passes, *before]).run(host=host).records())
     if not records:
         raise UsageError(f"no records come to stage {stage.name!r}; see what `curate run` does with them")

@@ -15,14 +15,15 @@ import attrs
 
 from curate.batching import balance
 from curate.errors import InfrastructureError, UsageError
+from curate.gpu_errors import is_oom
 from curate.monitoring.process import ProcessMemory
 from curate.pipeline import Pipeline
 from curate.records import ID, AudioBatch, Record, audio_ms
 from curate.stage import Partitioner, ProcessingStage, Source, called_method
 
 if TYPE_CHECKING:
+    from curate.engine.protocol.transport import Executor
     from curate.engine.run import RunResult
-    from curate.engine.transport import Executor
     from curate.plugin import PluginHost
 
 _DOES_NOT_FIT = "does not fit into memory with this setting"
@@ -102,7 +103,7 @@ class Bench:
     def rehearse(self, setting: Mapping[str, Any]) -> None:
         """Work on one record, so that the first setting to be measured is not the one that finds everything cold."""
         probe = self._probe(setting, 1)
-        pipeline = Pipeline("rehearsal", [Passes(self.records[:1], 1, self.roots), probe])
+        pipeline = Pipeline("rehearsal", [RepeatedRecords(self.records[:1], 1, self.roots), probe])
         with contextlib.suppress(DoesNotFit):
             self._run(pipeline)
 
@@ -113,8 +114,8 @@ class Bench:
             UsageError: the stage has no such setting, or not one record could be worked on.
         """
         probe = self._probe(setting, replicas)
-        source = Passes(self.records, 1 + self.repeats, self.roots)
-        pipeline = Pipeline("bench", [source, PassesInParts(len(self.records), replicas), probe])
+        source = RepeatedRecords(self.records, 1 + self.repeats, self.roots)
+        pipeline = Pipeline("bench", [source, OnePartPerWorker(len(self.records), replicas), probe])
         began = time.monotonic()
         try:
             result = self._run(pipeline)
@@ -135,13 +136,13 @@ class Bench:
                 raise DoesNotFit(str(error)) from None
             raise
 
-    def _probe(self, setting: Mapping[str, Any], replicas: int) -> Probe:
+    def _probe(self, setting: Mapping[str, Any], replicas: int) -> MeasuredStage:
         stage = self.stage
         try:
             changed = stage.with_(**setting)
         except (TypeError, ValueError) as error:
             raise UsageError(f"stage {stage.name!r} cannot be measured with {dict(setting)}: {error}") from None
-        return Probe(changed).with_(
+        return MeasuredStage(changed).with_(
             name=stage.name, resources=changed.resources, workers=replicas, prefetch_batches=changed.prefetch_batches
         )
 
@@ -176,7 +177,7 @@ class Bench:
 
 
 @dataclass
-class Passes(Source):
+class RepeatedRecords(Source):
     """The same records, several times."""
 
     records: Sequence[Record] = field(repr=False)
@@ -196,7 +197,7 @@ class Passes(Source):
 
 
 @dataclass
-class PassesInParts(Partitioner):
+class OnePartPerWorker(Partitioner):
     """Cuts each pass into as many parts of about equal duration as there are workers, and says which pass it is."""
 
     records: int
@@ -211,7 +212,7 @@ class PassesInParts(Partitioner):
 
 
 @dataclass
-class Probe(ProcessingStage):
+class MeasuredStage(ProcessingStage):
     """A stage that is watched: when it ends a pass, how much memory its process needs, and whether it runs out of it.
 
     Times are of the monotonic clock, which all processes of a machine share.

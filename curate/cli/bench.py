@@ -63,7 +63,7 @@ def batch_size(
         if not session.quiet:
             session.messages.print(f"{trial.name}: {_wall(trial)}", soft_wrap=True)
 
-    with configured.placed():
+    with configured.located():
         report = bench_batch_sizes(
             configured.pipeline,
             sizes=_numbers(sizes, "--sizes"),

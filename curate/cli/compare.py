@@ -14,7 +14,7 @@ from curate.cli.listing import new_table
 from curate.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from curate.report.comparison import Comparison, Side
+    from curate.report.comparison import Comparison, RunSide
 
 
 @click.command()
@@ -100,7 +100,7 @@ def _show_fates(session: Session, compared: Comparison) -> None:
         )
 
 
-def _sides(a: Side, b: Side) -> Any:
+def _sides(a: RunSide, b: RunSide) -> Any:
     table = new_table("", "A", "B")
     rows: Sequence[tuple[str, str]] = (
         ("run", "run_dir"),

@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from curate.engine.events import RunStarted
-from curate.engine.options import StopRequest
+from curate.engine.protocol.events import RunStarted
+from curate.engine.protocol.options import StopRequest
 from curate.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, InfrastructureError
 from curate.plugin import hookimpl
 
@@ -33,7 +33,7 @@ class Terminated(KeyboardInterrupt):
     """SIGTERM came. It stops a run as a second Ctrl-C does: what is finished is committed."""
 
 
-class GoingOn:
+class ResumeHint:
     """An observer that knows where the run lies, for the advice how to go on with it."""
 
     def __init__(self) -> None:

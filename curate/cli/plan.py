@@ -24,7 +24,7 @@ def plan(
     as_json: bool,
 ) -> None:
     """Check a pipeline and show what a run would do."""
-    with configured.placed():
+    with configured.located():
         planned = configured.pipeline.plan(configured.executor or "local", host=session.host)
     if as_json:
         click.echo(json.dumps(planned.to_dict(), indent=2, ensure_ascii=False))

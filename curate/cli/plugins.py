@@ -9,7 +9,7 @@ import click
 
 from curate.cli.new_plugin import new_plugin
 from curate.cli.session import Session
-from curate.plugin import PluginRow
+from curate.plugin import PluginStatus
 
 _STYLES = {"active": "green", "failed": "bold red", "disabled": "dim"}
 
@@ -46,7 +46,7 @@ def _list(session: Session, *, as_json: bool) -> None:
         session.messages.print("The tracebacks of failed plugins: curate plugins --json")
 
 
-def provided(row: PluginRow) -> dict[str, list[str]]:
+def provided(row: PluginStatus) -> dict[str, list[str]]:
     """Return the names of what a plugin announces, by kind."""
     return {
         "stages": list(row.stages),
@@ -56,7 +56,7 @@ def provided(row: PluginRow) -> dict[str, list[str]]:
     }
 
 
-def as_dict(row: PluginRow) -> dict[str, Any]:
+def as_dict(row: PluginStatus) -> dict[str, Any]:
     """Return a row as `--json` prints it."""
     return {
         "name": row.distribution,

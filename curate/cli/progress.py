@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from curate.engine.events import RunFinished, RunProgress, RunStarted, RunStopped
+from curate.engine.protocol.events import RunFinished, RunProgress, RunStarted, RunStopped
 from curate.plugin import hookimpl
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ import click
 from curate.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
-    from curate.engine.options import Retry
+    from curate.engine.protocol.options import Retry
 
 
 def _chooses(verb: Callable[..., None]) -> Callable[..., None]:
@@ -36,8 +36,8 @@ def list_(session: Session, run_dir: Path, code: str | None, stage: str | None, 
     """Count the failed records of a run by stage and code, each with an example."""
     from rich.table import Table
 
-    from curate.engine.options import Retry
-    from curate.engine.reasons import failure_kinds
+    from curate.engine.accounting.reasons import failure_kinds
+    from curate.engine.protocol.options import Retry
 
     kinds = failure_kinds(_notes(run_dir, Retry(code, stage)))
     if as_json:
@@ -72,7 +72,7 @@ def show(
     """Show failed records as they came to the stage, with message and traceback."""
     from itertools import islice
 
-    from curate.engine.options import Retry
+    from curate.engine.protocol.options import Retry
     from curate.errors import UsageError
 
     chosen = (note for note in _notes(run_dir, Retry(code, stage)) if not ids or note["_id"] in ids)
@@ -123,8 +123,8 @@ def retry(
     """
     from curate.cli.run import asked_budget, run_configured
     from curate.config import load_pipeline
-    from curate.engine.options import Retry, RunOptions
-    from curate.engine.run_directory import read_run
+    from curate.engine.durability.run_directory import read_run
+    from curate.engine.protocol.options import Retry, RunOptions
     from curate.errors import UsageError
 
     place = run_dir.absolute()
@@ -151,6 +151,6 @@ def retry(
 
 
 def _notes(run_dir: Path, choice: Retry) -> Iterator[dict[str, Any]]:
-    from curate.engine.status import failed_records
+    from curate.engine.run_status import failed_records
 
     return (note for note in failed_records(run_dir) if choice.chooses(note))

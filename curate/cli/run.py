@@ -16,8 +16,8 @@ from curate.cli.session import Session
 
 if TYPE_CHECKING:
     from curate.config import Configured
-    from curate.engine.budget import ErrorBudget
-    from curate.engine.options import RunOptions
+    from curate.engine.protocol.error_budget import ErrorBudget
+    from curate.engine.protocol.options import RunOptions
 
 
 @click.command()
@@ -50,7 +50,7 @@ def run(
     report: bool,
 ) -> None:
     """Run a pipeline to its end. Started again in the same run directory, it goes on where it was."""
-    from curate.engine.options import RunOptions
+    from curate.engine.protocol.options import RunOptions
 
     options = RunOptions(
         budget=asked_budget(configured.budget, max_failures, max_failure_ratio),
@@ -72,10 +72,10 @@ def run_configured(
     session: Session, configured: Configured, options: RunOptions, *, as_json: bool, report: bool = True
 ) -> None:
     """Run a pipeline with progress and signals, and print what it came to."""
-    from curate.cli.interruption import GoingOn, orderly_stop
+    from curate.cli.interruption import ResumeHint, orderly_stop
     from curate.cli.progress import progress_on
 
-    going_on = GoingOn()
+    going_on = ResumeHint()
     with ExitStack() as stack:
         stack.enter_context(going_on.advised())
         stack.enter_context(session.host.observed_by(going_on))
@@ -83,7 +83,7 @@ def run_configured(
             progress = stack.enter_context(progress_on(session.messages, as_json=session.json_lines))
             stack.enter_context(session.host.observed_by(progress))
         stack.enter_context(orderly_stop(options.stop))
-        stack.enter_context(configured.placed())
+        stack.enter_context(configured.located())
         result = configured.pipeline.run(
             configured.executor or "local", run_dir=configured.run_dir, host=session.host, options=options
         )

@@ -10,7 +10,7 @@ import click
 
 from curate.cli.listing import new_table, show_references
 from curate.cli.session import Session, pass_session
-from curate.cli.stage_sheet import StageSheet, stage_sheet
+from curate.cli.stage_details import StageSheet, stage_sheet
 
 
 @click.command()

@@ -23,7 +23,7 @@ from curate.cli.session import Session, pass_session
 @pass_session
 def status(session: Session, run_dir: Path, as_json: bool, watch: bool, interval: float) -> None:
     """Say how far a run is, how fast, what failed most, and whether its driver lives."""
-    from curate.engine.status import read_status
+    from curate.engine.run_status import read_status
 
     pause = threading.Event()
     while True:

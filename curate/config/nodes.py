@@ -14,7 +14,7 @@ from typing import Any, TypeAlias, cast
 
 import attrs
 
-from curate.config.mistakes import Place, mistake
+from curate.config.diagnostics import SourceLocation, config_error
 
 MAX_DEPTH = 50
 """How deep values may be nested; no pipeline needs a tenth of it, and recursion stays far from Python's limit."""
@@ -36,7 +36,7 @@ class ScalarNode:
         origin: where the value comes from if a variable stands at its place, as a remark for messages.
     """
 
-    place: Place
+    place: SourceLocation
     value: Scalar
     text: str
     origin: str = ""
@@ -46,7 +46,7 @@ class ScalarNode:
 class SequenceNode:
     """A list of values."""
 
-    place: Place
+    place: SourceLocation
     items: tuple[Node, ...]
     origin: str = ""
 
@@ -55,12 +55,12 @@ class SequenceNode:
 class MappingNode:
     """Values by name. `keys` holds the place of each key, since a mistake is often in the key."""
 
-    place: Place
+    place: SourceLocation
     entries: Mapping[str, Node]
-    keys: Mapping[str, Place]
+    keys: Mapping[str, SourceLocation]
     origin: str = ""
 
-    def replacing(self, name: str, value: Node, place: Place) -> MappingNode:
+    def replacing(self, name: str, value: Node, place: SourceLocation) -> MappingNode:
         """Return a copy in which `name` has this value and was written at `place`."""
         return attrs.evolve(self, entries={**self.entries, name: value}, keys={**self.keys, name: place})
 
@@ -97,7 +97,7 @@ def at(node: Node, path: tuple[Any, ...]) -> Node:
     return node
 
 
-def blamed(node: Node, message: str) -> Place:
+def blamed(node: Node, message: str) -> SourceLocation:
     """Return the place of the one value inside a mapping that a message is about, or of the whole if it does not tell.
 
     Stages and converters know nothing of places; most of them name the option, or quote its value.
@@ -138,7 +138,7 @@ def require_mapping(node: Node, what: str, example: str) -> MappingNode:
         ConfigError: it is not; the message shows the example.
     """
     if not isinstance(node, MappingNode):
-        raise mistake(node.place, f"{what} must be a mapping, not {describe(node)}{node.origin}: write {example}")
+        raise config_error(node.place, f"{what} must be a mapping, not {describe(node)}{node.origin}: write {example}")
     return node
 
 
@@ -150,5 +150,5 @@ def require_text(node: Node, what: str) -> str:
     """
     if not isinstance(node, ScalarNode) or not isinstance(node.value, str) or not node.value.strip():
         remedy = f"write it in quotes, '{node.text}'" if isinstance(node, ScalarNode) and node.text else "write a text"
-        raise mistake(node.place, f"{what} must be a text, not {describe(node)}{node.origin}: {remedy}")
+        raise config_error(node.place, f"{what} must be a text, not {describe(node)}{node.origin}: {remedy}")
     return node.value

@@ -14,10 +14,10 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from curate.config.document import parse_value
-from curate.config.mistakes import Mistakes, Place, mistake, nearest
+from curate.config.diagnostics import ErrorCollector, SourceLocation, config_error, nearest
 from curate.config.nodes import MappingNode, Node, ScalarNode, SequenceNode, describe, shortened
 from curate.config.variables import references
+from curate.config.yaml_reader import parse_value
 
 TOP_LEVEL = ("name", "vars", "stages", "executor", "run_dir", "max_failures", "max_failure_ratio")
 
@@ -30,7 +30,7 @@ def override(document: MappingNode, sets: Iterable[str]) -> MappingNode:
     Raises:
         ConfigError: paths that lead nowhere, or bad values, all of them.
     """
-    mistakes = Mistakes()
+    mistakes = ErrorCollector()
     for text in sets:
         with mistakes.collected():
             document = _overridden(document, text)
@@ -40,7 +40,7 @@ def override(document: MappingNode, sets: Iterable[str]) -> MappingNode:
 
 def replace_executor(document: MappingNode, name: str) -> MappingNode:
     """Return the document with another executor; options that the file gives to a different one are dropped."""
-    place = Place(f"--executor {name}")
+    place = SourceLocation(f"--executor {name}")
     given = document.entries.get("executor")
     if isinstance(given, MappingNode):
         used = given.entries.get("use")
@@ -53,12 +53,14 @@ def replace_executor(document: MappingNode, name: str) -> MappingNode:
 def _overridden(document: MappingNode, text: str) -> MappingNode:
     path, equals, value_text = text.partition("=")
     path = path.strip()
-    place = Place(f"--set {shortened(path)}")
+    place = SourceLocation(f"--set {shortened(path)}")
     if not equals or not path:
-        raise mistake(Place(f"--set {shortened(text)}"), f"there is no {'path' if equals else '='}: {_FORM}")
+        raise config_error(
+            SourceLocation(f"--set {shortened(text)}"), f"there is no {'path' if equals else '='}: {_FORM}"
+        )
     top, _, rest = path.partition(".")
     if top not in TOP_LEVEL:
-        raise mistake(place, f"there is no {top!r} to set: {nearest(top, TOP_LEVEL)}")
+        raise config_error(place, f"there is no {top!r} to set: {nearest(top, TOP_LEVEL)}")
     value = parse_value(value_text, str(place))
     if top == "stages":
         steps = _stage_steps(document, rest, place)
@@ -67,38 +69,38 @@ def _overridden(document: MappingNode, text: str) -> MappingNode:
     else:
         steps = rest.split(".") if rest else []
     if not all(steps):
-        raise mistake(place, f"the path has an empty part: {_FORM}")
+        raise config_error(place, f"the path has an empty part: {_FORM}")
     return document.replacing(top, _placed(_start(document, top, place), steps, value, place), place)
 
 
-def _start(document: MappingNode, top: str, place: Place) -> Node:
+def _start(document: MappingNode, top: str, place: SourceLocation) -> Node:
     node = document.entries.get(top, ScalarNode(place, None, ""))
     if top == "executor" and isinstance(node, ScalarNode) and isinstance(node.value, str):
         return MappingNode(node.place, {"use": node}, {"use": document.keys[top]})
     return node
 
 
-def _placed(node: Node, steps: Sequence[str], value: Node, place: Place) -> Node:
+def _placed(node: Node, steps: Sequence[str], value: Node, place: SourceLocation) -> Node:
     """Return `node` with `value` at the end of the path; missing mappings on the way are made."""
     if not steps:
         return value
     step, *further = steps
     if isinstance(node, SequenceNode):
         if not re.fullmatch(r"[0-9]{1,9}", step) or int(step) >= len(node.items):
-            raise mistake(place, f"{step!r} is no position of the list: write one from 0 to {len(node.items) - 1}")
+            raise config_error(place, f"{step!r} is no position of the list: write one from 0 to {len(node.items) - 1}")
         items = list(node.items)
         items[int(step)] = _placed(items[int(step)], further, value, place)
         return attrs.evolve(node, items=tuple(items))
     if isinstance(node, ScalarNode) and node.value is None:
         node = MappingNode(place, {}, {})
     if not isinstance(node, MappingNode):
-        raise mistake(place, f"{step!r} cannot be set in {describe(node)}: set the whole value, {{{step}: …}}")
+        raise config_error(place, f"{step!r} cannot be set in {describe(node)}: set the whole value, {{{step}: …}}")
     return node.replacing(
         step, _placed(node.entries.get(step, ScalarNode(place, None, "")), further, value, place), place
     )
 
 
-def _stage_steps(document: MappingNode, rest: str, place: Place) -> list[str]:
+def _stage_steps(document: MappingNode, rest: str, place: SourceLocation) -> list[str]:
     """Return the path below `stages`, with the stage's position in place of its name, which may hold dots."""
     stages = document.entries.get("stages")
     items = stages.items if isinstance(stages, SequenceNode) else ()
@@ -109,15 +111,21 @@ def _stage_steps(document: MappingNode, rest: str, place: Place) -> list[str]:
         positions = [number for number, other in enumerate(names) if other == name]
         if len(positions) > 1:
             ways = " or ".join(f"stages.{number}" for number in positions)
-            raise mistake(place, f"{len(positions)} stages are called {name!r}: give them a `name:`, or write {ways}")
+            raise config_error(
+                place, f"{len(positions)} stages are called {name!r}: give them a `name:`, or write {ways}"
+            )
         position, option = positions[0], rest[len(name) + 1 :]
     else:
         name, _, option = rest.partition(".")
         if not re.fullmatch(r"[0-9]{1,9}", name) or int(name) >= len(names):
-            raise mistake(place, f"there is no stage {name!r}: {nearest(name, dict.fromkeys(filter(None, names)))}")
+            raise config_error(
+                place, f"there is no stage {name!r}: {nearest(name, dict.fromkeys(filter(None, names)))}"
+            )
         position = int(name)
     if not option:
-        raise mistake(place, f"a stage is not set as a whole: name an option, such as --set stages.{name}.workers=2")
+        raise config_error(
+            place, f"a stage is not set as a whole: name an option, such as --set stages.{name}.workers=2"
+        )
     return [str(position), *option.split(".")]
 
 
@@ -132,15 +140,15 @@ def _address(stage: Node) -> str:
     return ""
 
 
-def _variable_steps(document: MappingNode, rest: str, place: Place) -> list[str]:
+def _variable_steps(document: MappingNode, rest: str, place: SourceLocation) -> list[str]:
     """Return the path below `vars`, if the file knows the variable: a misspelt one would change nothing."""
     if not rest:
-        raise mistake(place, "variables are set one by one: write --set vars.name=value")
+        raise config_error(place, "variables are set one by one: write --set vars.name=value")
     declared = document.entries.get("vars")
     known = list(declared.entries) if isinstance(declared, MappingNode) else []
     known += [name.split(".")[1] for name in references(document) if re.fullmatch(r"vars\.[^.]+.*", name)]
     first = rest.split(".")[0]
     if first not in known:
         names = [f"vars.{name}" for name in dict.fromkeys(known)]
-        raise mistake(place, f"the file has no variable `vars.{first}`: {nearest(f'vars.{first}', names)}")
+        raise config_error(place, f"the file has no variable `vars.{first}`: {nearest(f'vars.{first}', names)}")
     return rest.split(".")

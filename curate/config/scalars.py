@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 
-from curate.config.mistakes import Place, mistake
+from curate.config.diagnostics import SourceLocation, config_error
 from curate.config.nodes import Scalar, shortened
 
 _WORDS: dict[str, Scalar] = {
@@ -28,7 +28,7 @@ _NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 _MAX_DIGITS = 100
 
 
-def read_scalar(text: str, place: Place) -> Scalar:
+def read_scalar(text: str, place: SourceLocation) -> Scalar:
     """Return the meaning of an unquoted scalar.
 
     Raises:
@@ -39,25 +39,29 @@ def read_scalar(text: str, place: Place) -> Scalar:
         return _WORDS[text]
     if text.lower() in _OLD_BOOLEANS:
         meaning = _OLD_BOOLEANS[text.lower()]
-        raise mistake(place, f"`{text}` would be read as {meaning}: quote it, '{text}', or write {meaning}")
+        raise config_error(place, f"`{text}` would be read as {meaning}: quote it, '{text}', or write {meaning}")
     if text[0] not in "+-.0123456789":
         return text
     quoted = f"quote it, '{shortened(text)}', if it is a text"
     if _NOT_FINITE.fullmatch(text):
-        raise mistake(place, f"`{text}` is not a finite number: write a number, or {quoted}")
+        raise config_error(place, f"`{text}` is not a finite number: write a number, or {quoted}")
     if len(text) > _MAX_DIGITS and (_INT.fullmatch(text) or _FLOAT.fullmatch(text)):
-        raise mistake(place, f"a number of {len(text)} digits is too long: {quoted}")
+        raise config_error(place, f"a number of {len(text)} digits is too long: {quoted}")
     if _INT.fullmatch(text):
         return int(text, 16 if "x" in text else 10)
     if _OCTAL.fullmatch(text):
-        raise mistake(place, f"`{text}` could be octal, binary or decimal: write a plain decimal number, or {quoted}")
+        raise config_error(
+            place, f"`{text}` could be octal, binary or decimal: write a plain decimal number, or {quoted}"
+        )
     if _FLOAT.fullmatch(text):
         number = float(text)
         if not math.isfinite(number):
-            raise mistake(place, f"`{text}` is too large for a number: write a smaller one, or {quoted}")
+            raise config_error(place, f"`{text}` is too large for a number: write a smaller one, or {quoted}")
         return number
     if _SEXAGESIMAL.fullmatch(text):
-        raise mistake(place, f"`{text}` would be read to the base 60: write seconds as a plain number, or {quoted}")
+        raise config_error(
+            place, f"`{text}` would be read to the base 60: write seconds as a plain number, or {quoted}"
+        )
     if "_" in text and _UNDERSCORED.fullmatch(text):
-        raise mistake(place, f"`{text}` would be read as a number: write it without '_', or {quoted}")
+        raise config_error(place, f"`{text}` would be read as a number: write it without '_', or {quoted}")
     return text

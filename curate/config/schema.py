@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias, get_args, get_origin
 
-from curate.config.construct import USE
+from curate.config.instantiate import USE
 from curate.config.options import options_of
 from curate.config.overrides import TOP_LEVEL
 from curate.errors import PluginError

@@ -16,9 +16,9 @@ from cattrs.errors import (
     IterableValidationNote,
 )
 
-from curate.config.mistakes import Place, mistake, nearest
+from curate.config.converter import Mismatch, is_dict, is_list, strict_converter
+from curate.config.diagnostics import SourceLocation, config_error, nearest
 from curate.config.nodes import MappingNode, Node, at, blamed, describe, plain
-from curate.config.strict import Mismatch, is_dict, is_list, strict_converter
 from curate.errors import ConfigError
 from curate.settings import field_names
 
@@ -57,9 +57,13 @@ def _messages(error: BaseException, node: Node, path: tuple[Any, ...], kind: Any
     if isinstance(error, ForbiddenExtraKeysError):
         inner = at(node, path)
         known = _fields(error.cl)
-        keys: Mapping[str, Place] = inner.keys if isinstance(inner, MappingNode) else {}
+        keys: Mapping[str, SourceLocation] = inner.keys if isinstance(inner, MappingNode) else {}
         return [
-            str(mistake(keys.get(name, inner.place), f"{_called(what, path)} has no {name!r}: {nearest(name, known)}"))
+            str(
+                config_error(
+                    keys.get(name, inner.place), f"{_called(what, path)} has no {name!r}: {nearest(name, known)}"
+                )
+            )
             for name in sorted(error.extra_fields)
         ]
     if not isinstance(error, BaseValidationError):
@@ -82,9 +86,9 @@ def _message(error: BaseException, node: Node, path: tuple[Any, ...], kind: Any,
     inner = at(node, path)
     called = _called(what, path)
     if isinstance(error, KeyError):
-        return str(mistake(inner.place, f"{called} is missing: write `{error.args[0]}:`"))
+        return str(config_error(inner.place, f"{called} is missing: write `{error.args[0]}:`"))
     if not isinstance(error, Mismatch):
-        return str(mistake(blamed(inner, str(error)), f"{called}: {error}{inner.origin}"))
+        return str(config_error(blamed(inner, str(error)), f"{called}: {error}{inner.origin}"))
     if error.remedy:
         remedy = error.remedy
     elif is_dict(error.kind):
@@ -96,7 +100,7 @@ def _message(error: BaseException, node: Node, path: tuple[Any, ...], kind: Any,
         remedy = " or ".join(_REMEDIES[member] for member in members if member in _REMEDIES) or "write one of these"
     # without modules: where `Path` lives differs between versions of Python
     wanted = re.sub(r"\b(?:\w+\.)+(?=\w)", "", inspect.formatannotation(error.kind)).replace("NoneType", "None")
-    return str(mistake(inner.place, f"{called} must be {wanted}, not {describe(inner)}{inner.origin}: {remedy}"))
+    return str(config_error(inner.place, f"{called} must be {wanted}, not {describe(inner)}{inner.origin}: {remedy}"))
 
 
 def _called(what: str, path: tuple[Any, ...]) -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import attrs
 
-from curate.config.mistakes import Mistakes, Place, mistake, nearest
+from curate.config.diagnostics import ErrorCollector, SourceLocation, config_error, nearest
 from curate.config.nodes import (
     MAX_DEPTH,
     MAX_VALUES,
@@ -60,11 +60,11 @@ def interpolate(document: MappingNode, folder: Path) -> MappingNode:
         variables = empty
     variables = require_mapping(variables, "`vars`", "`vars:` and below it `  name: value`")
     values = _Variables(variables, folder)
-    mistakes = Mistakes()
+    mistakes = ErrorCollector()
     for name, place in variables.keys.items():
         with mistakes.collected():
             if "." in name:
-                raise mistake(place, f"the variable {name!r} has a '.' in its name: write it without, or nest it")
+                raise config_error(place, f"the variable {name!r} has a '.' in its name: write it without, or nest it")
             values.looked_up(f"vars.{name}", place, 0, ())
     mistakes.end()
     done: dict[str, Node] = {}
@@ -94,7 +94,7 @@ class _Variables:
     def replaced(self, node: Node, depth: int, within: tuple[str, ...]) -> Node:
         """Return the value with variables put in; `within` names those whose value is being worked out."""
         if depth > MAX_DEPTH:
-            raise mistake(node.place, f"variables make values nested deeper than {MAX_DEPTH}: write them out")
+            raise config_error(node.place, f"variables make values nested deeper than {MAX_DEPTH}: write them out")
         if isinstance(node, SequenceNode):
             return attrs.evolve(node, items=tuple(self.replaced(item, depth + 1, within) for item in node.items))
         if isinstance(node, MappingNode):
@@ -120,35 +120,37 @@ class _Variables:
             if match[0] == "$${":
                 whole += "${"
             elif match[1] is None:
-                raise mistake(node.place, f"`${{` is never closed in {shortened(text)!r}: write `}}`, or $${{ for ${{")
+                raise config_error(
+                    node.place, f"`${{` is never closed in {shortened(text)!r}: write `}}`, or $${{ for ${{"
+                )
             else:
                 name = match[1].strip()
                 value = self.looked_up(name, node.place, depth, within)
                 origin = _origin(name, value)
                 whole += self.written(name, value, node.place)
             if len(whole) > MAX_TEXT:
-                raise mistake(node.place, f"variables make a text longer than {MAX_TEXT:,} characters: shorten it")
+                raise config_error(node.place, f"variables make a text longer than {MAX_TEXT:,} characters: shorten it")
         whole += text[end:]
         self.spend(len(whole) // 100, node.place)
         return attrs.evolve(node, value=whole, text=whole, origin=origin)
 
-    def looked_up(self, name: str, place: Place, depth: int, within: tuple[str, ...]) -> Node:
+    def looked_up(self, name: str, place: SourceLocation, depth: int, within: tuple[str, ...]) -> Node:
         if name == "here":
             return ScalarNode(place, str(self.folder), str(self.folder))
         if name in within:
             circle = [*reversed(within[: within.index(name) + 1]), name]
-            raise mistake(place, f"variables refer to each other in a circle, {' → '.join(circle)}: break it")
+            raise config_error(place, f"variables refer to each other in a circle, {' → '.join(circle)}: break it")
         if name in self.known:
             return self.known[name]
         self.known[name] = self.replaced(self.found(name, place), depth + 1, (name, *within))
         return self.known[name]
 
-    def found(self, name: str, place: Place) -> Node:
+    def found(self, name: str, place: SourceLocation) -> Node:
         node: Node = self.declared
         head, *path = name.split(".")
         for number, step in enumerate(path if head == "vars" else []):
             if not isinstance(node, MappingNode):
-                raise mistake(place, f"`{'.'.join([head, *path[:number]])}` is {describe(node)}: remove `.{step}`")
+                raise config_error(place, f"`{'.'.join([head, *path[:number]])}` is {describe(node)}: remove `.{step}`")
             if step not in node.entries:
                 break
             node = node.entries[step]
@@ -156,30 +158,32 @@ class _Variables:
             if head == "vars" and path:
                 return node
         if name.startswith("env:") or name == "env":
-            raise mistake(
+            raise config_error(
                 place, f'`${{{name}}}`: the environment is not read: write ${{vars.x}} and pass --set vars.x="$X"'
             )
         known = ["here", *(f"vars.{known}" for known in self.declared.entries)]
         remedy = nearest(name, known)
         if head == "vars" and path and "did you mean" not in remedy:
             remedy = f"set it under `vars:`, or pass --set {name}=…"
-        raise mistake(place, f"unknown variable `${{{shortened(name)}}}`: {remedy}")
+        raise config_error(place, f"unknown variable `${{{shortened(name)}}}`: {remedy}")
 
-    def measure(self, node: Node, depth: int, place: Place) -> None:
+    def measure(self, node: Node, depth: int, place: SourceLocation) -> None:
         if depth > MAX_DEPTH:
-            raise mistake(place, f"variables make values nested deeper than {MAX_DEPTH}: write them out")
+            raise config_error(place, f"variables make values nested deeper than {MAX_DEPTH}: write them out")
         self.spend(1, place)
         for child in children(node):
             self.measure(child, depth + 1, place)
 
-    def spend(self, amount: int, place: Place) -> None:
+    def spend(self, amount: int, place: SourceLocation) -> None:
         self.spent += amount
         if self.spent > MAX_VALUES:
-            raise mistake(place, f"variables make more than {MAX_VALUES:,} values: put data into a manifest")
+            raise config_error(place, f"variables make more than {MAX_VALUES:,} values: put data into a manifest")
 
-    def written(self, name: str, value: Node, place: Place) -> str:
+    def written(self, name: str, value: Node, place: SourceLocation) -> str:
         if not isinstance(value, ScalarNode) or value.value is None:
-            raise mistake(place, f"`${{{name}}}` is {describe(value)} and cannot stand inside a text: give it a text")
+            raise config_error(
+                place, f"`${{{name}}}` is {describe(value)} and cannot stand inside a text: give it a text"
+            )
         return value.text
 
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from curate.engine.books import Settled
-from curate.engine.scheduler import Incoming, Scheduler
-from curate.engine.transport import Executor, HopSpec
+from curate.engine.accounting.counts import FinishedInputs
+from curate.engine.protocol.transport import Executor, HopSpec
+from curate.engine.scheduling.scheduler import InputBatch, Scheduler
 from curate.errors import RecordError
 from curate.plan import Plan
 from curate.records import ID, AudioBatch, Failed, Record, Rejected
@@ -16,7 +16,7 @@ from curate.stage import WorkerContext
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenBatch:
     """A batch of the caller's, while records of it are in flight."""
 
     batch: AudioBatch
@@ -26,26 +26,26 @@ class _Open:
     failed: list[tuple[int, Failed]] = field(default_factory=list[tuple[int, Failed]])
 
 
-class _Desk:
+class _BatchReassembler:
     """Lends every record an id for the time of its journey, and puts finished records back into their batches."""
 
     def __init__(self) -> None:
         self._next_seq = 0
-        self._batch_of: dict[int, _Open] = {}
+        self._batch_of: dict[int, _OpenBatch] = {}
         self._own_ids: dict[int, Any] = {}
 
-    def admit(self, batch: AudioBatch) -> Incoming:
+    def admit(self, batch: AudioBatch) -> InputBatch:
         seqs = range(self._next_seq, self._next_seq + len(batch.data))
         self._next_seq += len(batch.data)
-        opened = _Open(batch, len(batch.data))
+        opened = _OpenBatch(batch, len(batch.data))
         for seq, record in zip(seqs, batch.data, strict=True):
             self._batch_of[seq] = opened
             if ID in record:
                 self._own_ids[seq] = record[ID]
-        lent = [{**record, ID: _lent(seq)} for seq, record in zip(seqs, batch.data, strict=True)]
-        return Incoming(batch.with_data(lent), seqs)
+        lent = [{**record, ID: _temporary_id(seq)} for seq, record in zip(seqs, batch.data, strict=True)]
+        return InputBatch(batch.with_data(lent), seqs)
 
-    def settle(self, settled: Settled) -> Iterator[AudioBatch]:
+    def settle(self, settled: FinishedInputs) -> Iterator[AudioBatch]:
         for seq, row in zip(settled.row_seqs, settled.rows, strict=True):
             self._batch_of[seq].kept.append((seq, self._returned(seq, cast("Record", row))))
         for seq, note in settled.filtered:
@@ -63,15 +63,15 @@ class _Desk:
     def _returned(self, seq: int, record: Record) -> Record:
         """Take back the lent id; a record that came with its own gets that back, and its children ids below it."""
         if seq in self._own_ids:
-            return {**record, ID: f"{self._own_ids[seq]}{record[ID].removeprefix(_lent(seq))}"}
+            return {**record, ID: f"{self._own_ids[seq]}{record[ID].removeprefix(_temporary_id(seq))}"}
         return {name: value for name, value in record.items() if name != ID}
 
 
-def _lent(seq: int) -> str:
+def _temporary_id(seq: int) -> str:
     return f"stream:{seq}"
 
 
-def _closed(opened: _Open) -> AudioBatch:
+def _closed(opened: _OpenBatch) -> AudioBatch:
     """Return the finished batch, its records in the order in which they came."""
     done = opened.batch.with_data(record for _, record in sorted(opened.kept, key=lambda pair: pair[0]))
     before = opened.batch
@@ -84,16 +84,16 @@ def stream_plan(plan: Plan, executor: Executor, batches: Iterator[AudioBatch]) -
     """Yield the batches as they are finished."""
     hops = plan.phases[0].hops
     transport = executor.open([HopSpec(hop, WorkerContext(), False, hop.stages[-1].name) for hop in hops])
-    desk = _Desk()
+    desk = _BatchReassembler()
     empty: list[AudioBatch] = []
 
-    def incoming() -> Iterator[Incoming | Settled]:
+    def incoming() -> Iterator[InputBatch | FinishedInputs]:
         for batch in batches:
             if batch.data:
                 yield desk.admit(batch)
             else:
                 empty.append(batch)
-                yield Settled([], [], [], 0, 0)
+                yield FinishedInputs([], [], [], 0, 0)
 
     try:
         scheduler = Scheduler(transport, hops, reads_ahead=False)  # the batches may wait for what comes out

@@ -9,10 +9,10 @@ from typing import Any
 import attrs
 from loguru import logger
 
-from curate.engine.books import Books
-from curate.engine.reasons import Reasons, add_reasons, failure_kinds
-from curate.engine.store import Store
-from curate.engine.unit import Commit
+from curate.engine.accounting.counts import RecordCounts
+from curate.engine.accounting.reasons import Reasons, add_reasons, failure_kinds
+from curate.engine.durability.commit import Commit
+from curate.engine.durability.store import Store
 from curate.errors import AccountingError
 from curate.monitoring import add_measures
 from curate.plan import Phase, Plan, PlannedStage
@@ -43,19 +43,19 @@ class StageSummary:
     performance: Mapping[str, Any]
 
 
-def books_of(plan: Plan, store: Store) -> Books:
+def run_counts(plan: Plan, store: Store) -> RecordCounts:
     """Return the books of the whole run: in from the first phase, kept from the last.
 
     Raises:
         AccountingError: a phase's books do not balance, or a phase did not work on all that the one before has kept.
     """
-    total = Books()
+    total = RecordCounts()
     for phase in plan.phases:
         books = check_phase(phase, store)
         if phase.number == 0:
             total = books
             continue
-        total = Books(
+        total = RecordCounts(
             records_in=total.records_in,
             children=total.children + books.children,
             kept=books.kept,
@@ -73,13 +73,13 @@ def books_of(plan: Plan, store: Store) -> Books:
     return total
 
 
-def check_phase(phase: Phase, store: Store) -> Books:
+def check_phase(phase: Phase, store: Store) -> RecordCounts:
     """Return the books of a phase that has been worked on to its end.
 
     Raises:
         AccountingError: they do not balance, or the commits do not hold every record of its input exactly once.
     """
-    books = Books()
+    books = RecordCounts()
     for commit in store.commits(phase.number):
         books.add(commit.books)
     books.check(measures_audio=may_measure(phase))
@@ -170,7 +170,7 @@ def summarise(
     plan: Plan, store: Store, outputs: Sequence[Path], *, executor: str, wall_s: float, worked_s: float
 ) -> Mapping[str, Any]:
     """Return what `summary.json` holds; `wall_s` and `worked_s`, of audio, are of this life of the run alone."""
-    books = books_of(plan, store)
+    books = run_counts(plan, store)
     return {
         "status": "done",
         "name": plan.name,

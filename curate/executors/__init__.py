@@ -9,47 +9,47 @@ Ready … Died, `Event`    what it hears
 `ExecutorContract` of `curate.testing` is the suite that every executor passes.
 """
 
-from curate.engine.hop import HopRunner
-from curate.engine.messages import (
-    Acknowledged,
-    Died,
-    Done,
+from curate.engine.protocol.messages import (
+    BatchDone,
+    BatchTask,
+    BatchUnreadable,
     Event,
     Outcome,
-    Part,
-    Ready,
-    Started,
-    Unreadable,
+    PartialResult,
+    RecordsAnnounced,
+    ResultReceived,
     Whole,
-    Work,
+    WorkerDied,
     WorkerFailed,
+    WorkerReady,
 )
-from curate.engine.transport import Executor, HopSpec, Transport, Unsendable
+from curate.engine.protocol.transport import Executor, HopSpec, Transport, Unsendable
+from curate.engine.worker.stage_group import StageGroupRunner
 from curate.executors.copies import check_copyable, copied_runner
 from curate.io.rows import encode_row
 from curate.machine import Machine
 from curate.plan import Plan
 
 __all__ = [
-    "Acknowledged",
-    "Died",
-    "Done",
+    "BatchDone",
+    "BatchTask",
+    "BatchUnreadable",
     "Event",
     "Executor",
-    "HopRunner",
     "HopSpec",
     "Machine",
     "Outcome",
-    "Part",
+    "PartialResult",
     "Plan",
-    "Ready",
-    "Started",
+    "RecordsAnnounced",
+    "ResultReceived",
+    "StageGroupRunner",
     "Transport",
-    "Unreadable",
     "Unsendable",
     "Whole",
-    "Work",
+    "WorkerDied",
     "WorkerFailed",
+    "WorkerReady",
     "check_copyable",
     "copied_runner",
     "encode_row",

@@ -6,22 +6,22 @@ import copy
 from collections.abc import Callable
 from typing import Any
 
-from curate.engine.hop import HopRunner
-from curate.engine.transport import HopSpec
+from curate.engine.protocol.transport import HopSpec
+from curate.engine.worker.stage_group import StageGroupRunner
 from curate.errors import PlanError
 from curate.io.rows import encode_row
 from curate.plan import Plan
 from curate.stage import ProcessingStage
 
 
-def copied_runner(spec: HopSpec) -> HopRunner:
+def copied_runner(spec: HopSpec) -> StageGroupRunner:
     """Return a hop's runner for one worker of this process.
 
     Raises:
         PlanError: names the stage and the attribute that cannot be copied.
     """
     stages = [planned.stage for planned in spec.hop.stages]
-    return HopRunner(
+    return StageGroupRunner(
         [_copied(stage) for stage in stages if isinstance(stage, ProcessingStage)],
         context=spec.context,
         encode=encode_row if spec.encodes else None,

@@ -9,13 +9,22 @@ from collections.abc import Iterator, Sequence
 
 import attrs
 
-from curate.engine.hop import HopRunner
-from curate.engine.messages import Acknowledged, Done, Event, Outcome, Ready, Work, WorkerFailed
-from curate.engine.transport import HopSpec
+from curate.engine.protocol.messages import (
+    BatchDone,
+    BatchTask,
+    Event,
+    Outcome,
+    ResultReceived,
+    WorkerFailed,
+    WorkerReady,
+)
+from curate.engine.protocol.transport import HopSpec
+from curate.engine.worker.stage_group import StageGroupRunner
 from curate.errors import InfrastructureError, PlanError
 from curate.executors.copies import check_copyable, copied_runner
 from curate.machine import Machine
 from curate.plan import Plan
+from curate.resource_check import check_resources
 
 
 @attrs.frozen
@@ -25,7 +34,7 @@ class LocalExecutor:
     name: str = attrs.field(default="local", init=False)
 
     def check(self, plan: Plan) -> None:
-        Machine.here().check(plan, executor=self.name)
+        check_resources(plan, Machine.here(), executor=self.name)
         for planned in plan.stages:
             if planned.stage.timeout_s is not None:
                 raise PlanError(
@@ -52,7 +61,7 @@ class LocalTransport:
 
     def __init__(self, hops: Sequence[HopSpec]) -> None:
         self._specs = hops
-        self._runners: list[HopRunner] = []
+        self._runners: list[StageGroupRunner] = []
         self._started: list[Event] = []
         self._running: dict[int, tuple[int, Iterator[Outcome]]] = {}
 
@@ -68,10 +77,10 @@ class LocalTransport:
         except InfrastructureError as error:
             self._started.append(WorkerFailed(worker, error))
         else:
-            self._started.append(Ready(worker))
+            self._started.append(WorkerReady(worker))
         return worker
 
-    def send(self, worker: int, work: Work) -> int:
+    def send(self, worker: int, work: BatchTask) -> int:
         self._running[worker] = work.number, self._runners[worker].run(work)
         return 0
 
@@ -86,9 +95,9 @@ class LocalTransport:
         except InfrastructureError as error:
             return [WorkerFailed(worker, error)]
         if part is not None:
-            return [Acknowledged(worker, part)]
+            return [ResultReceived(worker, part)]
         del self._running[worker]
-        return [Done(worker, number)]
+        return [BatchDone(worker, number)]
 
     def kill(self, worker: int) -> None:
         raise InfrastructureError("the local executor runs in this process and cannot kill a worker")

@@ -12,14 +12,15 @@ from typing import Any
 
 import attrs
 
-from curate.engine.transport import HopSpec
+from curate.engine.protocol.transport import HopSpec
 from curate.errors import PlanError
-from curate.executors.parcel import check_sendable
 from curate.executors.ray_session import RaySession, import_ray
 from curate.executors.ray_transport import RayTransport
 from curate.executors.validators import positive
+from curate.executors.worker_payload import check_sendable
 from curate.machine import Machine
 from curate.plan import Hop, Plan
+from curate.resource_check import check_resources
 from curate.resources import parse_size
 
 
@@ -39,7 +40,7 @@ class RayExecutor:
         address: the cluster's, such as `auto` or `ray://head:10001`; None: a private one on this machine, which ends
             with the run and which nobody else uses.
         num_cpus: cores of the private cluster; None: those of this machine.
-        num_gpus: cards of the private cluster; None: those of this machine.
+        num_gpus: GPUs of the private cluster; None: those of this machine.
         resources: custom resources of the private cluster, by name.
         object_store_memory: of the private cluster, in bytes or as a text such as `"2GB"`.
         runtime_env: Ray's runtime environment for all workers.
@@ -71,7 +72,8 @@ class RayExecutor:
             here = Machine.here()
             cpus = here.cpus if self.num_cpus is None else int(self.num_cpus)
             gpus = here.gpus if self.num_gpus is None else int(self.num_gpus)
-            attrs.evolve(here, cpus=cpus, gpus=gpus).check(plan, executor=self.name, custom=self.resources)
+            machine = attrs.evolve(here, cpus=cpus, gpus=gpus)
+            check_resources(plan, machine, executor=self.name, custom=self.resources)
         names = {planned.name for planned in plan.stages}
         for name in self.runtime_envs:
             if name not in names:
@@ -82,7 +84,7 @@ class RayExecutor:
                 if hop.resources.gpu_memory_gb and not hop.resources.gpus:
                     raise PlanError(
                         f"stage {hop.stages[0].name!r} asks for gpu_memory_gb={hop.resources.gpu_memory_gb:g} without "
-                        "gpus; Ray shares out cards and not their memory: say gpus=… as well, as a fraction",
+                        "gpus; Ray shares out GPUs and not their memory: say gpus=… as well, as a fraction",
                         hop.stages[0].name,
                     )
 

@@ -13,15 +13,23 @@ from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from curate.engine.deadlines import LOOKS, timeout_of
-from curate.engine.messages import Acknowledged, Died, Done, Event, Unreadable, Work, WorkerFailed
-from curate.engine.transport import HopSpec
+from curate.engine.protocol.messages import (
+    BatchDone,
+    BatchTask,
+    BatchUnreadable,
+    Event,
+    ResultReceived,
+    WorkerDied,
+    WorkerFailed,
+)
+from curate.engine.protocol.transport import HopSpec
+from curate.engine.scheduling.deadlines import LOOKS, timeout_of
 from curate.errors import InfrastructureError
-from curate.executors.hearing import Hearing
-from curate.executors.parcel import pack
-from curate.executors.process import pickled
+from curate.executors.decoding import EventDecoder
 from curate.executors.ray_session import import_ray
 from curate.executors.ray_worker import RayWorker
+from curate.executors.worker_payload import make_payload
+from curate.executors.worker_process import pickled
 from curate.plan import Hop
 
 if TYPE_CHECKING:
@@ -73,13 +81,13 @@ class RayTransport:
         self.setup_attempts = executor.setup_attempts
         self.setup_timeout_s = executor.setup_timeout_s
         self._hops = [spec.hop for spec in hops]
-        self._parcels = [self._ray.put(pack(spec, elsewhere=True)) for spec in hops]
+        self._parcels = [self._ray.put(make_payload(spec, elsewhere=True)) for spec in hops]
         self._environments = [executor.runtime_env_of(hop) for hop in self._hops]
         self._free: dict[str, float] = dict(self._ray.available_resources())
         self._actors: dict[int, _Actor] = {}
         self._quick = [False] * len(hops)
         self._pending: list[Event] = []
-        self._hearing = Hearing(lambda worker: self._hops[self._actors[worker].hop].name, self.kill)
+        self._hearing = EventDecoder(lambda worker: self._hops[self._actors[worker].hop].name, self.kill)
         self._next = itertools.count()
 
     def room(self, hop: int) -> int:
@@ -119,7 +127,7 @@ class RayTransport:
         actor.calls.append(_Call(handle.setup.remote(), streams=False))
         return number
 
-    def send(self, worker: int, work: Work) -> int:
+    def send(self, worker: int, work: BatchTask) -> int:
         payload = pickled(work)
         self._actors[worker].unsent.append((work.number, payload))
         return len(payload)
@@ -192,11 +200,11 @@ class RayTransport:
         for event in self._hearing.events(heard):
             event.worker = number  # an actor knows its only worker as 0
             events.append(event)
-            if isinstance(event, Acknowledged):
+            if isinstance(event, ResultReceived):
                 self._quick[actor.hop] = sum(event.part.busy_s) < QUICK_S
-            elif isinstance(event, Done | Unreadable):
+            elif isinstance(event, BatchDone | BatchUnreadable):
                 actor.left -= 1
-            elif isinstance(event, Died | WorkerFailed):
+            elif isinstance(event, WorkerDied | WorkerFailed):
                 self._end(number)
         self._listen_to_the_end(actor)
         if actor.left and not actor.calls and number in self._actors:  # they were thought to be quick
@@ -211,7 +219,7 @@ class RayTransport:
         if isinstance(error, exceptions.RayActorError):
             given_up = actor is not None and actor.given_up
             told = self._no_place(actor) if actor is not None and given_up and not actor.placed else _brief(error)
-            return [Died(number, told, innocent=True)]
+            return [WorkerDied(number, told, node_lost=True)]
         cause = getattr(error, "cause", None)
         if isinstance(error, exceptions.ObjectStoreFullError) or isinstance(cause, exceptions.ObjectStoreFullError):
             told = f"Ray's object store is too small ({_brief(error)}); give it more with object_store_memory=…"
@@ -235,7 +243,7 @@ class RayTransport:
     def _listen_to_the_end(self, actor: _Actor) -> None:
         """Have an actor say how its worker has ended, if it is killed and no other call of it would tell."""
         if actor.given_up and not actor.calls:
-            actor.calls.append(_Call(actor.handle.last_words.remote(), streams=False))
+            actor.calls.append(_Call(actor.handle.final_output.remote(), streams=False))
 
     def _end(self, number: int) -> None:
         actor = self._actors.pop(number, None)

@@ -7,12 +7,12 @@ import pickle
 import time
 from collections.abc import Iterator, Sequence
 
-from curate.engine.messages import Died, Started
-from curate.executors.parcel import Parcel
-from curate.executors.process import pinned
-from curate.executors.processes import Heard, Processes
+from curate.engine.protocol.messages import RecordsAnnounced, WorkerDied
+from curate.executors.framing import Frame, FrameType
+from curate.executors.process_pool import ProcessPool, WorkerOutput
 from curate.executors.ray_session import import_ray
-from curate.executors.wire import Frame, Kind
+from curate.executors.worker_payload import WorkerPayload
+from curate.executors.worker_process import pinned
 
 NODE_VARIABLE = "CURATE_RAY_NODE_ID"
 """The environment variable in which stages find the id of the node that they work on."""
@@ -27,20 +27,20 @@ class RayWorker:
         look_s: how often to say that the worker has moved on.
     """
 
-    def __init__(self, parcel: Parcel, cpus: float, look_s: float) -> None:
-        self._processes = Processes()
+    def __init__(self, parcel: WorkerPayload, cpus: float, look_s: float) -> None:
+        self._processes = ProcessPool()
         self._look_s = look_s
         self._left = 0
         """How many batches the worker process has."""
-        cards = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        environment = pinned(cpus, [card for card in cards.split(",") if card])
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        environment = pinned(cpus, [gpu for gpu in gpus.split(",") if gpu])
         environment[NODE_VARIABLE] = import_ray().get_runtime_context().get_node_id()
         self._processes.start(0, parcel, environment)
 
     def setup(self) -> list[bytes]:
         """Return how the set-up has ended, and what was said meanwhile."""
-        heard: list[Heard] = []
-        while not any(_ends(what, Kind.READY, Kind.FAILED) for _, what in heard):
+        heard: list[WorkerOutput] = []
+        while not any(_ends(what, FrameType.READY, FrameType.FAILED) for _, what in heard):
             heard.extend(self._processes.wait())
         return [pickle.dumps(heard, 5)]
 
@@ -70,9 +70,9 @@ class RayWorker:
         """Wait a moment, and yield what has happened, if anything has."""
         heard = self._processes.wait(self._look_s)
         for _, what in heard:
-            if _ends(what, Kind.FAILED):
+            if _ends(what, FrameType.FAILED):
                 self._left = 0
-            elif _ends(what, Kind.DONE, Kind.UNREADABLE):
+            elif _ends(what, FrameType.DONE, FrameType.UNREADABLE):
                 self._left -= 1
         if heard:
             yield pickle.dumps(heard, 5)
@@ -81,9 +81,9 @@ class RayWorker:
         """Kill the worker process; whoever waits for it hears of it."""
         self._processes.kill(0)
 
-    def last_words(self) -> list[bytes]:
+    def final_output(self) -> list[bytes]:
         """Return what is still heard of a worker that is killed."""
-        heard: list[Heard] = []
+        heard: list[WorkerOutput] = []
         while 0 in self._processes:
             heard.extend(self._processes.wait())
         return [pickle.dumps(heard, 5)]
@@ -93,6 +93,6 @@ class RayWorker:
         self._processes.close()
 
 
-def _ends(what: Frame | Started | Died, *kinds: Kind) -> bool:
+def _ends(what: Frame | RecordsAnnounced | WorkerDied, *kinds: FrameType) -> bool:
     """Return whether this is a frame of one of some kinds, or the worker's end."""
-    return isinstance(what, Died) or (isinstance(what, tuple) and what[0] in kinds)
+    return isinstance(what, WorkerDied) or (isinstance(what, tuple) and what[0] in kinds)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from loguru import logger
 
-from curate.engine.events import RecordQuarantined, RunFinished, RunStarted, RunStopped, UnitCommitted
+from curate.engine.protocol.events import RecordQuarantined, RunFinished, RunStarted, RunStopped, UnitCommitted
 from curate.plugin import hookimpl
 
 

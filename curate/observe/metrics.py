@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import attrs
 
 from curate import __version__
-from curate.engine.events import RunFinished, RunProgress, RunStarted, RunStopped, UnitCommitted
+from curate.engine.protocol.events import RunFinished, RunProgress, RunStarted, RunStopped, UnitCommitted
 from curate.machine import Machine
 from curate.plugin import hookimpl
 

@@ -19,20 +19,20 @@ from collections.abc import Generator
 
 from curate.plugin.host import PluginHost
 from curate.plugin.references import CommandRef, ExecutorRef, RecogniserRef, StageRef
-from curate.plugin.row import PluginRow
 from curate.plugin.spec import hookimpl
+from curate.plugin.status import PluginStatus
 
 __all__ = [
     "CommandRef",
     "ExecutorRef",
     "PluginHost",
-    "PluginRow",
+    "PluginStatus",
     "RecogniserRef",
     "StageRef",
     "current_host",
     "default_host",
     "hookimpl",
-    "using",
+    "use_host",
 ]
 
 _current: contextvars.ContextVar[PluginHost] = contextvars.ContextVar("curate_plugin_host")
@@ -50,7 +50,7 @@ def current_host() -> PluginHost:
 
 
 @contextlib.contextmanager
-def using(host: PluginHost) -> Generator[None]:
+def use_host(host: PluginHost) -> Generator[None]:
     """Make `host` the current one: stages that look up plugins by name ask it, and so respect what the user chose."""
     token = _current.set(host)
     try:

@@ -9,40 +9,56 @@ from curate.plugin import CommandRef, ExecutorRef, RecogniserRef, StageRef, hook
 def curate_stages() -> list[StageRef]:
     return [
         StageRef(
-            "read_manifest", "curate.stages.read:ReadManifest", "Read records from NeMo JSONL or Parquet manifests"
+            "read_manifest",
+            "curate.stages.sources.manifest:ReadManifest",
+            "Read records from NeMo JSONL or Parquet manifests",
         ),
-        StageRef("partition", "curate.stages.partition:Partition", "Cut the records into batches that travel together"),
-        StageRef("audio_duration", "curate.stages.duration:AudioDuration", "Measure how long each recording is"),
+        StageRef(
+            "partition",
+            "curate.stages.sources.partition:Partition",
+            "Cut the records into batches that travel together",
+        ),
+        StageRef(
+            "audio_duration", "curate.stages.measure.audio_duration:AudioDuration", "Measure how long each recording is"
+        ),
         StageRef(
             "asr_nemo",
-            "curate.stages.asr:InferenceAsrNemoStage",
+            "curate.stages.recognise.asr:InferenceAsrNemoStage",
             "Transcribe speech with a NeMo model",
             extra="nemo",
         ),
         StageRef(
             "asr_dynamic",
-            "curate.stages.asr:DynamicBatchAsrStage",
+            "curate.stages.recognise.asr:DynamicBatchAsrStage",
             "Transcribe with a NeMo model, in batches of like length that fit into memory",
             extra="nemo",
         ),
-        StageRef("asr", "curate.stages.asr:AsrStage", "Transcribe speech with any recogniser that a plugin announces"),
+        StageRef(
+            "asr",
+            "curate.stages.recognise.asr:AsrStage",
+            "Transcribe speech with any recogniser that a plugin announces",
+        ),
         StageRef(
             "word_error_rate",
-            "curate.stages.error_rate:WordErrorRate",
+            "curate.stages.text.error_rates:WordErrorRate",
             "Compare two texts of a record, word by word",
         ),
         StageRef(
             "character_error_rate",
-            "curate.stages.error_rate:CharacterErrorRate",
+            "curate.stages.text.error_rates:CharacterErrorRate",
             "Compare two texts of a record, character by character",
         ),
         StageRef(
             "quality_filter",
-            "curate.stages.quality:QualityFilter",
+            "curate.stages.filter.quality:QualityFilter",
             "Keep the records for which an expression over their columns is true",
         ),
-        StageRef("value_filter", "curate.stages.quality:ValueFilter", "Keep the records by the value of one column"),
-        StageRef("merge", "curate.stages.merge:Merge", "Write the records to one manifest, in the order of the input"),
+        StageRef(
+            "value_filter", "curate.stages.filter.quality:ValueFilter", "Keep the records by the value of one column"
+        ),
+        StageRef(
+            "merge", "curate.stages.write.merge:Merge", "Write the records to one manifest, in the order of the input"
+        ),
     ]
 
 

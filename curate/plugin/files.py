@@ -18,9 +18,9 @@ from types import ModuleType
 from typing import Any
 
 from curate.errors import PluginError
-from curate.functions import BatchFunctionStage, RecordFunctionStage
 from curate.plugin.references import Reference, StageRef
 from curate.stage import Stage
+from curate.stage_decorator import BatchFunctionStage, RecordFunctionStage
 
 
 def import_file(path: Path) -> ModuleType:

@@ -27,10 +27,17 @@ from curate.plugin.discovery import Candidate, Selection, find_candidates
 from curate.plugin.observers import Observers
 from curate.plugin.references import CommandRef, ExecutorRef, RecogniserRef, StageRef
 from curate.plugin.registry import Registry
-from curate.plugin.row import PluginRow
+from curate.plugin.status import PluginStatus
 
 if TYPE_CHECKING:
-    from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, RunStopped, UnitCommitted
+    from curate.engine.protocol.events import (
+        RecordQuarantined,
+        RunFinished,
+        RunProgress,
+        RunStarted,
+        RunStopped,
+        UnitCommitted,
+    )
 
 
 class PluginHost:
@@ -69,7 +76,7 @@ class PluginHost:
 
     # What was found.
 
-    def rows(self) -> Sequence[PluginRow]:
+    def rows(self) -> Sequence[PluginStatus]:
         """Return one row for each plugin, whatever became of it: curate's own first, plugins-files last."""
         return self._rows
 
@@ -133,8 +140,8 @@ class PluginHost:
 
     # Loading.
 
-    def _admit(self, candidate: Candidate, why_off: str | None) -> PluginRow:
-        row = PluginRow(candidate.distribution, candidate.version, candidate.entry, candidate.module)
+    def _admit(self, candidate: Candidate, why_off: str | None) -> PluginStatus:
+        row = PluginStatus(candidate.distribution, candidate.version, candidate.entry, candidate.module)
         if why_off is not None:
             return attrs.evolve(row, status="disabled", error=why_off)
         try:
@@ -144,10 +151,10 @@ class PluginHost:
             text = "".join(traceback.format_exception(error))
             return attrs.evolve(row, status="failed", error=_one_line(error), traceback=text)
 
-    def _admit_files(self, paths: Iterable[Path]) -> Iterable[PluginRow]:
+    def _admit_files(self, paths: Iterable[Path]) -> Iterable[PluginStatus]:
         for path in {path.resolve(): path for path in paths}.values():
             module = files.import_file(path)
-            row = PluginRow(str(path), None, "", module.__name__)
+            row = PluginStatus(str(path), None, "", module.__name__)
             try:
                 row = self._registered(row, lambda module=module: module)
                 stages = files.top_level_stages(module, row.references)
@@ -157,7 +164,7 @@ class PluginHost:
             own = tuple(stage.owned_by(row.distribution) for stage in stages)
             yield attrs.evolve(row, references=row.references + own)
 
-    def _registered(self, row: PluginRow, load: Callable[[], object]) -> PluginRow:
+    def _registered(self, row: PluginStatus, load: Callable[[], object]) -> PluginStatus:
         """Load a plugin, register its hooks and ask what it provides; a failure leaves no trace of it."""
         plugin = load()
         identity = f"plugin {row.distribution}" + (f" (entry point {row.entry})" if row.entry else "")

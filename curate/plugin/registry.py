@@ -9,7 +9,7 @@ from typing import Generic, TypeVar
 
 from curate.errors import PluginError
 from curate.plugin.references import Reference, canonical
-from curate.plugin.row import PluginRow
+from curate.plugin.status import PluginStatus
 
 R = TypeVar("R", bound=Reference)
 
@@ -22,7 +22,7 @@ class Registry(Generic[R]):
         rows: all plugins, also those that failed or are switched off: they explain why a name is unknown.
     """
 
-    def __init__(self, kind: type[R], rows: Sequence[PluginRow]) -> None:
+    def __init__(self, kind: type[R], rows: Sequence[PluginStatus]) -> None:
         self._kind = kind
         self._rows = rows
         self._owners: dict[str, list[R]] = defaultdict(list)

@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from curate.engine.events import RecordQuarantined, RunFinished, RunProgress, RunStarted, RunStopped, UnitCommitted
+    from curate.engine.protocol.events import (
+        RecordQuarantined,
+        RunFinished,
+        RunProgress,
+        RunStarted,
+        RunStopped,
+        UnitCommitted,
+    )
     from curate.plugin.references import CommandRef, ExecutorRef, RecogniserRef, StageRef
 
 PROJECT = "curate"

@@ -10,8 +10,8 @@ import attrs
 
 from curate.errors import PlanError, RecordError
 from curate.report.columns import Comparison
-from curate.report.printing import shown
 from curate.report.samples import Sample
+from curate.report.sanitize import printable
 from curate.text import normaliser
 
 _MAX_UNITS = 120
@@ -74,4 +74,4 @@ def _pairs(expected: list[str], recognised: list[str]) -> Iterator[Pair]:
         left = expected[chunk.ref_start_idx : chunk.ref_end_idx]
         right = recognised[chunk.hyp_start_idx : chunk.hyp_end_idx]
         for reference, hypothesis in zip_longest(left, right, fillvalue=""):
-            yield Pair(kind, shown(reference, 60), shown(hypothesis, 60))
+            yield Pair(kind, printable(reference, 60), printable(hypothesis, 60))

@@ -12,7 +12,7 @@ from typing import Any, Self, cast
 
 import attrs
 
-from curate.report.printing import shown
+from curate.report.sanitize import printable
 
 MAX_CLIP_S = 15.0
 BUDGET_BYTES = 7_000_000
@@ -102,7 +102,7 @@ class ClipMaker:
             return Clip(None, "the decoder crashes on this file" if ready else "the decoder does not come to an end")
         answer = cast("dict[str, Any]", json.loads(line))
         if "error" in answer:
-            return Clip(None, shown(answer["error"], 300))
+            return Clip(None, printable(answer["error"], 300))
         return Clip(answer["mp3"], peaks=answer["peaks"], clip_s=answer["clip_s"], whole_s=answer["whole_s"])
 
     def _running(self) -> subprocess.Popen[bytes]:

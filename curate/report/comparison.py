@@ -18,17 +18,17 @@ from curate.records import ID
 from curate.report.columns import Columns, columns_of
 from curate.report.flow import balance
 from curate.report.histogram import Histogram
-from curate.report.printing import shown
 from curate.report.run_files import RunFiles
 from curate.report.samples import as_number, record_of
+from curate.report.sanitize import printable
+from curate.report.scan import FATES
 from curate.report.speed import speed_of
-from curate.report.survey import FATES
 
 _NOT_SET = "(not set)"
 
 
 @attrs.frozen
-class Side:
+class RunSide:
     """What one of the runs came to.
 
     Args:
@@ -60,7 +60,7 @@ class Setting:
 
 
 @attrs.frozen
-class End:
+class RecordOutcome:
     """How a record ended in one of the runs."""
 
     fate: str
@@ -73,8 +73,8 @@ class Change:
     """A record that ended otherwise in the two runs."""
 
     id: str
-    a: End
-    b: End
+    a: RecordOutcome
+    b: RecordOutcome
 
 
 @attrs.frozen
@@ -97,8 +97,8 @@ class Comparison:
         only_in_a, only_in_b: how many records the other run does not have.
     """
 
-    a: Side
-    b: Side
+    a: RunSide
+    b: RunSide
     settings: tuple[Setting, ...]
     moved: Mapping[tuple[str, str], int]
     only_in_a: int
@@ -120,7 +120,7 @@ class Comparison:
             (-1 if limit is None else limit,),
         )
         for identity, *ends in rows:
-            yield Change(identity, End(*ends[:3]), End(*ends[3:]))
+            yield Change(identity, RecordOutcome(*ends[:3]), RecordOutcome(*ends[3:]))
 
 
 @contextmanager
@@ -167,7 +167,7 @@ def _fill(index: sqlite3.Connection, side: str, files: RunFiles, columns: Column
                     rates.add(rate)
                 because = row.get("code" if fate == "quarantined" else "reason", "") if fate != "kept" else ""
                 stage = row.get("stage", "") if fate != "kept" else ""
-                yield shown(row.get(ID), 4000), fate, shown(stage, 200), shown(because, 400), rate
+                yield printable(row.get(ID), 4000), fate, printable(stage, 200), printable(because, 400), rate
 
     index.executemany(
         f"INSERT INTO ends (id, {names}) VALUES (?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET {updates}", rows()
@@ -175,13 +175,13 @@ def _fill(index: sqlite3.Connection, side: str, files: RunFiles, columns: Column
     return rates
 
 
-def _side(files: RunFiles, rates: Histogram) -> Side:
+def _side(files: RunFiles, rates: Histogram) -> RunSide:
     terms = {term.kind: term for term in balance(files)}
     speed = speed_of(files.events)
     summary = files.summary or {}
-    return Side(
+    return RunSide(
         run_dir=str(files.directory),
-        name=shown(files.run.get("name", ""), 200),
+        name=printable(files.run.get("name", ""), 200),
         state=files.state.name,
         records_in=terms["in"].records,
         kept=terms["kept"].records,

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from curate.report.columns import DURATION, SPEAKING_RATE
-from curate.report.flow import Left, StageFlow, Term
+from curate.report.flow import BalanceTerm, ExitReason, StageFlow
 from curate.report.histogram import Bars, Histogram
-from curate.report.printing import shown
 from curate.report.run_files import RunFiles
+from curate.report.sanitize import printable
+from curate.report.scan import FATES, Survey
 from curate.report.speed import Speed
-from curate.report.survey import FATES, Survey
 
 _UNITS: Mapping[str, str] = {DURATION: "seconds", SPEAKING_RATE: "words per second"}
 _TITLES: Mapping[str, str] = {DURATION: "Duration", SPEAKING_RATE: "Speaking rate"}
@@ -76,7 +76,7 @@ def rate_name(survey: Survey) -> str:
     return "" if compared is None else "word error rates" if compared.unit == "word" else "character error rates"
 
 
-def shares(terms: Sequence[Term]) -> list[dict[str, Any]]:
+def shares(terms: Sequence[BalanceTerm]) -> list[dict[str, Any]]:
     """Return what became of the records, and of their audio, as parts of a whole."""
     out = [term for term in terms if term.kind not in ("in", "children")]
     rows: list[dict[str, Any]] = []
@@ -89,7 +89,7 @@ def shares(terms: Sequence[Term]) -> list[dict[str, Any]]:
     return rows
 
 
-def headlines(files: RunFiles, terms: Sequence[Term], survey: Survey, speed: Speed) -> list[dict[str, str]]:
+def headlines(files: RunFiles, terms: Sequence[BalanceTerm], survey: Survey, speed: Speed) -> list[dict[str, str]]:
     """Return the few numbers that one looks at first."""
     by_kind = {term.kind: term for term in terms}
     came, kept = by_kind["in"], by_kind["kept"]
@@ -121,14 +121,14 @@ def _figure(kind: str, what: str, value: str, more: str) -> dict[str, str]:
     return {"kind": kind, "what": what, "value": value, "more": more}
 
 
-def reason_rows(left: Sequence[Left], terms: Sequence[Term]) -> list[dict[str, Any]]:
+def reason_rows(left: Sequence[ExitReason], terms: Sequence[BalanceTerm]) -> list[dict[str, Any]]:
     """Return why records were left out, as rows of a table."""
     came = max(sum(term.records for term in terms if term.kind in ("in", "children")), 1)
     return [
         {
-            "stage": shown(one.stage, 80),
+            "stage": printable(one.stage, 80),
             "fate": one.fate,
-            "because": shown(one.because, 300),
+            "because": printable(one.because, 300),
             "records": one.records,
             "share": one.records / came,
             "ms": one.ms,
@@ -143,7 +143,7 @@ def funnel(flows: Sequence[StageFlow]) -> dict[str, Any]:
         "kind": "funnel",
         "stages": [
             {
-                "name": shown(flow.name, 60),
+                "name": printable(flow.name, 60),
                 # what a stage made of split parents is not what came to it
                 "out": flow.records_in - flow.filtered - flow.quarantined - flow.split,
                 "filtered": flow.filtered,
@@ -184,8 +184,8 @@ def histograms(survey: Survey) -> Iterator[tuple[dict[str, Any], dict[str, Any] 
 def _title(column: str, survey: Survey) -> str:
     compared = survey.columns.comparison
     if compared is not None and column == compared.column:
-        return f"{compared.unit.capitalize()} error rate ({shown(column, 60)})"
-    return _TITLES.get(column, shown(column, 80))
+        return f"{compared.unit.capitalize()} error rate ({printable(column, 60)})"
+    return _TITLES.get(column, printable(column, 80))
 
 
 def _statistics(what: str, histogram: Histogram) -> dict[str, Any]:
@@ -227,7 +227,7 @@ def stages(flows: Sequence[StageFlow], speed: Speed) -> dict[str, Any] | None:
     had_s = {phase: wall_s * speed.workers.get(phase, 1) for phase, wall_s in speed.phase_s.items()}
     rows = [
         {
-            "name": shown(flow.name, 60),
+            "name": printable(flow.name, 60),
             "busy_s": round(flow.busy_s, 3),
             "rest_s": round(max(had_s.get(flow.phase, 0.0) - flow.busy_s, 0.0), 3),
         }
@@ -269,7 +269,10 @@ def performance(files: RunFiles) -> Iterator[tuple[dict[str, Any], dict[str, Any
             if isinstance(measured.get(figure), int | float)
         ]
         if rows:
-            yield {"stage": shown(name, 80), "rows": rows, "shares": list(_batch_shares(measured))}, _shapes(measured)
+            yield (
+                {"stage": printable(name, 80), "rows": rows, "shares": list(_batch_shares(measured))},
+                _shapes(measured),
+            )
 
 
 def _batch_shares(measured: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

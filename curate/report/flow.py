@@ -8,14 +8,14 @@ from typing import Literal
 
 import attrs
 
-from curate.engine.reasons import add_reasons
+from curate.engine.accounting.reasons import add_reasons
 from curate.report.run_files import RunFiles
 
 Kind = Literal["in", "children", "kept", "filtered", "quarantined", "split", "waiting"]
 
 
 @attrs.frozen
-class Term:
+class BalanceTerm:
     """A side of the balance: so many records, and so much of their audio."""
 
     kind: Kind
@@ -41,7 +41,7 @@ class StageFlow:
 
 
 @attrs.frozen
-class Left:
+class ExitReason:
     """Why records left a stage."""
 
     stage: str
@@ -51,7 +51,7 @@ class Left:
     ms: int
 
 
-def balance(files: RunFiles) -> list[Term]:
+def balance(files: RunFiles) -> list[BalanceTerm]:
     """Return the balance of a run: in + children = kept + filtered + quarantined + split parents + still on the way.
 
     Audio that a stage has measured belongs to what came in.
@@ -68,13 +68,13 @@ def balance(files: RunFiles) -> list[Term]:
     out_ms = last.kept_ms + added("filtered_ms") + added("quarantined_ms") + added("split_ms") + waiting_ms
     into_ms = out_ms - added("children_ms")
     terms = [
-        Term("in", "in", "", first.records_in, into_ms),
-        Term("children", "children", "+", added("children"), added("children_ms")),
-        Term("kept", "kept", "=", last.kept, last.kept_ms),
-        Term("filtered", "filtered", "+", added("filtered"), added("filtered_ms")),
-        Term("quarantined", "quarantined", "+", added("quarantined"), added("quarantined_ms")),
-        Term("split", "split parents", "+", added("split"), added("split_ms")),
-        Term("waiting", "still on the way", "+", waiting, waiting_ms),
+        BalanceTerm("in", "in", "", first.records_in, into_ms),
+        BalanceTerm("children", "children", "+", added("children"), added("children_ms")),
+        BalanceTerm("kept", "kept", "=", last.kept, last.kept_ms),
+        BalanceTerm("filtered", "filtered", "+", added("filtered"), added("filtered_ms")),
+        BalanceTerm("quarantined", "quarantined", "+", added("quarantined"), added("quarantined_ms")),
+        BalanceTerm("split", "split parents", "+", added("split"), added("split_ms")),
+        BalanceTerm("waiting", "still on the way", "+", waiting, waiting_ms),
     ]
     return [term for term in terms if term.records or term.kind in ("in", "kept", "filtered", "quarantined")]
 
@@ -96,16 +96,16 @@ def stage_flows(files: RunFiles) -> list[StageFlow]:
     return flows
 
 
-def reasons(files: RunFiles) -> list[Left]:
+def reasons(files: RunFiles) -> list[ExitReason]:
     """Return why records were left out, in the order of the stages, the most frequent reason first."""
     return list(_reasons(files))
 
 
-def _reasons(files: RunFiles) -> Iterator[Left]:
+def _reasons(files: RunFiles) -> Iterator[ExitReason]:
     for phase, stages in enumerate(files.layout):
         commits = files.commits.get(phase, ())
         for name in stages:
             filtered = add_reasons(commit.reasons.get(name, {}) for commit in commits)
             failed = add_reasons(commit.stage_codes.get(name, {}) for commit in commits)
-            yield from (Left(name, "filtered", because, *counts[:2]) for because, counts in filtered.items())
-            yield from (Left(name, "quarantined", code, *counts[:2]) for code, counts in failed.items())
+            yield from (ExitReason(name, "filtered", because, *counts[:2]) for because, counts in filtered.items())
+            yield from (ExitReason(name, "quarantined", code, *counts[:2]) for code, counts in failed.items())

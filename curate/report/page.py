@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from curate import __version__
 from curate.io.atomic import write_atomically
-from curate.report import figures, setup
+from curate.report import environment, figures
 from curate.report.alignment import align
 from curate.report.clips import BUDGET_BYTES, Clip, ClipMaker
 from curate.report.columns import columns_of
 from curate.report.figures import audio, count, number, rate, seconds, share
 from curate.report.flow import balance, reasons, stage_flows
-from curate.report.printing import shown
 from curate.report.run_files import RunFiles
 from curate.report.samples import Sample
+from curate.report.sanitize import printable
+from curate.report.scan import FATES, Survey
 from curate.report.speed import speed_of
-from curate.report.survey import FATES, Survey
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -41,7 +41,7 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
     "rate": rate,
     "seconds": seconds,
     "share": share,
-    "text": shown,
+    "text": printable,
 }
 
 
@@ -80,11 +80,11 @@ def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES) -> str:
     terms, flows, left = balance(files), stage_flows(files), reasons(files)
     speed = speed_of(files.events)
     page: dict[str, Any] = {
-        "name": shown(files.run.get("name", ""), 200),
+        "name": printable(files.run.get("name", ""), 200),
         "curate": __version__,
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "state": files.state,
-        "facts": setup.facts(files, speed),
+        "facts": environment.facts(files, speed),
         "balance": terms,
         "shares": figures.shares(terms),
         "figures": figures.headlines(files, terms, survey, speed),
@@ -96,11 +96,11 @@ def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES) -> str:
         "throughput": chart(figures.throughput(speed)),
         "stages": chart(figures.stages(flows, speed)),
         "performance": [{**one, "shapes": chart(drawn)} for one, drawn in figures.performance(files)],
-        "failures": setup.failures(left, survey),
-        "settings": setup.stage_settings(files),
-        "boxes": setup.boxes(files),
+        "failures": environment.failures(left, survey),
+        "settings": environment.stage_settings(files),
+        "boxes": environment.boxes(files),
         "rate_name": figures.rate_name(survey),
-        "rate_column": "" if columns.comparison is None else shown(columns.comparison.column, 60),
+        "rate_column": "" if columns.comparison is None else printable(columns.comparison.column, 60),
     }
     roots, missing = _roots(files)
     with ClipMaker(roots, budget_bytes) as clips:
@@ -130,7 +130,7 @@ def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES) -> str:
         if group["shown"]:
             group["first"] = True
             break
-    page["problems"] = [shown(problem) for problem in files.problems[:20]]
+    page["problems"] = [printable(problem) for problem in files.problems[:20]]
     return _filled(page, charts)
 
 

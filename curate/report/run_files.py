@@ -10,12 +10,12 @@ from typing import Any, Literal, cast
 
 import attrs
 
-from curate.engine.books import Books
-from curate.engine.lock import holder_of
-from curate.engine.run_directory import read_run
-from curate.engine.shard_reader import ShardReader, read_notes
-from curate.engine.shards import valid_commits
-from curate.engine.unit import Commit
+from curate.engine.accounting.counts import RecordCounts
+from curate.engine.durability.commit import Commit
+from curate.engine.durability.directory_store import current_commits
+from curate.engine.durability.lock import holder_of
+from curate.engine.durability.run_directory import read_run
+from curate.engine.durability.unit_files import UnitReader, read_notes
 from curate.errors import InfrastructureError
 from curate.observe import EVENTS_FILE
 from curate.records import Record
@@ -67,7 +67,7 @@ class RunFiles:
         """
         run = read_run(directory)
         problems: list[str] = []
-        commits = valid_commits(directory, run["gathers"])
+        commits = current_commits(directory, run["gathers"])
         settled = directory / "summary.json"
         summary = _read_json(settled, problems) if settled.exists() else None
         return cls(directory, run, summary, commits, list(_events(directory / EVENTS_FILE)), problems)
@@ -108,9 +108,9 @@ class RunFiles:
         """The `run_started` events, one for each life of the run."""
         return [event for event in self.events if event.get("event") == "run_started"]
 
-    def books(self, phase: int) -> Books:
+    def books(self, phase: int) -> RecordCounts:
         """Return the counts of a phase, so far."""
-        total = Books()
+        total = RecordCounts()
         for commit in self.commits.get(phase, ()):
             total.add(commit.books)
         return total
@@ -125,7 +125,7 @@ class RunFiles:
             for commit in commits if phase == last or fate != "kept" else ():
                 try:
                     if fate == "kept":
-                        yield from ShardReader(self.directory, (commit,))
+                        yield from UnitReader(self.directory, (commit,))
                     else:
                         yield from (note for _, note in read_notes(self.directory, _FOLDERS[fate], (commit,)))
                 except (InfrastructureError, ValueError) as error:

@@ -11,8 +11,8 @@ import attrs
 
 from curate.records import ID
 from curate.report.columns import Columns
-from curate.report.printing import shown
 from curate.report.run_files import Fate
+from curate.report.sanitize import printable
 
 _TEXT_CHARACTERS = 2000
 _PATH_CHARACTERS = 4096
@@ -58,11 +58,11 @@ def sample_of(fate: Fate, row: Mapping[str, Any], columns: Columns) -> Sample:
         told |= {compared.hypothesis, compared.column}
     others = [(name, value) for name, value in record.items() if name not in told][:_OTHER_COLUMNS]
     return Sample(
-        id=shown(row.get(ID, ""), 200),
+        id=printable(row.get(ID, ""), 200),
         fate=fate,
-        stage=shown(row.get("stage", ""), 80) if fate != "kept" else "",
-        because=shown(row.get("message" if fate == "quarantined" else "reason", ""), 400) if fate != "kept" else "",
-        code=shown(row.get("code", ""), 80) if fate == "quarantined" else "",
+        stage=printable(row.get("stage", ""), 80) if fate != "kept" else "",
+        because=printable(row.get("message" if fate == "quarantined" else "reason", ""), 400) if fate != "kept" else "",
+        code=printable(row.get("code", ""), 80) if fate == "quarantined" else "",
         traceback=_tail(row.get("traceback")) if fate == "quarantined" else "",
         rate=None if compared is None else as_number(record.get(compared.column)),
         reference=_text(record.get(columns.text)),
@@ -70,7 +70,7 @@ def sample_of(fate: Fate, row: Mapping[str, Any], columns: Columns) -> Sample:
         path=path if isinstance(path, str) and len(path) <= _PATH_CHARACTERS else None,
         offset_s=as_number(offset_s),
         duration_s=as_number(duration_s),
-        others={shown(name, 60): shown(value, 160) for name, value in others},
+        others={printable(name, 60): printable(value, 160) for name, value in others},
     )
 
 
@@ -91,13 +91,13 @@ def as_number(value: Any) -> float | None:
 def _text(value: Any) -> str:
     if value is None:
         return ""
-    return value[: _TEXT_CHARACTERS + 1] if isinstance(value, str) else shown(value, _TEXT_CHARACTERS)
+    return value[: _TEXT_CHARACTERS + 1] if isinstance(value, str) else printable(value, _TEXT_CHARACTERS)
 
 
 def _tail(traceback: Any) -> str:
     """Return the end of a traceback, where it says what happened."""
     text = traceback if isinstance(traceback, str) else ""
-    return shown(text if len(text) <= 6000 else f"…\n{text[-6000:]}", 7000)
+    return printable(text if len(text) <= 6000 else f"…\n{text[-6000:]}", 7000)
 
 
 class Reservoirs:

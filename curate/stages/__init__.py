@@ -6,27 +6,27 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from curate.stages.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
-    from curate.stages.duration import AudioDuration
-    from curate.stages.error_rate import CharacterErrorRate, WordErrorRate
-    from curate.stages.merge import Merge
-    from curate.stages.partition import Partition
-    from curate.stages.quality import QualityFilter, ValueFilter
-    from curate.stages.read import ReadManifest, ReadRecords
+    from curate.stages.filter.quality import QualityFilter, ValueFilter
+    from curate.stages.measure.audio_duration import AudioDuration
+    from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
+    from curate.stages.sources.manifest import ReadManifest, ReadRecords
+    from curate.stages.sources.partition import Partition
+    from curate.stages.text.error_rates import CharacterErrorRate, WordErrorRate
+    from curate.stages.write.merge import Merge
 
 _HOME = {
-    "AsrStage": "asr",
-    "AudioDuration": "duration",
-    "CharacterErrorRate": "error_rate",
-    "DynamicBatchAsrStage": "asr",
-    "InferenceAsrNemoStage": "asr",
-    "Merge": "merge",
-    "Partition": "partition",
-    "QualityFilter": "quality",
-    "ReadManifest": "read",
-    "ReadRecords": "read",
-    "ValueFilter": "quality",
-    "WordErrorRate": "error_rate",
+    "AsrStage": "recognise.asr",
+    "AudioDuration": "measure.audio_duration",
+    "CharacterErrorRate": "text.error_rates",
+    "DynamicBatchAsrStage": "recognise.asr",
+    "InferenceAsrNemoStage": "recognise.asr",
+    "Merge": "write.merge",
+    "Partition": "sources.partition",
+    "QualityFilter": "filter.quality",
+    "ReadManifest": "sources.manifest",
+    "ReadRecords": "sources.manifest",
+    "ValueFilter": "filter.quality",
+    "WordErrorRate": "text.error_rates",
 }
 
 __all__ = [

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from curate.errors import RecordError
-from curate.functions import processing_stage
 from curate.pipeline import Pipeline
 from curate.records import AudioBatch, Record
 from curate.resources import Resources
 from curate.stage import Gather, ProcessingStage, RecordStage, Reject, Stage
+from curate.stage_decorator import processing_stage
 from curate.stages import Merge, Partition, QualityFilter, ReadRecords
 
 HALF = Resources(cpus=0.5)

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
-from curate.engine.transport import Executor
+from curate.engine.protocol.transport import Executor
 from curate.pipeline import Pipeline
 from curate.records import AudioBatch
 from curate.stages import ReadRecords
@@ -117,12 +117,12 @@ class ExecutorContract:
 
     def _begin(self, folder: Path) -> None:
         """Let a run on `local` come to its second commit and then fail."""
-        from curate.engine import unit
-        from curate.engine.shards import ShardStore
+        from curate.engine.durability import commit as commit_module
+        from curate.engine.durability.directory_store import DirectoryStore
 
         class Stop(BaseException): ...
 
-        commit, before, left = ShardStore.commit, unit.UNIT_BYTES, [2]
+        commit, before, left = DirectoryStore.commit, commit_module.UNIT_BYTES, [2]
 
         def dies(*arguments: Any) -> Any:
             if not left[0]:
@@ -131,13 +131,13 @@ class ExecutorContract:
             return commit(*arguments)
 
         try:
-            ShardStore.commit = dies  # pyright: ignore[reportAttributeAccessIssue]
-            unit.UNIT_BYTES = 4000  # pyright: ignore[reportConstantRedefinition]
+            DirectoryStore.commit = dies  # pyright: ignore[reportAttributeAccessIssue]
+            commit_module.UNIT_BYTES = 4000  # pyright: ignore[reportConstantRedefinition]
             contract_pipeline(PIPELINES["phases"]()).run("local", run_dir=folder)
         except Stop:
             return
         finally:
-            ShardStore.commit, unit.UNIT_BYTES = commit, before  # pyright: ignore[reportConstantRedefinition]
+            DirectoryStore.commit, commit_module.UNIT_BYTES = commit, before  # pyright: ignore[reportConstantRedefinition]
         raise AssertionError("the run was to be interrupted")
 
 

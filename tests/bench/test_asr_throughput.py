@@ -20,7 +20,8 @@ from curate.audio import load_ahead, load_record
 from curate.batching import StaticBatcher, score
 from curate.errors import RecordError
 from curate.records import AudioBatch, Record
-from curate.stages import DynamicBatchAsrStage, InferenceAsrNemoStage, transcription
+from curate.stages import DynamicBatchAsrStage, InferenceAsrNemoStage
+from curate.stages.recognise import transcription
 from tests.models import babble, tiny_rnnt
 from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from curate.functions import processing_stage
 from curate.records import Record
+from curate.stage_decorator import processing_stage
 
 
 def first(record: Record) -> Record:

@@ -264,7 +264,7 @@ def test_the_commands_in_the_page_on_executors_do_what_they_say(project: Path) -
 def test_every_option_of_an_executor_and_every_member_of_a_transport_is_documented() -> None:
     import attrs
 
-    from curate.engine.transport import Transport
+    from curate.engine.protocol.transport import Transport
 
     host = PluginHost(environment={"CURATE_PLUGINS": ""})
     names = [field.alias for ref in host.executors for field in attrs.fields(ref.load()) if field.init]

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from curate import AudioBatch, Gather, Pipeline, ProcessingStage, RecordError, RecordStage
-from curate.engine import unit
+from curate.engine.durability import commit as commit_module
 from curate.io import failpoints
 from curate.records import Record
 from curate.stages import Merge, Partition, ReadRecords
@@ -189,14 +189,14 @@ def start(arguments: list[str], failpoint: str = "", **options: Any) -> subproce
     return subprocess.Popen(command, env=environment, cwd=ROOT, **options)
 
 
-def worked_on(log: Path) -> Counter[str]:
+def processed(log: Path) -> Counter[str]:
     """Return how often each record was worked on; a line that was cut off by a kill counts."""
     return Counter(log.read_text().splitlines()) if log.exists() else Counter()
 
 
 def rework(log: Path) -> int:
     """Return how much was done more than once."""
-    return sum(count - 1 for count in worked_on(log).values())
+    return sum(count - 1 for count in processed(log).values())
 
 
 def results(run_dir: Path) -> dict[str, Any]:
@@ -234,7 +234,7 @@ def live(arguments: Sequence[str]) -> None:
     if name.startswith("ray@"):
         failpoints._ACTIONS["kill_child"] = functools.partial(kill_somewhere, Path(f"{log}.killed"))
         failpoints.arm(os.environ[failpoints.VARIABLE])
-    unit.UNIT_BYTES = UNIT_BYTES
+    commit_module.UNIT_BYTES = UNIT_BYTES
     pipeline(Path(log), int(count)).run(executor(name), run_dir=run_dir, max_failures=int(count))
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from curate import AudioBatch, Gather, InfrastructureError, Partitioner, Pipeline, ProcessingStage, Source
-from curate.engine.books import Books
-from curate.engine.ledger import Ledger
+from curate.engine.accounting.counts import RecordCounts
+from curate.engine.durability.directory_store import DirectoryStore
 from curate.engine.run import RunResult
-from curate.engine.shards import ShardStore
+from curate.engine.scheduling.tracker import InFlightTracker
 from curate.errors import AccountingError
 from curate.records import Failed, Record
 from curate.stages import Merge, Partition, ReadRecords
@@ -117,31 +117,31 @@ def test_what_works_in_the_driver_and_cheats_stops_the_run(stage: Any, says: str
 
 
 def test_an_engine_that_loses_a_root_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settle = Ledger.settle
+    settle = InFlightTracker.settle
 
-    def loses(self: Ledger, *given: Any) -> Any:
+    def loses(self: InFlightTracker, *given: Any) -> Any:
         settled, forward = settle(self, *given)
         if settled is not None and 17 in settled.seqs:
             return None, forward
         return settled, forward
 
-    monkeypatch.setattr(Ledger, "settle", loses)
+    monkeypatch.setattr(InFlightTracker, "settle", loses)
     with pytest.raises(AccountingError, match="some are lost or there twice"):
         run(Cheats("loses"), run_dir=tmp_path)
     assert not (tmp_path / "out.jsonl").exists()
 
 
 def test_an_engine_that_counts_wrongly_is_found_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from curate.engine.books import Settled
+    from curate.engine.accounting.counts import FinishedInputs
 
-    books = Settled.books
+    books = FinishedInputs.books
 
-    def cooks(self: Settled) -> Books:
+    def cooks(self: FinishedInputs) -> RecordCounts:
         cooked = books(self)
         cooked.kept += 1
         return cooked
 
-    monkeypatch.setattr(Settled, "books", cooks)
+    monkeypatch.setattr(FinishedInputs, "books", cooks)
     with pytest.raises(AccountingError, match=r"the books do not balance: .*\(\+\d\)"):
         run(Cheats("loses"), run_dir=tmp_path)
     assert not list((tmp_path / "commits").iterdir())
@@ -149,14 +149,14 @@ def test_an_engine_that_counts_wrongly_is_found_out(tmp_path: Path, monkeypatch:
 
 def test_a_unit_that_is_committed_twice_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As after an interrupt between the rename of a commit and the moment when the run knows of it."""
-    commit = ShardStore.commit
+    commit = DirectoryStore.commit
 
-    def twice(self: ShardStore, phase: int, unit: Any, busy_s: Any) -> Any:
+    def twice(self: DirectoryStore, phase: int, unit: Any, busy_s: Any) -> Any:
         commit(self, phase, unit, busy_s)
         return commit(self, phase, unit, busy_s)
 
-    monkeypatch.setattr(ShardStore, "commit", twice)
-    monkeypatch.setattr("curate.engine.unit.UNIT_BYTES", 300)
+    monkeypatch.setattr(DirectoryStore, "commit", twice)
+    monkeypatch.setattr("curate.engine.durability.commit.UNIT_BYTES", 300)
     assert run(Cheats("loses"), run_dir=tmp_path).summary["kept"] == COUNT - 1
 
 

@@ -22,9 +22,9 @@ EXECUTORS = ("local", "multiprocessing")
 STAGES = """
 import os
 from curate import AudioBatch, processing_stage
-from curate.engine import unit
+from curate.engine.durability import commit as commit_module
 
-unit.UNIT_BYTES = 8000
+commit_module.UNIT_BYTES = 8000
 
 @processing_stage(name="mischief", writes=[])
 def mischief(batch: AudioBatch) -> AudioBatch:  # batches, so that none travel together and there are many units

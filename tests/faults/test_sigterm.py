@@ -23,11 +23,11 @@ import time
 from pathlib import Path
 
 from curate import processing_stage
-from curate.engine import unit
+from curate.engine.durability import commit as commit_module
 from curate.executors.multiprocessing import MultiprocessingTransport
 from curate.executors.ray_transport import RayTransport
 
-unit.UNIT_BYTES = 3000
+commit_module.UNIT_BYTES = 3000
 MultiprocessingTransport.max_in_flight = RayTransport.max_in_flight = 2
 
 

@@ -21,7 +21,7 @@ import atheris
 with atheris.instrument_imports(include=["curate", "yaml"]):
     from curate.asr.checkpoint import read_checkpoint
     from curate.audio import load, probe
-    from curate.config.document import parse, parse_value
+    from curate.config.yaml_reader import parse, parse_value
     from curate.errors import ConfigError, InfrastructureError, PlanError, RecordError
     from curate.expressions import Expression
     from curate.io.manifest import parse_line, read_rows

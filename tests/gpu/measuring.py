@@ -21,8 +21,8 @@ from curate.asr import Recogniser, SupportsAsyncDecoding, Transcript
 from curate.asr.decoding import Decoding, DecodingOptions
 from curate.batching import Batcher, Calibration, CostModel, LengthBatcher, StaticBatcher, score
 from curate.records import Record
-from curate.stages.asr import AsrStage
-from curate.stages.micro_batches import SHAPES
+from curate.stages.recognise.asr import AsrStage
+from curate.stages.recognise.micro_batches import SHAPES
 from tests.gpu.memory import MemoryCounter
 from tests.gpu.tables import Row
 

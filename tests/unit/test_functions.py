@@ -10,8 +10,8 @@ import pytest
 
 from curate import AudioBatch, Pipeline, ProcessingStage, Reject, Resources, processing_stage
 from curate.errors import PlanError
-from curate.functions import BatchFunctionStage, RecordFunctionStage
 from curate.records import Record
+from curate.stage_decorator import BatchFunctionStage, RecordFunctionStage
 from curate.stages import ReadRecords
 
 

@@ -14,16 +14,16 @@ from dataclasses import dataclass, field
 from curate import ProcessingStage
 from curate.errors import CurateError, InfrastructureError, PlanError
 from curate.executors import (
-    Acknowledged,
-    Done,
+    BatchDone,
+    BatchTask,
     Event,
-    HopRunner,
     HopSpec,
     Machine,
     Plan,
-    Ready,
-    Work,
+    ResultReceived,
+    StageGroupRunner,
     WorkerFailed,
+    WorkerReady,
     check_copyable,
     copied_runner,
 )
@@ -98,7 +98,7 @@ class ThreadsTransport:
         self._threads[number].start()
         return number
 
-    def send(self, worker: int, work: Work) -> int:
+    def send(self, worker: int, work: BatchTask) -> int:
         """Queue a batch for a thread. The records are handed over, not copied, so they take no bytes."""
         self._threads[worker].inbox.put(work)
         return 0
@@ -133,13 +133,13 @@ class _Thread(threading.Thread):
         self,
         number: int,
         hop: int,
-        runner: HopRunner,
+        runner: StageGroupRunner,
         events: queue.SimpleQueue[Event],
         closing: threading.Event,
     ) -> None:
         super().__init__(name=f"curate-{hop}-{number}", daemon=True)  # a second Ctrl-C does not wait for it
         self.hop = hop
-        self.inbox: queue.SimpleQueue[Work | None] = queue.SimpleQueue()
+        self.inbox: queue.SimpleQueue[BatchTask | None] = queue.SimpleQueue()
         self._number = number
         self._runner = runner
         self._say = events.put
@@ -149,7 +149,7 @@ class _Thread(threading.Thread):
         """Work until there is no more, or until something happens that is no record's fault."""
         try:
             self._runner.setup()
-            self._say(Ready(self._number))
+            self._say(WorkerReady(self._number))
             while (work := self.inbox.get()) is not None and not self._closing.is_set():
                 self._work_on(work)
         except CurateError as error:
@@ -161,9 +161,9 @@ class _Thread(threading.Thread):
         finally:
             self._runner.teardown()
 
-    def _work_on(self, work: Work) -> None:
+    def _work_on(self, work: BatchTask) -> None:
         for part in self._runner.run(work):
-            self._say(Acknowledged(self._number, part))
+            self._say(ResultReceived(self._number, part))
             if self._closing.is_set():
                 return
-        self._say(Done(self._number, work.number))
+        self._say(BatchDone(self._number, work.number))

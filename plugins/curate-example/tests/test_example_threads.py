@@ -180,11 +180,11 @@ def test_whatever_ends_a_thread_reaches_the_driver() -> None:
 
 
 def test_a_run_that_is_left_early_leaves_its_batches() -> None:
-    touched: list[int] = []
+    announced: list[int] = []
 
     class Logs(Passes):
         def process_record(self, record: dict[str, Any]) -> dict[str, Any]:
-            touched.append(record["x"])
+            announced.append(record["x"])
             return record
 
     batches = (AudioBatch([{"x": x}]) for x in range(100_000))
@@ -192,7 +192,7 @@ def test_a_run_that_is_left_early_leaves_its_batches() -> None:
     next(out)
     out.close()
     assert threads_left() == []
-    assert len(touched) < 1000
+    assert len(announced) < 1000
 
 
 def test_it_is_an_executor() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from curate.asr import SupportsCudaGraphs, DeviceMemory, SupportsMemoryStats, NemoRecogniser, MemoryPeak, Transcript
+from curate.asr import DeviceMemory, MemoryPeak, NemoRecogniser, SupportsCudaGraphs, SupportsMemoryStats, Transcript
 from curate.errors import PlanError
 from tests.models import babble, tiny_ctc, tiny_rnnt
 

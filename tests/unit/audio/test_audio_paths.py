@@ -13,7 +13,7 @@ import pytest
 from audio_files import encoded, tone
 
 from curate.audio import load, load_record, probe
-from curate.audio.paths import blame, open_file
+from curate.audio.files import blame, open_file
 from curate.errors import InfrastructureError, RecordError
 
 

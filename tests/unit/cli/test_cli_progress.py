@@ -12,7 +12,7 @@ from rich.console import Console
 
 from curate import Pipeline
 from curate.cli.progress import LineProgress, LiveProgress, progress_on
-from curate.engine.events import RunFinished, RunProgress, RunStarted, RunStopped
+from curate.engine.protocol.events import RunFinished, RunProgress, RunStarted, RunStopped
 from curate.plugin import PluginHost, hookimpl
 from curate.stages import QualityFilter, ReadRecords
 

@@ -230,7 +230,7 @@ def test_progress_and_estimate_come_from_the_state_that_the_driver_leaves(projec
     state |= {"records_in": 60, "audio_s": 30.0, "elapsed_s": 20.0, "expected": 160, "written": time.time()}
     state |= {"since": {"records_in": 10, "audio_s": 0.0, "elapsed_s": 0.0}}
     path.write_text(json.dumps(state))
-    from curate.engine.lock import DriverLock
+    from curate.engine.durability.lock import DriverLock
 
     with DriverLock(project / "runs/p"):
         live = status(mine)["live"]

@@ -11,7 +11,7 @@ STAGES = '''
 from __future__ import annotations
 from dataclasses import dataclass, field
 import attrs
-from curate.functions import processing_stage
+from curate.stage_decorator import processing_stage
 from curate.resources import Resources
 from curate.stage import RecordStage, Writer
 

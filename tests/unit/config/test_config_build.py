@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from curate import Pipeline
 from curate.config import load_pipeline
 from curate.errors import ConfigError, PlanError, PluginError
-from curate.functions import processing_stage
 from curate.resources import Resources
 from curate.stage import ProcessingStage, Source
+from curate.stage_decorator import processing_stage
 
 if TYPE_CHECKING:
     from nowhere import Unknown  # pyright: ignore

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from curate.config.document import MAX_BYTES, parse, parse_value, read_document
 from curate.config.nodes import MAX_VALUES, MappingNode, plain
+from curate.config.yaml_reader import MAX_BYTES, parse, parse_value, read_document
 from curate.errors import ConfigError
 
 

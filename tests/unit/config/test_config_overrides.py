@@ -2,9 +2,9 @@
 
 import pytest
 
-from curate.config.document import parse
 from curate.config.nodes import at, plain
 from curate.config.overrides import override, replace_executor
+from curate.config.yaml_reader import parse
 from curate.errors import ConfigError
 
 DOCUMENT = """

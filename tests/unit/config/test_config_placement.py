@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import pytest
 
 from curate import CompositeStage, ProcessingStage, RecordStage
-from curate.config.mistakes import Place
-from curate.config.placement import places_in_plan
+from curate.config.diagnostics import SourceLocation
+from curate.config.stage_locations import places_in_plan
 from curate.plan import make_plan
 from curate.stages import ReadRecords
 
@@ -37,7 +37,7 @@ def stages() -> list[ProcessingStage]:
 
 
 def test_every_stage_of_a_plan_has_the_place_of_what_was_written() -> None:
-    places = [Place("p.yaml", line, 5) for line in range(1, 6)]
+    places = [SourceLocation("p.yaml", line, 5) for line in range(1, 6)]
 
     found = places_in_plan(stages(), places)
 
@@ -48,4 +48,4 @@ def test_every_stage_of_a_plan_has_the_place_of_what_was_written() -> None:
 
 @pytest.mark.parametrize("stage", [Pair(broken=True)])
 def test_a_composite_stage_that_cannot_be_taken_apart_still_has_a_place(stage: Pair) -> None:
-    assert places_in_plan([stage], [Place("p.yaml", 1, 5)]) == {"pair": Place("p.yaml", 1, 5)}
+    assert places_in_plan([stage], [SourceLocation("p.yaml", 1, 5)]) == {"pair": SourceLocation("p.yaml", 1, 5)}

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from curate.config.document import parse
 from curate.config.nodes import plain
 from curate.config.variables import interpolate
+from curate.config.yaml_reader import parse
 from curate.errors import ConfigError
 
 

@@ -9,28 +9,28 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from curate.engine.books import Settled
-from curate.engine.messages import (
-    Acknowledged,
-    Died,
-    Done,
+from curate.engine.accounting.counts import FinishedInputs
+from curate.engine.protocol.messages import (
+    BatchDone,
+    BatchTask,
+    BatchUnreadable,
     Event,
-    Part,
+    PartialResult,
     Quarantined,
-    Ready,
+    RecordsAnnounced,
+    ResultReceived,
     Split,
-    Started,
-    Unreadable,
-    Work,
+    WorkerDied,
     WorkerFailed,
+    WorkerReady,
 )
-from curate.engine.scheduler import Incoming, Scheduler
-from curate.engine.transport import Unsendable
+from curate.engine.protocol.transport import Unsendable
+from curate.engine.scheduling.scheduler import InputBatch, Scheduler
 from curate.errors import InfrastructureError
-from curate.functions import processing_stage
 from curate.plan import Hop, PlannedStage
 from curate.records import ID, AudioBatch, Record
 from curate.resources import Resources
+from curate.stage_decorator import processing_stage
 
 QUICK_S = 0.001
 
@@ -72,7 +72,7 @@ class Actor:
     number: int
     hop: int
     slot: int
-    inbox: deque[Work] = field(default_factory=deque[Work])
+    inbox: deque[BatchTask] = field(default_factory=deque[BatchTask])
     position: int | None = None
     """The record of the first batch that it is at; None: it is at none."""
     told: tuple[int, int | None] = (0, None)
@@ -104,11 +104,11 @@ class ScriptedTransport:
         room: Sequence[int] = (100,),
         in_flight: int = 2,
         part: int | Callable[[int], int] = 1000,
-        touches: Callable[[Work, int], Sequence[int] | None] = lambda work, position: [position],
+        touches: Callable[[BatchTask, int], Sequence[int] | None] = lambda work, position: [position],
         setup: Callable[[int], float | str] = lambda started: 0.0,
         setup_attempts: int = 3,
         children: Callable[[int, Record], int] = lambda hop, record: 0,
-        size: Callable[[Work], int] = lambda work: 0,
+        size: Callable[[BatchTask], int] = lambda work: 0,
         unsendable: frozenset[str] = frozenset(),
         unreadable: frozenset[str] = frozenset(),
         can_kill: bool = True,
@@ -143,7 +143,7 @@ class ScriptedTransport:
         self.after(0.0, lambda: self._set_up(actor, self._setup(actor.number)))
         return actor.number
 
-    def send(self, worker: int, work: Work) -> int:
+    def send(self, worker: int, work: BatchTask) -> int:
         ids = tuple(record[ID] for record in work.records)
         if self._unsendable.intersection(ids):
             raise Unsendable("it holds a lock")
@@ -176,7 +176,7 @@ class ScriptedTransport:
 
     def kill(self, worker: int) -> None:
         self.killed.append(worker)
-        self.after(0.0, lambda: self.end(worker, "killed by SIGKILL", outside=True))
+        self.after(0.0, lambda: self.end(worker, "killed by SIGKILL", killed_externally=True))
 
     def close(self) -> None:
         pass
@@ -197,7 +197,7 @@ class ScriptedTransport:
         if actor.alive:
             started = self._look(actor)
             actor.alive = False
-            self._said += [*([] if started is None else [started]), Died(worker, reason, **how)]
+            self._said += [*([] if started is None else [started]), WorkerDied(worker, reason, **how)]
 
     def batches_of(self, identity: str) -> list[int]:
         """Return the sizes of the batches in which a record was sent, in order."""
@@ -219,30 +219,30 @@ class ScriptedTransport:
     def _ready(self, actor: Actor) -> None:
         if actor.alive:
             actor.ready = True
-            self._said.append(Ready(actor.number))
+            self._said.append(WorkerReady(actor.number))
 
     def _begin(self, actor: Actor) -> None:
         work = actor.inbox[0]
         bad = self._unreadable.intersection(record[ID] for record in work.records)
         if bad:
             actor.inbox.popleft()
-            self._said.append(Unreadable(actor.number, work.number, "a value does not arrive"))
+            self._said.append(BatchUnreadable(actor.number, work.number, "a value does not arrive"))
             if actor.inbox:
                 self._begin(actor)
             return
         self._touch(actor, work, 0)
 
-    def _touch(self, actor: Actor, work: Work, position: int) -> None:
+    def _touch(self, actor: Actor, work: BatchTask, position: int) -> None:
         actor.position = position
         deed = self._script(actor.hop, work.records[position])
         if isinstance(deed, float):
             self.after(deed, lambda: self._finish(actor, work, position, deed))
         elif deed != "hangs":
-            how = {"dies": {}, "killed": {"outside": True}, "vanishes": {"innocent": True}}[deed]
+            how = {"dies": {}, "killed": {"killed_externally": True}, "vanishes": {"node_lost": True}}[deed]
             reason = {"dies": "killed by SIGSEGV", "killed": "killed by SIGKILL", "vanishes": "its node is gone"}[deed]
             self.after(QUICK_S, lambda: self.end(actor.number, reason, **how))
 
-    def _finish(self, actor: Actor, work: Work, position: int, spent_s: float) -> None:
+    def _finish(self, actor: Actor, work: BatchTask, position: int, spent_s: float) -> None:
         if not actor.alive:
             return
         done = position + 1
@@ -250,18 +250,18 @@ class ScriptedTransport:
         if done % size == 0 or done == len(work.records):
             start = (done - 1) // size * size
             part = self._parted(actor.hop, work, start, done, spent_s)
-            self._said.append(Acknowledged(actor.number, part, self._size(work)))
+            self._said.append(ResultReceived(actor.number, part, self._size(work)))
         if done < len(work.records):
             self._touch(actor, work, done)
             return
-        self._said.append(Done(actor.number, work.number))
+        self._said.append(BatchDone(actor.number, work.number))
         actor.inbox.popleft()
         actor.position = None
         if actor.inbox:
             self._begin(actor)
 
-    def _parted(self, hop: int, work: Work, start: int, end: int, spent_s: float) -> Part:
-        part = Part(work.number, [], [], [], busy_s=[spent_s * (end - start)])
+    def _parted(self, hop: int, work: BatchTask, start: int, end: int, spent_s: float) -> PartialResult:
+        part = PartialResult(work.number, [], [], [], busy_s=[spent_s * (end - start)])
         for record in work.records[start:end]:
             identity, count = record[ID], self._children(hop, record)
             outs = [{**record, ID: f"{identity}/{k}"} for k in range(count)] or [dict(record)]
@@ -272,14 +272,14 @@ class ScriptedTransport:
             part.kept_ms.extend([0] * len(outs))
         return part
 
-    def _look(self, actor: Actor) -> Started | None:
+    def _look(self, actor: Actor) -> RecordsAnnounced | None:
         if not actor.alive or actor.position is None:
             return None
         work = actor.inbox[0]
         if actor.told == (work.number, actor.position):
             return None
         actor.told = work.number, actor.position
-        return Started(actor.number, work.number, {0: self._touches(work, actor.position)})
+        return RecordsAnnounced(actor.number, work.number, {0: self._touches(work, actor.position)})
 
 
 @processing_stage(name="a")
@@ -295,14 +295,14 @@ def hops(*workers: int | None, **options: Any) -> tuple[Hop, ...]:
     )
 
 
-def batches(*sizes: int, read: list[int] | None = None, **columns: Any) -> Iterator[Incoming]:
+def batches(*sizes: int, read: list[int] | None = None, **columns: Any) -> Iterator[InputBatch]:
     """Yield batches of records `r:0`, `r:1`, …"""
     start = 0
     for number, size in enumerate(sizes):
         if read is not None:
             read.append(number)
         seqs = range(start, start + size)
-        yield Incoming(AudioBatch([{ID: f"r:{seq}", **columns} for seq in seqs]), seqs)
+        yield InputBatch(AudioBatch([{ID: f"r:{seq}", **columns} for seq in seqs]), seqs)
         start += size
 
 
@@ -318,7 +318,7 @@ class Outcome:
     def codes(self) -> dict[str, str]:
         return {identity: note.code for identity, note in self.quarantined.items()}
 
-    def take(self, settled: Settled) -> None:
+    def take(self, settled: FinishedInputs) -> None:
         """Take in some roots, each for the first time."""
         for seq in settled.seqs:
             assert seq not in self.rows

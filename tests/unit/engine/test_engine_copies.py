@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 
 from curate import AudioBatch, Pipeline, ProcessingStage, RecordError, Reject, processing_stage
-from curate.engine.snapshot import Snapshot, copies_of
+from curate.engine.worker.snapshot import Snapshot, copies_of
 from curate.records import Record
 from curate.stage import RecordStage
 from curate.stages import ReadRecords
 from tests.unit.engine.worker import records, work_on
 
 
-class Unreadable:
+class BatchUnreadable:
     """Can be pickled, and not be read back."""
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -41,7 +41,7 @@ def test_parts_of_one_record_do_not_share_its_lists() -> None:
     assert [record["tags"] for record in outcome.kept] == [[0], [1]]
 
 
-@pytest.mark.parametrize("odd", [lambda: lambda: 1, Unreadable], ids=["cannot be pickled", "cannot be read back"])
+@pytest.mark.parametrize("odd", [lambda: lambda: 1, BatchUnreadable], ids=["cannot be pickled", "cannot be read back"])
 def test_one_odd_value_does_not_spoil_the_neighbours(odd: Callable[[], Any]) -> None:
     @processing_stage(name="puts")
     def puts(record: Record) -> Record:
@@ -105,7 +105,7 @@ def test_values_of_any_kind_are_the_same_when_a_batch_is_tried_again(kind: str) 
 
 
 def test_a_snapshot_shares_only_what_cannot_be_copied() -> None:
-    odd = Unreadable()
+    odd = BatchUnreadable()
     before: Record = {"_id": "r:1", "list": [1], "odd": (lambda: 1), "number": 2}
     snapshot = Snapshot([before])
     before["list"].append(2)

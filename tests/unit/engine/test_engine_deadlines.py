@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from scripted import Deed, Outcome, ScriptedTransport, batches, hops, kept, run, scheduler
 
-from curate.engine.deadlines import AUDIO_FACTOR, DEFAULT_S, LOOKS, SEEN_FACTOR
-from curate.engine.scheduler import Incoming
+from curate.engine.scheduling.deadlines import AUDIO_FACTOR, DEFAULT_S, LOOKS, SEEN_FACTOR
+from curate.engine.scheduling.scheduler import InputBatch
 from curate.records import ID, AudioBatch, Record
 
 
@@ -66,7 +66,7 @@ def test_the_longest_deadline_of_fused_stages_counts() -> None:
     assert transport.killed == []
 
 
-def first_killed_s(transport: ScriptedTransport, feed: Iterator[Incoming]) -> float:
+def first_killed_s(transport: ScriptedTransport, feed: Iterator[InputBatch]) -> float:
     """Run with no `timeout_s` and return when the first worker was replaced."""
     run(transport, hops(1), feed)
     assert transport.killed
@@ -90,7 +90,7 @@ def test_the_default_grows_with_the_audio_that_is_announced() -> None:
 
 def test_a_long_record_elsewhere_in_the_batch_gives_no_time() -> None:
     data: list[Record] = [{ID: "r:0", "duration": 1.0}, {ID: "r:1", "duration": 9000.0}]
-    feed = iter([Incoming(AudioBatch(data), range(2))])
+    feed = iter([InputBatch(AudioBatch(data), range(2))])
     assert first_killed_s(ScriptedTransport(hangs(0)), feed) == close_to(DEFAULT_S)
 
 
@@ -144,7 +144,7 @@ def test_what_waited_to_be_heard_while_the_driver_was_busy_counts() -> None:
 def test_the_time_without_work_does_not_count() -> None:
     transport = ScriptedTransport(lambda hop, record: 1.0)
 
-    def slow_feed() -> Iterator[Incoming]:
+    def slow_feed() -> Iterator[InputBatch]:
         for incoming in batches(1, 1, 1):
             transport.clock.now += 1000.0
             yield incoming

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scripted import QUICK_S, Deed, ScriptedTransport, batches, hops, kept, run, scheduler
 
-from curate.engine.messages import Work
-from curate.engine.scheduler import MOST_ALONE
+from curate.engine.protocol.messages import BatchTask
+from curate.engine.scheduling.scheduler import MOST_ALONE
 from curate.records import ID, Record
 
 
@@ -33,7 +33,7 @@ class Watched(ScriptedTransport):
 
     suspects: frozenset[str] = frozenset()
 
-    def send(self, worker: int, work: Work) -> int:
+    def send(self, worker: int, work: BatchTask) -> int:
         on_trial = [actor.number for actor in self.actors if actor.alive and self._tried(actor.inbox)]
         if self._tried([work]):
             assert on_trial == [], "two suspects at once"
@@ -65,7 +65,7 @@ def test_what_was_queued_behind_is_no_suspect() -> None:
 
 
 def test_suspects_go_alone_one_at_a_time() -> None:
-    def three(work: Work, position: int) -> list[int]:
+    def three(work: BatchTask, position: int) -> list[int]:
         return list(range(position, min(position + 3, len(work.records))))
 
     transport = Watched(ends("dies", 4, 12), touches=three, in_flight=4)
@@ -134,7 +134,7 @@ def test_a_suspect_does_not_wait_until_everybody_is_idle_by_chance() -> None:
 
 def test_a_worker_that_dies_idle_is_replaced_in_its_place() -> None:
     transport = ScriptedTransport(lambda hop, record: 1.0, part=1)
-    transport.after(2.5, lambda: transport.end(1, "killed by SIGKILL", outside=True))
+    transport.after(2.5, lambda: transport.end(1, "killed by SIGKILL", killed_externally=True))
     outcome = run(transport, hops(2), batches(2, 2, 4, 4))
     assert outcome.rows == kept(12)
     assert [actor.slot for actor in transport.actors] == [0, 1, 1]
@@ -249,7 +249,7 @@ def test_whatever_happens_every_root_is_settled_once_and_only_the_guilty_are_con
     def count_children(hop: int, record: Record) -> int:
         return zlib.crc32(record[ID].encode()) % (drawn["splits"] + 1) if hop == splitting else 0
 
-    def touches(work: Work, position: int) -> list[int] | None:
+    def touches(work: BatchTask, position: int) -> list[int] | None:
         ahead = drawn["ahead"]
         return None if ahead is None else list(range(position, min(position + ahead, len(work.records))))
 
@@ -265,13 +265,15 @@ def test_whatever_happens_every_root_is_settled_once_and_only_the_guilty_are_con
         unsendable=unsendable,
     )
 
-    def kill(victim: int, innocent: bool) -> None:
+    def kill(victim: int, node_lost: bool) -> None:
         there = [actor.number for actor in transport.actors if actor.alive and actor.ready]
         if there:
-            transport.end(there[victim % len(there)], "killed by SIGKILL", outside=not innocent, innocent=innocent)
+            transport.end(
+                there[victim % len(there)], "killed by SIGKILL", killed_externally=not node_lost, node_lost=node_lost
+            )
 
-    for at_s, victim, innocent in drawn["kills"]:
-        transport.after(at_s, lambda victim=victim, innocent=innocent: kill(victim, innocent))
+    for at_s, victim, node_lost in drawn["kills"]:
+        transport.after(at_s, lambda victim=victim, node_lost=node_lost: kill(victim, node_lost))
     planned = hops(*drawn["workers"], retries=drawn["retries"], timeout_s=drawn["timeout_s"])
     outcome = run(transport, planned, batches(*drawn["sizes"]))
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from curate import Gather, Pipeline, processing_stage
-from curate.engine import unit
-from curate.engine.options import RunOptions
+from curate.engine.durability import commit as commit_module
+from curate.engine.protocol.options import RunOptions
 from curate.engine.run import RunResult
 from curate.errors import RunDirectoryError
 from curate.stages import Merge, QualityFilter, ReadManifest
@@ -22,7 +22,7 @@ LOG: list[int] = []
 
 @pytest.fixture(autouse=True)
 def _setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit, "UNIT_BYTES", 300)
+    monkeypatch.setattr(commit_module, "UNIT_BYTES", 300)
     LOG.clear()
 
 

@@ -13,14 +13,14 @@ from typing import Any
 
 import pytest
 
-from curate.engine import lock
-from curate.engine.lock import STALE_S, DriverLock, holder_of
+from curate.engine.durability import lock
+from curate.engine.durability.lock import STALE_S, DriverLock, holder_of
 from curate.errors import InfrastructureError, RunDirectoryError
 
 HOLDS = """
 import sys
 from pathlib import Path
-from curate.engine.lock import DriverLock
+from curate.engine.durability.lock import DriverLock
 with DriverLock(Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -171,7 +171,7 @@ def test_a_link_that_was_made_although_the_answer_was_lost_is_ones_own(
 RACES = """
 import sys
 from pathlib import Path
-from curate.engine.lock import DriverLock
+from curate.engine.durability.lock import DriverLock
 from curate.errors import RunDirectoryError
 directory, log = Path(sys.argv[1]), open(sys.argv[2], "a")
 sys.stdin.readline()

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_pipelines import ByBatch, ByRecord, Drawn, Rule, drawn_pipelines
 
-from curate.engine import unit
+from curate.engine.durability import commit as commit_module
 from curate.io import atomic
 from curate.plugin import hookimpl
 from tests.shuffled_executor import ShuffledExecutor
@@ -44,7 +44,7 @@ class Disk:
 @contextmanager
 def on(disk: Disk, unit_bytes: int) -> Iterator[None]:
     with (
-        mock.patch.object(unit, "UNIT_BYTES", unit_bytes),
+        mock.patch.object(commit_module, "UNIT_BYTES", unit_bytes),
         mock.patch.object(atomic.os, "fsync", disk.moment),  # before the rename
         mock.patch.object(atomic, "sync_directory", disk.moment),  # after it
     ):

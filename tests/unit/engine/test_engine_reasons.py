@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from curate import Pipeline
-from curate.engine.reasons import MAX_REASONS, OTHER_REASONS, add_reasons, clause_of, count_reasons
+from curate.engine.accounting.reasons import MAX_REASONS, OTHER_REASONS, add_reasons, clause_of, count_reasons
 from curate.stages import Merge, QualityFilter, ReadRecords
 
 

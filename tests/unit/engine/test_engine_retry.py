@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from curate import Gather, Pipeline, RecordError, RecordStage, Reject, UsageError
-from curate.engine import unit
-from curate.engine.options import Retry, RunOptions
+from curate.engine.durability import commit as commit_module
+from curate.engine.durability.directory_store import DirectoryStore
+from curate.engine.protocol.options import Retry, RunOptions
 from curate.engine.run import RunResult
-from curate.engine.shards import ShardStore
-from curate.engine.status import failed_records
+from curate.engine.run_status import failed_records
 from curate.records import Record
 from curate.stages import Merge, Partition, QualityFilter, ReadRecords
 from tests.shuffled_executor import ShuffledExecutor
@@ -26,7 +26,7 @@ COUNT = 60
 
 @pytest.fixture(autouse=True)
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit, "UNIT_BYTES", 300)
+    monkeypatch.setattr(commit_module, "UNIT_BYTES", 300)
 
 
 class World:
@@ -178,7 +178,7 @@ def test_a_retry_that_is_killed_is_finished_by_the_next_life_and_the_next_retry(
     break_some(7)
     run(tmp_path / "run", gather=gather)
     WORLD.broken = set()
-    commit, left = ShardStore.commit, [after]
+    commit, left = DirectoryStore.commit, [after]
 
     def dies(*arguments: Any) -> Any:
         if not left[0]:
@@ -187,7 +187,7 @@ def test_a_retry_that_is_killed_is_finished_by_the_next_life_and_the_next_retry(
         return commit(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(ShardStore, "commit", dies)
+        patch.setattr(DirectoryStore, "commit", dies)
         with pytest.raises(Stop):
             run(tmp_path / "run", gather=gather, retry=Retry())
     result = run(tmp_path / "run", gather=gather)  # goes on, and its books balance

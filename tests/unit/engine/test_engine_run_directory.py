@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from curate import Gather, InfrastructureError, Pipeline, ProcessingStage, Source, processing_stage
-from curate.engine import shards, unit
+from curate.engine.durability import commit as commit_module
+from curate.engine.durability import directory_store
 from curate.errors import AccountingError, RunDirectoryError
 from curate.records import AudioBatch, Failed, Record
 from curate.stages import Merge, Partition, QualityFilter, ReadManifest, ReadRecords
@@ -24,7 +25,7 @@ class Crash(GeneratorExit):
 
 @pytest.fixture(autouse=True)
 def small_units(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit, "UNIT_BYTES", 200)
+    monkeypatch.setattr(commit_module, "UNIT_BYTES", 200)
 
 
 ROWS = [{"x": x, "duration": 1.0 + x} for x in range(40)]
@@ -112,7 +113,7 @@ def test_an_error_keeps_what_was_committed(tmp_path: Path) -> None:
 
 
 def test_what_was_finished_before_an_error_is_committed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit, "UNIT_BYTES", 10**9)
+    monkeypatch.setattr(commit_module, "UNIT_BYTES", 10**9)
 
     def gone(record: Record) -> None:
         if record["x"] == 35:
@@ -358,9 +359,9 @@ def test_a_commit_that_is_interrupted_is_done_again_as_it_was(tmp_path: Path, mo
         return record
 
     pipeline = Pipeline("p", [ReadRecords([{"x": x} for x in range(500)]), Partition(max_records=5), work])
-    monkeypatch.setattr(unit, "UNIT_BYTES", 5000)
+    monkeypatch.setattr(commit_module, "UNIT_BYTES", 5000)
     with monkeypatch.context() as patch:
-        patch.setattr(shards, "failpoint", interrupts)
+        patch.setattr(directory_store, "failpoint", interrupts)
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(ShuffledExecutor(seed=1), run_dir=tmp_path / "run")
     assert (tmp_path / "run" / "data" / "p0-000000.jsonl").read_bytes() == found[0]
@@ -401,6 +402,6 @@ def test_trouble_with_the_drivers_own_files_is_nobodys_bug(tmp_path: Path, monke
         if name == "phase.before_complete":
             raise PermissionError(13, "Permission denied", "some/file")
 
-    monkeypatch.setattr(shards, "failpoint", fails)
+    monkeypatch.setattr(directory_store, "failpoint", fails)
     with pytest.raises(InfrastructureError, match="some/file: Permission denied"):
         Pipeline("p", [ReadRecords([{"x": 1}])]).run(run_dir=tmp_path)

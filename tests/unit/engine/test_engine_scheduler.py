@@ -9,28 +9,28 @@ from typing import Any
 
 import pytest
 
-from curate.engine.books import Settled
-from curate.engine.messages import (
-    Acknowledged,
-    Died,
-    Done,
+from curate.engine.accounting.counts import FinishedInputs
+from curate.engine.protocol.messages import (
+    BatchDone,
+    BatchTask,
     Event,
     Filtered,
-    Part,
-    Ready,
+    PartialResult,
+    RecordsAnnounced,
+    ResultReceived,
     Split,
-    Started,
-    Work,
+    WorkerDied,
     WorkerFailed,
+    WorkerReady,
 )
-from curate.engine.scheduler import Incoming, Scheduler
+from curate.engine.scheduling.scheduler import InputBatch, Scheduler
 from curate.errors import AccountingError, InfrastructureError
-from curate.functions import processing_stage
 from curate.plan import Hop, PlannedStage
 from curate.records import AudioBatch, Record
 from curate.resources import Resources
+from curate.stage_decorator import processing_stage
 
-Answer = Callable[[Work], list[Part]]
+Answer = Callable[[BatchTask], list[PartialResult]]
 
 
 @processing_stage(name="copied")
@@ -38,21 +38,23 @@ def copied(batch: AudioBatch) -> AudioBatch:
     return batch  # a stage that sees batches, so that none of them travel together
 
 
-def whole(work: Work) -> list[Part]:
+def whole(work: BatchTask) -> list[PartialResult]:
     ids = [record["_id"] for record in work.records]
-    return [Part(work.number, list(work.records), ids, [0] * len(ids))]
+    return [PartialResult(work.number, list(work.records), ids, [0] * len(ids))]
 
 
-def one_by_one(work: Work) -> list[Part]:
-    return [Part(work.number, [record], [record["_id"]], [0]) for record in reversed(work.records)]
+def one_by_one(work: BatchTask) -> list[PartialResult]:
+    return [PartialResult(work.number, [record], [record["_id"]], [0]) for record in reversed(work.records)]
 
 
-def doubled(work: Work) -> list[Part]:
-    parts: list[Part] = []
+def doubled(work: BatchTask) -> list[PartialResult]:
+    parts: list[PartialResult] = []
     for record in work.records:
         identity = record["_id"]
         children = [{**record, "_id": f"{identity}/{k}"} for k in range(2)]
-        parts.append(Part(work.number, children, [identity] * 2, [0, 0], splits=[Split(identity, "d", 2, 0, 0)]))
+        parts.append(
+            PartialResult(work.number, children, [identity] * 2, [0, 0], splits=[Split(identity, "d", 2, 0, 0)])
+        )
     return parts
 
 
@@ -66,7 +68,7 @@ class FakeTransport:
     def __init__(self, *hops: Answer, in_flight: int = 2, seed: int = 0) -> None:
         self.max_in_flight = in_flight
         self.workers: list[int] = []
-        self.sent: list[tuple[int, Work]] = []
+        self.sent: list[tuple[int, BatchTask]] = []
         self.most_waiting = 0
         self._hops = hops
         self._random = random.Random(seed)
@@ -80,16 +82,16 @@ class FakeTransport:
         worker = len(self.workers)
         self.workers.append(hop)
         self._answers[worker] = deque()
-        self._started.append(Ready(worker))
+        self._started.append(WorkerReady(worker))
         return worker
 
-    def send(self, worker: int, work: Work) -> int:
+    def send(self, worker: int, work: BatchTask) -> int:
         self.sent.append((worker, work))
         answers = self._answers[worker]
-        answers.append(Started(worker, work.number, {0: None}))
-        answers.extend(Acknowledged(worker, part) for part in self._hops[self.workers[worker]](work))
-        answers.append(Done(worker, work.number))
-        waiting = sum(isinstance(event, Done) for event in answers)
+        answers.append(RecordsAnnounced(worker, work.number, {0: None}))
+        answers.extend(ResultReceived(worker, part) for part in self._hops[self.workers[worker]](work))
+        answers.append(BatchDone(worker, work.number))
+        waiting = sum(isinstance(event, BatchDone) for event in answers)
         self.most_waiting = max(self.most_waiting, waiting)
         assert waiting <= self.max_in_flight
         return 0
@@ -116,12 +118,12 @@ def hops(*workers: int | None, name: str = "a") -> tuple[Hop, ...]:
     )
 
 
-def batches(count: int, size: int = 3, read: list[int] | None = None, **names: str) -> Iterator[Incoming]:
+def batches(count: int, size: int = 3, read: list[int] | None = None, **names: str) -> Iterator[InputBatch]:
     for number in range(count):
         if read is not None:
             read.append(number)
         seqs = range(number * size, (number + 1) * size)
-        yield Incoming(AudioBatch([{"_id": f"r:{seq}"} for seq in seqs], **names), seqs)
+        yield InputBatch(AudioBatch([{"_id": f"r:{seq}"} for seq in seqs], **names), seqs)
 
 
 def run(transport: FakeTransport, workers: list[int], feed: Iterator[Any]) -> dict[int, list[Record]]:
@@ -210,9 +212,9 @@ def test_a_batch_keeps_its_description_through_hops() -> None:
 
 
 def test_roots_that_the_feed_has_settled_pass_through() -> None:
-    def feed() -> Iterator[Incoming | Settled]:
+    def feed() -> Iterator[InputBatch | FinishedInputs]:
         yield from batches(1)
-        yield Settled([3], [], [], 0, 0)
+        yield FinishedInputs([3], [], [], 0, 0)
 
     assert sorted(run(FakeTransport(whole), [1], feed())) == [0, 1, 2, 3]
 
@@ -222,9 +224,9 @@ def test_nothing_to_do_is_done_at_once() -> None:
 
 
 def test_a_worker_that_forgets_a_record_is_found_out() -> None:
-    def forgets(work: Work) -> list[Part]:
+    def forgets(work: BatchTask) -> list[PartialResult]:
         ids = [record["_id"] for record in work.records[1:]]
-        return [Part(work.number, list(work.records[1:]), ids, [0] * len(ids))]
+        return [PartialResult(work.number, list(work.records[1:]), ids, [0] * len(ids))]
 
     with pytest.raises(AccountingError, match="workers are idle, but not settled: r:0"):
         run(FakeTransport(forgets), [1], batches(1))
@@ -242,14 +244,14 @@ def test_a_worker_that_is_in_trouble_stops_the_run() -> None:
 def test_a_worker_that_dies_as_it_is_set_up_stops_the_run() -> None:
     class Dies(FakeTransport):
         def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
-            return [Died(0, "signal 11")]
+            return [WorkerDied(0, "signal 11")]
 
     with pytest.raises(InfrastructureError, match="a worker of a died while it was set up: signal 11"):
         run(Dies(whole), [1], batches(1))
 
 
 def test_busy_seconds_are_added_up_by_stage() -> None:
-    def timed(work: Work) -> list[Part]:
+    def timed(work: BatchTask) -> list[PartialResult]:
         (part,) = whole(work)
         part.busy_s = [0.5]
         return [part]
@@ -261,8 +263,10 @@ def test_busy_seconds_are_added_up_by_stage() -> None:
 
 
 def test_filtered_records_are_settled_where_they_are_left_out() -> None:
-    def drops(work: Work) -> list[Part]:
-        return [Part(work.number, [], [], [], filtered=[Filtered(r["_id"], r, "f", "no") for r in work.records])]
+    def drops(work: BatchTask) -> list[PartialResult]:
+        return [
+            PartialResult(work.number, [], [], [], filtered=[Filtered(r["_id"], r, "f", "no") for r in work.records])
+        ]
 
     transport = FakeTransport(drops, whole)
     assert run(transport, [1, 1], batches(2)) == {seq: [] for seq in range(6)}

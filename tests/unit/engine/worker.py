@@ -7,8 +7,8 @@ from typing import Any
 
 import attrs
 
-from curate.engine.hop import HopRunner
-from curate.engine.messages import Filtered, Part, Quarantined, Split, Whole, Work
+from curate.engine.protocol.messages import BatchTask, Filtered, PartialResult, Quarantined, Split, Whole
+from curate.engine.worker.stage_group import StageGroupRunner
 from curate.io.rows import encode_row
 from curate.records import ID, Record
 from curate.stage import ProcessingStage, WorkerContext
@@ -16,7 +16,7 @@ from curate.stage import ProcessingStage, WorkerContext
 
 @attrs.frozen
 class Outcome:
-    parts: list[Part]
+    parts: list[PartialResult]
     started: list[list[str]]
 
     @property
@@ -75,7 +75,7 @@ def records(*columns: dict[str, Any] | int) -> list[Record]:
 def work_on(data: Sequence[Record], *stages: ProcessingStage, encode: bool = False) -> Outcome:
     """Let a worker run `stages` on one batch, and check that every record is acknowledged exactly once."""
     announced = Announced()
-    runner = HopRunner(
+    runner = StageGroupRunner(
         stages,
         context=WorkerContext(),
         encode=encode_row if encode else None,
@@ -84,7 +84,7 @@ def work_on(data: Sequence[Record], *stages: ProcessingStage, encode: bool = Fal
     )
     runner.setup()
     ids = [record[ID] for record in data]
-    outcomes = runner.run(Work(1, list(data), "audio_filepath", "task", "set"))
+    outcomes = runner.run(BatchTask(1, list(data), "audio_filepath", "task", "set"))
     parts = [outcome.as_part(ids) if isinstance(outcome, Whole) else outcome for outcome in outcomes]
     runner.teardown()
     acknowledged: list[str] = []

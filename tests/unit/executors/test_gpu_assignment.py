@@ -1,4 +1,4 @@
-"""Four cards that do not exist, and worker processes that tell which of them they were given."""
+"""Four GPUs that do not exist, and worker processes that record which of them they were given."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from curate import Pipeline, RecordStage, Resources
 from curate.errors import PlanError
 from curate.executors import multiprocessing
 from curate.executors.multiprocessing import MultiprocessingExecutor
-from curate.machine import Card
+from curate.machine import Gpu
 from curate.stages import Partition, ReadRecords
 
 FOUR = ("0", "1", "2", "3")
-TOLD = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+TOLD = ("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER", "PYTORCH_CUDA_ALLOC_CONF", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 def told() -> dict[str, str | None]:
@@ -70,6 +70,9 @@ def test_every_worker_has_the_cards_that_it_asks_for(tmp_path: Path) -> None:
     assert cards["none"] == {"": 2}
     assert set(cards["whole"].values()) == {1} and len(cards["whole"]) == 2
     assert cards["half"] == dict.fromkeys(set(FOUR) - set(cards["whole"]), 2)
+    assert {worker["CUDA_DEVICE_ORDER"] for name in workers for worker in workers[name]} == {"PCI_BUS_ID"}
+    allocators = {name: {worker["PYTORCH_CUDA_ALLOC_CONF"] for worker in workers[name]} for name in workers}
+    assert allocators == {"none": {None}, "half": {"expandable_segments:True"}, "whole": {None}}
     threads = {name: {(w["OMP_NUM_THREADS"], w["MKL_NUM_THREADS"]) for w in workers[name]} for name in workers}
     assert threads == {"none": {("2", "2")}, "half": {("1", "1")}, "whole": {("1", "1")}}
     for record in result.records():
@@ -105,7 +108,7 @@ def test_more_workers_than_cards_are_refused_when_the_pipeline_is_planned(tmp_pa
 def test_more_replicas_than_the_memory_of_the_cards_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(multiprocessing, "find_cards", lambda: tuple(Card(number, 24.0) for number in FOUR))
+    monkeypatch.setattr(multiprocessing, "find_gpus", lambda: tuple(Gpu(number, 24.0) for number in FOUR))
     asked = pipeline(tmp_path, asr=(9, Resources(gpus=0.25, gpu_memory_gb=10.0)))
     with pytest.raises(PlanError, match=r"gpu_memory_gb=10 each, .*only 8 fit .*3 with 24 GB"):
         asked.plan(MultiprocessingExecutor(gpus=FOUR))

@@ -10,7 +10,7 @@ import pytest
 from loguru import logger
 
 from curate import InfrastructureError, Pipeline, processing_stage
-from curate.engine.events import RunFinished, RunProgress, RunStarted
+from curate.engine.protocol.events import RunFinished, RunProgress, RunStarted
 from curate.observe import EVENTS_FILE, MetricsWriter
 from curate.plugin import PluginHost
 from curate.stages import Merge, ReadRecords

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from curate.errors import PluginError
-from curate.plugin import PluginHost, PluginRow
+from curate.plugin import PluginHost, PluginStatus
 from tests.unit.plugin.distributions import Site
 
 BROKEN = {
@@ -67,7 +67,7 @@ BROKEN = {
 }
 
 
-def row_of(host: PluginHost, distribution: str) -> PluginRow:
+def row_of(host: PluginHost, distribution: str) -> PluginStatus:
     (row,) = [row for row in host.rows() if row.distribution == distribution]
     return row
 

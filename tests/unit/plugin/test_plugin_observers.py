@@ -162,7 +162,7 @@ def test_an_observer_with_wrong_hooks_is_refused_at_once() -> None:
     class Undecorated:
         def curate_on_progress(self, event: object) -> None: ...
 
-    class Announcer:
+    class ActivityReporter:
         @hookimpl
         def curate_stages(self) -> list[object]:
             return []
@@ -172,7 +172,7 @@ def test_an_observer_with_wrong_hooks_is_refused_at_once() -> None:
         with pytest.raises(PluginError, match=error):
             host.register_observer(observer)
     with pytest.raises(PluginError, match="only plugins announce things"):
-        host.register_observer(Announcer())
+        host.register_observer(ActivityReporter())
 
 
 def test_the_same_observer_cannot_listen_twice() -> None:

@@ -78,7 +78,7 @@ def test_what_was_announced_must_be_what_is_found(tmp_path: Path) -> None:
 
 def test_a_decorated_function_is_a_stage(site: Site) -> None:
     (site.path / "decorated.py").write_text(
-        "from curate.functions import processing_stage\n"
+        "from curate.stage_decorator import processing_stage\n"
         "@processing_stage(name='upper')\n"
         "def upper(record: dict): return record\n"
     )

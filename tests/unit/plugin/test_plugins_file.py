@@ -16,7 +16,7 @@ from curate.records import AudioBatch
 
 TEN_LINES = """
 from dataclasses import dataclass
-from curate.functions import processing_stage
+from curate.stage_decorator import processing_stage
 from curate.stage import RecordStage
 
 @processing_stage(name="upper")
@@ -108,13 +108,13 @@ def test_a_file_is_its_own_owner_in_a_clash(write) -> None:
         ),
         ("def curate_stages():\n    return []\n", r"my_stages.py: curate_stages lacks its decorator"),
         (
-            "from curate.functions import processing_stage\n"
+            "from curate.stage_decorator import processing_stage\n"
             "@processing_stage(name='one')\ndef a(record: dict): ...\n"
             "@processing_stage(name='one')\ndef b(record: dict): ...\n",
             r"my_stages.py: two stages are called 'one': a and b",
         ),
         (
-            "from curate.functions import processing_stage\n\n@processing_stage(name='one')\ndef a(record): ...\n",
+            "from curate import processing_stage\n\n@processing_stage(name='one')\ndef a(record): ...\n",
             r"my_stages.py:\d: .*annotate the parameter",
         ),
     ],

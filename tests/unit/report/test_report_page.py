@@ -158,7 +158,7 @@ def test_a_run_that_is_going_says_so(copy: Path) -> None:
     (copy / "summary.json").unlink()
     holding = f"""
 from pathlib import Path
-from curate.engine.lock import DriverLock
+from curate.engine.durability.lock import DriverLock
 with DriverLock(Path({str(copy)!r})):
     print("held", flush=True)
     input()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from curate.asr import Recogniser, Transcript, Word
-from curate.stages.asr import AsrStage
+from curate.stages.recognise.asr import AsrStage
 
 
 @dataclass

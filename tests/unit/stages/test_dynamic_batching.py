@@ -17,7 +17,7 @@ from curate.batching import score
 from curate.errors import PlanError
 from curate.records import AudioBatch, Record
 from curate.stages import DynamicBatchAsrStage, Partition
-from curate.stages.micro_batches import SHAPES, MicroBatches
+from curate.stages.recognise.micro_batches import SHAPES, MicroBatches
 from tests.bench.seeded_durations import seeded_durations
 from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
 

@@ -10,7 +10,7 @@ from curate import Pipeline
 from curate.errors import PlanError
 from curate.records import AudioBatch, Record
 from curate.stages import CharacterErrorRate, ReadRecords, WordErrorRate
-from curate.stages.error_rate import _ErrorRateStage
+from curate.stages.text.error_rates import _ErrorRateStage
 
 
 def measured(stage: _ErrorRateStage, *records: Record) -> AudioBatch:

@@ -21,7 +21,8 @@ from curate.audio import load_ahead
 from curate.errors import InfrastructureError, RecordError
 from curate.monitoring import statistics_of
 from curate.records import AudioBatch, Record
-from curate.stages import ReadRecords, transcription
+from curate.stages import ReadRecords
+from curate.stages.recognise import transcription
 from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
 
 Clip = Callable[[int], str]

@@ -1,0 +1,238 @@
+"""Reads and decodes the next records in the background while the caller computes on this one."""
+
+from __future__ import annotations
+
+import math
+import threading
+import traceback
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from curate.audio.decode import DEFAULT_RATE_HZ, load_record
+from curate.audio.files import Roots, blame
+from curate.errors import InfrastructureError, RecordError
+
+if TYPE_CHECKING:
+    from curate.audio.sndfile import Samples
+
+    Record: TypeAlias = dict[str, Any]
+    Load: TypeAlias = Callable[[Record], Samples]
+
+DEFAULT_MAX_AUDIO_S = 600.0
+"""Ten minutes: 38 MB of float32 at 16 kHz."""
+
+ASSUMED_DURATION_S = 15.0
+"""What a record without a usable `duration` counts before it is decoded: a typical utterance, on the long side."""
+
+LEAST_DURATION_S = 0.1
+"""What any record counts at least, so that a column of zeros, or of broken files, does not let the queue grow."""
+
+
+def load_ahead(
+    records: Iterable[Record],
+    *,
+    max_audio_s: float = DEFAULT_MAX_AUDIO_S,
+    threads: int = 2,
+    load: Load | None = None,
+    rate_hz: int = DEFAULT_RATE_HZ,
+    roots: Roots = None,
+    filepath_key: str = "audio_filepath",
+) -> Generator[tuple[Record, Samples | RecordError], None, None]:
+    """Yield every record with its samples, in the order of `records`, loading ahead of the caller.
+
+    A record that is itself at fault comes with its `RecordError` instead of samples; the others go on. What the
+    caller holds no longer counts; what waits for it, decoded or being decoded, is at most `max_audio_s` (by the
+    records' `duration` until the true length is known, so at most `threads` records can exceed it by what they lied).
+    A record longer than that is loaded when nothing else is held.
+
+    `records` is read in the caller's thread, only as far ahead as another `max_audio_s`, so an endless generator is
+    fine. Closing the generator, or an error on the way, waits for the at most `threads` loads that run, and leaves no
+    thread behind.
+
+    Args:
+        records: dicts; each is yielded as it is, once.
+        max_audio_s: seconds of decoded audio that may wait for the caller.
+        threads: how many records are decoded at once.
+        load: makes float32 mono samples at `rate_hz` from a record, in several threads; None means `load_record`.
+        rate_hz, roots, filepath_key: as in `load_record`. With `load`, only `rate_hz` counts, to tell seconds.
+
+    Raises:
+        InfrastructureError: at the place of the record that met it.
+        ValueError: `max_audio_s` or `threads` makes no sense.
+        MemoryError, and whatever `records` raises: at its place.
+    """
+    if not 0 < max_audio_s < math.inf:
+        raise ValueError(f"max_audio_s must be positive and finite, not {max_audio_s!r}")
+    if threads < 1:
+        raise ValueError(f"threads must be at least 1, not {threads!r}")
+    default: Load = partial(load_record, filepath_key=filepath_key, rate_hz=rate_hz, roots=roots)
+    return _run(_Loader(load or default, max_audio_s, rate_hz), iter(records), threads, filepath_key)
+
+
+def _run(
+    loader: _Loader, records: Iterator[Record], threads: int, filepath_key: str
+) -> Generator[tuple[Record, Samples | RecordError], None, None]:
+    # Daemons: a generator that nobody closes must not keep the interpreter from ending.
+    workers = [
+        threading.Thread(target=loader.work, name=f"curate-audio-{number}", daemon=True) for number in range(threads)
+    ]
+    failure: BaseException | None = None
+    more = True
+    try:
+        for worker in workers:
+            worker.start()
+        while True:
+            while more and loader.has_room():
+                try:
+                    loader.submit(next(records))
+                except StopIteration:
+                    more = False
+                except BaseException as error:  # noqa: BLE001 - raised below, after the records before it
+                    failure, more = error, False
+            if loader.is_empty():
+                break
+            # No local name: while the caller computes, its samples are held by nobody else.
+            yield _deliver(loader.take(), filepath_key)
+        if failure is not None:
+            raise failure
+    finally:
+        loader.stop()
+        for worker in workers:
+            if worker.ident is not None:
+                worker.join()
+
+
+class _Job:
+    """One record on its way: waiting, being loaded, or done."""
+
+    __slots__ = ("outcome", "record", "seconds")
+
+    def __init__(self, record: Record) -> None:
+        self.record = record
+        self.seconds = _expected_seconds(record)
+        self.outcome: Samples | BaseException | None = None
+
+
+class _Loader:
+    """The jobs between the caller and the threads: first in, first started, first out.
+
+    A job waits, is held (being decoded, or decoded and not yet taken), and is taken. Jobs start in order, so whenever
+    the caller waits for a job that has not started, nothing is held and it may start, however long it is.
+    """
+
+    def __init__(self, load: Load, max_audio_s: float, rate_hz: int) -> None:
+        self._load = load
+        self._max_s = max_audio_s
+        self._rate_hz = rate_hz
+        self._changed = threading.Condition()
+        self._jobs: deque[_Job] = deque()
+        self._waiting: deque[_Job] = deque()
+        self._waiting_s = 0.0
+        self._held: list[float] = []
+        self._stopping = False
+
+    def has_room(self) -> bool:
+        """Whether another record should be read. Caller's thread."""
+        with self._changed:
+            return not self._jobs or self._waiting_s < self._max_s
+
+    def submit(self, record: Record) -> None:
+        """Queue a record. Caller's thread."""
+        job = _Job(record)
+        with self._changed:
+            self._jobs.append(job)
+            self._waiting.append(job)
+            self._waiting_s += job.seconds
+            self._changed.notify_all()
+
+    def is_empty(self) -> bool:
+        """Whether every record that was submitted has been taken. Caller's thread."""
+        return not self._jobs
+
+    def take(self) -> _Job:
+        """Wait for the oldest job. Caller's thread."""
+        with self._changed:
+            job = self._jobs[0]
+            self._changed.wait_for(lambda: job.outcome is not None)
+            self._jobs.popleft()
+            self._held.remove(job.seconds)
+            self._changed.notify_all()
+            return job
+
+    def work(self) -> None:
+        """Load what is due until told to stop. A thread's whole life."""
+        while (job := self._next()) is not None:
+            try:
+                outcome: Samples | BaseException = self._load(job.record)
+            except BaseException as error:  # noqa: BLE001 - delivered to the caller at the record's place
+                _forget_locals(error)
+                outcome = error
+            self._finish(job, outcome)
+            del job, outcome  # a thread that waits must not keep a finished record's samples alive
+
+    def stop(self) -> None:
+        """Tell the threads to end after what they are doing."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+
+    def _next(self) -> _Job | None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or self._may_start())
+            if self._stopping:
+                return None
+            job = self._waiting.popleft()
+            self._waiting_s = self._waiting_s - job.seconds if self._waiting else 0.0
+            self._held.append(job.seconds)
+            return job
+
+    def _may_start(self) -> bool:
+        return bool(self._waiting) and (
+            not self._held or math.fsum(self._held) + self._waiting[0].seconds <= self._max_s
+        )
+
+    def _finish(self, job: _Job, outcome: Samples | BaseException) -> None:
+        length = 0.0 if isinstance(outcome, BaseException) else len(outcome) / self._rate_hz
+        with self._changed:
+            self._held.remove(job.seconds)
+            job.seconds = max(length, LEAST_DURATION_S)
+            self._held.append(job.seconds)
+            job.outcome = outcome
+            self._changed.notify_all()
+
+
+def _deliver(job: _Job, filepath_key: str) -> tuple[Record, Samples | RecordError]:
+    """What the caller gets for a finished job: samples or the record's own fault; anything else is raised."""
+    outcome = job.outcome
+    assert outcome is not None, "take() returns finished jobs only"
+    if not isinstance(outcome, BaseException) or isinstance(outcome, RecordError):
+        return job.record, outcome
+    if isinstance(outcome, InfrastructureError | MemoryError) or not isinstance(outcome, Exception):
+        raise outcome
+    if isinstance(outcome, OSError):
+        fault = blame(outcome, job.record.get(filepath_key))
+    else:
+        fault = RecordError("stage_error", f"loading the audio failed: {type(outcome).__name__}: {outcome}")
+    if isinstance(fault, InfrastructureError):
+        raise fault from outcome
+    fault.__cause__ = outcome
+    return job.record, fault
+
+
+def _forget_locals(error: BaseException) -> None:
+    """Free the arrays that the frames of a traceback hold; its lines stay. A kept error must not keep audio."""
+    seen: set[int] = set()
+    chain: BaseException | None = error
+    while chain is not None and id(chain) not in seen:
+        seen.add(id(chain))
+        traceback.clear_frames(chain.__traceback__)
+        chain = chain.__cause__ or chain.__context__
+
+
+def _expected_seconds(record: Record) -> float:
+    duration: object = record.get("duration")
+    if isinstance(duration, bool) or not isinstance(duration, (int, float)) or not 0 < duration < 1e12:
+        return ASSUMED_DURATION_S
+    return max(float(duration), LEAST_DURATION_S)

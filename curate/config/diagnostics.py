@@ -1,0 +1,75 @@
+"""Mistakes in a configuration: where each stands, what is wrong, and what to write instead."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
+
+import attrs
+
+from curate.errors import ConfigError
+
+
+@attrs.frozen
+class SourceLocation:
+    """Where something was written: a file with line and column, or an option of the command line.
+
+    Args:
+        source: the file as the user named it, or the option, such as `--set stages.asr.workers`.
+        line: counted from 1; 0 if the source has no lines.
+        column: counted from 1; 0 if the source has no lines.
+    """
+
+    source: str
+    line: int = 0
+    column: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.source}:{self.line}:{self.column}" if self.line else self.source
+
+
+@attrs.frozen
+class Source:
+    """What is read: a file, or the value of an option, where lines and columns would mean nothing to the user."""
+
+    name: str
+    has_lines: bool = True
+
+    def place(self, line: int, column: int) -> SourceLocation:
+        """Return the place of a character, both counted from 1."""
+        return SourceLocation(self.name, line, column) if self.has_lines else SourceLocation(self.name)
+
+
+def config_error(place: SourceLocation, message: object) -> ConfigError:
+    """Return the error for one mistake; its message begins with the place and is one line."""
+    return ConfigError(f"{place}: {' '.join(str(message).split())}")
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return the remedy for an unknown name: the nearest known one, or all of them."""
+    names = list(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    if close:
+        return f"did you mean {close[0]!r}?"
+    return f"write one of {', '.join(names)}" if names else "leave it out"
+
+
+@attrs.define
+class ErrorCollector:
+    """Collects mistakes, so that a user sees all of them at once: one per line."""
+
+    messages: list[str] = attrs.field(factory=list[str])
+
+    @contextmanager
+    def collected(self) -> Generator[None, None, None]:
+        """Note a ConfigError of the block and go on behind the block."""
+        try:
+            yield
+        except ConfigError as error:
+            self.messages.append(str(error))
+
+    def end(self) -> None:
+        """Raise one ConfigError with all that was noted, if anything was."""
+        if self.messages:
+            raise ConfigError("\n".join(dict.fromkeys(self.messages)))

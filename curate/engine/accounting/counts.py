@@ -1,0 +1,168 @@
+"""The books of a run: every record, and every millisecond of audio, is accounted for.
+
+records in + children = kept + filtered + quarantined + split parents
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, fields
+
+from curate.engine.protocol.messages import Filtered, OutputRow, Quarantined, Split
+from curate.errors import AccountingError
+from curate.io.rows import decode_row
+from curate.records import audio_ms
+
+
+@dataclass(slots=True)
+class RecordCounts:
+    """Counts of records and of their audio in milliseconds (integers, so that sums are exact in any order)."""
+
+    records_in: int = 0
+    children: int = 0
+    kept: int = 0
+    filtered: int = 0
+    quarantined: int = 0
+    split: int = 0
+    in_ms: int = 0
+    children_ms: int = 0
+    kept_ms: int = 0
+    filtered_ms: int = 0
+    quarantined_ms: int = 0
+    split_ms: int = 0
+
+    def add(self, other: RecordCounts) -> None:
+        """Add another's counts to these."""
+        for name in _NAMES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    @property
+    def processed(self) -> int:
+        """Records that stages were given, or would have been: a split record counts as its parts."""
+        return self.records_in + self.children - self.split
+
+    @property
+    def measured_ms(self) -> int:
+        """Audio whose length was not known when it came in, or was corrected by a stage that measures it."""
+        out_ms = self.kept_ms + self.filtered_ms + self.quarantined_ms + self.split_ms
+        return out_ms - self.in_ms - self.children_ms
+
+    def subtract(self, other: RecordCounts) -> None:
+        """Take another's counts from these."""
+        for name in _NAMES:
+            setattr(self, name, getattr(self, name) - getattr(other, name))
+
+    def check(self, *, measures_audio: bool) -> None:
+        """Check the identity.
+
+        Args:
+            measures_audio: whether a stage says that it writes `duration`, or does not say what it writes.
+
+        Raises:
+            AccountingError: the books do not balance.
+        """
+        into = self.records_in + self.children
+        out = self.kept + self.filtered + self.quarantined + self.split
+        if into != out:
+            raise AccountingError(
+                f"the books do not balance: {self.records_in} in + {self.children} children != {self.kept} kept + "
+                f"{self.filtered} filtered + {self.quarantined} quarantined + {self.split} split parents "
+                f"({out - into:+d}); the run directory is not to be trusted"
+            )
+        if self.measured_ms and not measures_audio:
+            raise AccountingError(
+                f"the audio does not balance by {self.measured_ms / 1000:+.3f} s although no stage writes 'duration': "
+                "a stage changes it without saying so in writes()"
+            )
+
+
+_NAMES = tuple(field.name for field in fields(RecordCounts))
+
+
+@dataclass(slots=True)
+class FinishedInputs:
+    """Roots of a phase with everything that became of them, ready to be committed.
+
+    Args:
+        seqs: the roots' positions in the phase's input.
+        rows: what is kept, and `row_seqs[i]`, the position of the root that `rows[i]` descends from.
+        ids: the roots' ids.
+        each_ms: the roots' audio, which `in_ms` is the sum of.
+    """
+
+    seqs: Sequence[int]
+    rows: list[OutputRow]
+    row_seqs: Sequence[int]
+    in_ms: int
+    kept_ms: int
+    filtered: list[tuple[int, Filtered]] = field(default_factory=list[tuple[int, Filtered]])
+    quarantined: list[tuple[int, Quarantined]] = field(default_factory=list[tuple[int, Quarantined]])
+    splits: list[Split] = field(default_factory=list[Split])
+    ids: Sequence[str] = ()
+    each_ms: Sequence[int] = ()
+
+    def roots(self, wanted: Collection[int]) -> dict[int, FinishedInputs]:
+        """Return what became of single roots, by position."""
+        found: dict[int, FinishedInputs] = {}
+        seq_of: dict[str, int] = {}
+        for seq, identity, in_ms in zip(self.seqs, self.ids, self.each_ms, strict=True):
+            if seq in wanted:
+                found[seq] = FinishedInputs([seq], [], [], in_ms, 0, ids=[identity], each_ms=[in_ms])
+                seq_of[identity] = seq
+        for seq, row in zip(self.row_seqs, self.rows, strict=True):
+            if seq in wanted:
+                root = found[seq]
+                root.rows.append(row)
+                root.row_seqs = [seq] * len(root.rows)
+                root.kept_ms += audio_ms(decode_row(row) if isinstance(row, bytes) else row)
+        for pair in self.filtered:
+            if pair[0] in wanted:
+                found[pair[0]].filtered.append(pair)
+        for pair in self.quarantined:
+            if pair[0] in wanted:
+                found[pair[0]].quarantined.append(pair)
+        for split in self.splits:
+            identity = split.root  # of the root, or of a descendant of it that was split in a later hop
+            while identity and identity not in seq_of:
+                identity = identity.rpartition("/")[0]
+            if identity:
+                found[seq_of[identity]].splits.append(split)
+        return found
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing has happened to these roots but that they are kept."""
+        return not (self.filtered or self.quarantined or self.splits)
+
+    def books(self) -> RecordCounts:
+        """Return what these roots add to the books."""
+        return RecordCounts(
+            records_in=len(self.seqs),
+            children=sum(split.children for split in self.splits),
+            kept=len(self.rows),
+            filtered=len(self.filtered),
+            quarantined=len(self.quarantined),
+            split=len(self.splits),
+            in_ms=self.in_ms,
+            children_ms=sum(split.children_ms for split in self.splits),
+            kept_ms=self.kept_ms,
+            filtered_ms=sum(audio_ms(note.record) for _, note in self.filtered),
+            quarantined_ms=sum(audio_ms(note.record) for _, note in self.quarantined),
+            split_ms=sum(split.parent_ms for split in self.splits),
+        )
+
+
+def sum_counts(settled: Iterable[FinishedInputs]) -> RecordCounts:
+    """Return what settled roots add to the books together; nearly all are merely kept, and quickly added."""
+    total = RecordCounts()
+    records_in = kept = in_ms = kept_ms = 0
+    for each in settled:
+        if each.is_plain:
+            records_in += len(each.seqs)
+            kept += len(each.rows)
+            in_ms += each.in_ms
+            kept_ms += each.kept_ms
+        else:
+            total.add(each.books())
+    total.add(RecordCounts(records_in, kept=kept, in_ms=in_ms, kept_ms=kept_ms))
+    return total

@@ -1,0 +1,79 @@
+"""A new run that takes over from another what a change of the pipeline has left as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from curate.engine.durability.commit import positions_of
+from curate.engine.durability.commit_resolution import CurrentCommits, resolve_commits
+from curate.engine.durability.directory_store import SHARDS, read_commits
+from curate.io.atomic import TEMPORARY, sync_directory, write_json
+
+
+def fork_run(old: Path, before: Mapping[str, Any], new: Path, now: Mapping[str, Any]) -> int:
+    """Make a run directory from the phases of another that are complete and the same, and return how many there are.
+
+    The shards get a second name where the file system allows it, and are copied elsewhere; nobody ever changes one.
+    The new directory appears whole or not at all.
+
+    Args:
+        old: the run directory that is forked.
+        before: its `run.json`.
+        new: the new run directory, which does not exist or is empty.
+        now: what its `run.json` will say.
+    """
+    valid = resolve_commits(read_commits(old), before["gathers"], {})
+    phases = sum(1 for _ in _reusable(old, before, now, valid))
+    building = new.with_name(f"{new.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
+    new.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        for folder in (*SHARDS, "commits"):
+            (building / folder).mkdir(parents=True)
+        for phase in range(phases):
+            for commit in valid.commits.get(phase, ()):
+                for file in commit.files.values():
+                    _link(old / str(file["path"]), building / str(file["path"]))
+                name = f"commits/{commit.unit}.json"
+                _link(old / name, building / name)
+            _link(old / f"commits/complete-{phase}.json", building / f"commits/complete-{phase}.json")
+        for folder in (*SHARDS, "commits"):
+            sync_directory(building / folder)
+        write_json(building / "run.json", {**now, "forked_from": {"run": str(old.resolve()), "phases": phases}})
+        building.rename(new)
+        sync_directory(new.parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+    logger.info("{} takes over {} of {} phases from {}", new, phases, len(now["layout"]), old)
+    return phases
+
+
+def _reusable(old: Path, before: Mapping[str, Any], now: Mapping[str, Any], valid: CurrentCommits) -> Iterator[int]:
+    """Yield the phases, from the first on, that are complete and the same."""
+    for phase, (was, is_now) in enumerate(zip(before["layout"], now["layout"], strict=False)):
+        described = [
+            json.dumps([(name, run["settings"][name]) for name in names if name not in run["writers"]], sort_keys=True)
+            for run, names in ((before, was), (now, is_now))
+        ]
+        complete = (old / f"commits/complete-{phase}.json").exists()
+        if described[0] != described[1] or (phase in before["gathers"]) != (phase in now["gathers"]) or not complete:
+            return
+        if not valid.places.get(phase, valid.places[0]).holds_exactly(positions_of(valid.commits.get(phase, ()))):
+            return
+        yield phase
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+        with target.open("rb") as file:
+            os.fsync(file.fileno())

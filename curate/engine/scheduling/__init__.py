@@ -1,0 +1,1 @@
+"""Keeps workers busy: queues, deadlines, crash isolation, and the inputs that are in flight."""

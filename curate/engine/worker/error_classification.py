@@ -1,0 +1,93 @@
+"""Decides whose fault an exception is: the record's, or nobody's in the data."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import traceback
+from collections.abc import Generator
+
+from curate.errors import AccountingError, InfrastructureError, RecordError, StageContractError, UsageError
+from curate.gpu_errors import is_broken_gpu, is_oom, is_unusable_gpu
+from curate.records import Record
+from curate.stage import ProcessingStage
+
+_INTERRUPTS = (KeyboardInterrupt, GeneratorExit)
+
+
+def is_interrupt(error: BaseException) -> bool:
+    """Return whether an exception ends the run whoever raises it; everything else that a stage raises is a fault, as
+    strangers' code calls `sys.exit()`, cancels its tasks, and panics.
+    """
+    return isinstance(error, _INTERRUPTS)
+
+
+_TRACEBACK_CHARACTERS = 16_000
+
+_MACHINE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ESTALE})
+"""Troubles of the machine, which the next record would meet as well."""
+
+
+def is_infrastructure(error: BaseException) -> bool:
+    """Return whether the run should stop instead of blaming a record."""
+    if isinstance(error, OSError):
+        return error.errno in _MACHINE_ERRNOS
+    return isinstance(error, InfrastructureError) or is_broken_gpu(error) or is_unusable_gpu(error)
+
+
+def text_of(error: BaseException) -> str:
+    """Return what an exception says, even if saying it raises."""
+    try:
+        return str(error)
+    except BaseException as broken:
+        if is_interrupt(broken):
+            raise
+        return f"(its message cannot be shown: {type(broken).__name__})"
+
+
+def named(error: BaseException) -> str:
+    """Return an exception's type and message."""
+    return f"{type(error).__name__}: {text_of(error)}"
+
+
+def as_infrastructure(error: BaseException, stage: str) -> InfrastructureError:
+    """Return the error that stops the run, naming the stage that met it."""
+    if isinstance(error, InfrastructureError):
+        return error
+    told = str(error) if isinstance(error, StageContractError) else f"stage {stage!r}: {named(error)}"
+    stopped = InfrastructureError(told)
+    stopped.__cause__ = error
+    return stopped
+
+
+@contextlib.contextmanager
+def driver_errors(stage: str) -> Generator[None]:
+    """Run code of a stage that works in the driver, where whatever it raises is no record's fault.
+
+    Raises:
+        InfrastructureError: names the stage.
+    """
+    try:
+        yield
+    except (InfrastructureError, AccountingError, UsageError):
+        raise
+    except BaseException as error:
+        if is_interrupt(error):
+            raise
+        raise as_infrastructure(error, stage)  # noqa: B904 (it names its cause)
+
+
+def classify(error: BaseException, stage: ProcessingStage, record: Record) -> tuple[str, str, str]:
+    """Return code, message and traceback for a record on which `stage` failed, the record being alone."""
+    text = "".join(traceback.format_exception(error))
+    if len(text) > _TRACEBACK_CHARACTERS:
+        half = _TRACEBACK_CHARACTERS // 2
+        text = f"{text[:half]}\n…\n{text[-half:]}"
+    if isinstance(error, RecordError | StageContractError):
+        return error.code, error.message, text
+    if is_oom(error):
+        return "oom", named(error), text
+    missing = sorted(name for name in stage.reads() if record.get(name) is None)
+    if missing and isinstance(error, KeyError | TypeError | AttributeError):
+        return "missing_column", f"the record has no {', '.join(missing)}", text
+    return "stage_error", named(error), text

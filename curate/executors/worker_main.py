@@ -1,0 +1,312 @@
+"""The program that runs in a worker process: `python -m curate.executors.worker_main SOCKET PAGE`.
+
+It takes its parcel from the socket, sets up the stages, works on batches until it is told to end, and dies with its
+driver. What it is about to touch it writes on a page of shared memory, which costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import gc
+import mmap
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from typing import Any, NoReturn
+
+from loguru import logger
+
+from curate.engine.protocol.activity import SharedActivity
+from curate.engine.protocol.messages import BatchTask, Outcome, PartialResult, Quarantined, Whole
+from curate.engine.worker.stage_group import StageGroupRunner
+from curate.errors import InfrastructureError
+from curate.executors.framing import CHUNK, Frame, Frames, FrameType, framed
+from curate.executors.worker_payload import WorkerPayload, versions_of
+from curate.gpu_errors import is_broken_gpu
+from curate.io.rows import encode_row, printable
+from curate.machine import find_gpus
+from curate.records import ID
+from curate.stage import ProcessingStage
+
+HELD_BACK_S = 0.005
+"""Of batches that follow each other faster than this, several ends are told at once."""
+
+EXIT_BROKEN_GPU = 75
+
+
+class Channel:
+    """The worker's end of the socket."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._socket = sock
+        self._frames = Frames()
+        self._received: list[Frame] = []
+        self._held = bytearray()
+        self._lock = threading.Lock()  # stages may log from threads of their own
+        self._sent_s = 0.0
+
+    def receive(self) -> Frame:
+        """Block until there is a frame, and return it.
+
+        Raises:
+            EOFError: the driver is gone.
+        """
+        while not self._received:
+            received = self._socket.recv(CHUNK)
+            if not received:
+                raise EOFError
+            self._received.extend(self._frames.feed(received))
+        return self._received.pop(0)
+
+    def has_more(self) -> bool:
+        """Return whether the next batch, or a part of it, is there already."""
+        return bool(self._received) or bool(select.select([self._socket], [], [], 0)[0])
+
+    def hold(self, kind: FrameType, message: Any = None, number: int = 0) -> None:
+        """Put a message into the next packet.
+
+        Raises:
+            Exception: whatever the pickling of a stranger's value raises.
+        """
+        payload = b"" if message is None else pickle.dumps(message, 5)
+        with self._lock:
+            self._held += framed(kind, payload, number)
+
+    def send(self) -> None:
+        """Send what is held back."""
+        with self._lock:
+            self._sent_s = time.monotonic()
+            held, self._held = self._held, bytearray()
+            self._socket.sendall(held)
+
+    def send_if_idle(self) -> None:
+        """Send what is held back, unless the next batch is there and soon brings more."""
+        if time.monotonic() - self._sent_s >= HELD_BACK_S or not self.has_more():
+            self.send()
+
+
+def main(arguments: list[str]) -> int:
+    """Work for the driver at the other end of the socket, and return the exit code."""
+    faulthandler.enable()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides what ends
+    signal.signal(signal.SIGTERM, _terminate)
+    descriptor, page_descriptor = map(int, arguments)
+    for inherited in (descriptor, page_descriptor):
+        os.set_inheritable(inherited, False)
+    _die_with_driver()
+    channel = Channel(socket.socket(fileno=descriptor))
+    try:
+        _, _, path = channel.receive()
+        sys.path[:] = pickle.loads(path)
+        _, _, parcel = channel.receive()
+        return _work(channel, parcel, page_descriptor)
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return 1  # the driver is gone
+    except KeyboardInterrupt:  # as if the signal had ended it, for whoever asks how it has ended
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTERM)
+        raise
+
+
+def _work(channel: Channel, payload: bytes, page_descriptor: int) -> int:
+    runner: StageGroupRunner | None = None
+    try:
+        try:
+            parcel: WorkerPayload = pickle.loads(payload)
+            _log_to(channel)
+            runner = _set_up(parcel, page_descriptor)
+            gc.collect()
+            gc.freeze()  # or the collector would walk through models and modules again and again
+        except Exception as error:  # noqa: BLE001 (a stranger's class may raise anything as it is unpickled)
+            _fail(channel, error)
+            return 0
+        channel.hold(FrameType.READY)
+        channel.send()
+        while True:
+            kind, number, payload = channel.receive()
+            if kind is FrameType.END or not _work_on(channel, runner, number, payload, parcel.blamed):
+                return 0
+    finally:
+        if runner is not None:
+            runner.teardown()
+            channel.send()
+
+
+def _work_on(channel: Channel, runner: StageGroupRunner, number: int, payload: bytes, blamed: str) -> bool:
+    """Work on one batch; return whether there can be another one."""
+    try:
+        work: BatchTask = pickle.loads(payload)
+    except Exception as error:  # noqa: BLE001 (whatever a stranger's value raises)
+        channel.hold(FrameType.UNREADABLE, f"{type(error).__name__}: {error}", number)
+        channel.send()
+        return True
+    try:
+        ids: list[str] = [record[ID] for record in work.records]
+        for outcome in runner.run(work, lambda: pickle.loads(payload).records):
+            _hold(channel, outcome, ids, blamed)
+            if not isinstance(outcome, Whole) and len(set(outcome.roots())) < len(ids):
+                channel.send()  # what is finished does not wait for the rest of the batch
+    except InfrastructureError as error:
+        if error.__cause__ is not None and is_broken_gpu(error.__cause__):
+            _die_of_broken_gpu(error)
+        _fail(channel, error)
+        return False
+    channel.hold(FrameType.DONE, number=number)
+    channel.send_if_idle()
+    return True
+
+
+def _set_up(parcel: WorkerPayload, page_descriptor: int) -> StageGroupRunner:
+    os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # it would let a checkpoint run code
+    _check_versions(parcel)
+    _check_gpu_memory(parcel)
+    stages: list[ProcessingStage] = pickle.loads(parcel.stages)
+    words = memoryview(mmap.mmap(page_descriptor, 8 * SharedActivity.words_for(parcel.count))).cast("Q")
+    runner = StageGroupRunner(
+        stages,
+        context=parcel.context,
+        encode=encode_row if parcel.encodes else None,
+        blamed=parcel.blamed,
+        announcer=SharedActivity(words),
+    )
+    try:
+        runner.setup()
+    except BaseException:
+        runner.teardown()
+        raise
+    return runner
+
+
+def _hold(channel: Channel, outcome: Outcome, ids: list[str], blamed: str) -> None:
+    try:
+        channel.hold(FrameType.PART, outcome, outcome.number)
+    except Exception:  # noqa: BLE001 (whatever a stranger's value raises)
+        part = outcome.as_part(ids) if isinstance(outcome, Whole) else outcome
+        channel.hold(FrameType.PART, _sendable(part, blamed), part.number)
+
+
+def _sendable(part: PartialResult, blamed: str) -> PartialResult:
+    """Return the part with the records that cannot be sent to the driver in quarantine."""
+    kept: list[Any] = []
+    roots: list[str] = []
+    ms: list[int] = []
+    quarantined = [_printable_note(note) for note in part.quarantined]
+    for row, root, length in zip(part.kept, part.kept_roots, part.kept_ms, strict=True):
+        reason = _unsendable(row)
+        if reason is None:
+            kept.append(row)
+            roots.append(root)
+            ms.append(length)
+        else:
+            message = f"the record cannot be sent on: {reason}"
+            assert isinstance(row, dict)
+            quarantined.append(Quarantined(root, printable(row), blamed, "bad_value", message, "", 1))
+    filtered = [_printable_note(note) for note in part.filtered]
+    return PartialResult(part.number, kept, roots, ms, filtered, quarantined, part.splits, part.busy_s, part.measures)
+
+
+def _printable_note(note: Any) -> Any:
+    """Return a note whose record can be sent."""
+    if _unsendable(note.record) is not None:
+        note.record = printable(note.record)
+    return note
+
+
+def _unsendable(value: Any) -> str | None:
+    try:
+        pickle.dumps(value, 5)
+    except Exception as error:  # noqa: BLE001 (whatever a stranger's value raises)
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _fail(channel: Channel, error: BaseException) -> None:
+    """Tell the driver why this worker cannot go on."""
+    told = str(error) if isinstance(error, InfrastructureError) else f"{type(error).__name__}: {error}"
+    trace = "".join(traceback.format_exception(error))
+    channel.hold(FrameType.FAILED, (told, trace))
+    channel.send()
+
+
+def _check_versions(parcel: WorkerPayload) -> None:
+    """Check that this machine has the code that the driver has.
+
+    Raises:
+        InfrastructureError: names the machine and the distribution.
+    """
+    if not parcel.versions:
+        return
+    here: Mapping[str, str] = versions_of(pickle.loads(parcel.stages))
+    for name, version in parcel.versions.items():
+        if here.get(name) != version:
+            raise InfrastructureError(
+                f"{socket.gethostname()} has {name} {here.get(name, '(missing)')}, and the driver has {version}; "
+                "install the same version on every machine"
+            )
+
+
+def _check_gpu_memory(parcel: WorkerPayload) -> None:
+    """Check that the worker's GPU has the memory that its stages ask for.
+
+    Raises:
+        InfrastructureError: says how much is asked for and how much there is.
+    """
+    if not parcel.gpu_memory_gb:
+        return
+    for gpu in find_gpus():
+        if gpu.memory_gb is not None and gpu.memory_gb < parcel.gpu_memory_gb:
+            raise InfrastructureError(
+                f"{parcel.hop} asks for gpu_memory_gb={parcel.gpu_memory_gb:g}, but GPU {gpu.id} of "
+                f"{socket.gethostname()} has {gpu.memory_gb:g} GB"
+            )
+
+
+def _log_to(channel: Channel) -> None:
+    """Send log lines to the driver."""
+
+    def tell(message: Any) -> None:
+        record = message.record
+        channel.hold(FrameType.LOG, (record["level"].name, record["level"].no, record["message"]))
+
+    logger.remove()
+    logger.add(tell, level="INFO", format="{message}")
+    logger.enable("curate")
+
+
+def _die_of_broken_gpu(error: InfrastructureError) -> NoReturn:
+    """End at once: in a broken CUDA context nothing works any more, not even its teardown."""
+    print(error, file=sys.stderr, flush=True)
+    os._exit(EXIT_BROKEN_GPU)
+
+
+def _terminate(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _die_with_driver() -> None:
+    """Have this process killed when its driver is gone, even if a stage is in the middle of something."""
+    driver = os.getppid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+        if os.getppid() != driver:
+            os._exit(1)
+        return
+
+    def watch() -> None:
+        while os.getppid() == driver:
+            time.sleep(1.0)  # elsewhere nothing tells a process that its parent is gone
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

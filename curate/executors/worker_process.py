@@ -1,0 +1,245 @@
+"""A worker process as its driver sees it: started, written to and read from without ever blocking, and killed."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from loguru import logger
+
+import curate
+from curate.engine.protocol.activity import SharedActivity, read_activity
+from curate.engine.protocol.messages import BatchTask, RecordsAnnounced, WorkerDied
+from curate.engine.protocol.transport import Unsendable
+from curate.errors import InfrastructureError
+from curate.executors.framing import CHUNK, Frame, Frames, FrameType, framed, header
+from curate.executors.worker_payload import WorkerPayload
+
+_TAIL = 8192
+"""So much of what a worker has written last to its standard error is kept, in bytes."""
+
+_FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+_ENDS_BATCH = (FrameType.DONE, FrameType.UNREADABLE)
+
+_THREAD_POOLS = ("OMP", "MKL", "OPENBLAS", "NUMEXPR")
+
+
+class WorkerProcess:
+    """One worker process.
+
+    Args:
+        number: the worker's, for the events.
+        parcel: what it is given.
+        environment: of the process, beside the driver's.
+    """
+
+    def __init__(self, number: int, parcel: WorkerPayload, environment: Mapping[str, str]) -> None:
+        self.number = number
+        self.busy = 0
+        """How many batches it has."""
+        self._tail = bytearray()
+        self._line = bytearray()
+        self._frames = Frames()
+        self._out: list[memoryview] = []
+        self._hop = parcel.hop
+        self._size = 8 * SharedActivity.words_for(parcel.count)
+        self._page_file = tempfile.TemporaryFile(prefix="curate-page-")  # noqa: SIM115 (closed by `died`)
+        self._page_file.truncate(self._size)
+        self._page = mmap.mmap(self._page_file.fileno(), self._size)
+        self._looked = bytes(8)
+        self.socket, theirs = socket.socketpair()
+        self.socket.setblocking(False)
+        self.output, their_output = os.pipe()
+        os.set_blocking(self.output, False)
+        descriptors = theirs.fileno(), self._page_file.fileno()
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "curate.executors.worker_main", *map(str, descriptors)],
+                stdin=subprocess.DEVNULL,
+                stdout=their_output,
+                stderr=their_output,
+                pass_fds=descriptors,
+                env={**os.environ, "PYTHONPATH": _python_path(), **environment},
+                process_group=0,  # so that what it has started can be killed with it
+            )
+        except OSError as error:
+            raise InfrastructureError(f"a worker process cannot be started: {error}") from error
+        finally:
+            theirs.close()
+            os.close(their_output)
+        self.exit_descriptor = os.pidfd_open(self._process.pid) if hasattr(os, "pidfd_open") else None
+        for kind, message in ((FrameType.PATH, parcel.sys_path), (FrameType.PARCEL, parcel)):
+            self._out.append(memoryview(framed(kind, pickle.dumps(message, 5))))
+
+    def descriptors(self) -> Iterator[tuple[Any, Literal["socket", "output", "exit"]]]:
+        """Yield what to listen to."""
+        yield self.socket, "socket"
+        yield self.output, "output"
+        if self.exit_descriptor is not None:
+            yield self.exit_descriptor, "exit"
+
+    def put(self, number: int, payload: bytes) -> None:
+        """Queue a pickled batch under its number; `flush` sends it."""
+        self._out += [memoryview(header(FrameType.WORK, number, len(payload))), memoryview(payload)]
+        self.busy += 1
+
+    def flush(self) -> bool:
+        """Send as much as the worker takes now; return whether something is left."""
+        while self._out:
+            try:
+                sent = self.socket.sendmsg(self._out[:16])
+            except BlockingIOError:
+                return True
+            except OSError:  # it is gone, which is noticed elsewhere
+                self._out.clear()
+                break
+            while sent:
+                first = self._out[0]
+                if sent < len(first):
+                    self._out[0] = first[sent:]
+                    break
+                sent -= len(first)
+                del self._out[0]
+        return False
+
+    def receive(self) -> Iterator[Frame]:
+        """Yield what the worker has said since the last call.
+
+        Raises:
+            EOFError: it has closed its end.
+        """
+        try:
+            received = self.socket.recv(CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            raise EOFError from None
+        if not received:
+            raise EOFError
+        for frame in self._frames.feed(received):
+            if frame[0] in _ENDS_BATCH:
+                self.busy -= 1
+            yield frame
+
+    def read_output(self) -> None:
+        """Take in what the worker has printed."""
+        while True:
+            try:
+                printed = os.read(self.output, CHUNK)
+            except BlockingIOError:
+                return
+            if not printed:
+                return
+            self._tail = (self._tail + printed)[-_TAIL:]
+            *lines, self._line = (self._line + printed).split(b"\n")
+            self._line = self._line[-_TAIL:]
+            for line in lines:
+                logger.debug("{} printed: {}", self._hop, line.decode(errors="replace"))
+
+    def look(self) -> RecordsAnnounced | None:
+        """Return what the worker is touching, if that has changed since the last look."""
+        seen = self._page[:]
+        if seen == self._looked:
+            return None
+        self._looked = seen
+        number, announced = read_activity(memoryview(seen).cast("Q"))
+        return RecordsAnnounced(self.number, number, announced) if number else None
+
+    def rest(self) -> Iterator[Frame]:
+        """Yield what a worker that is gone has said before."""
+        while True:
+            try:
+                yield from self.receive()
+            except EOFError:
+                return
+
+    def reap(self) -> WorkerDied:
+        """Take in how the worker has ended, and give back what it had."""
+        self.kill()
+        code = self._process.wait()
+        self.read_output()
+        tail = self._tail.decode(errors="replace").strip()
+        self._close()
+        return WorkerDied(self.number, f"{_ended(code)}\n{tail}" if tail else _ended(code), -code in _FROM_OUTSIDE)
+
+    def end(self) -> None:
+        """Ask the worker to tear down its stages and leave, in the midst of a batch if it has one."""
+        if self.busy:
+            self._process.terminate()
+        else:
+            self._out.append(memoryview(header(FrameType.END)))
+            self.flush()
+
+    def kill(self) -> None:
+        """Kill the process and whatever it has started; what is gone already stays gone."""
+        try:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+
+    def _close(self) -> None:
+        self.socket.close()
+        os.close(self.output)
+        if self.exit_descriptor is not None:
+            os.close(self.exit_descriptor)
+        self._page.close()
+        self._page_file.close()
+
+
+def pickled(work: BatchTask) -> bytes:
+    """Return a batch as it is sent.
+
+    Raises:
+        Unsendable: it holds something that cannot be pickled.
+    """
+    try:
+        return pickle.dumps(work, 5)
+    except Exception as error:
+        raise Unsendable(f"{type(error).__name__}: {error}") from error
+
+
+def pinned(cpus: float, gpus: Sequence[str], *, shares_gpu: bool = False) -> dict[str, str]:
+    """Return the environment that keeps a worker to its cores and its GPUs.
+
+    Args:
+        cpus: cores.
+        gpus: ids, as CUDA_VISIBLE_DEVICES lists them.
+        shares_gpu: whether other workers use the same GPU; the allocator then avoids fragments, which would keep
+            memory from its neighbours.
+    """
+    threads = str(max(1, int(cpus)))
+    environment = {f"{name}_NUM_THREADS": threads for name in _THREAD_POOLS}
+    environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi numbers them; CUDA's own order is by speed
+    if shares_gpu and not any(name in os.environ for name in _ALLOCATOR_VARIABLES):
+        environment[_ALLOCATOR_VARIABLES[0]] = "expandable_segments:True"
+    return environment
+
+
+_ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
+
+
+def _python_path() -> str:
+    """Return the PYTHONPATH with which a worker finds this curate."""
+    own = str(Path(curate.__file__).parent.parent)
+    before = os.environ.get("PYTHONPATH")
+    return own if not before else f"{own}{os.pathsep}{before}"
+
+
+def _ended(code: int) -> str:
+    if code >= 0:
+        return f"it ended with exit code {code}"
+    try:
+        return f"killed by {signal.Signals(-code).name}"
+    except ValueError:
+        return f"killed by signal {-code}"

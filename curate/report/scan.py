@@ -1,0 +1,84 @@
+"""One pass over the records of a run: histograms, samples, and the worst error rates, in bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from curate.report.columns import DURATION, SPEAKING_RATE, Columns
+from curate.report.histogram import Histogram
+from curate.report.run_files import Fate, RunFiles
+from curate.report.samples import Reservoirs, Worst, as_number, record_of
+from curate.report.sanitize import printable
+
+FATES: tuple[Fate, ...] = ("kept", "filtered", "quarantined")
+
+_KEPT_SAMPLES = 10
+_EACH_SAMPLES = 6
+_WORST = 20
+
+
+class Survey:
+    """What was seen of the records.
+
+    Args:
+        columns: what to look at.
+    """
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self.counts: dict[Fate, int] = dict.fromkeys(FATES, 0)
+        self.histograms = {column: {fate: Histogram() for fate in FATES} for column in columns.measured}
+        self.samples: dict[Fate, Reservoirs] = {
+            "kept": Reservoirs(_KEPT_SAMPLES),
+            "filtered": Reservoirs(_EACH_SAMPLES),
+            "quarantined": Reservoirs(_EACH_SAMPLES),
+        }
+        self.worst = Worst(_WORST)
+        self.errors = 0.0
+        self.words = 0
+
+    @classmethod
+    def of(cls, files: RunFiles, columns: Columns) -> Survey:
+        """Read all records of a run once."""
+        survey = cls(columns)
+        for fate in FATES:
+            for row in files.records(fate):
+                survey.see(fate, row)
+        return survey
+
+    def see(self, fate: Fate, row: Mapping[str, Any]) -> None:
+        """Take a row of a shard in."""
+        self.counts[fate] += 1
+        record = record_of(fate, row)
+        words = _count_words(record.get(self.columns.text))
+        for column, by_fate in self.histograms.items():
+            value = _VALUES[column](record, words) if column in _VALUES else as_number(record.get(column))
+            if value is not None:
+                by_fate[fate].add(value)
+        self.samples[fate].offer(_group(fate, row), fate, row, self.columns)
+        compared = self.columns.comparison
+        rate = None if compared is None else as_number(record.get(compared.column))
+        if rate is not None:
+            self.errors += rate * words
+            self.words += words
+            self.worst.offer(rate, fate, row, self.columns)
+
+
+def _group(fate: Fate, row: Mapping[str, Any]) -> str:
+    if fate == "kept":
+        return ""
+    told = row.get("code") if fate == "quarantined" else str(row.get("reason", "")).partition(" (")[0]
+    return printable(f"{row.get('stage')} {told}", 200)
+
+
+def _count_words(text: Any) -> int:
+    return len(text.split()) if isinstance(text, str) and len(text) <= 100_000 else 0
+
+
+def _speaking_rate(record: Mapping[str, Any], words: int) -> float | None:
+    duration_s = as_number(record.get(DURATION))
+    return words / duration_s if words and duration_s is not None and duration_s > 0 else None
+
+
+_VALUES: Mapping[str, Callable[[Mapping[str, Any], int], float | None]] = {SPEAKING_RATE: _speaking_rate}

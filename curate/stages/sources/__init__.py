@@ -1,0 +1,1 @@
+"""Sources, and the partitioner that cuts their records into batches."""
