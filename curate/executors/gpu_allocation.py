@@ -113,6 +113,6 @@ def _too_many(hop: Hop, fitting: int, gpus: Sequence[Gpu]) -> str:
     sizes = ", ".join(gpu.id if gpu.memory_gb is None else f"{gpu.id} with {gpu.memory_gb:g} GB" for gpu in gpus)
     return (
         f"stage {hop.stages[0].name!r} asks for {workers} worker{'s' * (workers > 1)} with {each} each, but next "
-        f"to the other stages of its phase only {fitting} fit on the GPUs of this machine ({sizes or 'none'}); change it with "
-        f".with_(workers={max(fitting, 1)}) or .with_(resources=Resources(gpus=…))"
+        f"to the other stages of its phase only {fitting} fit on the GPUs of this machine ({sizes or 'none'}); change "
+        f"it with .with_(workers={max(fitting, 1)}) or .with_(resources=Resources(gpus=…))"
     )

@@ -1,4 +1,4 @@
-"""Which worker gets which card."""
+"""Which worker gets which GPU."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_whole_gpus_halves_and_none() -> None:
     none, half, whole = assigned([hop(3), hop(4, gpus=0.5), hop(2, gpus=1)], FOUR)
     assert none == [(), (), ()]
     assert len(set(whole)) == 2
-    assert Counter(half) == {(card,): 2 for card in "0123" if (card,) not in whole}
+    assert Counter(half) == {(gpu,): 2 for gpu in "0123" if (gpu,) not in whole}
 
 
 def test_fractions_spread_over_the_gpus_before_they_share_one() -> None:
@@ -46,7 +46,7 @@ def test_fractions_spread_over_the_gpus_before_they_share_one() -> None:
 
 def test_a_worker_with_several_gpus_has_them_alone() -> None:
     two, one = assigned([hop(1, gpus=2), hop(2, gpus=1)], FOUR)
-    assert sorted(card for ids in (*two, *one) for card in ids) == ["0", "1", "2", "3"]
+    assert sorted(gpu for ids in (*two, *one) for gpu in ids) == ["0", "1", "2", "3"]
 
 
 def test_ids_are_those_of_cuda_visible_devices() -> None:
@@ -68,17 +68,17 @@ def test_too_many_are_refused_with_figures(wanted: Hop, fitting: int) -> None:
 
 
 def test_the_other_stages_of_the_phase_count() -> None:
-    with pytest.raises(PlanError, match="beside the other stages of its phase only 1 fit"):
+    with pytest.raises(PlanError, match="next to the other stages of its phase only 1 fit"):
         assign_gpus([hop(3, gpus=1), hop(2, gpus=1)], FOUR)
 
 
-def test_no_cards_at_all() -> None:
-    with pytest.raises(PlanError, match=r"only 0 fit on the cards that there are \(none\)"):
+def test_no_gpus_at_all() -> None:
+    with pytest.raises(PlanError, match=r"only 0 fit on the GPUs of this machine \(none\)"):
         assign_gpus([hop(None, gpus=0.5)], [])
     assert assigned([hop(2)], []) == [[(), ()]]
 
 
-def test_memory_decides_how_many_share_a_card() -> None:
+def test_memory_decides_how_many_share_a_gpu() -> None:
     (shared,) = assigned([hop(6, gpu_memory_gb=8.0)], BIG)
     assert Counter(shared) == {("0",): 3, ("1",): 3}
     with pytest.raises(PlanError, match=r"gpu_memory_gb=8 each, .* only 6 fit .*0 with 24 GB, 1 with 24 GB"):
@@ -94,7 +94,7 @@ def test_share_and_memory_must_both_fit() -> None:
         assign_gpus([hop(1, gpu_memory_gb=30.0)], BIG)
 
 
-def test_the_smaller_card_is_left_out_where_memory_is_asked_for() -> None:
+def test_the_smaller_gpu_is_left_out_where_memory_is_asked_for() -> None:
     (one,) = assigned([hop(1, gpus=1, gpu_memory_gb=16.0)], [Gpu("0", 8.0), Gpu("1", 24.0)])
     assert one == [("1",)]
 
@@ -111,12 +111,12 @@ def test_what_is_given_back_can_be_taken_again() -> None:
     assert allocator.left(Resources(gpus=1)) == 2
 
 
-def test_thirds_of_a_card_add_up() -> None:
+def test_thirds_of_a_gpu_add_up() -> None:
     assert GpuAllocator([Gpu("0")]).left(Resources(gpus=1 / 3)) == 3
     assert GpuAllocator([Gpu("0")]).left(Resources(gpus=0.1)) == 10
 
 
-def test_where_the_memory_of_a_card_is_unknown_it_is_not_shared_by_memory() -> None:
+def test_where_the_memory_of_a_gpu_is_unknown_it_is_not_shared_by_memory() -> None:
     """Nobody can say how many would fit, so it is one."""
     allocator, wanted = GpuAllocator(FOUR), Resources(gpu_memory_gb=8.0)
     assert allocator.left(wanted) == 4
