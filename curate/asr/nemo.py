@@ -424,7 +424,8 @@ def _checked(waveform: Waveform, index: int, count: int) -> tuple[Waveform, bool
         raise RecordError("zero_samples", f"waveform {index} of {count} has no samples")
     signal: Waveform = np.require(waveform, dtype=np.float32, requirements=["C", "W"])
     # One pass of BLAS instead of a comparison of each sample: energy that is finite has finite samples only.
-    energy = float(np.dot(signal, signal))
+    with np.errstate(over="ignore", invalid="ignore"):
+        energy = float(np.dot(signal, signal))
     if not math.isfinite(energy) and not np.isfinite(signal).all():
         raise RecordError("non_finite", f"waveform {index} of {count} holds NaN or infinite samples")
     return signal, energy > _SILENCE * len(signal)
