@@ -222,10 +222,12 @@ class InferenceAsrNemoStage(_AsrStage):
         timestamps: also write `words`: text, start and end in seconds.
         confidence: also write `confidence`, 0 to 1.
         decoder: `ctc` or `rnnt`, for a hybrid model.
-        dtype: `fp32`, `bf16` or `fp16`; `auto` is bf16 on cards that have it, else fp32.
+        dtype: `fp32`, `bf16` or `fp16`; `auto` is bf16 on GPUs that have it, else fp32.
         decoding: `greedy_batch`, or `greedy`: one record after the other, slow, the same text.
         label_looping: for transducers: False loops over frames, slower, the same text.
         cuda_graphs: for transducers on a GPU: capture the loop as CUDA graphs; False does not.
+        attention: `sdpa`: torch's fused kernels, `nemo`: NeMo's own, equal to rounding; `auto` is `sdpa` on a GPU.
+        tf32: on a GPU: fp32 matrix products and convolutions may round to TF32, which is faster.
         batching: `static` (`batch_size` records, in the order they come), `length` (records of like length, at most
             `max_batch_s` padded seconds at once), `memory` (records of like length, as many as fit into the GPU's
             memory; where that cannot be told, as `length`), `duration` or `bucket`.
@@ -244,9 +246,11 @@ class InferenceAsrNemoStage(_AsrStage):
     decoding: str = "greedy_batch"
     label_looping: bool = field(default=True, kw_only=True)
     cuda_graphs: bool = field(default=True, kw_only=True)
+    attention: str = field(default="auto", kw_only=True)
+    tf32: bool = field(default=False, kw_only=True)
 
     name = "asr_nemo"
-    tuning = _AsrStage.tuning | {"cuda_graphs"}
+    tuning = _AsrStage.tuning | {"cuda_graphs", "attention"}
 
     def check(self) -> None:
         super().check()
@@ -265,6 +269,10 @@ class InferenceAsrNemoStage(_AsrStage):
             decoding=self.decoding,
             label_looping=self.label_looping,
             cuda_graphs=self.cuda_graphs,
+            attention=self.attention,
+            tf32=self.tf32,
+            gpu_share=self.resources.gpus if 0 < self.resources.gpus < 1 else 1.0,
+            gpu_memory_gb=self.resources.gpu_memory_gb or None,
         )
 
     def fingerprint(self) -> Mapping[str, Any]:

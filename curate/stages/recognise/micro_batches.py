@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from loguru import logger
 
-from curate.asr import MemoryPeak, SupportsMemoryStats
+from curate.asr import DeviceMemory, MemoryPeak, SupportsMemoryStats
 from curate.audio import ASSUMED_DURATION_S
 from curate.batching import (
     ITEMS,
@@ -33,6 +33,9 @@ SHAPES = ((1, 5.0), (4, 5.0), (1, 20.0), (4, 20.0), (16, 5.0), (32, 2.0), (2, 40
 
 TELLING = 0.1
 """Peaks below this share of the budget say more about workspaces than about the batch."""
+
+CROWDED = 0.15
+"""Share of a worker's own memory that others must hold before waiting for it makes sense; CUDA keeps some as well."""
 
 MOST_WINDOW = 65_536
 """Records that are planned as a whole; of more, the plan is made as a window moves along them."""
@@ -122,8 +125,7 @@ class MicroBatches:
         memory = recogniser.memory() if isinstance(recogniser, SupportsMemoryStats) else None
         if self._calibration is None or memory is None:
             return
-        limit = min(self._device_share * memory.total_bytes, self._device_bytes or math.inf)
-        ours = max(1.0, min(memory.free_bytes, limit - memory.own_bytes))
+        ours = max(1.0, min(memory.free_bytes, self._limit(memory) - memory.own_bytes))
         budget = (self._memory_share or DEFAULT_MEMORY_SHARE) * ours
         cost = self._calibration.model()
         try:
@@ -137,6 +139,18 @@ class MicroBatches:
                 self.strategy, self.controller = "memory", controller
         except PlanError as error:
             logger.warning("{}; batches are planned as before", error)
+
+    def is_crowded(self, recogniser: object) -> bool:
+        """Return whether other processes hold memory of the device that is this worker's."""
+        memory = recogniser.memory() if isinstance(recogniser, SupportsMemoryStats) else None
+        if memory is None:
+            return False
+        limit = self._limit(memory)
+        return limit - memory.own_bytes - memory.free_bytes > CROWDED * limit
+
+    def _limit(self, memory: DeviceMemory) -> float:
+        """Return the memory of the device that is this worker's, in bytes."""
+        return min(self._device_share * memory.total_bytes, self._device_bytes or math.inf)
 
     def plan(self, durations: Sequence[Any]) -> tuple[list[list[int]], list[tuple[int, str]]]:
         """Return batches of indices, and the indices that are left out, each with its reason."""

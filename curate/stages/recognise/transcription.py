@@ -18,6 +18,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
+from loguru import logger
 
 from curate.asr import (
     HasGpu,
@@ -41,6 +42,9 @@ if TYPE_CHECKING:
 
     Loaded: TypeAlias = tuple[Record, Waveform]
     Loads: TypeAlias = Generator[tuple[Record, Waveform | RecordError]]
+
+PAUSES_S = (1.0, 5.0, 20.0)
+"""Waits before a lone record is tried again that does not fit because other processes hold the GPU's memory."""
 
 _QUEUED = 2
 """Micro-batches with the model thread: the one it works on, and the next."""
@@ -110,6 +114,7 @@ class Transcriber:
         is_oom: says whether an error of the recogniser means that memory ran out.
         prefetch: micro-batches that are loaded ahead; 0: each is loaded when the model is done with the one before.
         out_of_range: says why a record of so many seconds is left out, where its `duration` did not tell; empty: not.
+        pause: waits for some seconds, while other processes hold memory of this worker.
     """
 
     def __init__(
@@ -120,12 +125,14 @@ class Transcriber:
         is_oom: Callable[[BaseException], bool],
         prefetch: int,
         out_of_range: Callable[[float], str],
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.recogniser = recogniser
         self.batches = batches
         self._is_oom = is_oom
         self._prefetch = prefetch
         self._out_of_range = out_of_range
+        self._pause = pause
         self.monitor = PerformanceMonitor()
         self._meter: GpuMeter | None = None
         self._idle_since = 0.0  # when the model was done with its last batch
@@ -312,7 +319,7 @@ class Transcriber:
         )
         for part in parts:
             if isinstance(part, Unfit):
-                outcomes.append(TranscriptionFailed(part.item[0], RecordError("oom", part.message)))
+                outcomes.append(self._try_again(part))
             else:
                 outcomes.append(_PendingText([record for record, _ in part.items], part.result))
         self._idle_since = time.monotonic()
@@ -349,6 +356,24 @@ class Transcriber:
             memory["max_peak_bytes"] = None if allocated is None else allocated + peak.own_bytes
             noted["memory"] = {name: size for name, size in memory.items() if size is not None}
         return noted
+
+    def _try_again(self, unfit: Unfit[Loaded]) -> _PendingText | TranscriptionFailed:
+        """Try a record that does not fit by itself again, for as long as other processes hold this worker's memory.
+
+        Fractions of a GPU are enforced where every process keeps to its own; a neighbour that does not, or whose cache
+        has grown for a moment, must not cost a good record.
+        """
+        message = unfit.message
+        for pause_s in PAUSES_S:
+            if not self.batches.is_crowded(self.recogniser):
+                break
+            logger.warning("other processes hold GPU memory of this worker; trying again in {:g} s", pause_s)
+            self._pause(pause_s)
+            [part] = run_splitting([unfit.item], self._transcribe, is_oom=self._is_oom, on_oom=self._make_room)
+            if not isinstance(part, Unfit):
+                return _PendingText([record for record, _ in part.items], part.result)
+            message = part.message
+        return TranscriptionFailed(unfit.item[0], RecordError("oom", message))
 
     def _make_room(self, loaded: list[Loaded], _: str) -> None:
         self._ooms += 1

@@ -18,6 +18,7 @@ from curate.errors import PlanError
 from curate.records import AudioBatch, Record
 from curate.stages import DynamicBatchAsrStage, Partition
 from curate.stages.recognise.micro_batches import SHAPES, MicroBatches
+from curate.stages.recognise.transcription import PAUSES_S
 from tests.bench.seeded_durations import seeded_durations
 from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
 
@@ -333,3 +334,46 @@ class TestSettings:
         figures = score(plan, durations, 20.0)
         assert (figures.lost, figures.duplicated) == (0, 0)
         assert len(plan) <= 1.005 * fewest(durations, 20.0)
+
+
+@dataclass
+class NextToANeighbour(OnACard):
+    """A stub whose GPU memory another process holds for the first `busy` questions after a batch failed."""
+
+    busy: int = 2
+    held: int = 7_800_000
+
+    def memory(self) -> DeviceMemory:
+        free = self.total - self.weights - (self.held if self.busy > 0 else 0)
+        return DeviceMemory(free, self.weights, self.total)
+
+
+class TestANeighbourOnTheGpu:
+    @pytest.mark.parametrize(("busy_pauses", "kept"), [(0, 1), (1, 1), (3, 1), (9, 0)])
+    def test_lone_record_waits_for_memory_that_a_neighbour_holds(
+        self, clip: Clip, monkeypatch: pytest.MonkeyPatch, busy_pauses: int, kept: int
+    ) -> None:
+        neighbour = NextToANeighbour(busy=busy_pauses)
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            neighbour.busy -= 1
+
+        stage = Dynamic(make=lambda: neighbour, batching="length").with_(resources=GPU)
+        with ready(stage):
+            stage._transcriber._pause = pause
+            batch = AudioBatch(records(clip, 2000))
+            done = stage.process(batch)
+        assert len(done.data) == kept
+        assert pauses == list(PAUSES_S[: min(busy_pauses, len(PAUSES_S))])
+        assert [failed.code for failed in batch.failed] == ["oom"] * (1 - kept)
+
+    def test_record_that_is_too_large_for_the_whole_gpu_does_not_wait(self, clip: Clip) -> None:
+        stage = Dynamic(make=lambda: OnACard(bytes_of=lambda n, s: 1e8), batching="length").with_(resources=GPU)
+        pauses: list[float] = []
+        with ready(stage):
+            stage._transcriber._pause = pauses.append
+            batch = AudioBatch(records(clip, 2000))
+            assert not stage.process(batch).data
+        assert not pauses
