@@ -367,7 +367,7 @@ class TestANeighbourOnTheGpu:
             done = stage.process(batch)
         assert len(done.data) == kept
         assert pauses == list(PAUSES_S[: min(busy_pauses, len(PAUSES_S))])
-        assert [failed.code for failed in batch.failed] == ["oom"] * (1 - kept)
+        assert [failed.error.code for failed in done.failed] == ["oom"] * (1 - kept)
 
     def test_record_that_is_too_large_for_the_whole_gpu_does_not_wait(self, clip: Clip) -> None:
         stage = Dynamic(make=lambda: OnACard(bytes_of=lambda n, s: 1e8), batching="length").with_(resources=GPU)
