@@ -275,9 +275,9 @@ class HeldAsrStage(AsrStage):
 
 
 @contextmanager
-def stage_around(watched: Watched, options: Mapping[str, Any]) -> Iterator[HeldAsrStage]:
+def stage_around(watched: Watched, options: Mapping[str, Any], gpus: float = 1.0) -> Iterator[HeldAsrStage]:
     """Set up a stage with these options, of its own and of `with_`."""
-    resources = Resources() if watched.device == "cpu" else Resources(gpus=1.0)
+    resources = Resources() if watched.device == "cpu" else Resources(gpus=gpus)
     stage = HeldAsrStage(held=watched).with_(resources=resources, **options)
     stage.setup()
     try:
