@@ -65,7 +65,8 @@ def find_gpus(environment: Mapping[str, str] = os.environ) -> tuple[Gpu, ...]:
     it, and one GPU named twice hides all.
     """
     program = shutil.which("nvidia-smi")
-    whole, slices = _listed(program) if program is not None else ((), {})
+    nothing: tuple[tuple[Gpu, ...], Mapping[str, tuple[Gpu, ...]]] = ((), {})
+    whole, slices = _listed(program) if program is not None else nothing
     whole = whole or _listed_by_driver(_DRIVER)
     visible = environment.get("CUDA_VISIBLE_DEVICES")
     if visible is None:

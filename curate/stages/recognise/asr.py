@@ -25,7 +25,7 @@ from curate.plugin import current_host
 from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
 from curate.settings import describe_code
 from curate.stage import ProcessingStage
-from curate.stages.recognise.micro_batches import DEFAULT_MAX_BATCH_S, MicroBatches
+from curate.stages.recognise.micro_batches import DEFAULT_MAX_BATCH_S, DEFAULT_SATURATION_S, MicroBatches
 from curate.stages.recognise.transcription import OutOfRange, Transcribed, Transcriber, TranscriptionFailed
 
 _OF_THE_STAGE = ("min_s", "max_s", "max_batch_s", "batch_size", "assumed_s", "cost", "scale")
@@ -43,6 +43,7 @@ class _AsrStage(ProcessingStage):
     batching: str = field(default="static", kw_only=True)
     max_batch_s: float | None = field(default=None, kw_only=True)
     memory_share: float | None = field(default=None, kw_only=True)
+    saturation_s: float | None = field(default=DEFAULT_SATURATION_S, kw_only=True)
     min_s: float | None = field(default=None, kw_only=True)
     max_s: float | None = field(default=None, kw_only=True)
     batching_options: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
@@ -51,7 +52,7 @@ class _AsrStage(ProcessingStage):
     prefetch_batches = 2
     checkpoint = True
     thread_safe = False
-    tuning = frozenset({"batching", "max_batch_s", "memory_share", "batching_options"})
+    tuning = frozenset({"batching", "max_batch_s", "memory_share", "saturation_s", "batching_options"})
 
     def __post_init__(self) -> None:
         self._transcriber: Transcriber | None = None
@@ -75,6 +76,8 @@ class _AsrStage(ProcessingStage):
         for name in _OF_THE_STAGE:
             if name in self.batching_options:
                 raise PlanError(f"stage {self.name!r}: {name} is no batching option, but a setting of the stage itself")
+        if self.saturation_s is not None and not self.saturation_s > 0:
+            raise PlanError(f"stage {self.name!r}: saturation_s must be above 0, or null, not {self.saturation_s:g}")
         self.make_batches()
         self.make_recogniser()
 
@@ -93,6 +96,7 @@ class _AsrStage(ProcessingStage):
             memory_share=self.memory_share,
             device_share=self.resources.gpus if 0 < self.resources.gpus < 1 else 1.0,
             device_bytes=self.resources.gpu_memory_gb * 1e9 or None,
+            saturation_s=self.saturation_s,
         )
 
     def _batcher_options(self, strategy: str) -> dict[str, Any]:
@@ -235,6 +239,8 @@ class InferenceAsrNemoStage(_AsrStage):
             `static`. None: 200.
         memory_share: with `memory`, the share of the free memory that a batch may need, None: 0.8. When it is given,
             batches also grow towards that share of the GPU's memory, as far as measured peaks leave room.
+        saturation_s: with `memory`, the padded seconds that saturate the GPU: larger batches are not planned. None: as
+            large as the memory allows.
         min_s: shorter records are filtered.
         max_s: longer records are filtered.
         batching_options: further options of the batcher, such as `max_items` or `multiple_of`.
@@ -332,6 +338,8 @@ class AsrStage(_AsrStage):
             `static`. None: 200.
         memory_share: with `memory`, the share of the free memory that a batch may need, None: 0.8. When it is given,
             batches also grow towards that share of the GPU's memory, as far as measured peaks leave room.
+        saturation_s: with `memory`, the padded seconds that saturate the GPU: larger batches are not planned. None: as
+            large as the memory allows.
         min_s: shorter records are filtered.
         max_s: longer records are filtered.
         batching_options: further options of the batcher, such as `max_items` or `multiple_of`.

@@ -377,3 +377,23 @@ class TestANeighbourOnTheGpu:
             batch = AudioBatch(records(clip, 2000))
             assert not stage.process(batch).data
         assert not pauses
+
+
+@pytest.mark.parametrize(("saturation_s", "at_most_s"), [(1600.0, 1600.0), (300.0, 300.0), (None, 1e9)])
+def test_plan_by_memory_stops_where_the_gpu_is_saturated(saturation_s: float | None, at_most_s: float) -> None:
+    gpu = OnACard(bytes_of=lambda n, s: 6e7 + n * (3e6 * s + 1e4 * s * s), total=80 * 10**9)
+    batches = MicroBatches("memory", {"largest_first": True}, saturation_s=saturation_s)
+    batches.calibrate(gpu)
+    durations = seeded_durations("tail", count=8192)
+    plan, _ = batches.plan(durations)
+    padded = [len(batch) * max(durations[index] for index in batch) for batch in plan]
+    assert sorted(index for batch in plan for index in batch) == list(range(len(durations)))
+    assert max(padded) <= at_most_s * (1 + 1e-9)
+    assert max(padded) > 0.8 * min(at_most_s, 15_000)
+    assert batches.most(10.0) <= at_most_s / 10
+    assert batches.most(1e6) == 1
+
+
+def test_saturation_of_nothing_is_refused() -> None:
+    with pytest.raises(PlanError, match="saturation_s must be above 0"):
+        Dynamic(saturation_s=0.0).check()
