@@ -6,7 +6,7 @@ Importing this package loads neither numpy nor torch nor NeMo; `NemoRecogniser.s
 from curate.asr.checkpoint import check_model
 from curate.asr.memory import DeviceMemory, HasGpu, MemoryPeak, SupportsCudaGraphs, SupportsMemoryStats
 from curate.asr.nemo import NemoRecogniser
-from curate.asr.recogniser import Recogniser, SupportsAsyncDecoding, Transcript, Word
+from curate.asr.recogniser import Recogniser, SupportsAsyncDecoding, SupportsStaging, Transcript, Word
 from curate.gpu_errors import is_oom
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "SupportsAsyncDecoding",
     "SupportsCudaGraphs",
     "SupportsMemoryStats",
+    "SupportsStaging",
     "Transcript",
     "Word",
     "check_model",

@@ -16,7 +16,7 @@ from gc import collect
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, overload
 
 from loguru import logger
 
@@ -189,13 +189,10 @@ class NemoRecogniser:
         """
         if self._loaded is None:
             raise InfrastructureError(f"{self.model_name}: transcribe() was called before setup()")
-        checked = [_checked(waveform, index, len(waveforms)) for index, waveform in enumerate(waveforms)]
-        signals = [signal for signal, _ in checked]
-        silence, least = self._loaded.silence, self._loaded.least_samples
-        audible = [index for index, (signal, energy) in enumerate(checked) if len(signal) >= least and energy]
-        count = len(signals)
+        staged = waveforms if isinstance(waveforms, StagedBatch) else self._loaded.check(waveforms)
+        silence, audible, count = self._loaded.silence, staged.audible, len(staged)
         self._loaded.peak = None  # of a batch that the model does not see, or that fails, there is none
-        spell = self._loaded.run([signals[index] for index in audible]) if audible else list[Transcript]
+        spell = self._loaded.run([staged[index] for index in audible], staged.padded) if audible else list[Transcript]
 
         def spelt() -> list[Transcript]:
             transcripts = [silence] * count
@@ -204,6 +201,15 @@ class NemoRecogniser:
             return transcripts
 
         return spelt
+
+    def stage(self, waveforms: Sequence[Waveform]) -> Sequence[Waveform]:
+        """Check and pad a batch, in memory that the GPU copies from while the CPU goes on; does nothing on the CPU.
+
+        Raises:
+            RecordError: a waveform is empty or holds samples that are not finite.
+            RuntimeError: as torch raises it.
+        """
+        return waveforms if self._loaded is None else self._loaded.stage(waveforms)
 
     def prepare(self, items: int, longest_s: float) -> bool:
         """Capture CUDA graphs once, for batches of up to `items` items of up to `longest_s` seconds.
@@ -258,6 +264,31 @@ class NemoRecogniser:
             loaded.release()
 
 
+class StagedBatch(Sequence[Waveform]):
+    """A batch that has been checked, and perhaps padded.
+
+    Args:
+        signals: float32, contiguous and finite.
+        audible: the numbers of those that the model is shown: long enough, and not silent.
+    """
+
+    def __init__(self, signals: list[Waveform], audible: list[int]) -> None:
+        self._signals = signals
+        self.audible = audible
+        self.padded: tuple[Any, Any] | None = None
+        """The audible ones as one tensor, and their lengths."""
+
+    def __len__(self) -> int:
+        return len(self._signals)
+
+    @overload
+    def __getitem__(self, index: int) -> Waveform: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Waveform]: ...
+    def __getitem__(self, index: int | slice) -> Waveform | list[Waveform]:
+        return self._signals[index]
+
+
 class _Loaded:
     """A restored model, ready to run on its device. NeMo's models are not thread-safe, so calls queue up at a lock."""
 
@@ -277,6 +308,7 @@ class _Loaded:
         self._head_dtype = torch.float32 if options.confidence else self._dtype
         self._on_gpu = device.type == "cuda"
         self._lock = _GPU_LOCK if self._on_gpu else Lock()
+        self.stages = self._on_gpu
         self.peak: MemoryPeak | None = None
         self.rate_hz = int(model.preprocessor._sample_rate)
         self.silence = Transcript("", words=() if options.timestamps else None)
@@ -331,14 +363,42 @@ class _Loaded:
             samples += hop
         return samples
 
-    def run(self, signals: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
+    def check(self, waveforms: Sequence[Waveform]) -> StagedBatch:
+        checked = [_checked(waveform, index, len(waveforms)) for index, waveform in enumerate(waveforms)]
+        audible = [
+            index for index, (signal, energy) in enumerate(checked) if len(signal) >= self.least_samples and energy
+        ]
+        return StagedBatch([signal for signal, _ in checked], audible)
+
+    def stage(self, waveforms: Sequence[Waveform]) -> Sequence[Waveform]:
+        if not self.stages:
+            return waveforms
+        staged = self.check(waveforms)
+        if staged.audible:
+            staged.padded = self._padded([staged[index] for index in staged.audible])
+        return staged
+
+    def _padded(self, signals: Sequence[Waveform]) -> tuple[Any, Any]:
+        """Return signals as one tensor with zeros behind the shorter ones, and their lengths in samples.
+
+        Both are pinned on a GPU's machine; torch keeps pinned memory and hands it out again once it has been copied.
+        """
+        torch = self._torch
+        lengths = [len(signal) for signal in signals]
+        padded = torch.empty(len(signals), max(lengths), pin_memory=self._on_gpu)
+        for row, signal in zip(padded, signals, strict=True):
+            row[: len(signal)] = torch.from_numpy(signal)
+            row[len(signal) :] = 0
+        return padded, torch.tensor(lengths, pin_memory=self._on_gpu)
+
+    def run(self, signals: Sequence[Waveform], padded: tuple[Any, Any] | None = None) -> Callable[[], list[Transcript]]:
         with self._lock, self._torch.inference_mode():
             if not self._on_gpu:
-                return self._through(signals)
+                return self._through(signals, padded)
             cuda, device = self._torch.cuda, self._device
             cuda.reset_peak_memory_stats(device)
             before = int(cuda.memory_allocated(device))
-            spell = self._through(signals)
+            spell = self._through(signals, padded)
             most = int(cuda.max_memory_allocated(device))
             self.peak = MemoryPeak(
                 own_bytes=most - before,
@@ -348,14 +408,11 @@ class _Loaded:
             )
             return spell
 
-    def _through(self, signals: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
-        torch = self._torch
+    def _through(
+        self, signals: Sequence[Waveform], staged: tuple[Any, Any] | None = None
+    ) -> Callable[[], list[Transcript]]:
         lengths = [len(signal) for signal in signals]
-        # what is copied from pinned memory is copied while the CPU goes on
-        padded = torch.zeros(len(signals), max(lengths), pin_memory=self._on_gpu)
-        for row, signal in zip(padded, signals, strict=True):
-            row[: len(signal)] = torch.from_numpy(signal)
-        samples = torch.tensor(lengths, pin_memory=self._on_gpu)
+        padded, samples = staged if staged is not None else self._padded(signals)
         features, frames = self._preprocessor(
             input_signal=padded.to(self._device, non_blocking=True),
             length=samples.to(self._device, non_blocking=True),

@@ -223,6 +223,9 @@ class Watched:
         self.spans.append((started, self._now()))
         return spell
 
+    def stage(self, waveforms: Sequence[Any]) -> Sequence[Any]:
+        return self.inner.stage(waveforms) if hasattr(self.inner, "stage") else waveforms
+
     def memory(self) -> Any:
         return self.inner.memory()
 

@@ -27,6 +27,7 @@ from curate.asr import (
     SupportsAsyncDecoding,
     SupportsCudaGraphs,
     SupportsMemoryStats,
+    SupportsStaging,
     Transcript,
 )
 from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
@@ -139,6 +140,7 @@ class Transcriber:
         self._measured: list[_ModelCall] = []  # of the micro-batch in the model's thread
         self._ooms = 0  # of the same
         self._model = ThreadPoolExecutor(max_workers=1, thread_name_prefix="curate-model")
+        self._stager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="curate-stager")
 
     def setup(self) -> None:
         """Load the model, in its own thread, and see how much memory its batches need."""
@@ -148,6 +150,7 @@ class Transcriber:
             self._meter = GpuMeter.open(self.recogniser.gpu_uuid()) if isinstance(self.recogniser, HasGpu) else None
         except BaseException:
             self._model.shutdown()
+            self._stager.shutdown()
             raise
 
     def close(self) -> None:
@@ -156,6 +159,7 @@ class Transcriber:
             self._model.submit(self.recogniser.close).result()
         finally:
             self._model.shutdown()
+            self._stager.shutdown()
             if self._meter is not None:
                 self._meter.close()
 
@@ -227,7 +231,8 @@ class Transcriber:
                 del loaded
                 while pieces:
                     piece = pieces.popleft()
-                    queued.append(_QueuedBatch(piece, self._model.submit(self._recognise, piece), waited_s))
+                    staged = self._staged(piece)
+                    queued.append(_QueuedBatch(piece, self._model.submit(self._recognise, piece, staged), waited_s))
                     waited_s = 0.0
                     del piece
                     while queued and (len(queued) > most or queued[0].future.done()):
@@ -310,13 +315,26 @@ class Transcriber:
     def _seconds(self, item: Loaded) -> float:
         return len(item[1]) / self.recogniser.rate_hz
 
-    def _recognise(self, loaded: list[Loaded]) -> _MicroBatchResult:
+    def _staged(self, loaded: list[Loaded]) -> Future[Sequence[Waveform]] | None:
+        """Have a micro-batch prepared while the model works on the one before; None: the recogniser does not do that.
+
+        What goes wrong is raised in the model thread, where the record that causes it is found.
+        """
+        recogniser = self.recogniser
+        if not isinstance(recogniser, SupportsStaging):
+            return None
+        return self._stager.submit(recogniser.stage, [samples for _, samples in loaded])
+
+    def _recognise(self, loaded: list[Loaded], staged: Future[Sequence[Waveform]] | None = None) -> _MicroBatchResult:
         """Run one micro-batch through the model, in parts if it does not fit. Model thread."""
         outcomes: list[_PendingText | TranscriptionFailed] = []
         self._measured, self._ooms = [], 0
-        parts = run_splitting(
-            loaded, self._transcribe, is_oom=self._is_oom, on_oom=self._make_room, length_s=self._seconds
-        )
+        waiting = [staged]  # for the batch as a whole, once
+
+        def transcribe(part: list[Loaded]) -> Callable[[], list[Transcript]]:
+            return self._transcribe(part, waiting.pop() if waiting else None)
+
+        parts = run_splitting(loaded, transcribe, is_oom=self._is_oom, on_oom=self._make_room, length_s=self._seconds)
         for part in parts:
             if isinstance(part, Unfit):
                 outcomes.append(self._try_again(part))
@@ -327,9 +345,11 @@ class Transcriber:
         noted = ({"ooms": self._ooms} if self._ooms else {}) | ({"history": changes} if changes else {})
         return _MicroBatchResult(outcomes, self._measured, noted)
 
-    def _transcribe(self, loaded: list[Loaded]) -> Callable[[], list[Transcript]]:
+    def _transcribe(
+        self, loaded: list[Loaded], staged: Future[Sequence[Waveform]] | None = None
+    ) -> Callable[[], list[Transcript]]:
         recogniser = self.recogniser
-        waveforms = [samples for _, samples in loaded]
+        waveforms = [samples for _, samples in loaded] if staged is None else staged.result()
         started = time.monotonic()
         if isinstance(recogniser, SupportsAsyncDecoding):
             spell = recogniser.begin(waveforms)

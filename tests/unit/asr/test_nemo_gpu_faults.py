@@ -13,7 +13,7 @@ import pytest
 
 import curate.asr.nemo as nemo_module
 from curate.asr import NemoRecogniser, Transcript
-from curate.errors import InfrastructureError, PlanError
+from curate.errors import InfrastructureError, PlanError, RecordError
 from tests.models import babble
 
 pytestmark = pytest.mark.nemo
@@ -34,7 +34,7 @@ def test_digital_silence_is_empty_and_never_reaches_the_model(
     loaded: Any = recogniser._loaded
     batches: list[int] = []
     run = loaded.run
-    monkeypatch.setattr(loaded, "run", lambda signals: batches.append(len(signals)) or run(signals))
+    monkeypatch.setattr(loaded, "run", lambda signals, padded: batches.append(len(signals)) or run(signals, padded))
     heard = recogniser.transcribe([SILENT["zeros"], babble(1, 2.0), *SILENT.values()])
     assert [one == Transcript("", words=()) for one in heard] == [True, False, True, True, True]
     assert batches == [1]
@@ -62,7 +62,7 @@ def test_broken_context_at_setup_is_named_and_close_works(
 ) -> None:
     import torch
 
-    def run(self: Any, signals: Any) -> Any:
+    def run(self: Any, signals: Any, padded: Any) -> Any:
         self._on_gpu = True
         raise accelerator_error("CUDA error: device-side assert triggered (by the warm-up)")
 
@@ -129,7 +129,7 @@ def test_models_of_one_process_take_turns_on_a_gpu(
     both = threading.Barrier(2)
     models = [loaded("cuda"), loaded("cuda")]
 
-    def through(signals: Any) -> Any:
+    def through(signals: Any, padded: Any) -> Any:
         inside[0] += 1
         most[0] = max(most[0], inside[0])
         for _ in range(1000):
@@ -221,3 +221,22 @@ def test_fused_attention_says_the_same(checkpoint: Callable[[str], Path]) -> Non
         assert recogniser.runtime_info()["attention"] == attention
         recogniser.close()
     assert found[0] == found[1]
+
+
+def test_staged_batch_says_the_same(checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = [babble(seed, 0.5 + seed) for seed in range(4)] + [SILENT["zeros"], babble(1, 0.001)]
+    recogniser = NemoRecogniser(checkpoint("rnnt"))
+    recogniser.setup()
+    loaded: Any = recogniser._loaded
+    plain = recogniser.transcribe(clips)
+    assert recogniser.stage(clips) is clips  # on the CPU nothing is gained
+    monkeypatch.setattr(loaded, "stages", True)
+    staged = recogniser.stage(clips)
+    monkeypatch.setattr(loaded, "_padded", None)  # it has been padded already
+    assert recogniser.transcribe(staged) == plain
+    monkeypatch.undo()
+    monkeypatch.setattr(loaded, "stages", True)
+    assert recogniser.transcribe(recogniser.stage(clips[4:])) == plain[4:]
+    with pytest.raises(RecordError, match="NaN"):
+        recogniser.stage([np.full(100, np.nan, np.float32)])
+    recogniser.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -397,3 +398,45 @@ def test_plan_by_memory_stops_where_the_gpu_is_saturated(saturation_s: float | N
 def test_saturation_of_nothing_is_refused() -> None:
     with pytest.raises(PlanError, match="saturation_s must be above 0"):
         Dynamic(saturation_s=0.0).check()
+
+
+class StagedClips(list[Any]):
+    """A batch that went through `stage`."""
+
+
+@dataclass
+class Stages(OnACard):
+    """A stub that prepares its batches beforehand, and notes in which thread, and what it is given afterwards."""
+
+    threads: set[str] = field(default_factory=set)
+    given: list[tuple[int, bool]] = field(default_factory=list)
+
+    def stage(self, waveforms: Sequence[Any]) -> Sequence[Any]:
+        self.threads.add(threading.current_thread().name.rpartition("_")[0])
+        return StagedClips(waveforms)
+
+    def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
+        self.given.append((len(waveforms), isinstance(waveforms, StagedClips)))
+        return super().transcribe(waveforms)
+
+
+def test_batch_is_staged_in_a_thread_of_its_own_and_its_parts_are_not(clip: Clip) -> None:
+    stub = Stages(bytes_of=lambda n, s: 3e6 * n)
+    stage = Dynamic(make=lambda: stub, batching="length").with_(resources=GPU)
+    with ready(stage):
+        done = stage.process(AudioBatch(records(clip, 400, 500, 600, 700)))
+    assert len(done.data) == 4
+    assert stub.threads == {"curate-stager"}
+    assert stub.given[0] == (4, True)
+    assert {staged for _, staged in stub.given[1:]} == {False}
+
+
+def test_batch_that_cannot_be_staged_is_split(clip: Clip) -> None:
+    class Cramped(Stages):
+        def stage(self, waveforms: Sequence[Any]) -> Sequence[Any]:
+            raise OutOfMemoryError("pinned memory")
+
+    stage = Dynamic(make=Cramped, batching="length").with_(resources=GPU)
+    with ready(stage):
+        done = stage.process(AudioBatch(records(clip, 400, 500)))
+    assert len(done.data) == 2
