@@ -7,9 +7,8 @@ use of a stage) it needs no `_id`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -19,17 +18,15 @@ Record: TypeAlias = dict[str, Any]
 
 ID = "_id"
 _PLAIN_NUMBERS = (float, int)
-_DICT = {dict}
-_FLOAT = {float}
 PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
-"""The types of values that cannot be changed in place, and that JSON holds as they are."""
+"""The types of values that cannot be changed in place, and that JSON stores as they are."""
 
 DEFAULT_FILEPATH_KEY = "audio_filepath"
 
 
 @dataclass(slots=True)
 class Rejected:
-    """A record that a filter left out, and why."""
+    """A record that a filter dropped, and why."""
 
     record: Record
     reason: str
@@ -37,13 +34,10 @@ class Rejected:
 
 @dataclass(slots=True)
 class Failed:
-    """A record that a stage could not work on, and the error that says why."""
+    """A record that a stage failed on, and the error that says why."""
 
     record: Record
     error: RecordError
-
-
-_new_batch, _set = object.__new__, object.__setattr__
 
 
 @dataclass(slots=True)
@@ -51,7 +45,7 @@ class AudioBatch:
     """Records that travel together through the stages.
 
     Args:
-        data: the records, in order.
+        data: the records, in order; any iterable of dicts is read into a list.
         filepath_key: the column that holds the path of a record's audio file.
         task_id: a name for this batch, for logs.
         dataset_name: the dataset that the records belong to.
@@ -63,24 +57,12 @@ class AudioBatch:
     dataset_name: str = ""
     rejected: list[Rejected] = field(default_factory=list[Rejected], repr=False, compare=False, kw_only=True)
     failed: list[Failed] = field(default_factory=list[Failed], repr=False, compare=False, kw_only=True)
-    on_announce: Callable[[Sequence[Record]], None] | None = field(
-        default=None, repr=False, compare=False, kw_only=True
-    )
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        # `batch.data = filter(…, batch.data)` must be a list as well: whatever can be read once is read by the engine
-        object.__setattr__(self, name, _as_list(value) if name == "data" else value)
+    def __post_init__(self) -> None:
+        self.data = records_of(self.data)
 
     def __len__(self) -> int:
         return len(self.data)
-
-    def __copy__(self) -> AudioBatch:
-        return replace(self)
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        # a stage may send a batch to a pool of its own; nobody is told there what it announces
-        notes = {"rejected": self.rejected, "failed": self.failed}
-        return partial(AudioBatch, self.data, self.filepath_key, self.task_id, self.dataset_name, **notes), ()
 
     def with_data(self, data: Iterable[Record], *, task_id: str | None = None) -> AudioBatch:
         """Return a batch of other records under the same description; rejects and failures stay with this one."""
@@ -91,58 +73,45 @@ class AudioBatch:
             dataset_name=self.dataset_name,
         )
 
-    def holding(self, data: list[Record]) -> AudioBatch:
-        """Return what `with_data` returns, for a list that is known to hold records; the engine calls it very often."""
-        batch = _new_batch(AudioBatch)
-        _set(batch, "data", data)
-        _set(batch, "filepath_key", self.filepath_key)
-        _set(batch, "task_id", self.task_id)
-        _set(batch, "dataset_name", self.dataset_name)
-        _set(batch, "rejected", [])
-        _set(batch, "failed", [])
-        _set(batch, "on_announce", None)
-        return batch
-
     def reject(self, record: Record, reason: str) -> None:
-        """Say that a filter leaves `record` out, and why. The record must then not be returned as well.
+        """Drop `record` on purpose, for a reason. A filter calls this; the record must then not be returned as well.
 
         Raises:
-            TypeError: it is no record, or the reason is no text.
+            TypeError: `record` is not a dict, or `reason` is not a string.
         """
         check_record(record)
-        if not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance] (a stranger's code)
-            raise TypeError(f"batch.reject(record, reason): the reason is a text, not {reason!r:.80}")
+        if not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance] (third-party code)
+            raise TypeError(f"batch.reject(record, reason): the reason must be a string, not {reason!r:.80}")
         self.rejected.append(Rejected(record, reason))
 
     def fail(self, record: Record, error: RecordError) -> None:
-        """Say that `record` cannot be worked on, while its neighbours go on. It goes to quarantine.
+        """Send `record` to quarantine because of `error`, while its neighbours go on.
 
         Raises:
-            TypeError: it is no record, or the error is no `RecordError`.
+            TypeError: `record` is not a dict, or `error` is not a `RecordError`.
         """
         check_record(record)
-        if not isinstance(error, RecordError):  # pyright: ignore[reportUnnecessaryIsInstance] (a stranger's code)
+        if not isinstance(error, RecordError):  # pyright: ignore[reportUnnecessaryIsInstance] (third-party code)
             raise TypeError(f"batch.fail(record, error): the error is a RecordError(code, message), not {error!r:.80}")
         self.failed.append(Failed(record, error))
 
-    def announce(self, records: Sequence[Record]) -> None:
-        """Say which records are touched next: a crash or an exception is then blamed on these and not on the rest."""
-        if self.on_announce is not None:
-            self.on_announce(records)
 
+def records_of(data: Any) -> list[Record]:
+    """Return the records of a batch as a list; an iterator, which can be read only once, is read.
 
-def _as_list(data: Any) -> list[Record]:
+    Raises:
+        TypeError: `data` does not consist of dicts.
+    """
     if isinstance(data, dict):
-        records = [cast("Record", data)]
-    elif isinstance(data, list):
+        return [cast("Record", data)]
+    if isinstance(data, list):
         records = cast("list[Record]", data)
     elif isinstance(data, Iterable) and not isinstance(data, str | bytes):
         records = list(cast("Iterable[Record]", data))
     else:
-        raise TypeError(f"the data of a batch is a list of dicts, not {data!r:.80}")
-    if set(map(type, records)) - _DICT:  # which is nearly never so; then it may be a dict of another kind
-        for record in records:
-            check_record(record)
+        raise TypeError(f"the data of a batch must be a list of dicts, not {data!r:.80}")
+    for record in records:
+        check_record(record)
     return records
 
 
@@ -150,10 +119,10 @@ def check_record(record: Any) -> None:
     """Check that something is a record.
 
     Raises:
-        TypeError: it is something else.
+        TypeError: it is not a dict.
     """
     if not isinstance(record, dict):
-        raise TypeError(f"a record is a plain dict, not {type(record).__name__}: {record!r:.80}")
+        raise TypeError(f"a record must be a plain dict, not {type(record).__name__}: {record!r:.80}")
 
 
 class RecordReader(Protocol):
@@ -170,23 +139,7 @@ class RecordReader(Protocol):
 
 def audio_ms(record: Record) -> int:
     """Return a record's `duration` in whole milliseconds, so that sums are exact; 0 where it has none."""
-    return _ms(record.get("duration"))
-
-
-def audio_ms_of(durations: Sequence[Any]) -> list[int]:
-    """Return the whole milliseconds of each `duration`; there are many, and nearly always all are plain floats."""
-    plain = set(map(type, durations)) == _FLOAT and min(durations) >= 0 and max(durations) < 1e12
-    if plain and sum(durations) >= 0:  # which it is not if one of them is not a number
-        return list(map(int, [duration * 1000 + 0.5 for duration in durations]))
-    return list(map(_ms, durations))
-
-
-def durations_of(records: Iterable[Record]) -> list[Any]:
-    """Return the `duration` of each record as it is; None where it has none."""
-    return [record.get("duration") for record in records]
-
-
-def _ms(duration: Any) -> int:
+    duration: Any = record.get("duration")
     if type(duration) is float:  # nearly always
         return int(duration * 1000 + 0.5) if 0 <= duration < 1e12 else 0
     if getattr(duration, "shape", None) == () and hasattr(duration, "item"):

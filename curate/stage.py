@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self, TypeAlias, cast
 
@@ -31,15 +31,22 @@ from curate.settings import RUN_TIME_OPTIONS, field_names, unknown_option
 Cardinality: TypeAlias = Literal["maps", "filters", "splits"]
 
 
+def _announce_nothing(records: Sequence[Record]) -> None:
+    """Used without an engine, a stage announces to no one."""
+
+
 @attrs.frozen
 class WorkerContext:
-    """What a worker tells its stages before `setup()`.
+    """What a worker offers its stages, from `setup()` on, as `self.context`.
 
     Args:
         audio_roots: the folders that audio may be read from; None: anywhere (eager use).
+        announce: `announce(records)` names the records of the batch that the stage is about to touch: a crash or an
+            exception is then blamed on these and not on the rest of the batch.
     """
 
     audio_roots: tuple[str, ...] | None = None
+    announce: Callable[[Sequence[Record]], None] = attrs.field(default=_announce_nothing, eq=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

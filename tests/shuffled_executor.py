@@ -68,7 +68,7 @@ class ShuffledTransport:
             context=spec.context,
             encode=encode_row if spec.encodes else None,
             blamed=spec.blamed,
-            announcer=SharedActivity(memoryview(bytearray(8 * SharedActivity.words_for(len(stages)))).cast("Q")),
+            reporter=SharedActivity(memoryview(bytearray(8 * SharedActivity.words_for(len(stages)))).cast("Q")),
         )
         runner.setup()
         self._runners.append(runner)

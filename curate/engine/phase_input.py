@@ -1,4 +1,4 @@
-"""Brings a phase's input to the scheduler: numbers the records, leaves out those that are done, cuts batches."""
+"""Brings a phase's input to the scheduler: numbers the records, skips those that are finished, cuts batches."""
 
 from __future__ import annotations
 
@@ -29,112 +29,137 @@ _SEQ = "_gathered_from"
 _Item = TypeVar("_Item")
 
 
-def feed(
-    items: Iterator[Record | Failed | Filtered],
-    *,
-    first_stage: str,
-    partitioner: Partitioner | None,
-    places: InputPositions,
-    done: Intervals,
-    done_sum: int,
-    settle: Callable[[FinishedInputs], bool],
-    stop: StopRequest,
-) -> Iterator[InputBatch]:
-    """Yield the batches of a phase.
+class InputBatches:
+    """The batches of a phase's input that no earlier attempt has finished, in order.
 
     Args:
         items: the phase's input, in order.
-        first_stage: where it comes from, and who is named when an item has failed already.
+        first_stage: where the input comes from; the stage that is named when an item has failed already.
         partitioner: cuts the batches; None: by count.
-        places: the positions of the items.
-        done: the positions in the input that an earlier life of the run has finished.
-        done_sum: the `id_checksum` of the records that were there.
-        settle: told about roots that need no work: they failed in the reader, or a gather left them out. Returns
-            whether the run goes on; if not, nothing more is read.
+        positions: the positions of the items.
+        done: the positions in the input that earlier attempts have finished.
+        done_checksum: the `id_checksum` of the records at these positions.
+        settle: receives inputs that need no work, because they failed in the reader or a gather dropped them. Returns
+            whether the run continues; if not, nothing more is read.
         stop: asks to read nothing more.
-
-    Raises:
-        InfrastructureError: the source numbers its records badly or gives others than before, or the partitioner lost,
-            repeated or invented one.
     """
-    waiting: dict[str, int] = {}
-    stopped = False
 
-    def records() -> Iterator[Record]:
-        nonlocal stopped
-        for seq, item in _skip_finished(items, first_stage, places, done, done_sum):
-            if stop.asked or stopped:
-                stopped = True
+    def __init__(
+        self,
+        items: Iterator[Record | Failed | Filtered],
+        *,
+        first_stage: str,
+        partitioner: Partitioner | None,
+        positions: InputPositions,
+        done: Intervals,
+        done_checksum: int,
+        settle: Callable[[FinishedInputs], bool],
+        stop: StopRequest,
+    ) -> None:
+        self._items = _skip_finished(items, first_stage, positions, done, done_checksum)
+        self._first_stage = first_stage
+        self._partitioner = partitioner
+        self._settle = settle
+        self._stop = stop
+        self._stopped = False
+        self._waiting: dict[str, int] = {}
+        """The positions of the records that the partitioner holds, by their ids."""
+
+    def __iter__(self) -> Iterator[InputBatch]:
+        """Yield the batches.
+
+        Raises:
+            InfrastructureError: the source numbers its records badly or gives others than before, or the partitioner
+                lost, repeated or invented one.
+        """
+        records = self._records()
+        partitioner = self._partitioner
+        batches = _by_count(records) if partitioner is None else partitioner.partition(records)
+        for batch in _from(self._first_stage if partitioner is None else partitioner.name, batches):
+            try:
+                seqs = [self._waiting.pop(record[ID]) for record in batch.data]
+            except KeyError as error:
+                raise InfrastructureError(
+                    f"{self._cutter} returned {error.args[0]}, which it was not given or has returned already"
+                ) from None
+            if seqs:
+                yield InputBatch(batch, seqs)
+        if not self._stopped:
+            next(records, None)  # there are none left, unless the partitioner has stopped early
+            self._check_complete()
+
+    @property
+    def _cutter(self) -> str:
+        return "the input" if self._partitioner is None else f"partitioner {self._partitioner.name!r}"
+
+    def _records(self) -> Iterator[Record]:
+        """Yield the records that need work, and settle what does not."""
+        for seq, item in self._items:
+            if self._stop.asked or self._stopped:
+                self._stopped = True
                 return
             if isinstance(item, dict):
                 identity: Any = item.get(ID)
-                if type(identity) is not str or identity in waiting:
+                if type(identity) is not str or identity in self._waiting:
                     raise InfrastructureError(
-                        f"stage {first_stage!r} gave record {seq + 1} the `_id` {identity!r}; "
-                        "it must give every record a text of its own"
+                        f"stage {self._first_stage!r} gave record {seq + 1} the `_id` {identity!r}; "
+                        "it must give every record a string of its own"
                     )
-                waiting[identity] = seq
+                self._waiting[identity] = seq
                 yield item
             elif isinstance(item, Failed):
-                stopped = not settle(_settled_failure(seq, item, first_stage))
+                self._stopped = not self._settle(_settled_failure(seq, item, self._first_stage))
             else:
-                stopped = not settle(_settled_filtered(seq, item))
+                self._stopped = not self._settle(_settled_filtered(seq, item))
 
-    unfinished = records()
-    batches = _by_count(unfinished) if partitioner is None else partitioner.partition(unfinished)
-    who = "the feed" if partitioner is None else f"partitioner {partitioner.name!r}"
-    for batch in _from(first_stage if partitioner is None else partitioner.name, batches):
-        try:
-            seqs = [waiting.pop(record[ID]) for record in batch.data]
-        except KeyError as error:
+    def _check_complete(self) -> None:
+        if self._waiting:
             raise InfrastructureError(
-                f"{who} returned {error.args[0]}, which it was not given or has returned already"
-            ) from None
-        if seqs:
-            yield InputBatch(batch, seqs)
-    if stopped:
-        return
-    next(unfinished, None)  # there are none left, unless the partitioner has stopped early
-    if waiting:
-        raise InfrastructureError(f"{who} did not return {len(waiting)} records, {next(iter(waiting))} among them")
+                f"{self._cutter} did not return {len(self._waiting)} records, {next(iter(self._waiting))} among them"
+            )
 
 
 def without_stages(
     incoming: Iterator[InputBatch | FinishedInputs], encode: Callable[[Record], OutputRow] | None, blamed: str
 ) -> Iterator[FinishedInputs]:
-    """Yield a phase's records as they come, for one that has no stages of work, such as a mere merge.
+    """Yield the records of a phase that has no processing stages, such as one that only merges.
 
     Args:
         incoming: the phase's batches.
         encode: turns a record into its row.
         blamed: the stage that is named when a record cannot be encoded.
     """
-    runner, ledger = (
-        StageGroupRunner([], context=WorkerContext(), encode=encode, blamed=blamed),
-        InFlightTracker(last_hop=0),
-    )
+    runner = StageGroupRunner([], context=WorkerContext(), encode=encode, blamed=blamed)
+    tracker = InFlightTracker(last_hop=0)
     for number, item in enumerate(incoming):
         if isinstance(item, FinishedInputs):
             yield item
             continue
-        ledger.add_batch(number, item.batch.data, item.seqs)
         data = item.batch.data
-        for part in runner.run(BatchTask(number, data, "", "", ""), lambda data=data: data):
-            settled, _ = ledger.settle(0, part, data, onward=0)
-            if settled is not None:
-                yield settled
+        tracker.add_batch(number, data, item.seqs)
+        for result in runner.run(BatchTask(number, data, "", "", ""), lambda data=data: data):
+            finished, _ = tracker.settle(0, result, data, onward=0)
+            if finished is not None:
+                yield finished
 
 
 def _skip_finished(
-    items: Iterator[Record | Failed | Filtered], stage: str, places: InputPositions, done: Intervals, done_sum: int
+    items: Iterator[Record | Failed | Filtered],
+    stage: str,
+    positions: InputPositions,
+    done: Intervals,
+    done_checksum: int,
 ) -> Iterator[tuple[int, Record | Failed | Filtered]]:
-    """Return a phase's input with its positions, without what is done; that must be what was there before."""
-    numbered = zip(places, _from(stage, items), strict=False)
-    return _left(numbered, stage, done, done_sum) if done.end else numbered
+    """Return a phase's input with its positions, without what is finished.
+
+    The finished records are read as well, because their ids must be those that the earlier attempts committed.
+    """
+    numbered = zip(positions, _from(stage, items), strict=False)
+    return _left(numbered, stage, done, done_checksum) if done.end else numbered
 
 
 def _left(
-    numbered: Iterator[tuple[int, Record | Failed | Filtered]], stage: str, done: Intervals, done_sum: int
+    numbered: Iterator[tuple[int, Record | Failed | Filtered]], stage: str, done: Intervals, done_checksum: int
 ) -> Iterator[tuple[int, Record | Failed | Filtered]]:
     end, left, found = done.end, len(done), 0
     for seq, item in numbered:
@@ -144,14 +169,14 @@ def _left(
         left -= 1
         record = item.record if isinstance(item, Failed | Filtered) else item
         found += id_checksum((str(record.get(ID)),))
-        if not left and found % (1 << 64) != done_sum:
+        if not left and found % (1 << 64) != done_checksum:
             raise InfrastructureError(
-                f"stage {stage!r} gave other records, or another order, than in an earlier life of this run; it must "
-                "give the same ones in the same order (a shuffle needs a seed, a set has no order); use a new --run-dir"
+                f"stage {stage!r} gave other records, or another order, than in an earlier attempt of this run; it "
+                "must give the same ones in the same order (a shuffle needs a seed); use a new --run-dir"
             )
     if left:
         raise InfrastructureError(
-            f"stage {stage!r} gave {left} records in an earlier life of this run that it does not give now; "
+            f"stage {stage!r} gave {left} records in an earlier attempt of this run that it does not give now; "
             "it must give the same ones in the same order"
         )
 
@@ -169,7 +194,7 @@ def _by_count(records: Iterator[Record]) -> Iterator[AudioBatch]:
 
 
 def run_gather(gather: Gather, reader: RecordReader) -> Iterator[Record | Filtered]:
-    """Yield what a gather makes of the phase before, then what it has left out, as filtered.
+    """Yield the records that a gather returns for the phase before, then those that it dropped, as filtered.
 
     Memory: one bit for each record. The phase before is read again only if something was left out.
 

@@ -20,7 +20,7 @@ from curate.engine.durability.positions import InputPositions
 from curate.engine.durability.progress_file import ProgressFile
 from curate.engine.durability.run_directory import RunDirectory
 from curate.engine.durability.store import MemoryStore, Store
-from curate.engine.phase_input import feed, run_gather, without_stages
+from curate.engine.phase_input import InputBatches, run_gather, without_stages
 from curate.engine.protocol.events import (
     RecordQuarantined,
     RunFinished,
@@ -32,7 +32,7 @@ from curate.engine.protocol.events import (
 from curate.engine.protocol.messages import Filtered, Quarantined
 from curate.engine.protocol.options import Retry, RunOptions
 from curate.engine.protocol.transport import Executor, HopSpec
-from curate.engine.scheduling.scheduler import Feed, Scheduler
+from curate.engine.scheduling.scheduler import PhaseInput, Scheduler
 from curate.engine.summary import check_phase, may_measure, run_counts, summarise, top_failures
 from curate.engine.worker.error_classification import driver_errors
 from curate.errors import BudgetExceededError, InfrastructureError, UsageError
@@ -282,22 +282,22 @@ class _PhaseRun:
             self._state.begin(self._total)
         self._tell_progress()
         self._check_budget()
-        incoming = feed(
+        batches = InputBatches(
             self._items(),
             first_stage=self._first_stage(),
             partitioner=None if self._phase.partitioner is None else cast("Partitioner", self._phase.partitioner.stage),
-            places=self._places,
+            positions=self._places,
             done=self._store.done(self._phase.number),
-            done_sum=id_checksum_of(self._store.commits(self._phase.number)),
+            done_checksum=id_checksum_of(self._store.commits(self._phase.number)),
             settle=self._settled_in_feed,
             stop=self._options.stop,
         )
         try:
             if self._phase.hops:
-                self._work_on(self._until_stopped(incoming))
+                self._process(self._until_stopped(iter(batches)))
             else:
                 encode = encode_row if self._store.encodes else None
-                for settled in without_stages(self._until_stopped(incoming), encode, self._first_stage()):
+                for settled in without_stages(self._until_stopped(iter(batches)), encode, self._first_stage()):
                     self._settle(settled)
         except (InfrastructureError, KeyboardInterrupt):
             with suppress(InfrastructureError):
@@ -311,7 +311,7 @@ class _PhaseRun:
         self._store.complete(self._phase.number)
         self._tell_progress(ended=True)
 
-    def _work_on(self, incoming: Feed) -> None:
+    def _process(self, incoming: PhaseInput) -> None:
         """Have the phase's stages work on its input, wherever the executor has its workers."""
         hops, context = self._phase.hops, WorkerContext(audio_roots=self._plan.audio_roots)
         transport = self._executor.open(
@@ -335,7 +335,7 @@ class _PhaseRun:
         finally:
             transport.close()
 
-    def _until_stopped(self, incoming: Feed) -> Feed:
+    def _until_stopped(self, incoming: PhaseInput) -> PhaseInput:
         """Yield what comes until the run is to stop; what is in flight then is still finished."""
         while not self._is_stopping() and (batch := next(incoming, None)) is not None:
             yield batch

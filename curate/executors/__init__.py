@@ -1,24 +1,24 @@
-"""Where workers live: what an author of an executor needs.
+"""Where workers live, and what the author of an executor needs.
 
-Executor, Transport      what to write
-HopSpec, Plan            what it is given
-HopRunner                the stages of a hop, as one worker runs them; `copied_runner` makes one for this process
-Work                     what the driver sends
-Ready … Died, `Event`    what it hears
+Executor, Transport                  what an executor implements
+HopSpec, Plan                        what it is given
+StageGroupRunner                     the stages of a hop, as one worker runs them; `copied_runner` makes one
+BatchTask                            what the driver sends to a worker
+WorkerReady … WorkerDied, `Event`    what the driver receives
 
 `ExecutorContract` of `curate.testing` is the suite that every executor passes.
 """
+
+from typing import NoReturn
 
 from curate.engine.protocol.messages import (
     BatchDone,
     BatchTask,
     BatchUnreadable,
     Event,
-    Outcome,
     PartialResult,
     RecordsAnnounced,
     ResultReceived,
-    Whole,
     WorkerDied,
     WorkerFailed,
     WorkerReady,
@@ -38,7 +38,6 @@ __all__ = [
     "Executor",
     "HopSpec",
     "Machine",
-    "Outcome",
     "PartialResult",
     "Plan",
     "RecordsAnnounced",
@@ -46,7 +45,6 @@ __all__ = [
     "StageGroupRunner",
     "Transport",
     "Unsendable",
-    "Whole",
     "WorkerDied",
     "WorkerFailed",
     "WorkerReady",
@@ -54,3 +52,22 @@ __all__ = [
     "copied_runner",
     "encode_row",
 ]
+
+_RENAMED = {
+    "Acknowledged": "ResultReceived",
+    "Died": "WorkerDied",
+    "Done": "BatchDone",
+    "HopRunner": "StageGroupRunner",
+    "Part": "PartialResult",
+    "Ready": "WorkerReady",
+    "Started": "RecordsAnnounced",
+    "Unreadable": "BatchUnreadable",
+    "Whole": "PartialResult",
+    "Work": "BatchTask",
+}
+
+
+def __getattr__(name: str) -> NoReturn:
+    renamed = _RENAMED.get(name)
+    hint = f"; it is now called {renamed}" if renamed else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}")

@@ -61,7 +61,7 @@ def tried(stage: ProcessingStage, action: Callable[[Any], Any], told: str) -> An
         for name, value in vars(stage).items():
             try:
                 action(value)
-            except Exception as culprit:  # noqa: BLE001 (whatever a stranger's value raises)
+            except Exception as culprit:  # noqa: BLE001 (a third-party value may raise anything)
                 raise PlanError(
                     f"stage {stage.name!r}: {name} cannot be {told} ({culprit}); create it in setup()", stage.name
                 ) from error

@@ -1,4 +1,4 @@
-"""What frames from worker processes mean to the scheduler."""
+"""Decodes frames from worker processes into events for the scheduler."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from curate.executors.process_pool import WorkerOutput
 
 
 class EventDecoder:
-    """Turns what workers have said into events.
+    """Turns the output of workers into events.
 
-    A worker that sends what cannot be unpickled here is killed, because nobody knows what it has done with its records.
+    A worker whose frame cannot be unpickled here is killed, because the fate of its records is unknown.
 
     Args:
         hop_of: the name of a worker's hop.
@@ -38,19 +38,19 @@ class EventDecoder:
         self._kill = kill
         self._unreadable: dict[int, str] = {}
 
-    def events(self, heard: Iterable[WorkerOutput]) -> Iterator[Event]:
+    def events(self, outputs: Iterable[WorkerOutput]) -> Iterator[Event]:
         """Yield the events; log lines are logged."""
-        for worker, what in heard:
-            if isinstance(what, WorkerDied):
+        for worker, output in outputs:
+            if isinstance(output, WorkerDied):
                 reason = self._unreadable.pop(worker, None)
-                yield what if reason is None else WorkerDied(worker, reason)
-            elif isinstance(what, RecordsAnnounced):
-                yield what
+                yield output if reason is None else WorkerDied(worker, reason)
+            elif isinstance(output, RecordsAnnounced):
+                yield output
             elif worker not in self._unreadable:
                 try:
-                    event = _event(worker, self._hop_of(worker), what)
-                except Exception as error:  # noqa: BLE001 (whatever a stranger's value raises)
-                    self._unreadable[worker] = f"it sent what cannot be read ({type(error).__name__}: {error})"
+                    event = _event(worker, self._hop_of(worker), output)
+                except Exception as error:  # noqa: BLE001 (a third-party value may raise anything)
+                    self._unreadable[worker] = f"it sent a frame that cannot be read ({type(error).__name__}: {error})"
                     self._kill(worker)
                     continue
                 if event is not None:
@@ -59,7 +59,7 @@ class EventDecoder:
 
 def _event(worker: int, hop: str, frame: Frame) -> Event | None:
     kind, number, payload = frame
-    if kind is FrameType.PART:
+    if kind is FrameType.RESULT:
         return ResultReceived(worker, pickle.loads(payload), len(payload))
     if kind is FrameType.DONE:
         return BatchDone(worker, number)
@@ -69,9 +69,9 @@ def _event(worker: int, hop: str, frame: Frame) -> Event | None:
     if kind is FrameType.UNREADABLE:
         return BatchUnreadable(worker, number, message)
     if kind is FrameType.FAILED:
-        told, trace = message
+        reason, trace = message
         logger.debug("a worker of {} has failed:\n{}", hop, trace)
-        return WorkerFailed(worker, InfrastructureError(told))
+        return WorkerFailed(worker, InfrastructureError(reason))
     level, severity, text = message
     logger.log(level if _is_level(level) else severity, "{}: {}", hop, text)
     return None
@@ -80,6 +80,6 @@ def _event(worker: int, hop: str, frame: Frame) -> Event | None:
 def _is_level(name: str) -> bool:
     try:
         logger.level(name)
-    except ValueError:  # a stage has made a level of its own, in its worker
+    except ValueError:  # a stage has added a level of its own in its worker
         return False
     return True

@@ -1,7 +1,7 @@
-"""How driver and worker process talk: frames on a socket, each of a kind, about a batch, with a pickled payload.
+"""Frames on the socket between driver and worker process: a type, the number of a batch, and a pickled payload.
 
-Kind and batch stand outside the pickle: a message that cannot be read still says what it is about, and can be passed on
-by whoever cannot read it.
+Type and number stand outside the pickle: a message that cannot be unpickled still names its batch, and an actor can
+pass it on unread.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from typing import TypeAlias
 _HEADER = struct.Struct("<QQB")
 
 CHUNK = 1 << 18
-"""So many bytes are read at once."""
+"""Bytes per read."""
 
 
 class FrameType(enum.IntEnum):
-    """What a frame says; the payload is in brackets."""
+    """The types of a frame; the payload is in brackets."""
 
     PATH = 1  # driver → worker: where modules are found (a list of folders)
-    PARCEL = 2  # the stages (`WorkerPayload`)
-    WORK = 3  # a batch (`BatchTask`)
-    END = 4  # there is no more work
+    PAYLOAD = 2  # the stages (`WorkerPayload`)
+    TASK = 3  # a batch (`BatchTask`)
+    END = 4  # no more batches follow
     READY = 5  # worker → driver: the stages are set up
-    PART = 6  # the outcome of some or all records of a batch (`PartialResult`, `Whole`)
+    RESULT = 6  # the outcome of some or all records of a batch (`PartialResult`)
     DONE = 7  # the batch is done
-    UNREADABLE = 8  # the batch could not be unpickled (a text)
-    FAILED = 9  # trouble that is no record's (its text, its traceback)
-    LOG = 10  # a log line (its level, the level's number, its text)
+    UNREADABLE = 8  # the batch could not be unpickled (the reason)
+    FAILED = 9  # a failure that no record caused (message, traceback)
+    LOG = 10  # a log line (level, the level's number, text)
 
 
 Frame: TypeAlias = tuple[FrameType, int, bytes]
 
 
 def header(kind: FrameType, number: int = 0, size: int = 0) -> bytes:
-    """Return what goes before a payload of `size` bytes about the batch `number`."""
+    """Return the header of a payload of `size` bytes about the batch `number`."""
     return _HEADER.pack(size, number, kind)
 
 
@@ -46,7 +46,7 @@ def framed(kind: FrameType, payload: bytes = b"", number: int = 0) -> bytes:
 
 
 class Frames:
-    """Cuts what has been received into frames."""
+    """Cuts received bytes into frames."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()

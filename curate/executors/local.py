@@ -13,7 +13,7 @@ from curate.engine.protocol.messages import (
     BatchDone,
     BatchTask,
     Event,
-    Outcome,
+    PartialResult,
     ResultReceived,
     WorkerFailed,
     WorkerReady,
@@ -52,7 +52,7 @@ class LocalExecutor:
 
 
 class LocalTransport:
-    """Workers that are generators: `wait` runs the batch that is furthest in the pipeline up to its next part."""
+    """Workers that are generators: `wait` runs the batch that is furthest in the pipeline up to its next result."""
 
     max_in_flight = 1
     setup_attempts = 1
@@ -63,7 +63,7 @@ class LocalTransport:
         self._specs = hops
         self._runners: list[StageGroupRunner] = []
         self._started: list[Event] = []
-        self._running: dict[int, tuple[int, Iterator[Outcome]]] = {}
+        self._running: dict[int, tuple[int, Iterator[PartialResult]]] = {}
 
     def room(self, hop: int) -> int:
         return 0 if hop < len(self._runners) else 1  # more would share this one thread
@@ -88,14 +88,14 @@ class LocalTransport:
         if self._started:
             started, self._started = self._started, []
             return started
-        worker = max(self._running)  # of the last hop that has work: what is begun is finished first
-        number, parts = self._running[worker]
+        worker = max(self._running)  # of the last hop that has a batch: what is begun is finished first
+        number, results = self._running[worker]
         try:
-            part = next(parts, None)
+            result = next(results, None)
         except InfrastructureError as error:
             return [WorkerFailed(worker, error)]
-        if part is not None:
-            return [ResultReceived(worker, part)]
+        if result is not None:
+            return [ResultReceived(worker, result)]
         del self._running[worker]
         return [BatchDone(worker, number)]
 

@@ -87,7 +87,7 @@ class RayTransport:
         self._actors: dict[int, _Actor] = {}
         self._quick = [False] * len(hops)
         self._pending: list[Event] = []
-        self._hearing = EventDecoder(lambda worker: self._hops[self._actors[worker].hop].name, self.kill)
+        self._decoder = EventDecoder(lambda worker: self._hops[self._actors[worker].hop].name, self.kill)
         self._next = itertools.count()
 
     def room(self, hop: int) -> int:
@@ -195,13 +195,13 @@ class RayTransport:
         except Exception as error:  # noqa: BLE001 (Ray's own, of many kinds)
             return self._failed(number, error)
         actor.placed = True
-        heard = [(number, what) for answer in answers for _, what in pickle.loads(answer)]
+        outputs = [(number, output) for answer in answers for _, output in pickle.loads(answer)]
         events: list[Event] = []
-        for event in self._hearing.events(heard):
+        for event in self._decoder.events(outputs):
             event.worker = number  # an actor knows its only worker as 0
             events.append(event)
             if isinstance(event, ResultReceived):
-                self._quick[actor.hop] = sum(event.part.busy_s) < QUICK_S
+                self._quick[actor.hop] = sum(event.result.busy_s) < QUICK_S
             elif isinstance(event, BatchDone | BatchUnreadable):
                 actor.left -= 1
             elif isinstance(event, WorkerDied | WorkerFailed):

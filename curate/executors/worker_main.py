@@ -1,7 +1,7 @@
-"""The program that runs in a worker process: `python -m curate.executors.worker_main SOCKET PAGE`.
+"""The program that runs in a worker process: `python -m curate.executors.worker_main SOCKET ACTIVITY`.
 
-It takes its parcel from the socket, sets up the stages, works on batches until it is told to end, and dies with its
-driver. What it is about to touch it writes on a page of shared memory, which costs next to nothing.
+It receives its payload on the socket, sets up the stages, works on batches until the driver ends it, and dies with its
+driver. The records that it is about to touch are announced in shared memory, which costs next to nothing.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any, NoReturn
 from loguru import logger
 
 from curate.engine.protocol.activity import SharedActivity
-from curate.engine.protocol.messages import BatchTask, Outcome, PartialResult, Quarantined, Whole
+from curate.engine.protocol.messages import BatchTask, PartialResult, Quarantined
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.errors import InfrastructureError
 from curate.executors.framing import CHUNK, Frame, Frames, FrameType, framed
@@ -36,14 +36,16 @@ from curate.machine import find_gpus
 from curate.records import ID
 from curate.stage import ProcessingStage
 
-HELD_BACK_S = 0.005
-"""Of batches that follow each other faster than this, several ends are told at once."""
+HOLD_BACK_S = 0.005
+"""Results of batches that follow each other faster than this are sent together: a packet of its own for each would wake
+the driver more often than it takes to handle them.
+"""
 
 EXIT_BROKEN_GPU = 75
 
 
 class Channel:
-    """The worker's end of the socket."""
+    """The worker's end of the socket to the driver."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._socket = sock
@@ -74,22 +76,22 @@ class Channel:
         """Put a message into the next packet.
 
         Raises:
-            Exception: whatever the pickling of a stranger's value raises.
+            Exception: raised by the pickling of a third-party value.
         """
         payload = b"" if message is None else pickle.dumps(message, 5)
         with self._lock:
             self._held += framed(kind, payload, number)
 
     def send(self) -> None:
-        """Send what is held back."""
+        """Send the next packet."""
         with self._lock:
             self._sent_s = time.monotonic()
             held, self._held = self._held, bytearray()
             self._socket.sendall(held)
 
     def send_if_idle(self) -> None:
-        """Send what is held back, unless the next batch is there and soon brings more."""
-        if time.monotonic() - self._sent_s >= HELD_BACK_S or not self.has_more():
+        """Send the next packet, unless the next batch has arrived and adds to it soon."""
+        if time.monotonic() - self._sent_s >= HOLD_BACK_S or not self.has_more():
             self.send()
 
 
@@ -98,41 +100,41 @@ def main(arguments: list[str]) -> int:
     faulthandler.enable()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the driver decides what ends
     signal.signal(signal.SIGTERM, _terminate)
-    descriptor, page_descriptor = map(int, arguments)
-    for inherited in (descriptor, page_descriptor):
+    descriptor, activity_descriptor = map(int, arguments)
+    for inherited in (descriptor, activity_descriptor):
         os.set_inheritable(inherited, False)
     _die_with_driver()
     channel = Channel(socket.socket(fileno=descriptor))
     try:
         _, _, path = channel.receive()
         sys.path[:] = pickle.loads(path)
-        _, _, parcel = channel.receive()
-        return _work(channel, parcel, page_descriptor)
+        _, _, payload = channel.receive()
+        return _work(channel, payload, activity_descriptor)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return 1  # the driver is gone
-    except KeyboardInterrupt:  # as if the signal had ended it, for whoever asks how it has ended
+    except KeyboardInterrupt:  # so that its exit status names the signal
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
         raise
 
 
-def _work(channel: Channel, payload: bytes, page_descriptor: int) -> int:
+def _work(channel: Channel, payload: bytes, activity_descriptor: int) -> int:
     runner: StageGroupRunner | None = None
     try:
         try:
-            parcel: WorkerPayload = pickle.loads(payload)
+            spec: WorkerPayload = pickle.loads(payload)
             _log_to(channel)
-            runner = _set_up(parcel, page_descriptor)
+            runner = _set_up(spec, activity_descriptor)
             gc.collect()
             gc.freeze()  # or the collector would walk through models and modules again and again
-        except Exception as error:  # noqa: BLE001 (a stranger's class may raise anything as it is unpickled)
+        except Exception as error:  # noqa: BLE001 (a third-party class may raise anything as it is unpickled)
             _fail(channel, error)
             return 0
         channel.hold(FrameType.READY)
         channel.send()
         while True:
             kind, number, payload = channel.receive()
-            if kind is FrameType.END or not _work_on(channel, runner, number, payload, parcel.blamed):
+            if kind is FrameType.END or not _work_on(channel, runner, number, payload, spec.blamed):
                 return 0
     finally:
         if runner is not None:
@@ -143,16 +145,16 @@ def _work(channel: Channel, payload: bytes, page_descriptor: int) -> int:
 def _work_on(channel: Channel, runner: StageGroupRunner, number: int, payload: bytes, blamed: str) -> bool:
     """Work on one batch; return whether there can be another one."""
     try:
-        work: BatchTask = pickle.loads(payload)
-    except Exception as error:  # noqa: BLE001 (whatever a stranger's value raises)
+        task: BatchTask = pickle.loads(payload)
+    except Exception as error:  # noqa: BLE001 (a third-party value may raise anything)
         channel.hold(FrameType.UNREADABLE, f"{type(error).__name__}: {error}", number)
         channel.send()
         return True
     try:
-        ids: list[str] = [record[ID] for record in work.records]
-        for outcome in runner.run(work, lambda: pickle.loads(payload).records):
-            _hold(channel, outcome, ids, blamed)
-            if not isinstance(outcome, Whole) and len(set(outcome.roots())) < len(ids):
+        ids: list[str] = [record[ID] for record in task.records]
+        for result in runner.run(task, lambda: pickle.loads(payload).records):
+            _hold(channel, result, ids, blamed)
+            if not result.is_whole and len(set(result.roots())) < len(ids):
                 channel.send()  # what is finished does not wait for the rest of the batch
     except InfrastructureError as error:
         if error.__cause__ is not None and is_broken_gpu(error.__cause__):
@@ -164,18 +166,18 @@ def _work_on(channel: Channel, runner: StageGroupRunner, number: int, payload: b
     return True
 
 
-def _set_up(parcel: WorkerPayload, page_descriptor: int) -> StageGroupRunner:
+def _set_up(spec: WorkerPayload, activity_descriptor: int) -> StageGroupRunner:
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # it would let a checkpoint run code
-    _check_versions(parcel)
-    _check_gpu_memory(parcel)
-    stages: list[ProcessingStage] = pickle.loads(parcel.stages)
-    words = memoryview(mmap.mmap(page_descriptor, 8 * SharedActivity.words_for(parcel.count))).cast("Q")
+    _check_versions(spec)
+    _check_gpu_memory(spec)
+    stages: list[ProcessingStage] = pickle.loads(spec.stages)
+    words = memoryview(mmap.mmap(activity_descriptor, 8 * SharedActivity.words_for(spec.count))).cast("Q")
     runner = StageGroupRunner(
         stages,
-        context=parcel.context,
-        encode=encode_row if parcel.encodes else None,
-        blamed=parcel.blamed,
-        announcer=SharedActivity(words),
+        context=spec.context,
+        encode=encode_row if spec.encodes else None,
+        blamed=spec.blamed,
+        reporter=SharedActivity(words),
     )
     try:
         runner.setup()
@@ -185,32 +187,30 @@ def _set_up(parcel: WorkerPayload, page_descriptor: int) -> StageGroupRunner:
     return runner
 
 
-def _hold(channel: Channel, outcome: Outcome, ids: list[str], blamed: str) -> None:
+def _hold(channel: Channel, result: PartialResult, ids: list[str], blamed: str) -> None:
     try:
-        channel.hold(FrameType.PART, outcome, outcome.number)
-    except Exception:  # noqa: BLE001 (whatever a stranger's value raises)
-        part = outcome.as_part(ids) if isinstance(outcome, Whole) else outcome
-        channel.hold(FrameType.PART, _sendable(part, blamed), part.number)
+        channel.hold(FrameType.RESULT, result, result.number)
+    except Exception:  # noqa: BLE001 (a third-party value's own __reduce__ may raise anything)
+        channel.hold(FrameType.RESULT, _sendable(result.with_roots(ids), blamed), result.number)
 
 
-def _sendable(part: PartialResult, blamed: str) -> PartialResult:
-    """Return the part with the records that cannot be sent to the driver in quarantine."""
-    kept: list[Any] = []
-    roots: list[str] = []
-    ms: list[int] = []
-    quarantined = [_printable_note(note) for note in part.quarantined]
-    for row, root, length in zip(part.kept, part.kept_roots, part.kept_ms, strict=True):
+def _sendable(result: PartialResult, blamed: str) -> PartialResult:
+    """Return a result with the records that cannot be sent to the driver in quarantine."""
+    sendable = PartialResult(result.number, [], roots := [], [], busy_s=result.busy_s, measures=result.measures)
+    sendable.filtered = [_printable_note(note) for note in result.filtered]
+    sendable.quarantined = [_printable_note(note) for note in result.quarantined]
+    sendable.splits = result.splits
+    for row, root, ms in zip(result.kept, result.kept_roots or (), result.kept_ms, strict=True):
         reason = _unsendable(row)
         if reason is None:
-            kept.append(row)
+            sendable.kept.append(row)
             roots.append(root)
-            ms.append(length)
+            sendable.kept_ms.append(ms)
         else:
-            message = f"the record cannot be sent on: {reason}"
+            message = f"the record cannot be sent to the driver: {reason}"
             assert isinstance(row, dict)
-            quarantined.append(Quarantined(root, printable(row), blamed, "bad_value", message, "", 1))
-    filtered = [_printable_note(note) for note in part.filtered]
-    return PartialResult(part.number, kept, roots, ms, filtered, quarantined, part.splits, part.busy_s, part.measures)
+            sendable.quarantined.append(Quarantined(root, printable(row), blamed, "bad_value", message, "", 1))
+    return sendable
 
 
 def _printable_note(note: Any) -> Any:
@@ -223,29 +223,29 @@ def _printable_note(note: Any) -> Any:
 def _unsendable(value: Any) -> str | None:
     try:
         pickle.dumps(value, 5)
-    except Exception as error:  # noqa: BLE001 (whatever a stranger's value raises)
+    except Exception as error:  # noqa: BLE001 (a third-party value may raise anything)
         return f"{type(error).__name__}: {error}"
     return None
 
 
 def _fail(channel: Channel, error: BaseException) -> None:
-    """Tell the driver why this worker cannot go on."""
-    told = str(error) if isinstance(error, InfrastructureError) else f"{type(error).__name__}: {error}"
+    """Report to the driver why this worker ends."""
+    message = str(error) if isinstance(error, InfrastructureError) else f"{type(error).__name__}: {error}"
     trace = "".join(traceback.format_exception(error))
-    channel.hold(FrameType.FAILED, (told, trace))
+    channel.hold(FrameType.FAILED, (message, trace))
     channel.send()
 
 
-def _check_versions(parcel: WorkerPayload) -> None:
+def _check_versions(spec: WorkerPayload) -> None:
     """Check that this machine has the code that the driver has.
 
     Raises:
         InfrastructureError: names the machine and the distribution.
     """
-    if not parcel.versions:
+    if not spec.versions:
         return
-    here: Mapping[str, str] = versions_of(pickle.loads(parcel.stages))
-    for name, version in parcel.versions.items():
+    here: Mapping[str, str] = versions_of(pickle.loads(spec.stages))
+    for name, version in spec.versions.items():
         if here.get(name) != version:
             raise InfrastructureError(
                 f"{socket.gethostname()} has {name} {here.get(name, '(missing)')}, and the driver has {version}; "
@@ -253,18 +253,18 @@ def _check_versions(parcel: WorkerPayload) -> None:
             )
 
 
-def _check_gpu_memory(parcel: WorkerPayload) -> None:
+def _check_gpu_memory(spec: WorkerPayload) -> None:
     """Check that the worker's GPU has the memory that its stages ask for.
 
     Raises:
         InfrastructureError: says how much is asked for and how much there is.
     """
-    if not parcel.gpu_memory_gb:
+    if not spec.gpu_memory_gb:
         return
     for gpu in find_gpus():
-        if gpu.memory_gb is not None and gpu.memory_gb < parcel.gpu_memory_gb:
+        if gpu.memory_gb is not None and gpu.memory_gb < spec.gpu_memory_gb:
             raise InfrastructureError(
-                f"{parcel.hop} asks for gpu_memory_gb={parcel.gpu_memory_gb:g}, but GPU {gpu.id} of "
+                f"{spec.hop} asks for gpu_memory_gb={spec.gpu_memory_gb:g}, but GPU {gpu.id} of "
                 f"{socket.gethostname()} has {gpu.memory_gb:g} GB"
             )
 
@@ -272,17 +272,17 @@ def _check_gpu_memory(parcel: WorkerPayload) -> None:
 def _log_to(channel: Channel) -> None:
     """Send log lines to the driver."""
 
-    def tell(message: Any) -> None:
+    def send(message: Any) -> None:
         record = message.record
         channel.hold(FrameType.LOG, (record["level"].name, record["level"].no, record["message"]))
 
     logger.remove()
-    logger.add(tell, level="INFO", format="{message}")
+    logger.add(send, level="INFO", format="{message}")
     logger.enable("curate")
 
 
 def _die_of_broken_gpu(error: InfrastructureError) -> NoReturn:
-    """End at once: in a broken CUDA context nothing works any more, not even its teardown."""
+    """End immediately: in a broken CUDA context no call works, not even the teardown."""
     print(error, file=sys.stderr, flush=True)
     os._exit(EXIT_BROKEN_GPU)
 
@@ -302,7 +302,7 @@ def _die_with_driver() -> None:
 
     def watch() -> None:
         while os.getppid() == driver:
-            time.sleep(1.0)  # elsewhere nothing tells a process that its parent is gone
+            time.sleep(1.0)  # other systems do not signal that the parent is gone
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

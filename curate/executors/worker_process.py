@@ -78,7 +78,7 @@ class WorkerProcess:
             theirs.close()
             os.close(their_output)
         self.exit_descriptor = os.pidfd_open(self._process.pid) if hasattr(os, "pidfd_open") else None
-        for kind, message in ((FrameType.PATH, parcel.sys_path), (FrameType.PARCEL, parcel)):
+        for kind, message in ((FrameType.PATH, parcel.sys_path), (FrameType.PAYLOAD, parcel)):
             self._out.append(memoryview(framed(kind, pickle.dumps(message, 5))))
 
     def descriptors(self) -> Iterator[tuple[Any, Literal["socket", "output", "exit"]]]:
@@ -90,7 +90,7 @@ class WorkerProcess:
 
     def put(self, number: int, payload: bytes) -> None:
         """Queue a pickled batch under its number; `flush` sends it."""
-        self._out += [memoryview(header(FrameType.WORK, number, len(payload))), memoryview(payload)]
+        self._out += [memoryview(header(FrameType.TASK, number, len(payload))), memoryview(payload)]
         self.busy += 1
 
     def flush(self) -> bool:

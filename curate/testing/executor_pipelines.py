@@ -83,7 +83,7 @@ class Streams(ProcessingStage):
         data = batch.data[::-1]
         for start in range(0, len(data), self.size):
             part = data[start : start + self.size]
-            batch.announce(part)
+            self.context.announce(part)
             yield batch.with_data({**record, "streamed": True} for record in part)
 
 

@@ -1,7 +1,9 @@
-"""Draws plan.svg: the same clips in batches of a fixed number, and planned by length. Run it to make the picture again.
+"""Draws plan.svg: the same clips in batches of a fixed number, and planned by length.
 
-A bar is a clip, as long as its audio; what is light behind it is padding. A block is a batch, and its area is what the
-model goes through.
+    python docs/pictures/plan.py
+
+A bar is a clip, as long as its audio; the light area next to it is padding. A block is a batch, and its area is the
+model's work.
 """
 
 from __future__ import annotations
@@ -18,14 +20,14 @@ FIXED = 16
 MAX_BATCH_S = 200.0
 
 SECOND, CLIP, GAP = 4.9, 5.0, 14.0
-"""Of the picture: the width of a second, the height of a clip, the space between batches."""
+"""Sizes in pixels: the width of a second, the height of a clip, the space between batches."""
 
 WIDTH, MARGIN, HEADING = 760.0, 20.0, 46.0
 AUDIO, PADDING, TEXT, FAINT, PAPER = "#1b7f5c", "#dfe6e3", "#1d2522", "#5b6864", "#ffffff"
 
 
 def clips_s() -> list[float]:
-    """Return lengths as speech has them: most short, a few long, in no order."""
+    """Return lengths that are distributed like those of speech: most short, a few long, unordered."""
     draw = Random(7)
     return [round(min(40.0, max(0.3, draw.lognormvariate(math.log(5.0), 0.85))), 2) for _ in range(CLIPS)]
 
@@ -58,14 +60,14 @@ def picture() -> str:
 
 
 def _panel(title: str, figures: Score, batches: Sequence[Sequence[float]], top: float) -> tuple[list[str], float]:
-    """Return the elements of one plan and where they end; batches stand in rows, as words in a text do."""
-    told = (
+    """Return the elements of one plan and their lower end; batches are set in rows, like words in a paragraph."""
+    figures_line = (
         f"{figures.batches} batches, {figures.audio_s:.0f} s of audio, {figures.padded_s:.0f} s for the model: "
         f"{figures.waste:.0%} padding"
     )
     elements = [
         f'<text x="{MARGIN:g}" y="{top + 14:.1f}" font-size="15" font-weight="600" fill="{TEXT}">{title}</text>',
-        f'<text x="{MARGIN:g}" y="{top + 33:.1f}" font-size="12.5" fill="{FAINT}">{told}</text>',
+        f'<text x="{MARGIN:g}" y="{top + 33:.1f}" font-size="12.5" fill="{FAINT}">{figures_line}</text>',
     ]
     left, line_top, line_height = MARGIN, top + HEADING, 0.0
     for batch in batches:

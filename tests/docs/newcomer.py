@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The newcomer's path, from a clone to a plugin: what README and tutorial tell to type, typed.
+"""Runs the commands of the tutorial in order, from a clone to a plugin, as a newcomer would.
 
     python3 tests/docs/newcomer.py          # in an empty environment: makes one, with `make demo`
     python3 tests/docs/newcomer.py --here   # with the Python that runs it, which has curate installed

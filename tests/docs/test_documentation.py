@@ -224,6 +224,41 @@ def test_every_word_is_in_the_glossary(word: str) -> None:
     assert f"\n{word}\n    " in DOCS["glossary.md"]
 
 
+TITLES = {
+    "architecture.md": "Architecture",
+    "batching.md": "Batching",
+    "benchmarks.md": "Benchmarks",
+    "coming-from.md": "Coming from NeMo Curator, SDP or datatrove",
+    "errors.md": "Error codes",
+    "executors.md": "Executors",
+    "glossary.md": "Glossary",
+    "guarantees.md": "Guarantees",
+    "how-to.md": "How-to guides",
+    "pipelines.md": "Pipelines",
+    "plugins.md": "Plugins",
+    "python.md": "Python API",
+    "report.md": "Reports",
+    "stages.md": "Stages",
+    "tutorial.md": "Tutorial",
+}
+
+
+@pytest.mark.parametrize("page", sorted(DOCS.keys() - {"index.md"}))
+def test_page_has_the_title_that_people_search_for(page: str) -> None:
+    assert DOCS[page].partition("\n")[0] == f"# {TITLES[page]}"
+    assert re.search(rf"^{page.removesuffix('.md')}$", DOCS["index.md"], flags=re.MULTILINE), "not in the navigation"
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "decisions").glob("0*.md")), ids=lambda path: path.stem)
+def test_decision_has_status_date_price_and_alternatives(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(f"# {int(path.name[:4])}. ")
+    header = "| Status | Date | Replaces |\n|---|---|---|\n"
+    assert re.search(re.escape(header) + r"\| (accepted|replaced) \| \d{4}-\d\d-\d\d \| ", text)
+    assert "\nThe price: " in text
+    assert re.search(r"\n## Alternatives\n\n- \*", text)
+
+
 def test_every_verb_is_documented() -> None:
     host = PluginHost(environment={"CURATE_PLUGINS": ""})
     for reference in host.commands:

@@ -89,7 +89,7 @@ class MisbehavesAhead(ProcessingStage):
     def stream(self, batch: AudioBatch) -> Iterator[AudioBatch]:
         for start in range(0, len(batch.data), self.size):
             part = batch.data[start : start + self.size]
-            batch.announce(part)
+            self.context.announce(part)
             worker = threading.Thread(target=self._work, args=(part,))
             worker.start()
             worker.join()
@@ -199,7 +199,7 @@ class Quiet(ProcessingStage):
 
     def stream(self, batch: AudioBatch) -> Iterator[AudioBatch]:
         for record in batch.data:
-            batch.announce([record])
+            self.context.announce([record])
             time.sleep(record["takes_s"])
         yield batch
 

@@ -403,12 +403,12 @@ def test_a_batch_takes_one_record_or_any_iterable_of_records() -> None:
 
 
 def test_a_batch_holds_dicts_only() -> None:
-    with pytest.raises(TypeError, match="a record is a plain dict, not str"):
+    with pytest.raises(TypeError, match="a record must be a plain dict, not str"):
         AudioBatch(["audio.wav"])  # pyright: ignore
 
 
 def test_announcing_outside_a_run_does_nothing() -> None:
-    AudioBatch([{"x": 1}]).announce([{"x": 1}])
+    ProcessingStage().context.announce([{"x": 1}])
 
 
 def test_a_record_error_needs_a_known_code() -> None:

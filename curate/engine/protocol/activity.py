@@ -30,7 +30,7 @@ class ActivityReporter(Protocol):
         """The hop's stage of this number is about to touch the records at these positions, and no others."""
         ...
 
-    def rest(self, stage: int) -> None:
+    def idle(self, stage: int) -> None:
         """The stage touches nothing until it announces something again."""
         ...
 
@@ -81,7 +81,7 @@ class SharedActivity:
         words[place + 1 : place + 1 + len(positions)] = memoryview(array("Q", positions))
         words[place] = len(positions)
 
-    def rest(self, stage: int) -> None:
+    def idle(self, stage: int) -> None:
         self._words[1 + stage * (1 + CAPACITY)] = 0
 
 

@@ -1,4 +1,4 @@
-"""What the scheduler and a worker say to each other. Messages carry records, never samples.
+"""The messages between the scheduler and its workers. They carry records, never samples.
 
 Those that cross a process boundary for every batch pickle as their bare fields, which is three times as fast as the
 pickling of a dataclass with slots.
@@ -7,7 +7,7 @@ pickling of a dataclass with slots.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from curate.records import Record
@@ -36,7 +36,7 @@ class BatchTask:
 
 @dataclass(slots=True)
 class Filtered:
-    """A record that a stage left out. `root` is the id under which it, or its ancestor, entered the hop."""
+    """A record that a stage dropped on purpose. `root` is the id under which it, or its ancestor, entered the hop."""
 
     root: str
     record: Record
@@ -46,7 +46,7 @@ class Filtered:
 
 @dataclass(slots=True)
 class Quarantined:
-    """A record that could not be worked on, as it was when it came to the stage that failed."""
+    """A record that failed, as it was when it reached the stage that failed on it."""
 
     root: str
     record: Record
@@ -70,67 +70,49 @@ class Split:
 
 @dataclass(slots=True)
 class PartialResult:
-    """The outcome of some records of one batch, each with everything that became of it (worker → driver).
+    """The outcome of some records of one batch, or of all of them (worker → driver).
 
-    Receiving a part acknowledges every root named in it. `kept[i]` descends from `kept_roots[i]` and
-    has `kept_ms[i]` milliseconds of audio.
+    Receiving it acknowledges every root that it names, with everything that the root has become: `kept[i]` descends
+    from `kept_roots[i]` and has `kept_ms[i]` milliseconds of audio.
+
+    Most batches come back whole: every record was kept, as one record, in order. Then `kept_roots` is None, because no
+    id needs to travel, and `input_ms` are the lengths that the records had when they came; where no length has changed
+    it is the very list `kept_ms`, which is pickled once.
     """
 
     number: int
     kept: list[OutputRow]
-    kept_roots: list[str]
+    kept_roots: list[str] | None
     kept_ms: list[int]
     filtered: list[Filtered] = field(default_factory=list[Filtered])
     quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
     splits: list[Split] = field(default_factory=list[Split])
+    input_ms: list[int] | None = None
     busy_s: Sequence[float] = ()
     measures: dict[str, Any] = field(default_factory=dict[str, Any])
-    """What the stages have measured since the part before, by their names (`ProcessingStage.take_measures`)."""
+    """What the stages have measured since the result before, by their names (`ProcessingStage.take_measures`)."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         notes = self.filtered, self.quarantined, self.splits
-        return PartialResult, (
-            self.number,
-            self.kept,
-            self.kept_roots,
-            self.kept_ms,
-            *notes,
-            self.busy_s,
-            self.measures,
-        )
+        own = self.number, self.kept, self.kept_roots, self.kept_ms, *notes, self.input_ms, self.busy_s, self.measures
+        return PartialResult, own
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is the outcome of all the batch's records, each of them kept as one record."""
+        return self.kept_roots is None
+
+    def with_roots(self, ids: Sequence[str]) -> PartialResult:
+        """Return the same result with the roots of what is kept, given the ids of the batch's records."""
+        if self.kept_roots is not None:
+            return self
+        return replace(self, kept_roots=list(ids), input_ms=None)
 
     def roots(self) -> Iterator[str]:
-        """Yield the roots that this part acknowledges; one with several outcomes comes several times."""
-        yield from self.kept_roots
+        """Yield the roots that a partial result acknowledges; one with several outcomes comes several times."""
+        yield from self.kept_roots or ()
         for note in (*self.filtered, *self.quarantined):
             yield note.root
-
-
-@dataclass(slots=True)
-class Whole:
-    """The outcome of a whole batch of which every record was kept, as one record (worker → driver).
-
-    Most batches come back so. It needs no ids: `kept[i]` is what became of the batch's `i`-th record, which had
-    `came_ms[i]` milliseconds of audio and now has `kept_ms[i]`; where no length has changed, these are the same list.
-    """
-
-    number: int
-    kept: list[OutputRow]
-    came_ms: list[int]
-    kept_ms: list[int]
-    busy_s: Sequence[float] = ()
-    measures: dict[str, Any] = field(default_factory=dict[str, Any])
-    """As in a part."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return Whole, (self.number, self.kept, self.came_ms, self.kept_ms, self.busy_s, self.measures)
-
-    def as_part(self, ids: list[str]) -> PartialResult:
-        """Return the same as a part, given the ids of the batch's records."""
-        return PartialResult(self.number, self.kept, ids, self.kept_ms, busy_s=self.busy_s, measures=self.measures)
-
-
-Outcome: TypeAlias = "PartialResult | Whole"
 
 
 @dataclass(slots=True)
@@ -144,23 +126,23 @@ class WorkerReady:
 class RecordsAnnounced:
     """The worker is about to touch these records, or their descendants; if it dies, they are the suspects.
 
-    A transport need not say it for every record: when a worker has died, and when `wait` has run out, is often enough.
+    A transport need not send it for every record: when a worker has died, and when `wait` has timed out, is enough.
 
     Args:
-        number: the batch that they are of.
-        touched: the hop's stages that are at work → the positions in the batch of the records that they, or their
-            ancestors, were; None: any of the batch's.
+        number: the number of their batch.
+        stages: for each of the hop's stages that is at work, by its number, the positions in the batch of the records
+            that it is about to touch, or of their ancestors; None: any of the batch's.
     """
 
     worker: int
     number: int
-    announced: Mapping[int, Sequence[int] | None]
+    stages: Mapping[int, Sequence[int] | None]
 
     def positions(self) -> set[int] | None:
         """Return the positions in the batch that any stage is at; None: any of them."""
-        if not self.announced or None in self.announced.values():
+        if not self.stages or None in self.stages.values():
             return None
-        return {position for some in self.announced.values() for position in some or ()}
+        return {position for some in self.stages.values() for position in some or ()}
 
 
 @dataclass(slots=True)
@@ -168,7 +150,7 @@ class ResultReceived:
     """The worker has finished some records of a batch; `size` is what the message took, in bytes."""
 
     worker: int
-    part: Outcome
+    result: PartialResult
     size: int = 0
 
 
@@ -182,7 +164,7 @@ class BatchDone:
 
 @dataclass(slots=True)
 class BatchUnreadable:
-    """The worker could not read a batch, and has not touched it."""
+    """The worker could not unpickle a batch, and has not touched it."""
 
     worker: int
     number: int
@@ -199,12 +181,12 @@ class WorkerFailed:
 
 @dataclass(slots=True)
 class WorkerDied:
-    """The worker is gone, or its place is.
+    """The worker is gone, or its node is.
 
     Args:
-        reason: how, with the end of what it has written to its standard error.
-        outside: it may well have been killed from outside: by hand, by a batch system, for want of memory.
-        innocent: its end has to do with no record: its node is gone.
+        reason: how it ended, with the end of what it has written to its standard error.
+        killed_externally: whether a user, a batch system or the kernel's memory killer may have ended it.
+        node_lost: whether its node is gone, which no record can have caused.
     """
 
     worker: int

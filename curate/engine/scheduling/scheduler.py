@@ -1,15 +1,16 @@
-"""The one scheduler: pulls batches from the feed, keeps workers busy, and yields roots as they are settled.
+"""The one scheduler: takes batches from a phase's input, keeps workers busy, and yields inputs as they are finished.
 
-It knows nothing of pipes or of Ray; a `Transport` starts workers and carries messages. What it holds is bounded: the
-feed is read only for workers that have room, and a hop takes no more in while the queue behind it is full.
+It does not know pipes or Ray; a `Transport` starts workers and carries messages. What it holds is bounded: the input is
+read only for workers that have room, and a hop takes in no more while the queue of the next hop is full.
 
-A worker that dies or stops getting on is replaced. What it had is sent on to others, except for the records that it
-was touching: these go alone, until one is guilty (`suspicion`).
+A worker that dies or stops making progress is replaced. Its batches are sent to other workers, except for the records
+that it had announced: these go alone, until one of them is found guilty (`crash_isolation`).
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -22,7 +23,6 @@ from curate.engine.protocol.messages import (
     BatchTask,
     BatchUnreadable,
     Event,
-    Outcome,
     PartialResult,
     Quarantined,
     RecordsAnnounced,
@@ -35,16 +35,17 @@ from curate.engine.protocol.transport import Transport, Unsendable
 from curate.engine.scheduling.autoscaler import Autoscaler
 from curate.engine.scheduling.crash_isolation import CrashIsolation
 from curate.engine.scheduling.deadlines import Deadlines
-from curate.engine.scheduling.hop_state import HopState, InFlight, WorkerState
+from curate.engine.scheduling.hop_state import HopState
 from curate.engine.scheduling.tracker import InFlightTracker
+from curate.engine.scheduling.worker_pool import WorkerState
 from curate.errors import AccountingError, InfrastructureError
 from curate.io.rows import printable
 from curate.monitoring import add_to
 from curate.plan import Hop
 from curate.records import ID, AudioBatch, Record
 
-MOST_ALONE = 32
-"""So many suspects go alone, one after the other; more of them are first narrowed down in groups."""
+MAX_ISOLATED = 32
+"""At most this many suspects go alone, one after the other; more of them are first narrowed down in groups."""
 
 _GROUPS = 8
 
@@ -57,8 +58,8 @@ class InputBatch:
     seqs: Sequence[int]
 
 
-Feed: TypeAlias = "Iterator[InputBatch | FinishedInputs]"
-"""Batches to work on, and roots that are settled before any work, such as a broken manifest line."""
+PhaseInput: TypeAlias = "Iterator[InputBatch | FinishedInputs]"
+"""Batches to work on, and inputs that are finished before any work, such as a broken manifest line."""
 
 
 class Scheduler:
@@ -67,9 +68,9 @@ class Scheduler:
     Args:
         transport: where the workers live.
         hops: what they do; at least one.
-        reads_ahead: whether the feed may be asked for a batch that no worker has room for yet, to share out its last
-            batches well; not where the feed waits for what comes out.
-        stopping: whether the run is to stop: what no worker has begun is then left for another life of it.
+        reads_ahead: whether the input may be asked for a batch that no worker has room for yet, to share out its last
+            batches well; not where the input waits for results.
+        stopping: whether the run is to stop: batches that no worker has begun are then left to a later attempt.
         clock: seconds that never go back.
     """
 
@@ -85,286 +86,315 @@ class Scheduler:
         self._transport = transport
         self._clock = clock
         self._tracker = InFlightTracker(last_hop=len(hops) - 1)
-        self._lines = [
+        self._hops = [
             HopState(hop, number, transport.max_in_flight, merges=reads_ahead and transport.max_in_flight > 1)
             for number, hop in enumerate(hops)
         ]
-        self._line_of: dict[int, HopState] = {}
-        self._autoscaler = Autoscaler(transport, self._lines, clock)
-        self._deadlines = Deadlines(transport, self._lines, clock)
+        self._hop_of: dict[int, HopState] = {}
+        self._autoscaler = Autoscaler(transport, self._hops, clock)
+        self._deadlines = Deadlines(transport, self._hops, clock)
         self._isolation = CrashIsolation()
         self._reads_ahead = reads_ahead
         self._stopping = stopping
         self._exhausted = False
         self._next_number = 0
         self._measures: dict[str, Any] = {}
+        self._finished: deque[FinishedInputs] = deque()
 
-    def run(self, feed: Feed) -> Iterator[FinishedInputs]:
-        """Yield the feed's roots as they are settled, in any order; ends when every one of them is.
+    def run(self, inputs: PhaseInput) -> Iterator[FinishedInputs]:
+        """Yield the phase's inputs as they are finished, in any order; ends when all of them are.
 
         Raises:
-            InfrastructureError: a worker could not be set up, or met trouble that is not a record's.
+            InfrastructureError: a worker could not be set up, or met a failure that is not a record's. What was
+                finished by then has been yielded.
         """
         while True:
             while self._wants_more():
-                incoming = next(feed, None)
+                incoming = next(inputs, None)
                 if incoming is None:
                     self._exhausted = True
                 elif isinstance(incoming, FinishedInputs):
                     yield incoming
                 else:
-                    self._admit(incoming)
+                    self._add(incoming)
             if self._stopping():
                 self._exhausted = True
-                self._lines[0].waiting.clear()
-            self._staff()
-            yield from self._dispatch()
-            if all(line.idle for line in self._lines):
-                if not self._exhausted:  # what there was cannot be sent, so there is nothing to wait for
+                self._hops[0].queue.clear()
+            self._start_workers()
+            self._dispatch()
+            yield from self._take_finished()
+            if all(hop.is_idle for hop in self._hops):
+                if not self._exhausted:  # what there was could not be sent, so there is nothing to wait for
                     continue
                 if not self._tracker.empty and not self._stopping():
-                    raise AccountingError(f"the workers are idle, but not settled: {self._tracker.described()}")
+                    raise AccountingError(f"the workers are idle, but not finished: {self._tracker.described()}")
                 return
-            yield from self._hear(self._patience())
+            try:
+                self._receive(self._wait_s())
+            except InfrastructureError:
+                yield from self._take_finished()  # it need not be done again
+                raise
+            yield from self._take_finished()
             self._deadlines.enforce()
 
     def drain(self, grace_s: float) -> Iterator[FinishedInputs]:
-        """Yield what workers still finish of what they have, for so many seconds at the most; nothing new is begun."""
+        """Yield what workers still finish within `grace_s` seconds; nothing new is begun."""
+        yield from self._take_finished()
         end = self._clock() + grace_s
-        while any(worker.in_flight for line in self._lines for worker in line.workers.values()):
+        while not all(hop.workers.is_idle for hop in self._hops):
             left = end - self._clock()
             if left <= 0:
                 return
-            yield from self._hear(left)
+            self._receive(left)
+            yield from self._take_finished()
 
     @property
     def workers(self) -> tuple[int, ...]:
         """How many workers each hop has."""
-        return tuple(len(line.workers) for line in self._lines)
+        return tuple(len(hop.workers) for hop in self._hops)
 
     def take_busy_s(self) -> dict[str, float]:
         """Return how long each stage has worked since the last call, in seconds over all workers."""
-        taken: dict[str, float] = {}
-        for line in self._lines:
-            taken |= {planned.name: spent for planned, spent in zip(line.hop.stages, line.busy_s, strict=False)}
-            line.busy_s = []
-        return taken
+        return {name: busy_s for hop in self._hops for name, busy_s in hop.take_busy_s().items()}
 
     def take_measures(self) -> dict[str, Any]:
         """Return what each stage has measured since the last call, added up over all workers."""
         taken, self._measures = self._measures, {}
         return taken
 
+    def _take_finished(self) -> Iterator[FinishedInputs]:
+        while self._finished:
+            yield self._finished.popleft()
+
+    # The input and the workers.
+
     def _wants_more(self) -> bool:
-        """Return whether the feed should be asked for another batch."""
+        """Return whether the input should be asked for another batch."""
         if self._exhausted or self._is_blocked(0):
             return False
-        first = self._lines[0]
-        places = self._autoscaler.pending(0) + sum(
-            max(0, first.depth - len(worker.in_flight)) for worker in first.workers.values()
-        )
+        first = self._hops[0]
+        depth = first.sizer.depth
+        room = self._autoscaler.pending(0) + sum(max(0, depth - len(worker.in_flight)) for worker in first.workers)
         ahead = 1 if self._reads_ahead and self._autoscaler.target(0) > 1 else 0
-        return len(first.waiting) < (places + ahead) * first.merged
+        return len(first.queue) < (room + ahead) * first.sizer.merge_limit
 
-    def _admit(self, incoming: InputBatch) -> None:
+    def _add(self, incoming: InputBatch) -> None:
         batch = incoming.batch
-        work = BatchTask(self._numbered(), batch.data, batch.filepath_key, batch.task_id, batch.dataset_name)
-        self._tracker.add_batch(work.number, batch.data, incoming.seqs)
-        self._lines[0].put(work)
+        task = BatchTask(self._new_number(), batch.data, batch.filepath_key, batch.task_id, batch.dataset_name)
+        self._tracker.add_batch(task.number, batch.data, incoming.seqs)
+        self._hops[0].queue.put(task)
 
-    def _staff(self) -> None:
-        """Start the workers that are wanted; none as long as there is nothing to do."""
-        if any(not line.idle for line in self._lines):
-            most = sum(self._lines[0].records_waiting()) if self._exhausted else None
-            for line, worker in self._autoscaler.start_due(most):
-                self._line_of[worker] = line
+    def _start_workers(self) -> None:
+        """Start the workers that are due; none while there is nothing to do."""
+        if any(not hop.is_idle for hop in self._hops):
+            records = self._hops[0].queue.records if self._exhausted else None
+            for hop, worker in self._autoscaler.start_due(records):
+                self._hop_of[worker] = hop
 
-    def _numbered(self) -> int:
+    def _new_number(self) -> int:
         self._next_number += 1
         return self._next_number
 
-    def _is_blocked(self, hop: int) -> bool:
-        return hop + 1 < len(self._lines) and self._lines[hop + 1].full
+    def _is_blocked(self, number: int) -> bool:
+        return number + 1 < len(self._hops) and self._hops[number + 1].is_full
 
-    def _dispatch(self) -> Iterator[FinishedInputs]:
+    # Sending.
+
+    def _dispatch(self) -> None:
         """Give queued batches to workers that have room, later hops first, so that what is begun is finished."""
-        for line in reversed(self._lines):
-            if not (line.waiting or line.suspects):
+        for hop in reversed(self._hops):
+            queue, workers = hop.queue, hop.workers
+            if not queue and not queue.has_suspects:
                 continue
-            if line.suspects and not line.tries_suspect():
-                idle = next((worker for worker in line.idle_workers() if worker.ready), None)
+            if queue.has_suspects and not workers.is_isolating:
+                idle = next((worker for worker in workers.idle() if worker.ready), None)
                 if idle is not None:
-                    yield from self._send(line, idle, line.suspects.popleft(), isolated=True)
-            while line.waiting and not self._is_blocked(line.number):
-                worker = line.free_worker()
+                    self._send(hop, idle, queue.take_suspect(), isolated=True)
+            while queue and not self._is_blocked(hop.number):
+                reserve = queue.has_suspects and not workers.is_isolating
+                worker = workers.find_free(hop.sizer.depth, reserve=reserve)
                 if worker is None:
                     break
-                work, batches = self._portion(line)
-                yield from self._send(line, worker, work, batches=batches)
+                task, batches = self._take_task(hop)
+                self._send(hop, worker, task, batches=batches)
 
-    def _portion(self, line: HopState) -> tuple[BatchTask, int]:
-        """Take the next batch from a queue, or several short ones together, and say how many they are."""
-        if line.merged == 1 or len(line.waiting) == 1:
-            return self._piece(line), 1
-        works = line.take_together()
-        if len(works) == 1:
-            return works[0], 1
-        merged = works[0].piece(self._numbered(), [record for work in works for record in work.records])
-        self._tracker.merge([work.number for work in works], merged.number, merged.records)
-        return merged, len(works)
+    def _take_task(self, hop: HopState) -> tuple[BatchTask, int]:
+        """Take the next batch from a queue, or several short ones together, and return how many they are."""
+        limit = hop.sizer.merge_limit
+        if limit == 1 or len(hop.queue) == 1:
+            return self._take_piece(hop), 1
+        tasks = hop.queue.take_mergeable(limit)
+        if len(tasks) == 1:
+            return tasks[0], 1
+        merged = tasks[0].piece(self._new_number(), [record for task in tasks for record in task.records])
+        self._tracker.merge([task.number for task in tasks], merged.number, merged.records)
+        return merged, len(tasks)
 
-    def _piece(self, line: HopState) -> BatchTask:
+    def _take_piece(self, hop: HopState) -> BatchTask:
         """Take the next batch from a queue, or a piece of it where workers would be idle otherwise."""
-        work = line.take()
-        if len(work.records) == 1:
-            return work
-        last = self._exhausted and all(before.idle for before in self._lines[: line.number])
-        line.waiting[work.number] = work
-        split_count = line.split_count(work, last=last, idle=len(line.idle_workers()) - len(line.waiting) + 1)
-        del line.waiting[work.number]
-        if split_count == 1:
-            return work
-        self._tracker.track_individually(work.number)
-        first = work.piece(self._numbered(), work.records[::split_count])
-        rest = [record for position, record in enumerate(work.records) if position % split_count]
-        line.requeue([work.piece(self._numbered(), rest)])
-        return first
+        task = hop.queue.take()
+        records = task.records
+        if len(records) == 1:
+            return task
+        pieces = hop.sizer.split_count(
+            len(records),
+            waiting=len(records) + hop.queue.records,
+            workers=len(hop.workers),
+            idle=len(hop.workers.idle()) - len(hop.queue),
+            last=self._exhausted and all(before.is_idle for before in self._hops[: hop.number]),
+        )
+        if pieces == 1:
+            return task
+        # every `pieces`-th record, so that a piece of a batch that is ordered by length costs what the others cost
+        self._tracker.track_individually(task.number)
+        rest = [record for position, record in enumerate(records) if position % pieces]
+        hop.queue.requeue([task.piece(self._new_number(), rest)])
+        return task.piece(self._new_number(), records[::pieces])
 
     def _send(
-        self, line: HopState, worker: WorkerState, work: BatchTask, *, isolated: bool = False, batches: int = 1
-    ) -> Iterator[FinishedInputs]:
+        self, hop: HopState, worker: WorkerState, task: BatchTask, *, isolated: bool = False, batches: int = 1
+    ) -> None:
         try:
-            size = self._transport.send(worker.number, work)
+            size = self._transport.send(worker.number, task)
         except Unsendable as error:
-            yield from self._narrow(line, work, f"the record cannot be sent to a worker: {error}")
+            self._bisect(hop, task, f"the record cannot be sent to a worker: {error}")
             return
-        if not worker.in_flight:
-            worker.last_progress_s = self._clock()
-        worker.in_flight[work.number] = InFlight(work, size, isolated, batches)
-        worker.size += size
+        hop.workers.assign(worker, task, size, self._clock(), isolated=isolated, batches=batches)
 
-    def _patience(self) -> float | None:
-        """Return for how long nothing needs to be done if nothing happens, in seconds; None: for ever."""
+    # Receiving.
+
+    def _wait_s(self) -> float | None:
+        """Return after how many seconds there is something to do even if nothing is received; None: never."""
         times = [time for time in (self._autoscaler.next_s(), self._deadlines.next_s()) if time is not None]
         return min(times, default=None)
 
-    def _hear(self, timeout_s: float | None) -> Iterator[FinishedInputs]:
+    def _receive(self, timeout_s: float | None) -> None:
         for event in self._transport.wait(timeout_s):
-            yield from self._handle(event)
+            hop = self._hop_of[event.worker]
+            worker = hop.workers.find(event.worker)
+            if worker is not None:  # it was not removed meanwhile
+                self._handle(hop, worker, event)
 
-    def _handle(self, event: Event) -> Iterator[FinishedInputs]:
-        line = self._line_of[event.worker]
-        worker = line.workers.get(event.worker)
-        if worker is None:  # it has been given up
-            return
+    def _handle(self, hop: HopState, worker: WorkerState, event: Event) -> None:
         if not isinstance(event, WorkerDied | WorkerFailed):
-            line.note_progress(worker, self._clock(), looked=isinstance(event, RecordsAnnounced))
+            hop.workers.record_progress(worker, self._clock(), polled=isinstance(event, RecordsAnnounced))
         match event:
-            case ResultReceived(_, part, size):
-                flight = worker.in_flight[part.number]
-                flight.parts.append(part)
-                line.note_part(worker, part)
-                if part.measures:
-                    add_to(self._measures, part.measures)
-                yield from self._settle(line, flight.work, part, size)
-            case BatchDone(_, number):
-                flight = worker.in_flight.pop(number)
-                worker.size -= flight.size
-                line.note_done(worker, flight)
-                self._isolation.forget(number)
-                if flight.isolated:
-                    self._isolation.clear(flight.work.records[0])
+            case ResultReceived():
+                self._on_result(hop, worker, event)
+            case BatchDone():
+                self._on_batch_done(hop, worker, event)
             case RecordsAnnounced():
-                worker.announced = event
+                hop.workers.record_announcement(worker, event)
             case WorkerReady():
-                worker.ready = True
-                self._autoscaler.note_ready(line)
-            case BatchUnreadable(_, number, reason):
-                flight = worker.in_flight.pop(number)
-                worker.size -= flight.size
-                yield from self._narrow(line, flight.work, f"the worker could not read the record: {reason}")
-            case WorkerFailed(_, error):
-                if worker.ready:
-                    raise error
-                del line.workers[worker.number]
-                self._autoscaler.note_failed(line, worker, error)
-            case WorkerDied() as died:
-                if not worker.ready:
-                    del line.workers[worker.number]
-                    self._autoscaler.note_failed(line, worker, _died_in_setup(line, worker, died.reason))
-                    return
-                logger.warning("a worker of {} is gone: {}", line.hop.name, _first_line(died.reason))
-                yield from self._judge(line, worker, died)
-                self._give_up(line, worker, node_lost=died.node_lost)
-                self._autoscaler.replace(line, worker)
+                hop.workers.mark_ready(worker)
+                self._autoscaler.record_ready(hop)
+            case BatchUnreadable():
+                flight = hop.workers.release(worker, event.number)
+                self._bisect(hop, flight.task, f"the worker could not read the record: {event.reason}")
+            case WorkerFailed():
+                self._on_failed(hop, worker, event)
+            case WorkerDied():
+                self._on_died(hop, worker, event)
 
-    def _settle(self, line: HopState, work: BatchTask, part: Outcome, size: int = 0) -> Iterator[FinishedInputs]:
-        onward = self._numbered()
-        settled, forward = self._tracker.settle(line.number, part, work.records, onward)
+    def _on_result(self, hop: HopState, worker: WorkerState, event: ResultReceived) -> None:
+        flight = hop.record_result(worker, event.result)
+        if event.result.measures:
+            add_to(self._measures, event.result.measures)
+        self._finish(hop, flight.task, event.result, event.size)
+
+    def _on_batch_done(self, hop: HopState, worker: WorkerState, event: BatchDone) -> None:
+        flight = hop.record_done(worker, event.number)
+        self._isolation.forget_batch(event.number)
+        if flight.isolated:
+            self._isolation.clear(flight.task.records[0])
+
+    def _on_failed(self, hop: HopState, worker: WorkerState, event: WorkerFailed) -> None:
+        if worker.ready:
+            raise event.error
+        hop.workers.remove(worker)
+        self._autoscaler.record_failure(hop, worker, event.error)
+
+    def _on_died(self, hop: HopState, worker: WorkerState, died: WorkerDied) -> None:
+        if not worker.ready:
+            hop.workers.remove(worker)
+            self._autoscaler.record_failure(hop, worker, _died_in_setup(hop, worker, died.reason))
+            return
+        logger.warning("a worker of {} died: {}", hop.hop.name, _first_line(died.reason))
+        self._judge(hop, worker, died)
+        self._requeue_batches(hop, worker, node_lost=died.node_lost)
+        self._autoscaler.replace(hop, worker)
+
+    def _finish(self, hop: HopState, task: BatchTask, result: PartialResult, size: int = 0) -> None:
+        """Hand on what is kept of some records to the next hop, or note that inputs of the phase are finished."""
+        onward = self._new_number()
+        finished, forward = self._tracker.settle(hop.number, result, task.records, onward)
         if forward:
-            self._lines[line.number + 1].put(work.piece(onward, forward), origin=work.number, size=size)
-        if settled is not None:
-            yield settled
+            self._hops[hop.number + 1].queue.put(task.piece(onward, forward), origin=task.number, size=size)
+        if finished is not None:
+            self._finished.append(finished)
 
-    def _judge(self, line: HopState, worker: WorkerState, died: WorkerDied) -> Iterator[FinishedInputs]:
-        """Decide about the record that a worker had alone when it went."""
+    # Isolation of the record on which workers die, or which cannot be sent to one.
+
+    def _judge(self, hop: HopState, worker: WorkerState, died: WorkerDied) -> None:
+        """Decide about the record that a worker was alone with when it died."""
         for flight in list(worker.in_flight.values()):
             if flight.isolated and flight.unfinished():
-                del worker.in_flight[flight.work.number]
-                verdict = self._isolation.judge(worker, flight, line.hop, died)
+                hop.workers.release(worker, flight.task.number)
+                verdict = self._isolation.judge(worker, flight, hop.hop, died)
                 if verdict is None:
-                    line.suspects.appendleft(flight.work)
+                    hop.queue.retry_suspect(flight.task)
                 else:
-                    yield from self._settle(line, flight.work, _quarantined(flight.work, verdict))
+                    self._finish(hop, flight.task, _quarantined(flight.task, verdict))
 
-    def _give_up(self, line: HopState, worker: WorkerState, *, node_lost: bool) -> None:
-        """Queue again what a worker that is gone has not finished: what it touched alone, the rest as it was.
+    def _requeue_batches(self, hop: HopState, worker: WorkerState, *, node_lost: bool) -> None:
+        """Queue again what a dead worker has not finished: what it had announced alone, the rest as it was.
 
         Where very many are suspects, as when a stage announces nothing, a few smaller batches narrow them down first.
         """
-        again: list[BatchTask] = []
+        requeued: list[BatchTask] = []
         for flight in worker.in_flight.values():
             unfinished = flight.unfinished()
             if not unfinished:
                 continue
+            task = flight.task
             suspects = self._isolation.suspects(worker, flight, node_lost=node_lost)
-            if not suspects and len(unfinished) == len(flight.work.records):
-                again.append(flight.work)
+            if not suspects and len(unfinished) == len(task.records):
+                requeued.append(task)
                 continue
-            self._tracker.track_individually(flight.work.number)
+            self._tracker.track_individually(task.number)
             rest = [record for record in unfinished if record[ID] not in suspects]
             groups = [rest] if rest else []
-            if len(suspects) <= MOST_ALONE:
-                line.suspects.extend(flight.work.piece(self._numbered(), [record]) for record in suspects.values())
+            if len(suspects) <= MAX_ISOLATED:
+                hop.queue.add_suspects(task.piece(self._new_number(), [record]) for record in suspects.values())
             else:
                 crowd = list(suspects.values())
                 groups += [crowd[start::_GROUPS] for start in range(_GROUPS)]
-            again.extend(flight.work.piece(self._numbered(), group) for group in groups)
-        line.requeue(again, apart=True)
-        del line.workers[worker.number]
+            requeued.extend(task.piece(self._new_number(), group) for group in groups)
+        hop.queue.requeue(requeued, unmergeable=True)
+        hop.workers.remove(worker)
 
-    def _narrow(self, line: HopState, work: BatchTask, reason: str) -> Iterator[FinishedInputs]:
-        """Send a batch that cannot travel in halves, until the record that is to blame is alone."""
-        if len(work.records) == 1:
-            (record,) = work.records
-            stage = line.hop.stages[0].name if line.hop.stages else ""
+    def _bisect(self, hop: HopState, task: BatchTask, reason: str) -> None:
+        """Queue a batch that cannot be transferred in halves, until the record that is to blame is alone."""
+        if len(task.records) == 1:
+            (record,) = task.records
+            stage = hop.hop.stages[0].name if hop.hop.stages else ""
             note = Quarantined(record[ID], printable(record), stage, "bad_value", reason, "", 1)
-            yield from self._settle(line, work, _quarantined(work, note))
+            self._finish(hop, task, _quarantined(task, note))
             return
-        self._tracker.track_individually(work.number)
-        half = len(work.records) // 2
-        halves: Sequence[list[Record]] = (work.records[:half], work.records[half:])
-        line.requeue([work.piece(self._numbered(), records) for records in halves], apart=True)
+        self._tracker.track_individually(task.number)
+        half = len(task.records) // 2
+        halves: Sequence[list[Record]] = (task.records[:half], task.records[half:])
+        hop.queue.requeue([task.piece(self._new_number(), records) for records in halves], unmergeable=True)
 
 
-def _quarantined(work: BatchTask, note: Quarantined) -> PartialResult:
-    return PartialResult(work.number, [], [], [], quarantined=[note])
+def _quarantined(task: BatchTask, note: Quarantined) -> PartialResult:
+    return PartialResult(task.number, [], [], [], quarantined=[note])
 
 
-def _died_in_setup(line: HopState, worker: WorkerState, reason: str) -> InfrastructureError:
+def _died_in_setup(hop: HopState, worker: WorkerState, reason: str) -> InfrastructureError:
     if worker.timed_out is not None:
-        return InfrastructureError(f"a worker of {line.hop.name} was not set up after {worker.timed_out:g} s: {reason}")
-    return InfrastructureError(f"a worker of {line.hop.name} died while it was set up: {reason}")
+        return InfrastructureError(f"a worker of {hop.hop.name} was not set up after {worker.timed_out:g} s: {reason}")
+    return InfrastructureError(f"a worker of {hop.hop.name} died while it was set up: {reason}")
 
 
 def _first_line(reason: str) -> str:

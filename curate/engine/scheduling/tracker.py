@@ -1,4 +1,4 @@
-"""Knows which records are in flight, and which of a phase's roots are finished once their last descendant is."""
+"""Knows which records are in flight, and which inputs of a phase are finished once their last descendant is."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from curate.engine.accounting.counts import FinishedInputs
-from curate.engine.protocol.messages import Filtered, Outcome, OutputRow, PartialResult, Quarantined, Split, Whole
+from curate.engine.protocol.messages import Filtered, OutputRow, PartialResult, Quarantined, Split
 from curate.errors import AccountingError, InfrastructureError
-from curate.records import ID, Record, audio_ms_of, durations_of, path_below
+from curate.records import ID, Record, audio_ms, path_below
 
 
 @dataclass(slots=True)
@@ -28,23 +28,26 @@ class _PendingInput:
 
 
 @dataclass(slots=True)
-class _Batch:
-    """A batch of the phase's input. As long as it stays whole, from hop to hop, its records need no entries.
-
-    `records` are as they came in; their audio is only asked for if no worker tells of it.
-    """
+class _PendingBatch:
+    """A batch of the phase's input that has stayed whole; `ms` is None until a worker has reported the lengths."""
 
     ids: list[str]
     seqs: Sequence[int]
     records: Sequence[Record]
     ms: list[int] | None = None
 
-    def each_ms(self) -> list[int]:
-        return audio_ms_of(durations_of(self.records)) if self.ms is None else self.ms
+    def input_ms(self) -> list[int]:
+        return list(map(audio_ms, self.records)) if self.ms is None else self.ms
 
 
 class InFlightTracker:
     """The records in flight in one phase.
+
+    Nearly every batch is kept whole from its first hop to its last, so it has one entry here, and its records have
+    none. The moment something happens to one of its records (it is filtered, fails, is split, or is sent on apart from
+    the others), `track_individually` replaces the batch's entry by one for each record, keyed by the id that the
+    record has in its hop. From then on an input counts its descendants: `pending` goes up with every child that is
+    handed on, down with every one that is finished, and the input is finished at zero.
 
     Args:
         last_hop: the number of the phase's last hop.
@@ -52,139 +55,142 @@ class InFlightTracker:
 
     def __init__(self, last_hop: int) -> None:
         self._last_hop = last_hop
-        self._batches: dict[int, _Batch] = {}
-        self._owner: dict[str, _PendingInput] = {}
+        self._batches: dict[int, _PendingBatch] = {}
+        self._input_of: dict[str, _PendingInput] = {}
 
     @property
     def empty(self) -> bool:
         """Whether nothing is in flight."""
-        return not self._batches and not self._owner
+        return not self._batches and not self._input_of
 
     def described(self) -> str:
         """Return a few of the ids in flight, for an error."""
-        ids = [*self._owner, *(identity for batch in self._batches.values() for identity in batch.ids)]
+        ids = [*self._input_of, *(identity for batch in self._batches.values() for identity in batch.ids)]
         return ", ".join(ids[:5]) + (f" and {len(ids) - 5} more" if len(ids) > 5 else "")
 
     def add_batch(self, number: int, records: Sequence[Record], seqs: Sequence[int]) -> None:
-        """Take in a batch of the phase's input under its number; `seqs` are its records' positions there."""
-        ids: list[str] = [record[ID] for record in records]
-        self._batches[number] = _Batch(ids, seqs, records)
-
-    def settle(
-        self, hop: int, outcome: Outcome, records: Sequence[Record], onward: int
-    ) -> tuple[FinishedInputs | None, list[Record]]:
-        """Take in the outcome of some records of a batch, or of all of them.
-
-        Args:
-            records: what the worker was given.
-            onward: the number under which a whole batch goes on to the next hop, if there is one.
-
-        Returns:
-            The phase's roots that are finished by it (or None), and the records that go on to the next hop.
-
-        Raises:
-            AccountingError: the worker names records that it was not given, or not as many as it was.
-        """
-        if isinstance(outcome, Whole):
-            return self._settle_whole(hop, outcome, records, onward)
-        self.track_individually(outcome.number)
-        return self._settle_each(hop, outcome)
-
-    def _settle_whole(
-        self, hop: int, whole: Whole, records: Sequence[Record], onward: int
-    ) -> tuple[FinishedInputs | None, list[Record]]:
-        if len(whole.kept) != len(records):
-            raise AccountingError(f"a worker says that it has kept all of {len(records)} records as {len(whole.kept)}")
-        batch = self._batches.pop(whole.number, None)
-        if batch is None:
-            return self._settle_each(hop, whole.as_part([record[ID] for record in records]))
-        if batch.ms is None:
-            batch.ms = whole.came_ms
-        if hop < self._last_hop:
-            batch.records = ()
-            self._batches[onward] = batch
-            return None, cast("list[Record]", whole.kept)
-        in_ms = sum(batch.ms)
-        kept_ms = in_ms if whole.kept_ms is batch.ms else sum(whole.kept_ms)
-        return FinishedInputs(batch.seqs, whole.kept, batch.seqs, in_ms, kept_ms, ids=batch.ids, each_ms=batch.ms), []
+        """Add a batch of the phase's input under its number; `seqs` are its records' positions there."""
+        self._batches[number] = _PendingBatch([record[ID] for record in records], seqs, records)
 
     def merge(self, numbers: Sequence[int], number: int, records: Sequence[Record]) -> None:
-        """Note that several batches are sent as one, with all their records, under a number of its own."""
+        """Record that several batches are sent as one, with all their records, under a number of its own."""
         if not all(each in self._batches for each in numbers):
             for each in numbers:
                 self.track_individually(each)
             return
-        together = [self._batches.pop(each) for each in numbers]
-        self._batches[number] = _Batch(
-            ids=[identity for batch in together for identity in batch.ids],
-            seqs=[seq for batch in together for seq in batch.seqs],
+        merged = [self._batches.pop(each) for each in numbers]
+        self._batches[number] = _PendingBatch(
+            ids=[identity for batch in merged for identity in batch.ids],
+            seqs=[seq for batch in merged for seq in batch.seqs],
             records=records,
-            ms=None if together[0].ms is None else [ms for batch in together for ms in batch.each_ms()],
+            ms=None if merged[0].ms is None else [ms for batch in merged for ms in batch.input_ms()],
         )
 
     def track_individually(self, number: int) -> None:
-        """Note that a batch does not stay whole: some of its records are finished, or sent on under other numbers."""
+        """Record that a batch does not stay whole."""
         batch = self._batches.pop(number, None)
         if batch is not None:
-            for identity, seq, ms in zip(batch.ids, batch.seqs, batch.each_ms(), strict=True):
+            for identity, seq, ms in zip(batch.ids, batch.seqs, batch.input_ms(), strict=True):
                 self._own(identity, _PendingInput(identity, seq, ms))
 
-    def _own(self, identity: str, root: _PendingInput) -> None:
-        if identity in self._owner:
-            raise InfrastructureError(f"two records have the same id {identity}; a source numbers its records")
-        self._owner[identity] = root
+    def settle(
+        self, hop: int, result: PartialResult, records: Sequence[Record], onward: int
+    ) -> tuple[FinishedInputs | None, list[Record]]:
+        """Record the outcome of some records of a batch, or of all of them.
 
-    def _settle_each(self, hop: int, part: PartialResult) -> tuple[FinishedInputs | None, list[Record]]:
-        names = dict.fromkeys(part.kept_roots)
-        names.update(dict.fromkeys(note.root for note in part.filtered))
-        names.update(dict.fromkeys(note.root for note in part.quarantined))
+        Args:
+            hop: the number of the hop that they went through.
+            records: what the worker was given.
+            onward: the number under which what is kept goes on to the next hop, if there is one.
+
+        Returns:
+            The phase's inputs that are finished by it (or None), and the records that go on to the next hop.
+
+        Raises:
+            AccountingError: the worker names records that it was not given, or not as many as it was.
+        """
+        kept_roots = result.kept_roots
+        if kept_roots is None:
+            if len(result.kept) != len(records):
+                raise AccountingError(f"a worker reports {len(result.kept)} records as the whole of {len(records)}")
+            batch = self._batches.pop(result.number, None)
+            if batch is not None:
+                return self._settle_batch(batch, hop, result, onward)
+            kept_roots = [record[ID] for record in records]
+        else:
+            self.track_individually(result.number)
+        return self._settle_each(hop, result, kept_roots)
+
+    def _settle_batch(
+        self, batch: _PendingBatch, hop: int, result: PartialResult, onward: int
+    ) -> tuple[FinishedInputs | None, list[Record]]:
+        if batch.ms is None:
+            batch.ms = batch.input_ms() if result.input_ms is None else result.input_ms
+        if hop < self._last_hop:
+            batch.records = ()
+            self._batches[onward] = batch
+            return None, cast("list[Record]", result.kept)
+        in_ms = sum(batch.ms)
+        kept_ms = in_ms if result.kept_ms is batch.ms else sum(result.kept_ms)
+        return FinishedInputs(batch.seqs, result.kept, batch.seqs, in_ms, kept_ms, ids=batch.ids, each_ms=batch.ms), []
+
+    def _settle_each(
+        self, hop: int, result: PartialResult, kept_roots: Sequence[str]
+    ) -> tuple[FinishedInputs | None, list[Record]]:
+        names = dict.fromkeys(kept_roots)
+        names.update(dict.fromkeys(note.root for note in (*result.filtered, *result.quarantined)))
         try:
-            roots = {name: self._owner.pop(name) for name in names}
+            inputs = {name: self._input_of.pop(name) for name in names}
         except KeyError as error:
             raise AccountingError(f"a worker has finished {error.args[0]}, which it was not given") from None
-        for split in part.splits:
-            roots[split.root].splits.append(split)
-        for note in part.filtered:
-            roots[note.root].filtered.append(note)
-        for note in part.quarantined:
-            roots[note.root].quarantined.append(note)
+        for split in result.splits:
+            inputs[split.root].splits.append(split)
+        for note in result.filtered:
+            inputs[note.root].filtered.append(note)
+        for note in result.quarantined:
+            inputs[note.root].quarantined.append(note)
         forward: list[Record] = []
         if hop == self._last_hop:
-            for name, row, ms in zip(part.kept_roots, part.kept, part.kept_ms, strict=True):
-                root = roots[name]
-                root.kept_ms += ms
-                root.rows.append((path_below(name, root.identity) if name != root.identity else (), row))
+            for name, row, ms in zip(kept_roots, result.kept, result.kept_ms, strict=True):
+                pending = inputs[name]
+                pending.kept_ms += ms
+                pending.rows.append((path_below(name, pending.identity) if name != pending.identity else (), row))
         else:
-            forward = cast("list[Record]", part.kept)
-            for name, record in zip(part.kept_roots, forward, strict=True):
-                root = roots[name]
-                root.pending += 1
-                self._own(record[ID], root)
+            forward = cast("list[Record]", result.kept)
+            for name, record in zip(kept_roots, forward, strict=True):
+                pending = inputs[name]
+                pending.pending += 1
+                self._own(record[ID], pending)
         finished: list[_PendingInput] = []
-        for root in roots.values():
-            root.pending -= 1
-            if root.pending == 0:
-                finished.append(root)
-        return (_together(finished) if finished else None), forward
+        for pending in inputs.values():
+            pending.pending -= 1
+            if pending.pending == 0:
+                finished.append(pending)
+        return (_finished_inputs(finished) if finished else None), forward
+
+    def _own(self, identity: str, pending: _PendingInput) -> None:
+        if identity in self._input_of:
+            raise InfrastructureError(f"two records have the same id {identity}; a source numbers its records")
+        self._input_of[identity] = pending
 
 
-def _together(roots: list[_PendingInput]) -> FinishedInputs:
+def _finished_inputs(inputs: list[_PendingInput]) -> FinishedInputs:
     rows: list[OutputRow] = []
     row_seqs: list[int] = []
-    for root in roots:
+    for each in inputs:
         # children that went through several hops come back in any order
-        for _, row in sorted(root.rows, key=lambda item: item[0]) if len(root.rows) > 1 else root.rows:
+        for _, row in sorted(each.rows, key=lambda item: item[0]) if len(each.rows) > 1 else each.rows:
             rows.append(row)
-            row_seqs.append(root.seq)
+            row_seqs.append(each.seq)
     return FinishedInputs(
-        seqs=[root.seq for root in roots],
+        seqs=[each.seq for each in inputs],
         rows=rows,
         row_seqs=row_seqs,
-        in_ms=sum(root.ms for root in roots),
-        kept_ms=sum(root.kept_ms for root in roots),
-        filtered=[(root.seq, note) for root in roots for note in root.filtered],
-        quarantined=[(root.seq, note) for root in roots for note in root.quarantined],
-        splits=[split for root in roots for split in root.splits],
-        ids=[root.identity for root in roots],
-        each_ms=[root.ms for root in roots],
+        in_ms=sum(each.ms for each in inputs),
+        kept_ms=sum(each.kept_ms for each in inputs),
+        filtered=[(each.seq, note) for each in inputs for note in each.filtered],
+        quarantined=[(each.seq, note) for each in inputs for note in each.quarantined],
+        splits=[split for each in inputs for split in each.splits],
+        ids=[each.identity for each in inputs],
+        each_ms=[each.ms for each in inputs],
     )

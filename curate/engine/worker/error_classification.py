@@ -45,7 +45,7 @@ def text_of(error: BaseException) -> str:
         return f"(its message cannot be shown: {type(broken).__name__})"
 
 
-def named(error: BaseException) -> str:
+def describe_exception(error: BaseException) -> str:
     """Return an exception's type and message."""
     return f"{type(error).__name__}: {text_of(error)}"
 
@@ -54,7 +54,7 @@ def as_infrastructure(error: BaseException, stage: str) -> InfrastructureError:
     """Return the error that stops the run, naming the stage that met it."""
     if isinstance(error, InfrastructureError):
         return error
-    told = str(error) if isinstance(error, StageContractError) else f"stage {stage!r}: {named(error)}"
+    told = str(error) if isinstance(error, StageContractError) else f"stage {stage!r}: {describe_exception(error)}"
     stopped = InfrastructureError(told)
     stopped.__cause__ = error
     return stopped
@@ -86,8 +86,8 @@ def classify(error: BaseException, stage: ProcessingStage, record: Record) -> tu
     if isinstance(error, RecordError | StageContractError):
         return error.code, error.message, text
     if is_oom(error):
-        return "oom", named(error), text
+        return "oom", describe_exception(error), text
     missing = sorted(name for name in stage.reads() if record.get(name) is None)
     if missing and isinstance(error, KeyError | TypeError | AttributeError):
         return "missing_column", f"the record has no {', '.join(missing)}", text
-    return "stage_error", named(error), text
+    return "stage_error", describe_exception(error), text

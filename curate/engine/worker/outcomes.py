@@ -1,4 +1,4 @@
-"""Keeps the books of one batch inside a worker: which roots are finished, and what became of them."""
+"""Collects the outcomes of one batch inside a worker, until every descendant of a root is finished."""
 
 from __future__ import annotations
 
@@ -6,38 +6,29 @@ from collections.abc import Callable, Sequence
 from operator import is_
 from typing import Any
 
-from curate.engine.protocol.messages import (
-    BatchTask,
-    Filtered,
-    Outcome,
-    OutputRow,
-    PartialResult,
-    Quarantined,
-    Split,
-    Whole,
-)
+from curate.engine.protocol.messages import BatchTask, Filtered, OutputRow, PartialResult, Quarantined, Split
 from curate.io.rows import printable
-from curate.records import ID, PLAIN_TYPES, Record, audio_ms, audio_ms_of, durations_of, path_below
+from curate.records import ID, PLAIN_TYPES, Record, audio_ms, path_below
 
 
 class OutcomeCollector:
-    """Collects outcomes until every descendant of a root is finished, then hands them on together.
+    """Collects what becomes of a batch's records, and hands on a root with all its descendants at once.
 
     Args:
-        work: the batch, as it has come.
-        encode: turns a kept record into its row; a `ValueError` of it is the record's.
+        task: the batch, as the worker received it.
+        encode: turns a kept record into its row; a `ValueError` that it raises is the record's.
         blamed: the stage that is named when a record cannot be encoded.
         stages: how many stages are timed.
     """
 
-    def __init__(self, work: BatchTask, encode: Callable[[Record], OutputRow] | None, blamed: str, stages: int) -> None:
-        self.ids: list[str] = [record[ID] for record in work.records]
-        self._durations = durations_of(work.records)
-        self._number = work.number
+    def __init__(self, task: BatchTask, encode: Callable[[Record], OutputRow] | None, blamed: str, stages: int) -> None:
+        self.ids: list[str] = [record[ID] for record in task.records]
+        self._durations = [record.get("duration") for record in task.records]
+        self._number = task.number
         self._encode = encode
         self._blamed = blamed
-        self._part = PartialResult(work.number, [], [], [])
-        self._whole: Whole | None = None
+        self._roots: list[str] = []
+        self._result = PartialResult(task.number, [], self._roots, [])
         self._busy_s = [0.0] * stages
         # Only roots that have been split are in these; the common case never touches them.
         self._root_of: dict[str, str] = {}
@@ -45,57 +36,50 @@ class OutcomeCollector:
         self._held: dict[str, list[Any]] = {}
 
     def roots_of(self, ids: list[str]) -> list[str]:
-        """Return for every record's id the one under which it, or its ancestor, has come with the batch."""
+        """Return for every record's id the id under which it, or its ancestor, came with the batch."""
         return [self._root_of.get(identity, identity) for identity in ids] if self._root_of else ids
 
-    def busy(self, level: int, seconds: float) -> None:
+    def add_busy(self, level: int, seconds: float) -> None:
         """Add to the time that a stage has worked."""
         self._busy_s[level] += seconds
 
-    def keep_all(self, records: list[Record]) -> None:
-        """Note records that have left the last stage."""
+    def keep(self, records: list[Record]) -> None:
+        """Record that some records have left the last stage."""
         ids: list[str] = [record[ID] for record in records]
-        if ids == self.ids and (whole := self._as_whole(records)) is not None:
-            self._whole = whole
+        if ids == self.ids and self._keep_whole(records):
             return
-        if self._pending:
-            for identity, record in zip(ids, records, strict=True):
-                self._settle(identity, record)
-        elif self._encode is None:
-            self._part.kept.extend(records)
-            self._part.kept_roots.extend(ids)
-            self._part.kept_ms.extend(audio_ms_of(durations_of(records)))
-        else:
-            for identity, record in zip(ids, records, strict=True):
-                self._keep(identity, record)
+        for identity, record in zip(ids, records, strict=True):
+            self._settle(identity, record)
 
-    def _as_whole(self, records: list[Record]) -> Whole | None:
-        """Return the outcome of the batch if every record is as it should be: kept, of a known length, encodable."""
-        came, durations = self._durations, durations_of(records)
-        if not (PLAIN_TYPES.issuperset(map(type, came)) and PLAIN_TYPES.issuperset(map(type, durations))):
-            return None  # what can be changed in place may have been
+    def _keep_whole(self, records: list[Record]) -> bool:
+        """Make the result a whole one if every record is as it should be: of a known length, and encodable."""
+        before, after = self._durations, [record.get("duration") for record in records]
+        if not (PLAIN_TYPES.issuperset(map(type, before)) and PLAIN_TYPES.issuperset(map(type, after))):
+            return False  # a value that can be changed in place may have been
         try:
             rows = list(records if self._encode is None else map(self._encode, records))
         except ValueError:  # one of them cannot be stored
-            return None
-        came_ms = audio_ms_of(came)
-        unchanged = all(map(is_, durations, came))
-        return Whole(self._number, rows, came_ms, came_ms if unchanged else audio_ms_of(durations))
+            return False
+        kept_ms = list(map(audio_ms, records))
+        unchanged = all(map(is_, before, after))
+        input_ms = kept_ms if unchanged else [audio_ms({"duration": duration}) for duration in before]
+        self._result = PartialResult(self._number, rows, None, kept_ms, input_ms=input_ms)
+        return True
 
-    def filtered(self, record: Record, stage: str, reason: str) -> None:
-        """Note a record that a stage left out."""
+    def filter(self, record: Record, stage: str, reason: str) -> None:
+        """Record that a stage dropped a record on purpose."""
         identity: str = record[ID]
         self._settle(identity, Filtered(self._root_of.get(identity, identity), record, stage, reason))
 
-    def quarantined(self, record: Record, stage: str, code: str, message: str, trace: str, attempts: int) -> None:
-        """Note a record that a stage could not work on."""
+    def quarantine(self, record: Record, stage: str, code: str, message: str, trace: str, attempts: int) -> None:
+        """Record that a stage failed on a record."""
         identity: str = record[ID]
         self._settle(
             identity, Quarantined(self._root_of.get(identity, identity), record, stage, code, message, trace, attempts)
         )
 
     def split(self, parent: Record, stage: str, children: Sequence[Record]) -> None:
-        """Note that `parent` became `children`; they are acknowledged together."""
+        """Record that `parent` became `children`; they are acknowledged together."""
         identity: str = parent[ID]
         root = self._root_of.get(identity, identity)
         split = Split(root, stage, len(children), audio_ms(parent), sum(map(audio_ms, children)))
@@ -104,17 +88,15 @@ class OutcomeCollector:
         for child in children:
             self._root_of[child[ID]] = root
 
-    def take(self) -> Outcome | None:
-        """Return what has been finished since the last call, or None."""
-        outcome = self._whole or self._part
-        if isinstance(outcome, PartialResult):
-            if not (outcome.kept_roots or outcome.filtered or outcome.quarantined):
-                return None
-            self._part = PartialResult(self._number, [], [], [])
-        self._whole = None
-        outcome.busy_s = self._busy_s
-        self._busy_s = [0.0] * len(self._busy_s)
-        return outcome
+    def take(self) -> PartialResult | None:
+        """Return what has been finished since the last call; None: nothing."""
+        result = self._result
+        if not (result.is_whole or self._roots or result.filtered or result.quarantined):
+            return None
+        result.busy_s, self._busy_s = self._busy_s, [0.0] * len(self._busy_s)
+        self._roots = []
+        self._result = PartialResult(self._number, [], self._roots, [])
+        return result
 
     def _settle(self, identity: str, outcome: Record | Filtered | Quarantined) -> None:
         root = self._root_of.get(identity, identity)
@@ -127,39 +109,35 @@ class OutcomeCollector:
             self._pending[root] = waiting - 1
             return
         del self._pending[root]
-        for held in sorted(self._held.pop(root), key=lambda held: _place(held, root)):
+        for held in sorted(self._held.pop(root), key=lambda held: _position(held, root)):
             self._release(root, held)
 
     def _release(self, root: str, outcome: Record | Filtered | Quarantined | Split) -> None:
-        part = self._part
         if isinstance(outcome, Filtered):
-            part.filtered.append(outcome)
+            self._result.filtered.append(outcome)
         elif isinstance(outcome, Quarantined):
-            part.quarantined.append(outcome)
+            self._result.quarantined.append(outcome)
         elif isinstance(outcome, Split):
-            part.splits.append(outcome)
+            self._result.splits.append(outcome)
         else:
-            self._keep(root, outcome)
+            self._keep_one(root, outcome)
 
-    def _keep(self, root: str, record: Record) -> None:
-        part = self._part
+    def _keep_one(self, root: str, record: Record) -> None:
+        row: OutputRow = record
         if self._encode is not None:
             try:
                 row = self._encode(record)
             except ValueError as error:
                 message = f"the record cannot be stored: {error}"
-                part.quarantined.append(
-                    Quarantined(root, printable(record), self._blamed, "bad_value", message, "", attempts=1)
-                )
+                note = Quarantined(root, printable(record), self._blamed, "bad_value", message, "", attempts=1)
+                self._result.quarantined.append(note)
                 return
-        else:
-            row = record
-        part.kept.append(row)
-        part.kept_roots.append(root)
-        part.kept_ms.append(audio_ms(record))
+        self._result.kept.append(row)
+        self._roots.append(root)
+        self._result.kept_ms.append(audio_ms(record))
 
 
-def _place(outcome: Record | Filtered | Quarantined | Split, root: str) -> tuple[int, ...]:
+def _position(outcome: Record | Filtered | Quarantined | Split, root: str) -> tuple[int, ...]:
     """Return the place of a descendant among those of its root, whatever the order in which they were finished."""
     record = outcome.record if isinstance(outcome, Filtered | Quarantined) else outcome
     return () if isinstance(record, Split) else path_below(record[ID], root)

@@ -182,7 +182,10 @@ class _AsrStage(ProcessingStage):
         if self._transcriber is None:
             raise InfrastructureError(f"stage {self.name!r} was not set up: call setup() before process(batch)")
         outcomes = self._transcriber.run(
-            batch, filepath_key=self.filepath_key or batch.filepath_key, roots=self.context.audio_roots
+            batch.data,
+            filepath_key=self.filepath_key or batch.filepath_key,
+            roots=self.context.audio_roots,
+            announce=self.context.announce,
         )
         with closing(outcomes):
             for outcome in outcomes:

@@ -35,7 +35,7 @@ from curate.batching import Unfit, run_splitting
 from curate.errors import InfrastructureError, RecordError
 from curate.gpu_errors import is_oom
 from curate.monitoring import GpuMeter, PerformanceMonitor
-from curate.records import AudioBatch, Record, audio_ms
+from curate.records import Record, audio_ms
 from curate.stages.recognise.micro_batches import MicroBatches
 
 if TYPE_CHECKING:
@@ -168,21 +168,28 @@ class Transcriber:
         runtime_info: Any = getattr(self.recogniser, "runtime_info", dict)
         return dict(runtime_info())
 
-    def run(self, batch: AudioBatch, *, filepath_key: str, roots: Sequence[str] | None) -> Generator[Outcome]:
-        """Yield what became of a window's records, each exactly once, as it is known.
+    def run(
+        self,
+        records: list[Record],
+        *,
+        filepath_key: str,
+        roots: Sequence[str] | None,
+        announce: Callable[[Sequence[Record]], None],
+    ) -> Generator[Outcome]:
+        """Yield the outcomes of a window's records, each exactly once, as they are known.
 
         Closing the generator waits for the batch that the model works on, and leaves nothing in its queue.
         """
         self.monitor.start_monitoring()
-        planned, left_out = self._planned(batch.data)
+        planned, left_out = self._planned(records)
         if (
             planned
             and isinstance(self.recogniser, SupportsCudaGraphs)
             and self._model.submit(self._prepare, self.recogniser, planned).result()
         ):
-            planned, left_out = self._planned(batch.data)  # with the memory that is left
+            planned, left_out = self._planned(records)  # with the memory that is left
         yield from left_out
-        touched = _Announced(batch)
+        touched = _Announced(announce)
         load = partial(load_ahead, rate_hz=self.recogniser.rate_hz, roots=roots, filepath_key=filepath_key)
         with closing(self._loads(planned, touched, load)) as loads:
             yield from self._through_model(planned, loads, touched)
@@ -443,13 +450,13 @@ class _Announced:
     A micro-batch is announced as a whole before its first record is opened, so decoders have suspects too.
     """
 
-    def __init__(self, batch: AudioBatch) -> None:
-        self._batch = batch
+    def __init__(self, announce: Callable[[Sequence[Record]], None]) -> None:
+        self._announce = announce
         self._records: dict[int, Record] = {}
 
     def add(self, records: Sequence[Record]) -> None:
         self._records.update((id(record), record) for record in records)
-        self._batch.announce(list(self._records.values()))
+        self._announce(list(self._records.values()))
 
     def remove(self, records: Sequence[Record]) -> None:
         for record in records:
@@ -457,7 +464,7 @@ class _Announced:
 
     def blame(self, records: Sequence[Record]) -> None:
         """Say that an exception can be the fault of these only."""
-        self._batch.announce(records)
+        self._announce(records)
 
 
 def _expected_s(record: Record) -> float:

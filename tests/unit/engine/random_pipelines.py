@@ -116,7 +116,7 @@ class ByStream(ByBatch):
         for start in range(0, len(backwards), 3):
             part = backwards[start : start + 3]
             if self.rule.salt % 2:
-                batch.announce(part)
+                self.context.announce(part)
             yield batch.with_data(result for record in part for result in self.outcome(batch, record))
 
 

@@ -8,7 +8,7 @@ from scripted import hops
 
 from curate.engine.protocol.messages import BatchTask, PartialResult, RecordsAnnounced, WorkerDied
 from curate.engine.scheduling.crash_isolation import CrashIsolation
-from curate.engine.scheduling.hop_state import InFlight, WorkerState
+from curate.engine.scheduling.worker_pool import InFlight, WorkerState
 from curate.plan import Hop, PlannedStage
 from curate.records import ID
 
@@ -20,14 +20,14 @@ def flight(number: int = 1, size: int = 6, *, done: Sequence[int] = (), isolated
     work = BatchTask(number, [{ID: f"r:{n}"} for n in range(size)], "audio_filepath", "", "")
     finished = [f"r:{n}" for n in done]
     return InFlight(
-        work, 0, isolated, parts=[PartialResult(number, [{} for _ in finished], finished, [0] * len(finished))]
+        work, 0, isolated, results=[PartialResult(number, [{} for _ in finished], finished, [0] * len(finished))]
     )
 
 
 def worker(*flights: InFlight, announced: Mapping[int, Sequence[int] | None] | None = None, of: int = 1) -> WorkerState:
     """Return a worker with batches in flight, and what it was last heard to touch."""
     started = None if announced is None else RecordsAnnounced(0, of, announced)
-    return WorkerState(0, 0, 0.0, ready=True, in_flight={each.work.number: each for each in flights}, announced=started)
+    return WorkerState(0, 0, 0.0, ready=True, in_flight={each.task.number: each for each in flights}, announced=started)
 
 
 def suspected(gone: WorkerState, of: InFlight, *, node_lost: bool = False) -> list[str]:
@@ -70,11 +70,11 @@ def test_what_was_announced_of_an_earlier_batch_says_nothing_about_this_one() ->
 
 
 def test_two_lost_nodes_make_no_suspects_and_a_finished_batch_is_forgotten() -> None:
-    suspicion, there = CrashIsolation(), flight()
+    isolation, there = CrashIsolation(), flight()
     gone = worker(there, announced={0: [3]})
-    assert [list(suspicion.suspects(gone, there, node_lost=True)) for _ in range(3)] == [[], [], ["r:3"]]
-    suspicion.forget(1)
-    assert suspicion.suspects(gone, there, node_lost=True) == {}
+    assert [list(isolation.suspects(gone, there, node_lost=True)) for _ in range(3)] == [[], [], ["r:3"]]
+    isolation.forget_batch(1)
+    assert isolation.suspects(gone, there, node_lost=True) == {}
 
 
 def fused() -> Hop:
@@ -93,25 +93,25 @@ def test_the_verdict_names_the_first_stage_at_work() -> None:
 
 
 def test_the_retries_are_those_of_the_stage_at_work() -> None:
-    suspicion, there = CrashIsolation(), flight(size=1, isolated=True)
+    isolation, there = CrashIsolation(), flight(size=1, isolated=True)
     gone = worker(there, announced={1: [0]})
-    assert suspicion.judge(gone, there, fused(), DIED) is None
-    note = suspicion.judge(gone, there, fused(), DIED)
+    assert isolation.judge(gone, there, fused(), DIED) is None
+    note = isolation.judge(gone, there, fused(), DIED)
     assert note is not None
     assert (note.stage, note.attempts) == ("again", 2)
 
 
 def test_a_record_that_is_finished_has_a_clean_sheet() -> None:
-    suspicion, there, killed = (
+    isolation, there, killed = (
         CrashIsolation(),
         flight(size=1, isolated=True),
         WorkerDied(0, "killed by SIGKILL", killed_externally=True),
     )
     gone = worker(there, announced={0: [0]})
-    assert [suspicion.judge(gone, there, fused(), killed) for _ in range(2)] == [None, None]
-    suspicion.clear(there.work.records[0])
-    assert [suspicion.judge(gone, there, fused(), killed) for _ in range(2)] == [None, None]
-    assert suspicion.judge(gone, there, fused(), killed) is not None
+    assert [isolation.judge(gone, there, fused(), killed) for _ in range(2)] == [None, None]
+    isolation.clear(there.task.records[0])
+    assert [isolation.judge(gone, there, fused(), killed) for _ in range(2)] == [None, None]
+    assert isolation.judge(gone, there, fused(), killed) is not None
 
 
 def test_a_hang_needs_no_second_proof_although_it_ends_with_a_kill() -> None:
@@ -120,4 +120,4 @@ def test_a_hang_needs_no_second_proof_although_it_ends_with_a_kill() -> None:
     gone.timed_out = 2.5
     note = CrashIsolation().judge(gone, there, fused(), WorkerDied(0, "killed by SIGKILL", killed_externally=True))
     assert note is not None
-    assert (note.code, note.message) == ("timeout", "the worker got no further for 2.5 s with this record alone")
+    assert (note.code, note.message) == ("timeout", "the worker made no progress for 2.5 s with this record alone")

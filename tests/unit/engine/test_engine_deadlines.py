@@ -37,7 +37,7 @@ def test_a_worker_that_hangs_is_killed_when_its_time_is_over(part: int) -> None:
     outcome = run(transport, hops(1, timeout_s=5.0), batches(10))
     assert outcome.rows == kept(10, 3)
     assert outcome.codes == {"r:3": "timeout"}
-    assert outcome.quarantined["r:3"].message == "the worker got no further for 5 s with this record alone"
+    assert outcome.quarantined["r:3"].message == "the worker made no progress for 5 s with this record alone"
     assert transport.killed == [0, 1]
     assert transport.batches_of("r:3") == [10, 1]
 

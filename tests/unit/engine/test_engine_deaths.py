@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from scripted import QUICK_S, Deed, ScriptedTransport, batches, hops, kept, run, scheduler
 
 from curate.engine.protocol.messages import BatchTask
-from curate.engine.scheduling.scheduler import MOST_ALONE
+from curate.engine.scheduling.scheduler import MAX_ISOLATED
 from curate.records import ID, Record
 
 
@@ -119,7 +119,7 @@ def test_very_many_suspects_are_narrowed_down_in_groups_first() -> None:
     outcome = run(transport, hops(1), batches(100))
     assert outcome.codes == {"r:70": "worker_died"}
     assert transport.batches_of("r:70") == [100, 12, 1]
-    assert sum(len(sent.ids) == 1 for sent in transport.sent) == 12 <= MOST_ALONE
+    assert sum(len(sent.ids) == 1 for sent in transport.sent) == 12 <= MAX_ISOLATED
 
 
 def test_a_suspect_does_not_wait_until_everybody_is_idle_by_chance() -> None:

@@ -250,7 +250,7 @@ def test_a_source_that_shrinks_between_two_lives_is_found_out(tmp_path: Path) ->
     with pytest.raises(Crash):
         Pipeline("p", stages).run(run_dir=tmp_path)
     count[0] = 10
-    with pytest.raises(InfrastructureError, match=r"stage 'shrinks' gave .* records in an earlier life"):
+    with pytest.raises(InfrastructureError, match=r"stage 'shrinks' gave .* records in an earlier attempt"):
         Pipeline("p", stages).run(run_dir=tmp_path)
 
 

@@ -228,7 +228,7 @@ def test_a_worker_that_forgets_a_record_is_found_out() -> None:
         ids = [record["_id"] for record in work.records[1:]]
         return [PartialResult(work.number, list(work.records[1:]), ids, [0] * len(ids))]
 
-    with pytest.raises(AccountingError, match="workers are idle, but not settled: r:0"):
+    with pytest.raises(AccountingError, match="workers are idle, but not finished: r:0"):
         run(FakeTransport(forgets), [1], batches(1))
 
 

@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from scripted import Deed, ScriptedTransport, batches, hops, kept, run, scheduler
 
 from curate.engine.protocol.messages import BatchTask
-from curate.engine.scheduling.hop_state import IN_FLIGHT_BYTES, LONG_BATCH_S, MOST_MERGED, QUEUE_BYTES
+from curate.engine.scheduling.batch_sizer import LONG_BATCH_S, MAX_MERGED
+from curate.engine.scheduling.hop_queue import QUEUE_BYTES
 from curate.engine.scheduling.scheduler import InputBatch
+from curate.engine.scheduling.worker_pool import IN_FLIGHT_BYTES
 from curate.records import Record
 
 
@@ -97,7 +99,7 @@ def test_quick_batches_are_not_split() -> None:
 def test_very_quick_batches_travel_together() -> None:
     transport = ScriptedTransport(taking(1e-6))
     assert run(transport, hops(1), batches(*[2] * 400)).rows == kept(800)
-    assert MOST_MERGED < max(len(sent.ids) for sent in transport.sent) <= 2 * MOST_MERGED
+    assert MAX_MERGED < max(len(sent.ids) for sent in transport.sent) <= 2 * MAX_MERGED
 
 
 def test_batches_of_different_descriptions_do_not_travel_together() -> None:

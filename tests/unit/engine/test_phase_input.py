@@ -12,7 +12,7 @@ from curate.engine.accounting.counts import FinishedInputs
 from curate.engine.durability.commit import id_checksum
 from curate.engine.durability.intervals import Intervals
 from curate.engine.durability.positions import InputPositions
-from curate.engine.phase_input import DEFAULT_BATCH_RECORDS, feed, run_gather
+from curate.engine.phase_input import DEFAULT_BATCH_RECORDS, InputBatches, run_gather
 from curate.engine.protocol.messages import Filtered
 from curate.engine.protocol.options import StopRequest
 from curate.errors import PlanError
@@ -31,17 +31,17 @@ def run(
     done_ids: Iterable[str] = (),
 ) -> tuple[list[list[int]], list[FinishedInputs]]:
     settled: list[FinishedInputs] = []
-    incoming = feed(
+    batches = InputBatches(
         iter(items),
         first_stage="read",
         partitioner=partitioner,
-        places=InputPositions(),
+        positions=InputPositions(),
         done=Intervals(done),
-        done_sum=id_checksum(done_ids),
+        done_checksum=id_checksum(done_ids),
         settle=lambda each: settled.append(each) is None,
         stop=StopRequest(),
     )
-    return [list(batch.seqs) for batch in incoming], settled
+    return [list(batch.seqs) for batch in batches], settled
 
 
 def partitioner(cut: Callable[[Iterator[Record]], Iterator[list[Record]]]) -> Partitioner:
@@ -84,18 +84,18 @@ def test_what_failed_already_is_not_settled_again() -> None:
 
 def test_a_source_that_gives_another_order_than_before_is_found_out_before_more_is_worked_on() -> None:
     settled: list[FinishedInputs] = []
-    incoming = feed(
+    batches = InputBatches(
         iter(rows(10)[::-1]),
         first_stage="read",
         partitioner=None,
-        places=InputPositions(),
+        positions=InputPositions(),
         done=Intervals([(0, 3)]),
-        done_sum=id_checksum(f"r:{n}" for n in range(4)),
+        done_checksum=id_checksum(f"r:{n}" for n in range(4)),
         settle=lambda each: settled.append(each) is None,
         stop=StopRequest(),
     )
     with pytest.raises(InfrastructureError, match="stage 'read' gave other records, or another order, than in an ear"):
-        next(incoming)
+        next(iter(batches))
 
 
 def test_ids_that_share_their_digits_have_other_sums() -> None:

@@ -286,7 +286,7 @@ class Streams(ProcessingStage):
         for start in range(0, len(batch.data), 2):
             pair = batch.data[start : start + 2]
             if self.announces:
-                batch.announce(pair)
+                self.context.announce(pair)
             self.processed.extend(record["x"] for record in pair)
             if any(record["x"] in self.bad for record in pair):
                 raise ValueError("bad pair")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,15 +29,21 @@ def test_a_batch_function_may_set_its_data_to_whatever_yields_records(lazily: An
         return batch
 
     assert work_on(records(1, 2, 3), lazy).kept_ids == ["r:1", "r:2", "r:3"]
-    assert lazy.process(AudioBatch([{"x": 1}])).data == [{"x": 1}]
+    assert list(lazy.process(AudioBatch([{"x": 1}])).data) == [{"x": 1}]
 
 
 @pytest.mark.parametrize("data", [None, 7, "text", ["text"], [None]])
 def test_the_data_of_a_batch_is_dicts(data: Any) -> None:
-    batch = AudioBatch([{"x": 1}])
-    with pytest.raises(TypeError, match=r"the data of a batch is a list of dicts|a record is a plain dict"):
+    @processing_stage(name="sets")
+    def sets(batch: AudioBatch) -> AudioBatch:
         batch.data = data
-    assert batch.data == [{"x": 1}]
+        return batch
+
+    message = r"the data of a batch must be a list of dicts|a record must be a plain dict"
+    with pytest.raises(TypeError, match=message):
+        AudioBatch(data)
+    (note,) = work_on(records(1), sets).quarantined.values()
+    assert re.search(message, note.message)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +51,7 @@ def test_the_data_of_a_batch_is_dicts(data: Any) -> None:
     [
         (lambda batch: batch.data, "stage 'returns' returned a list of dicts; return the batch"),
         (lambda batch: batch.data[0], "stage 'returns' returned a dict; return the batch"),
-        (lambda batch: batch.data.append("x") or batch, "a record is a plain dict, not str: 'x'"),
+        (lambda batch: batch.data.append("x") or batch, "a record must be a plain dict, not str: 'x'"),
     ],
 )
 def test_a_batch_function_that_returns_something_else_is_told_what_to_return(returned: Any, message: str) -> None:
@@ -104,8 +111,8 @@ def test_an_error_that_a_generator_raises_is_its_records_in_eager_use_as_well() 
     ("spoil", "message"),
     [
         (lambda batch, record: batch.fail(record, "no"), "the error is a RecordError"),
-        (lambda batch, record: batch.reject(record, ValueError("no")), "the reason is a text"),
-        (lambda batch, record: batch.reject(record["_id"], "no"), "a record is a plain dict, not str"),
+        (lambda batch, record: batch.reject(record, ValueError("no")), "the reason must be a string"),
+        (lambda batch, record: batch.reject(record["_id"], "no"), "a record must be a plain dict, not str"),
     ],
 )
 def test_notes_of_the_wrong_type_are_refused_and_the_books_balance(spoil: Any, message: str) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from curate import RecordError, Reject, processing_stage
-from curate.engine.protocol.messages import BatchTask, Outcome, PartialResult, Whole
+from curate.engine.protocol.messages import BatchTask, PartialResult
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.io.rows import encode_row
 from curate.records import Record
@@ -28,7 +28,7 @@ def renews(record: Record) -> Record:
     return {**record, "new": True}
 
 
-def outcomes_of(data: list[Record], *stages: ProcessingStage, encode: bool = False) -> list[Outcome]:
+def outcomes_of(data: list[Record], *stages: ProcessingStage, encode: bool = False) -> list[PartialResult]:
     runner = StageGroupRunner(stages, context=WorkerContext(), encode=encode_row if encode else None, blamed="tags")
     runner.setup()
     return list(runner.run(BatchTask(3, data, "audio_filepath", "", "")))
@@ -36,7 +36,7 @@ def outcomes_of(data: list[Record], *stages: ProcessingStage, encode: bool = Fal
 
 def the_part(data: list[Record], *stages: ProcessingStage, encode: bool = False) -> PartialResult:
     (outcome,) = outcomes_of(data, *stages, encode=encode)
-    assert isinstance(outcome, PartialResult)
+    assert not outcome.is_whole
     return outcome
 
 
@@ -44,12 +44,12 @@ def the_part(data: list[Record], *stages: ProcessingStage, encode: bool = False)
 def test_a_batch_that_is_kept_comes_back_whole(encode: bool) -> None:
     data = records({"x": 1, "duration": 1.5}, {"x": 2})
     (outcome,) = outcomes_of(data, tags, renews, encode=encode)
-    assert isinstance(outcome, Whole)
+    assert outcome.is_whole
     expected: list[Any] = [{**record, "tag": record["x"], "new": True} for record in data]
     assert outcome.kept == ([encode_row(record) for record in expected] if encode else expected)
-    assert (outcome.number, outcome.came_ms, len(outcome.busy_s)) == (3, [1500, 0], 2)
-    assert outcome.kept_ms is outcome.came_ms
-    part = outcome.as_part(["r:1", "r:2"])
+    assert (outcome.number, outcome.input_ms, len(outcome.busy_s)) == (3, [1500, 0], 2)
+    assert outcome.kept_ms is outcome.input_ms
+    part = outcome.with_roots(["r:1", "r:2"])
     assert (part.kept, part.kept_roots, part.kept_ms) == (outcome.kept, ["r:1", "r:2"], [1500, 0])
 
 
@@ -60,8 +60,8 @@ def test_a_length_that_has_changed_is_told(after: Any) -> None:
         return {**record, "duration": after}
 
     (outcome,) = outcomes_of(records({"duration": 1.5}), measures)
-    assert isinstance(outcome, Whole)
-    assert (outcome.came_ms, outcome.kept_ms) == ([1500], [int((after or 0) * 1000)])
+    assert outcome.is_whole
+    assert (outcome.input_ms, outcome.kept_ms) == ([1500], [int((after or 0) * 1000)])
 
 
 def test_lengths_that_can_be_changed_in_place_are_not_trusted() -> None:
@@ -113,8 +113,8 @@ def test_parts_of_a_batch_come_back_as_parts(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(time, "perf_counter", lambda: float(next(now)))
     outcomes = outcomes_of(records(1, 2, 3), tags)
     assert len(outcomes) > 1
-    assert all(isinstance(outcome, PartialResult) for outcome in outcomes)
-    assert [root for outcome in outcomes if isinstance(outcome, PartialResult) for root in outcome.roots()] == [
+    assert not any(outcome.is_whole for outcome in outcomes)
+    assert [root for outcome in outcomes for root in outcome.roots()] == [
         "r:1",
         "r:2",
         "r:3",

@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from curate.engine.protocol.messages import BatchTask, Filtered, PartialResult, Quarantined, Split, Whole
+from curate.engine.protocol.messages import BatchTask, Filtered, PartialResult, Quarantined, Split
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.io.rows import encode_row
 from curate.records import ID, Record
@@ -62,7 +62,7 @@ class Announced:
         if positions:
             self.started.append([self.ids[position] for position in positions])
 
-    def rest(self, stage: int) -> None:
+    def idle(self, stage: int) -> None:
         assert stage >= 0
 
 
@@ -80,16 +80,15 @@ def work_on(data: Sequence[Record], *stages: ProcessingStage, encode: bool = Fal
         context=WorkerContext(),
         encode=encode_row if encode else None,
         blamed=stages[-1].name,
-        announcer=announced,
+        reporter=announced,
     )
     runner.setup()
     ids = [record[ID] for record in data]
-    outcomes = runner.run(BatchTask(1, list(data), "audio_filepath", "task", "set"))
-    parts = [outcome.as_part(ids) if isinstance(outcome, Whole) else outcome for outcome in outcomes]
+    results = runner.run(BatchTask(1, list(data), "audio_filepath", "task", "set"))
+    parts = [result.with_roots(ids) for result in results]
     runner.teardown()
     acknowledged: list[str] = []
     for part in parts:
-        roots = [*part.kept_roots, *(n.root for n in part.filtered), *(n.root for n in part.quarantined)]
-        acknowledged.extend(dict.fromkeys(roots))
+        acknowledged.extend(dict.fromkeys(part.roots()))
     assert sorted(acknowledged) == sorted(ids)
     return Outcome(parts, announced.started)

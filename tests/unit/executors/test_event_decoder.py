@@ -66,7 +66,7 @@ def test_every_frame_becomes_its_event(listener: Listener) -> None:
     started = RecordsAnnounced(0, 5, {0: [1]})
     assert listener.hears(
         (0, frame(FrameType.READY)),
-        (0, (FrameType.PART, 5, payload)),
+        (0, (FrameType.RESULT, 5, payload)),
         (1, frame(FrameType.DONE, number=7)),
         (1, frame(FrameType.UNREADABLE, "ValueError: no", 8)),
         (0, started),
@@ -107,7 +107,7 @@ def test_a_level_that_only_the_worker_knows_is_logged_by_its_number(
 
 def test_a_worker_that_cannot_be_understood_is_killed_and_not_listened_to(listener: Listener) -> None:
     said = listener.hears(
-        (0, (FrameType.PART, 5, b"no pickle")),
+        (0, (FrameType.RESULT, 5, b"no pickle")),
         (0, frame(FrameType.DONE, number=5)),
         (1, frame(FrameType.DONE, number=6)),
         (0, WorkerDied(0, "killed by SIGKILL", killed_externally=True)),
@@ -118,10 +118,10 @@ def test_a_worker_that_cannot_be_understood_is_killed_and_not_listened_to(listen
     assert (done, other) == (BatchDone(1, 6), WorkerDied(1, "killed by SIGSEGV"))
     assert isinstance(died, WorkerDied)
     assert died.worker == 0
-    assert died.reason.startswith("it sent what cannot be read (UnpicklingError: ")
+    assert died.reason.startswith("it sent a frame that cannot be read (UnpicklingError: ")
     assert not died.killed_externally, "its death is its own doing"
 
 
 def test_what_it_touched_is_still_heard(listener: Listener) -> None:
     started = RecordsAnnounced(0, 5, {0: [3]})
-    assert listener.hears((0, (FrameType.PART, 5, b"")), (0, started)) == [started]
+    assert listener.hears((0, (FrameType.RESULT, 5, b"")), (0, started)) == [started]

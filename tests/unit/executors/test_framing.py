@@ -31,9 +31,9 @@ def test_frames_byte_by_byte_and_all_at_once_are_the_same(sent: list[Frame]) -> 
 
 
 def test_a_frame_is_there_with_its_last_byte_and_not_before() -> None:
-    inbox, stream = Frames(), framed(FrameType.PART, b"payload", 7)
+    inbox, stream = Frames(), framed(FrameType.RESULT, b"payload", 7)
     assert list(inbox.feed(stream[:-1])) == []
-    assert list(inbox.feed(stream[-1:])) == [(FrameType.PART, 7, b"payload")]
+    assert list(inbox.feed(stream[-1:])) == [(FrameType.RESULT, 7, b"payload")]
 
 
 def test_what_was_taken_before_somebody_stopped_listening_does_not_come_again() -> None:
@@ -47,4 +47,4 @@ def test_what_was_taken_before_somebody_stopped_listening_does_not_come_again() 
 
 def test_header_and_payload_may_be_sent_apart() -> None:
     payload = bytes(1000)
-    assert header(FrameType.WORK, 3, len(payload)) + payload == framed(FrameType.WORK, payload, 3)
+    assert header(FrameType.TASK, 3, len(payload)) + payload == framed(FrameType.TASK, payload, 3)

@@ -43,7 +43,7 @@ def test_the_last_word_of_every_stage_counts(said: list[tuple[int, range | list[
     for stage, what in said:
         expected.pop(stage, None)
         if what is None:
-            writer.rest(stage)
+            writer.idle(stage)
         else:
             writer.announce(stage, what)
             if what:

@@ -21,6 +21,7 @@ from curate.audio import load_ahead
 from curate.errors import InfrastructureError, RecordError
 from curate.monitoring import statistics_of
 from curate.records import AudioBatch, Record
+from curate.stage import WorkerContext
 from curate.stages import ReadRecords
 from curate.stages.recognise import transcription
 from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
@@ -380,10 +381,10 @@ class TestAnError:
                 raise ValueError("it chokes on this one")
 
         records = [{"audio_filepath": clip(ms), "n": ms} for ms in (100, 200, 300, 500, 700, 900)]
-        batch = AudioBatch(records, on_announce=lambda them: announced.append([record["n"] for record in them]))
         stage = StubAsrStage(make=lambda: StubRecogniser(choke)).with_(batch_size=2)
         with ready(stage) as stage, pytest.raises(ValueError, match="chokes"):
-            list(stage.stream(batch))
+            stage.context = WorkerContext(announce=lambda them: announced.append([record["n"] for record in them]))
+            list(stage.stream(AudioBatch(records)))
         assert announced[-1] == [300, 500]
 
     def test_suspects_are_told_before_their_audio_is_opened(self, clip: Clip, monkeypatch: Any) -> None:
@@ -407,9 +408,9 @@ class TestAnError:
             announced.update(record["n"] for record in them)
             sizes.append(len(them))
 
-        batch = AudioBatch(records, on_announce=on_announce)
         with ready(StubAsrStage(batching="length", max_batch_s=0.5).with_(prefetch_batches=0)) as stage:
-            assert sum(len(part) for part in stage.stream(batch)) == 40
+            stage.context = WorkerContext(announce=on_announce)
+            assert sum(len(part) for part in stage.stream(AudioBatch(records))) == 40
         assert sorted(opened) == list(range(40))
         assert max(sizes) == 5  # not those that are done, nor those whose turn has not come
 
