@@ -24,6 +24,7 @@ from curate.errors import InfrastructureError, PlanError
 from curate.executors.copies import check_copyable, copied_runner
 from curate.machine import Machine
 from curate.plan import Plan
+from curate.resource_check import check_resources
 
 
 @attrs.frozen
@@ -33,7 +34,7 @@ class LocalExecutor:
     name: str = attrs.field(default="local", init=False)
 
     def check(self, plan: Plan) -> None:
-        Machine.here().check(plan, executor=self.name)
+        check_resources(plan, Machine.here(), executor=self.name)
         for planned in plan.stages:
             if planned.stage.timeout_s is not None:
                 raise PlanError(

@@ -20,6 +20,7 @@ from curate.executors.validators import positive
 from curate.executors.worker_payload import check_sendable
 from curate.machine import Machine
 from curate.plan import Hop, Plan
+from curate.resource_check import check_resources
 from curate.resources import parse_size
 
 
@@ -71,7 +72,8 @@ class RayExecutor:
             here = Machine.here()
             cpus = here.cpus if self.num_cpus is None else int(self.num_cpus)
             gpus = here.gpus if self.num_gpus is None else int(self.num_gpus)
-            attrs.evolve(here, cpus=cpus, gpus=gpus).check(plan, executor=self.name, custom=self.resources)
+            machine = attrs.evolve(here, cpus=cpus, gpus=gpus)
+            check_resources(plan, machine, executor=self.name, custom=self.resources)
         names = {planned.name for planned in plan.stages}
         for name in self.runtime_envs:
             if name not in names:

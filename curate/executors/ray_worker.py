@@ -32,8 +32,8 @@ class RayWorker:
         self._look_s = look_s
         self._left = 0
         """How many batches the worker process has."""
-        cards = os.environ.get("CUDA_VISIBLE_DEVICES", "")
-        environment = pinned(cpus, [card for card in cards.split(",") if card])
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        environment = pinned(cpus, [gpu for gpu in gpus.split(",") if gpu])
         environment[NODE_VARIABLE] = import_ray().get_runtime_context().get_node_id()
         self._processes.start(0, parcel, environment)
 

@@ -41,7 +41,7 @@ class WorkerPayload:
         context: what the stages may know about the run.
         encodes: whether kept records become lines of JSON.
         blamed: the stage that is named when a record cannot be encoded.
-        gpu_memory_gb: what a worker needs of its card, in GB.
+        gpu_memory_gb: what a worker needs of its GPU, in GB.
         versions: of Python, curate, and the distributions that the stages come from, in the driver; they are compared
             with the worker's.
     """

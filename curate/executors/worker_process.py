@@ -208,11 +208,25 @@ def pickled(work: BatchTask) -> bytes:
         raise Unsendable(f"{type(error).__name__}: {error}") from error
 
 
-def pinned(cpus: float, cards: Sequence[str]) -> dict[str, str]:
-    """Return the environment that keeps a worker to its cores and its cards."""
+def pinned(cpus: float, gpus: Sequence[str], *, shares_gpu: bool = False) -> dict[str, str]:
+    """Return the environment that keeps a worker to its cores and its GPUs.
+
+    Args:
+        cpus: cores.
+        gpus: ids, as CUDA_VISIBLE_DEVICES lists them.
+        shares_gpu: whether other workers use the same GPU; the allocator then avoids fragments, which would keep
+            memory from its neighbours.
+    """
     threads = str(max(1, int(cpus)))
     environment = {f"{name}_NUM_THREADS": threads for name in _THREAD_POOLS}
-    return environment | {"CUDA_VISIBLE_DEVICES": ",".join(cards)}
+    environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi numbers them; CUDA's own order is by speed
+    if shares_gpu and not any(name in os.environ for name in _ALLOCATOR_VARIABLES):
+        environment[_ALLOCATOR_VARIABLES[0]] = "expandable_segments:True"
+    return environment
+
+
+_ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 
 
 def _python_path() -> str:

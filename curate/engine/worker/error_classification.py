@@ -7,8 +7,8 @@ import errno
 import traceback
 from collections.abc import Generator
 
-from curate.asr import is_oom
 from curate.errors import AccountingError, InfrastructureError, RecordError, StageContractError, UsageError
+from curate.gpu_errors import is_broken_gpu, is_oom, is_unusable_gpu
 from curate.records import Record
 from curate.stage import ProcessingStage
 
@@ -32,14 +32,7 @@ def is_infrastructure(error: BaseException) -> bool:
     """Return whether the run should stop instead of blaming a record."""
     if isinstance(error, OSError):
         return error.errno in _MACHINE_ERRNOS
-    return isinstance(error, InfrastructureError) or is_broken_gpu(error)
-
-
-def is_broken_gpu(error: BaseException) -> bool:
-    """Return whether a CUDA context is broken, and with it every call that follows; torch says so in its own words."""
-    if not isinstance(error, RuntimeError) or is_oom(error):
-        return False
-    return type(error).__name__ == "AcceleratorError" or text_of(error).startswith("CUDA error")
+    return isinstance(error, InfrastructureError) or is_broken_gpu(error) or is_unusable_gpu(error)
 
 
 def text_of(error: BaseException) -> str:
