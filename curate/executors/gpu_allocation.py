@@ -1,4 +1,4 @@
-"""Decides which worker gets which GPU: a whole GPU belongs to one worker, fractions share one."""
+"""The allocation of GPUs to workers: a whole GPU belongs to one worker, fractions share one."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from curate.resources import Resources
 
 
 class GpuAllocator:
-    """The GPUs of a machine, and how much of each is taken.
+    """The GPUs of a machine, with the share of each that is allocated.
 
     Args:
-        gpus: those that may be used.
+        gpus: the GPUs that may be used.
     """
 
     def __init__(self, gpus: Sequence[Gpu]) -> None:
@@ -42,12 +42,12 @@ class GpuAllocator:
         return ids
 
     def release(self, ids: Sequence[str], wanted: Resources) -> None:
-        """Free what a worker had."""
+        """Free the GPUs of a worker."""
         for gpu in ids:
             self._change(gpu, wanted, 1)
 
     def left(self, wanted: Resources) -> int:
-        """Return for how many more workers there is room."""
+        """Return the number of further workers that fit."""
         found: list[tuple[str, ...]] = []
         while (ids := self.take(wanted)) is not None:
             found.append(ids)
@@ -75,7 +75,7 @@ class GpuAllocator:
 
 @attrs.frozen
 class GpuAssignment:
-    """Which worker, by hop and slot, has which GPUs; workers of hops without a number of workers come later."""
+    """The GPUs of each worker, by hop and slot; workers of hops without a number of workers are assigned later."""
 
     taken: Mapping[tuple[int, int], tuple[str, ...]]
     allocator: GpuAllocator
@@ -85,7 +85,7 @@ def assign_gpus(hops: Sequence[Hop], gpus: Sequence[Gpu]) -> GpuAssignment:
     """Give every worker of a phase its GPUs, whole ones first, so that fractions do not break them up.
 
     Raises:
-        PlanError: there are not enough; says what is asked for and what there is.
+        PlanError: there are too few GPUs; the message has the requested and the available number.
     """
     allocator = GpuAllocator(gpus)
     taken: dict[tuple[int, int], tuple[str, ...]] = {}

@@ -1,6 +1,6 @@
-"""Runs the pipeline on all cores and GPUs of this machine: every worker is a process of its own.
+"""The multiprocessing executor: it runs the pipeline on all cores and GPUs of this machine, each worker in a process.
 
-A worker that crashes or hangs costs the record that it was touching, and nothing else.
+A worker that crashes or hangs costs the record that it was processing, and nothing else.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from curate.resource_check import check_resources
 
 @attrs.frozen
 class MultiprocessingExecutor:
-    """Runs the pipeline in processes of their own on this machine.
+    """Runs the pipeline in worker processes on this machine.
 
     Args:
-        cpus: cores that are shared out where a stage does not say `workers`; None: those that this process may use.
+        cpus: the cores for stages that do not set `workers`; None: those that this process may use.
         gpus: the GPUs to use, as CUDA_VISIBLE_DEVICES would list them; None: those that this process sees.
-        setup_attempts: how many workers are tried before a `setup()` that fails stops the run.
-        setup_timeout_s: how long a `setup()` may take.
+        setup_attempts: the number of workers that are tried before a `setup()` that fails stops the run.
+        setup_timeout_s: the time that a `setup()` may take.
     """
 
     cpus: float | None = attrs.field(default=None, validator=positive)
@@ -55,7 +55,7 @@ class MultiprocessingExecutor:
         pass
 
     def usable_gpus(self) -> tuple[Gpu, ...]:
-        """Return the GPUs that workers may have."""
+        """Return the GPUs that workers may use."""
         known = find_gpus()
         if self.gpus is None:
             return known
@@ -64,7 +64,7 @@ class MultiprocessingExecutor:
 
 
 class MultiprocessingTransport:
-    """Worker processes of this machine, and which cores and GPUs they have."""
+    """The worker processes of this machine, with their cores and GPUs."""
 
     max_in_flight = 64
     can_kill = True
@@ -83,7 +83,7 @@ class MultiprocessingTransport:
         self._processes = ProcessPool()
         self._hop_of: dict[int, int] = {}
         names, hop_of = [hop.name for hop in self._hops], self._hop_of
-        self._hearing = EventDecoder(lambda worker: names[hop_of[worker]], self._processes.kill)
+        self._decoder = EventDecoder(lambda worker: names[hop_of[worker]], self._processes.kill)
         self._next = 0
 
     def room(self, hop: int) -> int:
@@ -114,12 +114,12 @@ class MultiprocessingTransport:
 
     def send(self, worker: int, work: BatchTask) -> int:
         payload = pickled(work)
-        if worker in self._processes:  # one that is gone says so at the next `wait`
+        if worker in self._processes:  # otherwise the next `wait` returns its `WorkerDied`
             self._processes.send(worker, work.number, payload)
         return len(payload)
 
     def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
-        return list(self._hearing.events(self._processes.wait(timeout_s)))
+        return list(self._decoder.events(self._processes.wait(timeout_s)))
 
     def kill(self, worker: int) -> None:
         self._processes.kill(worker)

@@ -132,5 +132,5 @@ def test_mistakes_are_found_at_plan_time(monkeypatch: pytest.MonkeyPatch) -> Non
         plan(RayExecutor(address="auto"), gpu_memory_gb=8)
     with pytest.raises(PlanError, match="runtime_envs names 'tels_node', and the stages are"):
         plan(RayExecutor(runtime_envs={"tels_node": {}}))
-    with pytest.raises(PlanError, match=r"work in the same worker, .* but have different runtime_envs"):
+    with pytest.raises(PlanError, match=r"run in the same worker, .* but have different runtime_envs"):
         plan(RayExecutor(runtime_envs={"tells_node": {"env_vars": {"A": "1"}}}))
