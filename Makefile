@@ -35,8 +35,8 @@ docs: $(VENV)/.docs  ## the documentation, without warnings
 bench: $(VENV)/.dev  ## ratios against plain loops and peers, printed
 	$(BIN)/python -m pytest tests/bench -s -m "bench or not bench"
 
-bench-gpu: $(VENV)/.dev  ## the same on a CUDA card; skips, with the reason, where there is none
-	$(BIN)/python -m pytest tests/gpu -s -rs
+bench-gpu: $(VENV)/.dev  ## the same on a CUDA GPU, in ten minutes; results in build/bench-gpu or $$CURATE_BENCH_OUT
+	$(BIN)/python -m tests.gpu.run_sections
 
 soak: $(VENV)/.dev  ## what takes many minutes: hundreds of kills at random moments
 	$(BIN)/python -m pytest tests/faults tests/contract -s -m soak

@@ -1,7 +1,7 @@
-"""Where workers live: everything that the author of an executor needs.
+"""Executors: the places where workers run, and everything that the author of an executor needs.
 
-Executor, Transport                  what an executor implements
-HopSpec, Plan                        what it is given
+Executor, Transport                  the protocols that an executor implements
+HopSpec, Plan                        its input
 BatchTask                            what the driver sends to a worker
 WorkerReady … WorkerDied, `Event`    what the driver receives
 

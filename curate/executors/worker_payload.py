@@ -43,7 +43,7 @@ class WorkerPayload:
         schemes: the storage schemes of the plugins, pickled by cloudpickle.
         encodes: whether kept records become lines of JSON.
         blamed: the stage that is named when a record cannot be encoded.
-        gpu_memory_gb: what a worker needs of its card, in GB.
+        gpu_memory_gb: what a worker needs of its GPU, in GB.
         versions: of Python, curate, and the distributions that the stages come from, in the driver; they are compared
             with the worker's.
     """

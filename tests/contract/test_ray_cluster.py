@@ -128,9 +128,9 @@ def test_mistakes_are_found_at_plan_time(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(PlanError, match="asks for tpu=1, but the ray executor has 0; give it more with resources"):
         plan(RayExecutor(), custom={"tpu": 1})
     plan(RayExecutor(resources={"tpu": 1}), custom={"tpu": 1})
-    with pytest.raises(PlanError, match=r"asks for gpu_memory_gb=8 without gpus; .* say gpus=… as well"):
+    with pytest.raises(PlanError, match=r"asks for gpu_memory_gb=8 without gpus; .* add gpus=…"):
         plan(RayExecutor(address="auto"), gpu_memory_gb=8)
     with pytest.raises(PlanError, match="runtime_envs names 'tels_node', and the stages are"):
         plan(RayExecutor(runtime_envs={"tels_node": {}}))
-    with pytest.raises(PlanError, match=r"work in the same worker, .* but have different runtime_envs"):
+    with pytest.raises(PlanError, match=r"run in the same worker, .* but have different runtime_envs"):
         plan(RayExecutor(runtime_envs={"tells_node": {"env_vars": {"A": "1"}}}))

@@ -37,7 +37,7 @@ class HopState:
 
     @property
     def is_full(self) -> bool:
-        """Whether the hop before must not go on."""
+        """Whether the hop before must wait."""
         return self.queue.is_full(len(self.workers))
 
     def record_result(self, worker: WorkerState, result: PartialResult) -> InFlight:
