@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -142,7 +142,7 @@ class Pipeline:
         with use_host(told), told.observed_by(MetricsWriter(), RunLog()):
             return run_plan(plan, place, directory, told, options)
 
-    def stream(self, batches: Iterable[AudioBatch], executor: str | Executor = "local") -> Iterator[AudioBatch]:
+    def stream(self, batches: Iterable[AudioBatch], executor: str | Executor = "local") -> Generator[AudioBatch]:
         """Yield the batches of an iterator, possibly endless, as the stages finish them, in bounded memory.
 
         What is left out or fails is in the yielded batch's `rejected` and `failed`. Records need no `_id`. There is no

@@ -97,7 +97,10 @@ class Transport(Protocol):
 class Executor(Protocol):
     """Where a pipeline runs: an object with settings, registered by a plugin. It can be used again after `close`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name that it is registered by."""
+        ...
 
     def check(self, plan: Plan) -> None:
         """Find out, before work starts, whether the plan's resources can be had here.

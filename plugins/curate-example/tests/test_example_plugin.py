@@ -70,7 +70,9 @@ def test_the_stage_is_still_a_function() -> None:
     with pytest.raises(RecordError, match="no speed"):
         characters_per_second({"text": "abcde", "duration": 0.0})
     batch = AudioBatch([{"text": "abc", "duration": 3.0}])
-    assert characters_per_second.process(batch).data[0]["characters_per_s"] == 1.0
+    done = characters_per_second.process(batch)
+    assert isinstance(done, AudioBatch)
+    assert done.data[0]["characters_per_s"] == 1.0
 
 
 def test_announcing_imports_nothing_heavy() -> None:

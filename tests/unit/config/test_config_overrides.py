@@ -2,7 +2,7 @@
 
 import pytest
 
-from curate.config.nodes import at, plain
+from curate.config.nodes import MappingNode, at, plain
 from curate.config.overrides import override, replace_executor
 from curate.config.yaml_reader import parse
 from curate.errors import ConfigError
@@ -25,8 +25,14 @@ executor: local
 """
 
 
+def mapping(text: str) -> MappingNode:
+    document = parse(text, "f.yaml")
+    assert isinstance(document, MappingNode)
+    return document
+
+
 def overridden(*sets):
-    return override(parse(DOCUMENT, "f.yaml"), sets)
+    return override(mapping(DOCUMENT), sets)
 
 
 def refusal(*sets):
@@ -58,7 +64,7 @@ def test_a_value_is_put_at_the_end_of_its_path(text, path, value):
 
 
 def test_the_last_of_two_wins_and_the_original_is_not_touched():
-    document = parse(DOCUMENT, "f.yaml")
+    document = mapping(DOCUMENT)
     changed = override(document, ["stages.asr.workers=1", "stages.asr.workers=2"])
     assert plain(at(changed, ("stages", 1, "workers"))) == 2
     assert plain(document) == plain(parse(DOCUMENT, "f.yaml"))
@@ -96,6 +102,6 @@ def test_all_bad_overrides_are_reported_together():
 
 
 def test_another_executor_drops_the_options_of_the_files_own():
-    document = parse("executor: {use: ray, address: auto}", "f.yaml")
+    document = mapping("executor: {use: ray, address: auto}")
     assert plain(replace_executor(document, "local")) == {"executor": {"use": "local"}}
     assert plain(replace_executor(document, "ray")) == {"executor": {"use": "ray", "address": "auto"}}
