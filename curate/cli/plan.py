@@ -52,7 +52,7 @@ def _amount(name: str, amount: Any) -> str:
     return f"{amount:g}" if isinstance(amount, float) else str(amount)
 
 
-def _columns(planned: PlannedStage) -> tuple[str, str, str, str]:
+def _columns(planned: PlannedStage[Any]) -> tuple[str, str, str, str]:
     stage = planned.stage
     written = stage.writes()
     resources = ", ".join(f"{name}={_amount(name, amount)}" for name, amount in stage.resources.to_dict().items())
