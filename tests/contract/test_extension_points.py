@@ -23,7 +23,7 @@ TEXTS = ("one", "a 500 b", "two words", "five words are in this")
 
 PIPELINE = """\
 stages:
-  - {use: read_pairs, manifest: corpus.pairs}
+  - {use: read_pairs, manifest: corpus.pairs, roots: [., "points://tones"]}
   - {use: count_words}
   - {use: refuse_short}
   - {use: asr, recogniser: counts_samples, options: {unit: milliseconds}}
@@ -53,6 +53,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for place, text in enumerate(TEXTS, start=1):
         write_tone(tmp_path / f"{place}.wav", seconds=0.25 * place)
         lines.append(f"{text}|{place}.wav")
+    lines[1] = f"{TEXTS[1]}|points://tones/500.wav"
     (tmp_path / "corpus.pairs").write_text("\n".join([*lines, "no bar here"]) + "\n")
     (tmp_path / "p.yaml").write_text(PIPELINE)
     (tmp_path / "back.yaml").write_text(BACK)
@@ -85,7 +86,7 @@ def run(host: PluginHost, executor: str, request: pytest.FixtureRequest) -> dict
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_source_stages_gather_writer_recogniser_normaliser_and_format_work_together(
+def test_source_stages_gather_writer_recogniser_normaliser_format_and_scheme_work_together(
     project: Path, host: PluginHost, executor: str, request: pytest.FixtureRequest
 ) -> None:
     events: list[str] = sys.modules[host.rows()[-1].module].EVENTS
