@@ -36,6 +36,7 @@ from curate.stage import (
     Writer,
     called_method,
 )
+from curate.storage import Scheme
 
 KEPT_BY_THE_RUN = RUN_FOLDERS | {"run.json", "state.json", "summary.json", "report.html"}
 
@@ -132,12 +133,14 @@ class Plan:
         phases: in order.
         audio_roots: the folders that audio may be read from; None: anywhere.
         settings: stage name → everything that changes results, for the fingerprint.
+        schemes: the stores of the plugins, by URL scheme.
     """
 
     name: str
     phases: tuple[Phase, ...]
     audio_roots: tuple[str, ...] | None
     settings: Mapping[str, Mapping[str, Any]]
+    schemes: Mapping[str, Scheme] = attrs.field(factory=dict[str, Scheme], eq=False, repr=False)
 
     @property
     def fingerprint(self) -> str:

@@ -28,6 +28,7 @@ from curate.records import ID, AudioBatch, Failed, Record, RecordReader
 from curate.resolution import PluginLookup, Resolved
 from curate.resources import Resources
 from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_option
+from curate.storage import Scheme
 
 Cardinality: TypeAlias = Literal["maps", "filters", "splits"]
 
@@ -42,11 +43,13 @@ class WorkerContext:
 
     Args:
         audio_roots: the folders that audio may be read from; None: anywhere (eager use).
+        schemes: the stores of the plugins by URL scheme, which a worker registers with `curate.storage`.
         announce: `announce(records)` names the records of the batch that the stage is about to touch: a crash or an
             exception is then blamed on these and not on the rest of the batch.
     """
 
     audio_roots: tuple[str, ...] | None = None
+    schemes: Mapping[str, Scheme] = attrs.field(factory=dict[str, Scheme], eq=False, repr=False)
     announce: Callable[[Sequence[Record]], None] = attrs.field(default=_announce_nothing, eq=False, repr=False)
 
 
@@ -90,6 +93,8 @@ class Stage:
         if "name" not in vars(cls) and "name" not in vars(cls).get("__annotations__", {}):
             words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__.removesuffix("Stage") or cls.__name__)
             cls.name = words.lower().strip("_")
+        if "__attrs_attrs__" in vars(cls) and "__getstate__" in vars(cls):
+            cls.__reduce_ex__ = _reduce_with_options
 
     def with_(self, **changes: Any) -> Self:
         """Return a copy with other settings; the original is never touched.
@@ -185,6 +190,21 @@ class Stage:
     def fingerprint(self) -> Mapping[str, Any]:
         """Return values that determine the results in addition to the fields, such as a model file's sha256."""
         return {}
+
+
+def _reduce_with_options(self: Stage, protocol: Any) -> tuple[Any, ...]:
+    """Copy and pickle an attrs class with slots: its `__getstate__` knows the fields alone, and would lose the run-time
+    options, which are in the instance's dict.
+    """
+    _, _, state, *_ = object.__reduce_ex__(self, protocol)
+    return _with_attributes, (type(self), dict(vars(self))), state
+
+
+def _with_attributes(cls: type[Stage], attributes: Mapping[str, Any]) -> Stage:
+    stage = cls.__new__(cls)
+    for name, value in attributes.items():
+        object.__setattr__(stage, name, value)
+    return stage
 
 
 for _option in RUN_TIME_OPTIONS.values():

@@ -283,7 +283,7 @@ class _PhaseRun:
 
     def _process(self, incoming: PhaseInput) -> None:
         """Process the phase's input in the workers of the executor."""
-        hops, context = self._phase.hops, WorkerContext(audio_roots=self._plan.audio_roots)
+        hops, context = self._phase.hops, WorkerContext(self._plan.audio_roots, self._plan.schemes)
         transport = self._executor.open(
             [
                 HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=hop.stages[-1].name)

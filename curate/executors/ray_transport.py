@@ -22,8 +22,7 @@ from curate.engine.protocol.messages import (
     WorkerDied,
     WorkerFailed,
 )
-from curate.engine.protocol.transport import HopSpec
-from curate.engine.scheduling.deadlines import LOOKS, timeout_of
+from curate.engine.protocol.transport import LOOKS, HopSpec, timeout_of
 from curate.errors import InfrastructureError
 from curate.executors.decoding import EventDecoder
 from curate.executors.ray_session import import_ray

@@ -35,6 +35,7 @@ from curate.io.rows import encode_row, printable
 from curate.machine import find_gpus
 from curate.records import ID
 from curate.stage import ProcessingStage
+from curate.storage import register
 
 HOLD_BACK_S = 0.005
 """Results of batches that follow each other faster than this are sent together: a packet of its own for each would wake
@@ -171,6 +172,7 @@ def _set_up(spec: WorkerPayload, activity_descriptor: int) -> StageGroupRunner:
     _check_versions(spec)
     _check_gpu_memory(spec)
     stages: list[ProcessingStage] = pickle.loads(spec.stages)
+    register(pickle.loads(spec.schemes))
     words = memoryview(mmap.mmap(activity_descriptor, 8 * SharedActivity.words_for(spec.count))).cast("Q")
     runner = StageGroupRunner(
         stages,

@@ -202,7 +202,7 @@ def test_our_side_of_the_comparisons_can_be_planned(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("name", curate.__all__)
 def test_every_public_name_is_in_the_reference(name: str) -> None:
-    assert re.search(rf"(?:autoclass|autofunction):: curate\.{name}$", DOCS["python.md"], flags=re.MULTILINE)
+    assert re.search(rf"(?:autoclass|autofunction|autodata):: curate\.{name}$", DOCS["python.md"], flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", curate.testing.__all__)

@@ -97,7 +97,7 @@ def test_a_segmentation_fault_says_where_in_python_it_was(place: Any) -> None:
 def test_a_record_on_which_the_worker_hangs_goes_to_quarantine(place: Any, stage: Stage, how: str) -> None:
     result = run(place, rows(x33=how), stage.with_(workers=2, timeout_s=1.0))
     assert guilty(result) == {33: "timeout"}
-    assert "got no further for 1 s" in reason(result, 33)
+    assert "made no progress for 1 s" in reason(result, 33)
 
 
 def test_a_quiet_worker_among_talkative_ones_is_left_in_peace(place: Any, tmp_path: Path) -> None:
@@ -217,13 +217,13 @@ def test_a_record_that_cannot_be_sent_to_a_worker(place: Any, when: str) -> None
 def test_a_record_that_cannot_be_sent_on(place: Any) -> None:
     result = run(place, rows(), ReturnsOddities("pickled").with_(workers=2))
     assert guilty(result) == {3: "bad_value", 30: "bad_value"}
-    assert "cannot be sent on: TypeError" in reason(result, 3)
+    assert "cannot be sent to the driver: TypeError" in reason(result, 3)
 
 
 def test_a_record_that_does_not_arrive(place: Any) -> None:
     result = run(place, rows(), ReturnsOddities("unpickled").with_(workers=2))
     assert guilty(result) == {3: "worker_died", 30: "worker_died"}
-    assert "it sent what cannot be read (ValueError: this value does not arrive)" in reason(result, 3)
+    assert "it sent a frame that cannot be read (ValueError: this value does not arrive)" in reason(result, 3)
 
 
 def test_a_stage_that_cannot_be_sent_is_found_at_plan_time(place: Any) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 import attrs
 
+EVENTS_FILE = Path("metrics") / "events.jsonl"
+"""Where an observer keeps the events of all attempts of a run, in its directory."""
+
 
 @attrs.frozen
 class RunStarted:

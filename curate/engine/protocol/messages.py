@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from curate.records import Record
 
 OutputRow: TypeAlias = "Record | bytes"
-"""A kept record: a dict on its way to the next hop or into memory, a line of JSON on its way to a shard."""
+"""A kept record: a dict on its way to the next hop or into memory, a line of JSON on its way to a unit file."""
 
 
 @dataclass(slots=True)

@@ -33,6 +33,16 @@ class HopSpec:
     blamed: str
 
 
+LOOKS = 4
+"""A worker is polled this many times within its deadline, because some signs of progress show only when polled."""
+
+
+def timeout_of(hop: Hop) -> float | None:
+    """Return the deadline that a hop's stages ask for, in seconds; None: they do not ask for one."""
+    given = [planned.stage.timeout_s for planned in hop.stages if planned.stage.timeout_s is not None]
+    return max(given, default=None)
+
+
 class Unsendable(Exception):
     """A batch contains a value that cannot be sent to a worker; the message names it."""
 

@@ -63,7 +63,7 @@ class HopState:
         return taken
 
 
-def _takes_records(planned: PlannedStage) -> bool:
+def _takes_records(planned: PlannedStage[ProcessingStage]) -> bool:
     """Return whether a stage is called with one record at a time, and so never sees a batch."""
     stage = planned.stage
-    return isinstance(stage, ProcessingStage) and called_method(stage) == "process_record"
+    return called_method(stage) == "process_record"
