@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -153,7 +153,7 @@ class Pipeline:
         executor: str | Executor = "local",
         *,
         host: PluginHost | None = None,
-    ) -> Iterator[AudioBatch]:
+    ) -> Generator[AudioBatch]:
         """Yield the batches of an iterator, possibly endless, as the stages finish them, in bounded memory.
 
         Records that are filtered or fail are in the yielded batch's `rejected` and `failed`. Records need no `_id`.

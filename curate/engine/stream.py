@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -80,7 +80,7 @@ def _closed(opened: _OpenBatch) -> AudioBatch:
     return done
 
 
-def stream_plan(plan: Plan, executor: Executor, batches: Iterator[AudioBatch]) -> Iterator[AudioBatch]:
+def stream_plan(plan: Plan, executor: Executor, batches: Iterator[AudioBatch]) -> Generator[AudioBatch]:
     """Yield the batches as they are finished."""
     hops = plan.phases[0].hops
     transport = executor.open(

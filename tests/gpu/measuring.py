@@ -281,7 +281,8 @@ class HeldAsrStage(AsrStage):
 def stage_around(watched: Watched, options: Mapping[str, Any], gpus: float = 1.0) -> Iterator[HeldAsrStage]:
     """Set up a stage with these options, of its own and of `with_`."""
     resources = Resources() if watched.device == "cpu" else Resources(gpus=gpus)
-    stage = HeldAsrStage(held=watched).with_(resources=resources, **options)
+    held: Any = watched
+    stage = HeldAsrStage(held=held).with_(resources=resources, **options)
     stage.setup()
     try:
         yield stage
@@ -292,7 +293,8 @@ def stage_around(watched: Watched, options: Mapping[str, Any], gpus: float = 1.0
 def transcribe_all(stage: HeldAsrStage, records: Sequence[Record]) -> tuple[AudioBatch, list[Record]]:
     """Run records through a stage that is set up, and return its batch and every record that came out."""
     batch = AudioBatch([dict(record) for record in records])
-    with closing(stage.stream(batch)) as parts:
+    stream: Any = stage.stream(batch)
+    with closing(stream) as parts:
         return batch, [record for part in parts for record in part.data]
 
 
@@ -484,4 +486,4 @@ def counting_captures() -> Iterator[list[tuple[int, ...]]]:
         yield captured
     finally:
         for computer, original in zip(computers, originals, strict=True):
-            computer._graph_reinitialize = original
+            setattr(computer, "_graph_reinitialize", original)  # noqa: B010 (two classes, each with its own)

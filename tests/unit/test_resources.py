@@ -66,7 +66,7 @@ def test_amounts_are_numbers(wrong: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["num_gpus", "num_cpus", "device_id"])
 def test_names_of_other_frameworks_are_answered_with_ours(name: str) -> None:
     with pytest.raises(TypeError, match=rf"Resources has no '{name}': .*(gpus|cpus)"):
-        Resources(**{name: 1})
+        Resources(**{name: 1})  # pyright: ignore[reportArgumentType]
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

@@ -106,7 +106,10 @@ class Transport(Protocol):
 class Executor(Protocol):
     """The place where a pipeline runs: an object with settings, registered by a plugin, reusable after `close`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name that it is registered by."""
+        ...
 
     def check(self, plan: Plan) -> None:
         """Check, before work starts, that the plan's resources are available here.

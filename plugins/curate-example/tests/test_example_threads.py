@@ -53,7 +53,7 @@ class Meets(Passes):
     """Waits until as many workers as there should be are at work at the same time."""
 
     parties: int
-    log: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list[str])
 
     def __deepcopy__(self, memo: Any) -> Meets:
         return Meets(self.parties, self.log)  # every worker writes into the same log

@@ -190,6 +190,7 @@ def test_a_file_becomes_a_pipeline_an_executor_and_a_run_directory(load, tmp_pat
     assert isinstance(configured.pipeline, Pipeline)
     assert configured.pipeline.name == "demo"
     read, everything, shouting = configured.pipeline.stages
+    assert isinstance(everything, Everything)
     assert read == Read(f"{tmp_path.resolve()}/data/m.jsonl")
     assert everything.count == 3
     assert everything.overrides == {
@@ -445,7 +446,7 @@ executor: {use: cluster, address: auto}
 """
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     edits=st.lists(st.tuples(st.integers(0, len(VALID)), st.integers(0, 6), st.text(max_size=4) | PIECES), max_size=4)
 )

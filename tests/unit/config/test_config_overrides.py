@@ -6,7 +6,7 @@ import pytest
 
 from curate.config.addresses import StageAddresses
 from curate.config.diagnostics import config_error
-from curate.config.nodes import at, plain
+from curate.config.nodes import MappingNode, at, plain
 from curate.config.overrides import override, replace_executor
 from curate.config.yaml_reader import parse
 from curate.errors import ConfigError
@@ -34,6 +34,12 @@ def not_loaded(node):
 
 
 ADDRESSES = StageAddresses(not_loaded, not_loaded, Path())
+
+
+def mapping(text: str) -> MappingNode:
+    document = parse(text, "f.yaml")
+    assert isinstance(document, MappingNode)
+    return document
 
 
 def overridden(*sets):
@@ -109,6 +115,6 @@ def test_all_bad_overrides_are_reported_together():
 
 
 def test_another_executor_drops_the_options_of_the_files_own():
-    document = parse("executor: {use: ray, address: auto}", "f.yaml")
+    document = mapping("executor: {use: ray, address: auto}")
     assert plain(replace_executor(document, "local")) == {"executor": {"use": "local"}}
     assert plain(replace_executor(document, "ray")) == {"executor": {"use": "ray", "address": "auto"}}

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from curate.config.nodes import plain
+from curate.config.nodes import MappingNode, plain
 from curate.config.variables import interpolate
 from curate.config.yaml_reader import parse
 from curate.errors import ConfigError
 
 
 def interpolated(text, folder="/the/folder"):
-    return plain(interpolate(parse(text, "f.yaml"), Path(folder)))
+    document = parse(text, "f.yaml")
+    assert isinstance(document, MappingNode)
+    return plain(interpolate(document, Path(folder)))
 
 
 def refusal(text):

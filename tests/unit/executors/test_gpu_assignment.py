@@ -105,9 +105,7 @@ def test_more_workers_than_gpus_are_refused_when_the_pipeline_is_planned(tmp_pat
         asked.plan(MultiprocessingExecutor(gpus=FOUR))
 
 
-def test_more_replicas_than_the_memory_of_the_gpus_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_replicas_than_the_memory_of_the_gpus_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(multiprocessing, "find_gpus", lambda: tuple(Gpu(number, 24.0) for number in FOUR))
     asked = pipeline(tmp_path, asr=(9, Resources(gpus=0.25, gpu_memory_gb=10.0)))
     with pytest.raises(PlanError, match=r"gpu_memory_gb=10 each, .*only 8 fit .*3 with 24 GB"):
