@@ -71,8 +71,8 @@ docs: $(VENV)/.docs  ## the documentation, without warnings
 bench: $(VENV)/.dev-all  ## ratios against plain loops and peers, printed; needs a quiet machine
 	$(PYTEST) tests/bench -s -m "bench or not bench"
 
-bench-gpu: $(VENV)/.dev-all  ## the same on a GPU; skips, with the reason, where there is none
-	$(PYTEST) tests/gpu -s -rs
+bench-gpu: $(VENV)/.dev-all  ## the same on a CUDA GPU, in ten minutes; results in build/bench-gpu or $$CURATE_BENCH_OUT
+	$(BIN)/python -m tests.gpu.run_sections
 
 format: $(VENV)/.dev  ## apply ruff's fixes and its format
 	$(BIN)/ruff check --fix .

@@ -1,7 +1,7 @@
-"""From a file to an array: what a file holds (`probe`), its samples (`load`), the samples of a record (`load_record`).
+"""Decoding of audio files: `probe` reads the properties, `load` the samples, `load_record` the samples of a record.
 
-A header is a claim, not a fact: nothing is allocated from it, and what was decoded is compared with it. The file is
-read in blocks, so that memory follows the samples that are really there, up to `max_duration_s`.
+A header is a claim, not a fact: nothing is allocated from it, and the decoded length is compared with it. The file is
+read in blocks, so memory grows with the samples that are really there, up to `max_duration_s`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from curate.audio.files import Roots, show
+from curate.audio.files import Roots, printable
 from curate.audio.recording import MAX_RATE_HZ, Recording, open_recording
 from curate.audio.sndfile import Resampler, resampled_frames
 from curate.errors import RecordError
@@ -28,14 +28,14 @@ DEFAULT_MAX_DURATION_S = 3600.0
 """An hour: 230 MB of float32 at 16 kHz. Longer recordings are read as segments."""
 
 SEGMENT_TOLERANCE_S = 0.05
-"""How far a segment may reach behind the end of its file, as rounded durations do; it is then cut at the end."""
+"""How far a segment may reach past the end of its file, as rounded durations do; it is then cut at the end."""
 
 _ENDLESS_S = 1e12  # 30,000 years
 
 
 @attrs.frozen
 class AudioInfo:
-    """What a file holds, without its samples.
+    """The properties of an audio file, without its samples.
 
     Attributes:
         frames: samples per channel.
@@ -54,10 +54,10 @@ class AudioInfo:
 
 
 def probe(path: str | os.PathLike[str], *, roots: Roots = None) -> AudioInfo:
-    """Say how long a file is and of what kind, from the header where that can be trusted.
+    """Return the length, rate and format of a file, from the header where that can be trusted.
 
     The header's length counts when the file's last sample can be reached; a stream without a length, or an MP3 without
-    a Xing frame, is decoded to count. Samples are not looked at: `load` may still find damage or NaN.
+    a Xing frame, is decoded to count its frames. Samples are not checked: `load` may still find damage or NaN.
 
     Raises:
         RecordError: as `load`, save `non_finite`, `too_long` and `bad_segment`.
@@ -96,25 +96,25 @@ def load(
     gives the same bits in any thread.
 
     A segment covers the file's frames from `round(offset_s * rate)` to `round((offset_s + duration_s) * rate)`, so that
-    neighbouring segments neither overlap nor leave a gap. It is resampled on its own, and judged on its own: it may be
-    good although the file is torn further on. In MP3 and Ogg it may differ from the same cut of the whole file in the
+    neighbouring segments neither overlap nor leave a gap. It is resampled and checked on its own: it may be good
+    although the file is truncated further on. In MP3 and Ogg it may differ from the same cut of the whole file in the
     last bits.
 
     Args:
-        path: checked as `curate.audio.files.open_file` says.
-        offset_s: where to begin.
-        duration_s: how much to read; None means up to the end.
+        path: checked as in `curate.audio.files.open_file`.
+        offset_s: the start of the segment.
+        duration_s: the length of the segment; None means up to the end.
         rate_hz: the rate of the result, 1 to 768,000.
         channel: the channel to read, counted from 0; None averages all.
-        roots: folders that the resolved path must lie under; None allows any place.
-        max_duration_s: the longest result; one hour unless told otherwise.
+        roots: folders that the resolved path must lie under; None allows any path.
+        max_duration_s: the longest result; one hour by default.
 
     Raises:
         RecordError: `bad_path`, `outside_root`, `missing_file`, `unreadable_file`, `not_a_regular_file`, `empty_file`,
             `not_audio`, `decode_error`, `truncated`, `zero_samples`, `non_finite`, `unsupported_rate`,
             `unsupported_channels`, `too_long`, `bad_segment`, `bad_value`.
         InfrastructureError: the disk or the audio root is at fault.
-        ValueError: `rate_hz` or `max_duration_s` makes no sense.
+        ValueError: `rate_hz` or `max_duration_s` is out of range.
     """
     _require_options(rate_hz, max_duration_s)
     offset_s = _seconds(offset_s, "offset")
@@ -133,8 +133,8 @@ def load_record(
 ) -> Samples:
     """Read the audio of a record, as `load` does.
 
-    With `offset` (seconds) the record is a segment, and `duration` is its length; without it, up to the end.
-    Without `offset` the whole file is read, whatever `duration` says. A null `offset` or `duration` counts as absent.
+    With `offset` (seconds) the record is a segment of length `duration`, or up to the end of the file without it.
+    Without `offset` the whole file is read and `duration` is ignored. A null `offset` or `duration` counts as absent.
 
     Raises:
         RecordError: as `load`; and `missing_column` without a path, `bad_value` when a column has the wrong type.
@@ -175,8 +175,8 @@ def _read_mono(
         raise RecordError("zero_samples", f"the segment at {offset_s} s of {name} has no samples")
 
     longest = None if math.isinf(max_duration_s) else math.floor(max_duration_s * file_rate_hz)
-    too_long = f"{name} has more than {max_duration_s} s to read at once: cut it into segments, or raise the bound"
-    # A forged length is no reason to call a short file too long; a true one saves decoding an hour for nothing.
+    too_long = f"{name} is longer than {max_duration_s} s: cut it into segments, or raise the bound"
+    # A wrong length in the header must not make a short file "too long"; a right one saves decoding an hour in vain.
     if longest is not None and stop is not None and stop - start > longest and audio.reaches(stop):
         raise RecordError("too_long", too_long)
 
@@ -197,21 +197,21 @@ def _read_mono(
 
 
 def _stop_within(audio: Recording, start: int, stop: int | None, declared: int) -> int:
-    """The frame to stop at, when the file has so many frames; raises when the segment does not lie in them."""
+    """Return the frame to stop at in a file of `declared` frames; raise when the segment does not lie within them."""
     rate_hz, name = audio.decoder.rate_hz, audio.file.name
-    held = f"{name} has {declared / rate_hz:.3f} s"
+    length = f"{name} has {declared / rate_hz:.3f} s"
     if start >= declared:
         code = "truncated" if audio.declaration.missing_bytes else "bad_segment"
-        raise RecordError(code, f"{held}, and the segment begins at {start / rate_hz:.3f} s")
+        raise RecordError(code, f"{length}, and the segment begins at {start / rate_hz:.3f} s")
     if stop is None:
         return declared
     if stop > declared + _frame(SEGMENT_TOLERANCE_S, rate_hz):
-        raise RecordError("truncated", f"{held}, and the segment ends at {stop / rate_hz:.3f} s")
+        raise RecordError("truncated", f"{length}, and the segment ends at {stop / rate_hz:.3f} s")
     return min(stop, declared)
 
 
 def _cut(audio: Recording, start: int, stop: int | None) -> Iterator[Samples]:
-    """The file's frames from `start` up to `stop`, or as far as they go."""
+    """Yield the file's frames from `start` up to `stop`, or up to the end."""
     position = audio.start_at(start)
     for block in audio.blocks(position, stop):
         wanted = block[max(0, start - position) :]
@@ -221,11 +221,11 @@ def _cut(audio: Recording, start: int, stop: int | None) -> Iterator[Samples]:
 
 
 def _require_end(audio: Recording, start: int, stop: int | None, end: int) -> None:
-    """Raise when decoding ended before the place that the header or the segment asks for."""
+    """Raise when decoding ended before the end that the header declares or the segment asks for."""
     rate_hz, name = audio.decoder.rate_hz, audio.file.name
     if end == start and start > 0 and (stop is None or audio.declared is None):
         audio.file.require_readable()
-        raise RecordError("bad_segment", f"the segment begins at {start / rate_hz:.3f} s, behind the end of {name}")
+        raise RecordError("bad_segment", f"the segment begins at {start / rate_hz:.3f} s, past the end of {name}")
     if stop is None:
         audio.require_frames(end)
         return
@@ -237,7 +237,7 @@ def _require_end(audio: Recording, start: int, stop: int | None, end: int) -> No
 
 
 def _mono(block: Samples, channel: int | None) -> Samples:
-    """One channel of a block, or the average of all. Channel by channel, so that the sum's order never changes."""
+    """Return one channel of a block, or the average of all, summed channel by channel so that the order is fixed."""
     import numpy as np
 
     if channel is not None:
@@ -267,7 +267,7 @@ def _joined(parts: list[Samples], length: int, name: str) -> Samples:
     if length == 0:
         raise RecordError("zero_samples", f"{name} is shorter than one sample of the result")
     samples = parts[0] if len(parts) == 1 else np.concatenate(parts)
-    # libsoxr's own rounding may differ by a sample; the length is ours.
+    # libsoxr's own rounding may differ by a sample; `length` decides.
     samples = samples[:length] if len(samples) >= length else np.pad(samples, (0, length - len(samples)))
     if not np.isfinite(samples).all():  # samples near the largest float overflow in the filter
         raise RecordError("non_finite", f"{name} holds samples too large to resample")
@@ -276,10 +276,10 @@ def _joined(parts: list[Samples], length: int, name: str) -> Samples:
 
 def _seconds(value: object, column: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise RecordError("bad_value", f"{column!r} must be a number of seconds, not {show(value)}")
+        raise RecordError("bad_value", f"{column!r} must be a number of seconds, not {printable(value)}")
     if not 0 <= value < _ENDLESS_S:  # NaN fails too, and an integer of many digits can neither be a float nor printed
-        shown = show(value) if isinstance(value, float) or abs(value) < _ENDLESS_S else "a huge number"
-        raise RecordError("bad_segment", f"{column!r} must be a length in seconds, 0 or more, not {shown}")
+        given = printable(value) if isinstance(value, float) or abs(value) < _ENDLESS_S else "a huge number"
+        raise RecordError("bad_segment", f"{column!r} must be a length in seconds, 0 or more, not {given}")
     return float(value)
 
 

@@ -1,9 +1,9 @@
-"""How many samples an MP3 file holds, told from its frame headers.
+"""The length of an MP3 file in samples, counted from its frame headers.
 
-MPEG audio has no length. libsndfile takes the one in the Xing/Info frame of the encoder, or else guesses from the
-first frame's bitrate and the file's size, and never gives more samples than it guessed: a variable-bitrate file
-without that frame, or two files joined with `cat`, lose their end without a word. So the headers are walked here,
-without decoding, whenever the Xing frame is missing or describes only a part of the file.
+MPEG audio declares no length. libsndfile takes the one in the encoder's Xing/Info frame, or else guesses from the
+first frame's bitrate and the file's size, and never returns more samples than it guessed: a variable-bitrate file
+without that frame, or two files joined with `cat`, silently lose their end. So this module walks the headers, without
+decoding, whenever the Xing frame is missing or describes only a part of the file.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _KBIT = {
 
 @attrs.frozen
 class MpegLength:
-    """What the frame headers of an MPEG audio file promise.
+    """The length of an MPEG audio file according to its frame headers.
 
     Attributes:
-        has_length: the encoder wrote a length that covers the whole file.
-        frames: samples per channel in all frames, when they had to be walked; else None.
-        missing_bytes: how far the last frame, or the length in bytes of the Xing frame, reaches behind the end.
+        has_length: whether the encoder wrote a length that covers the whole file.
+        frames: samples per channel in all frames, when they had to be counted; else None.
+        missing_bytes: how far the last frame, or the byte count of the Xing frame, reaches past the end.
     """
 
     has_length: bool
@@ -54,7 +54,7 @@ class _Frame:
 
 
 def read_mpeg_length(file: AudioFile) -> MpegLength | None:
-    """The length of an MPEG audio file, or None when the file is something else (or of free bitrate)."""
+    """Return the length of an MPEG audio file, or None when the file is something else (or of free bitrate)."""
     window = _Window(file)
     start = _skip_id3(window)
     first = _frame_at(window, start)
@@ -68,7 +68,7 @@ def read_mpeg_length(file: AudioFile) -> MpegLength | None:
         flags, frame_count, byte_count = struct.unpack(">III", xing[4:])
         if flags & 1 and frame_count and flags & 2 and byte_count:
             end = start + byte_count
-            # Another frame behind the promised end: joined files. Their Xing frame counts only the first of them.
+            # A frame after the declared end means joined files, of which the Xing frame counts only the first.
             if end > file.size or _frame_at(window, end) is None:
                 return MpegLength(has_length=True, frames=None, missing_bytes=max(0, end - file.size))
         elif flags & 1 and frame_count:
@@ -82,7 +82,7 @@ def _walk(window: _Window, start: int, first: _Frame) -> MpegLength:
     while True:
         frame = _frame_at(window, offset)
         if frame is None or frame.kind != first.kind:
-            # A tag at the end, or damage in the middle that the decoder will step over as well.
+            # A tag at the end, or damage in the middle that the decoder will skip as well.
             found = _search(window, offset, window.size, first.kind)
             if found is None:
                 return MpegLength(has_length=False, frames=samples, missing_bytes=0)
@@ -95,7 +95,7 @@ def _walk(window: _Window, start: int, first: _Frame) -> MpegLength:
 
 
 def _search(window: _Window, start: int, stop: int, kind: tuple[int, int, int] | None) -> tuple[int, _Frame] | None:
-    """The first place in `[start, stop)` where two frames of one kind follow each other."""
+    """Return the first offset in `[start, stop)` where two frames of one kind follow each other."""
     offset = start
     while (offset := window.find(b"\xff", offset, stop)) >= 0:
         frame = _frame_at(window, offset)
@@ -157,7 +157,7 @@ class _Window:
         return self._bytes[at : at + length]
 
     def find(self, byte: bytes, start: int, stop: int) -> int:
-        """Where the byte is next in `[start, stop)`, or -1."""
+        """Return the offset of the next such byte in `[start, stop)`, or -1."""
         stop = min(stop, self.size)
         while start < stop:
             self.read(start, 1)

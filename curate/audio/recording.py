@@ -1,4 +1,4 @@
-"""A sound file that is open for decoding, and what it really holds compared with what it promises."""
+"""A sound file that is open for decoding, with the checks of its true length against the declared one."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ MIN_RATE_HZ, MAX_RATE_HZ, MAX_CHANNELS = 1_000, 768_000, 64
 
 _BLOCK_FRAMES = 65_536
 
-# A decoder that starts in the middle of an MP3 lacks the bits of earlier frames, one of Opus converges slowly, and
-# libsndfile's Vorbis seek goes astray inside the last page: so start this much earlier, and drop it.
+# A decoder that starts in the middle of an MP3 lacks the bits of earlier frames, an Opus decoder converges slowly, and
+# libsndfile's Vorbis seek fails inside the last page: so decoding starts this much earlier, and the extra is dropped.
 _LOSSY_FORMATS = frozenset({"MP3", "OGG"})
 _PREROLL_S = 2.0
 
@@ -42,23 +42,23 @@ class Recording:
 
     @property
     def declared(self) -> int | None:
-        """The frames that the header promises; None when it promises nothing, and libsndfile only guesses."""
+        """The number of frames that the header declares; None when it declares none and libsndfile only guesses."""
         mpeg = self.declaration.mpeg
         guessed = self.decoder.format == "MP3" and (mpeg is None or not mpeg.has_length)
         return None if guessed else self.decoder.frames
 
     @property
     def slack(self) -> int:
-        """How many of the declared frames may be lacking."""
+        """How many of the declared frames may be missing."""
         return _MPEG_TOLERANCE_FRAMES if self.decoder.format == "MP3" else 0
 
     def restart(self) -> None:
-        """Decode from the beginning again. The old decoder shares the descriptor's position, so it goes first."""
+        """Decode from the beginning again. The old decoder shares the descriptor's position, so it is closed first."""
         self._stack.close()
         self.decoder = self._stack.enter_context(open_decoder(self.file, self.declaration.patches))
 
     def start_at(self, frame: int) -> int:
-        """Bring the decoder to a frame, or before it, and say where it is."""
+        """Move the decoder to a frame, or to a place before it, and return its position."""
         if self.decoder.format in _LOSSY_FORMATS:
             frame = max(0, frame - round(_PREROLL_S * self.decoder.rate_hz))
         if frame == 0 or self.decoder.seek(frame):
@@ -67,7 +67,7 @@ class Recording:
         return 0
 
     def reaches(self, frames: int) -> bool:
-        """Whether the last of so many frames is there; leaves the decoder at the beginning."""
+        """Return whether the file has at least this many frames; leave the decoder at the beginning."""
         try:
             return frames == 0 or (self.decoder.seek(frames - 1) and len(self.decoder.read(1)) == 1)
         except DecoderError:
@@ -86,7 +86,7 @@ class Recording:
             raise RecordError("zero_samples", f"{self.file.name} has a header, but no samples")
 
     def require_whole(self) -> None:
-        """Raise when the file's own headers show that its end is missing, or that libsndfile would leave it out."""
+        """Raise when the file's own headers show that its end is missing, or that libsndfile would not read it."""
         if self.declaration.missing_bytes:
             raise RecordError(
                 "truncated",
@@ -108,9 +108,9 @@ class Recording:
         return frames
 
     def blocks(self, position: int, stop: int | None = None) -> Iterator[Samples]:
-        """What follows, as blocks of shape `(frames, channels)`, from `position`, where the decoder is, up to `stop`.
+        """Yield blocks of shape `(frames, channels)` from `position`, where the decoder is, up to `stop`.
 
-        Nothing behind `stop` is asked for: damage there is none of this segment's business.
+        Nothing after `stop` is read: damage there does not concern this segment.
         """
         try:
             while stop is None or position < stop:
@@ -121,14 +121,14 @@ class Recording:
                 yield block
         except DecoderError as error:
             self.file.require_readable()
-            self.restart()  # after an error a decoder no longer seeks
+            self.restart()  # after an error a decoder can no longer seek
             where = f"after {position / self.decoder.rate_hz:.3f} s"
             if self.declared is not None and not self.reaches(self.declared):
                 raise RecordError("truncated", f"{self.file.name} breaks off {where}, before its end") from error
             raise RecordError("decode_error", f"{self.file.name} is damaged {where}: {error}") from error
 
     def require_frames(self, end: int) -> None:
-        """Compare where decoding ended with what the header promises."""
+        """Compare the number of decoded frames with the declared one."""
         if self.declared is not None and end < self.declared - self.slack:
             self.file.require_readable()
             raise RecordError(

@@ -1,4 +1,4 @@
-"""The one place that talks to soundfile and soxr. Both are imported when a file is opened, never before."""
+"""The adapter over soundfile and soxr, the only module that calls them. Both are imported when a file is opened."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 _UNKNOWN_FRAMES = 1 << 62
 
 _NAMED = Path("/dev/fd")
-"""Where the system, if it does, has a name for every open descriptor."""
+"""The folder in which some systems name every open descriptor."""
 
 
 class DecoderError(Exception):
-    """libsndfile gave up on a file.
+    """A failure of libsndfile to open or decode a file.
 
     Args:
         code: libsndfile's error number, 0 when it has none.
-        message: libsndfile's words.
+        message: libsndfile's message.
     """
 
     def __init__(self, code: int, message: str) -> None:
@@ -60,14 +60,14 @@ class Decoder:
         self.subtype = str(sound.subtype)
 
     def read(self, frames: int) -> Samples:
-        """The next frames as `(frames, channels)`, scaled to ±1 when the file holds integers; none at the end."""
+        """Return the next frames as `(frames, channels)`, integers scaled to ±1; zero frames at the end."""
         try:
             return self._sound.read(frames, dtype="float32", always_2d=True)
         except _soundfile().LibsndfileError as error:
             raise DecoderError(error.code, error.error_string) from error
 
     def seek(self, frame: int) -> bool:
-        """Go to a frame; False when the decoder cannot, after which it must not be used."""
+        """Move to a frame; return False when the decoder cannot, after which it must not be used."""
         try:
             return int(self._sound.seek(frame)) == frame
         except _soundfile().LibsndfileError:
@@ -76,8 +76,13 @@ class Decoder:
 
 @contextmanager
 def open_decoder(file: AudioFile, patches: tuple[tuple[int, bytes], ...] = ()) -> Generator[Decoder]:
-    """Decode from the descriptor of an open file, from its beginning. `DecoderError` when libsndfile will not."""
-    source: Any = _PatchedFile(file, patches) if patches else _source(file.fd)
+    """Open a decoder on the descriptor of an open file, at its beginning.
+
+    Raises:
+        DecoderError: libsndfile cannot open the file.
+    """
+    descriptor = file.stored.descriptor
+    source: Any = _PatchedFile(file, patches) if patches or descriptor is None else _source(descriptor)
     try:
         sound = _forward_sound_file()(source, closefd=False)
     except _soundfile().LibsndfileError as error:
@@ -87,10 +92,10 @@ def open_decoder(file: AudioFile, patches: tuple[tuple[int, bytes], ...] = ()) -
 
 
 def _source(descriptor: int) -> int | str:
-    """What libsndfile is given of an open file.
+    """Return a name for an open file where the system has one, else its descriptor.
 
-    With a bare descriptor it has no name, and looks for the resource fork of an MP3 below the working directory: where
-    that holds a folder `.AppleDouble`, no MP3 could be decoded.
+    With a bare descriptor libsndfile looks for the resource fork of an MP3 below the working directory: where that
+    holds a folder `.AppleDouble`, no MP3 could be decoded.
     """
     if _has_names():
         return str(_NAMED / str(descriptor))
@@ -104,7 +109,7 @@ def _has_names() -> bool:
 
 
 def _soundfile() -> Any:
-    """The module, without its types: it ships none that a strict checker could use."""
+    """Return the module as `Any`: its types are too incomplete for a strict checker."""
     return import_module("soundfile")
 
 
@@ -115,7 +120,7 @@ def _forward_sound_file() -> Any:
     class ForwardSoundFile(sound_file):
         """A SoundFile that does not seek on its own.
 
-        After each read soundfile seeks to where it already is. In an MP3 that restarts the decoder, so that the
+        After each read soundfile seeks to its current position. In an MP3 that restarts the decoder, so that the
         samples depend on the block size; in a FLAC of unknown length it fails.
         """
 
@@ -126,7 +131,7 @@ def _forward_sound_file() -> Any:
 
 
 class _PatchedFile:
-    """A file with some bytes of its header replaced, as soundfile wants its file objects."""
+    """A file object for soundfile, with some bytes of the header replaced if there are patches."""
 
     def __init__(self, file: AudioFile, patches: tuple[tuple[int, bytes], ...]) -> None:
         self._file = file
@@ -143,7 +148,7 @@ class _PatchedFile:
 
     def read(self, length: int) -> bytes:
         start = self._position
-        # Past errors of the disk: soundfile's callback reports them as a short read, and `require_readable` finds them.
+        # A disk error here: soundfile's callback reports it as a short read, and `require_readable` finds it.
         found = bytearray(self._file.pread(length, start))
         for offset, patch in self._patches:
             for at, byte in enumerate(patch, offset - start):
@@ -154,7 +159,7 @@ class _PatchedFile:
 
 
 class Resampler:
-    """Brings mono blocks from one rate to another; the result is the same however the samples are cut into blocks.
+    """A streaming resampler of mono blocks; the result does not depend on how the samples are cut into blocks.
 
     Blocks also keep soxr from holding the interpreter lock for the length of a file.
     """
@@ -165,16 +170,16 @@ class Resampler:
         )
 
     def push(self, block: Samples) -> Samples:
-        """What comes out after one more block went in; may be empty."""
+        """Resample one more block and return the samples that are ready, possibly none."""
         return self._stream.resample_chunk(block)
 
     def finish(self) -> Samples:
-        """What was still inside. Once, after the last block."""
+        """Return the samples still buffered; called once, after the last block."""
         import numpy as np
 
         return self._stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
 
 
 def resampled_frames(frames: int, rate_in_hz: int, rate_out_hz: int) -> int:
-    """How many samples a clip has after resampling: the exact length, rounded half up."""
+    """Return the number of samples of a clip after resampling: the exact length, rounded half up."""
     return (2 * frames * rate_out_hz + rate_in_hz) // (2 * rate_in_hz)

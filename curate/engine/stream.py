@@ -83,7 +83,9 @@ def _closed(opened: _OpenBatch) -> AudioBatch:
 def stream_plan(plan: Plan, executor: Executor, batches: Iterator[AudioBatch]) -> Generator[AudioBatch]:
     """Yield the batches as they are finished."""
     hops = plan.phases[0].hops
-    transport = executor.open([HopSpec(hop, WorkerContext(), False, hop.stages[-1].name) for hop in hops])
+    transport = executor.open(
+        [HopSpec(hop, WorkerContext(schemes=plan.schemes), False, hop.stages[-1].name) for hop in hops]
+    )
     desk = _BatchReassembler()
     empty: list[AudioBatch] = []
 

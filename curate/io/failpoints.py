@@ -28,10 +28,10 @@ VARIABLE = "CURATE_FAILPOINT"
 
 FAILPOINTS: Mapping[str, str] = MappingProxyType(
     {
-        "commit.before_write": "a commit unit is full, and nothing of it is on disk",
-        "commit.after_temporary": "a shard lies on disk under its temporary name",
-        "commit.after_data": "the unit's shards have their names, and its commit is not written",
-        "commit.after_temporary_commit": "the commit lies on disk under its temporary name",
+        "commit.before_write": "a commit unit is full, and none of it is on disk",
+        "commit.after_temporary": "a unit file is on disk under its temporary name",
+        "commit.after_data": "the unit files have their names, and the commit is not written",
+        "commit.after_temporary_commit": "the commit is on disk under its temporary name",
         "commit.after_rename": "the commit has its name: the unit counts",
         "phase.before_complete": "all of a phase is committed, and its completion is not noted",
         "publish.before_write": "a writer is about to write a file",

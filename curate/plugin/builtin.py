@@ -1,8 +1,11 @@
-"""What curate itself provides, announced through the same hooks as a stranger's plugin."""
+"""What curate itself provides, announced through the same hooks as a third-party plugin."""
 
 from __future__ import annotations
 
-from curate.plugin import CommandRef, ExecutorRef, RecogniserRef, StageRef, hookimpl
+from collections.abc import Mapping
+
+from curate.errors import RECORD_ERROR_CODES
+from curate.plugin import CommandRef, ExecutorRef, FormatRef, NormaliserRef, RecogniserRef, StageRef, hookimpl
 
 
 @hookimpl
@@ -65,13 +68,13 @@ def curate_stages() -> list[StageRef]:
 @hookimpl
 def curate_executors() -> list[ExecutorRef]:
     return [
-        ExecutorRef("local", "curate.executors.local:LocalExecutor", "Work in this process, without others"),
+        ExecutorRef("local", "curate.executors.local:LocalExecutor", "Run in this process"),
         ExecutorRef(
             "multiprocessing",
             "curate.executors.multiprocessing:MultiprocessingExecutor",
-            "Work in processes of their own, on all cores and cards of this machine",
+            "Run in child processes, on all cores and GPUs of this machine",
         ),
-        ExecutorRef("ray", "curate.executors.ray:RayExecutor", "Work on a Ray cluster", extra="ray"),
+        ExecutorRef("ray", "curate.executors.ray:RayExecutor", "Run on a Ray cluster", extra="ray"),
     ]
 
 
@@ -85,6 +88,44 @@ def curate_recognisers() -> list[RecogniserRef]:
             extra="nemo",
         )
     ]
+
+
+@hookimpl
+def curate_normalisers() -> list[NormaliserRef]:
+    return [
+        NormaliserRef(name, f"curate.text.normalisers:{function}", summary)
+        for name, function, summary in (
+            (
+                "whisper-english",
+                "whisper_english",
+                "Whisper's English rules: spelling, contractions, fillers, and spoken numbers to digits",
+            ),
+            (
+                "whisper-basic",
+                "whisper_basic",
+                "Whisper's rules for any language: lower case, no punctuation, no bracketed text",
+            ),
+            ("none", "unchanged", "The text as it is"),
+        )
+    ]
+
+
+@hookimpl
+def curate_formats() -> list[FormatRef]:
+    return [
+        FormatRef("jsonl", "curate.io.jsonl:JSONL", "One JSON object a line", suffixes=(".jsonl",)),
+        FormatRef(
+            "json", "curate.io.jsonl:NEMO_JSON", "The same, as NeMo names it", suffixes=(".json",), writable=False
+        ),
+        FormatRef("jsonl.gz", "curate.io.jsonl:JSONL_GZ", "One JSON object a line, gzipped", suffixes=(".jsonl.gz",)),
+        FormatRef("gz", "curate.io.jsonl:GZ", "The same under any other name", suffixes=(".gz",), writable=False),
+        FormatRef("parquet", "curate.io.parquet:PARQUET", "Parquet, zstd-compressed", suffixes=(".parquet",)),
+    ]
+
+
+@hookimpl
+def curate_error_codes() -> Mapping[str, str]:
+    return RECORD_ERROR_CODES
 
 
 @hookimpl

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from curate.engine import RunReader
 from curate.report.columns import DURATION, SPEAKING_RATE
-from curate.report.flow import BalanceTerm, ExitReason, StageFlow
+from curate.report.flow import SOURCES, BalanceTerm, ExitReason, StageFlow
 from curate.report.histogram import Bars, Histogram
-from curate.report.run_files import RunFiles
 from curate.report.sanitize import printable
 from curate.report.scan import FATES, Survey
 from curate.report.speed import Speed
@@ -78,7 +78,7 @@ def rate_name(survey: Survey) -> str:
 
 def shares(terms: Sequence[BalanceTerm]) -> list[dict[str, Any]]:
     """Return what became of the records, and of their audio, as parts of a whole."""
-    out = [term for term in terms if term.kind not in ("in", "children")]
+    out = [term for term in terms if term.kind not in SOURCES]
     rows: list[dict[str, Any]] = []
     for what, amounts in (("records", [term.records for term in out]), ("audio", [term.ms for term in out])):
         whole = sum(amounts)
@@ -89,11 +89,11 @@ def shares(terms: Sequence[BalanceTerm]) -> list[dict[str, Any]]:
     return rows
 
 
-def headlines(files: RunFiles, terms: Sequence[BalanceTerm], survey: Survey, speed: Speed) -> list[dict[str, str]]:
+def headlines(run: RunReader, terms: Sequence[BalanceTerm], survey: Survey, speed: Speed) -> list[dict[str, str]]:
     """Return the few numbers that one looks at first."""
     by_kind = {term.kind: term for term in terms}
     came, kept = by_kind["in"], by_kind["kept"]
-    whole = sum(term.records for term in terms if term.kind not in ("in", "children"))
+    whole = sum(term.records for term in terms if term.kind not in SOURCES)
     found = [
         _figure("", "Records in", count(came.records), f"{audio(came.ms)} of audio"),
         _figure("kept", "Kept", count(kept.records), share(kept.records / whole) if whole else ""),
@@ -106,14 +106,14 @@ def headlines(files: RunFiles, terms: Sequence[BalanceTerm], survey: Survey, spe
             weighted = f"{survey.errors / survey.words:.1%} over all words" if survey.words else ""
             name = "Median WER" if compared.unit == "word" else "Median CER"
             found.append(_figure("", name, rate(of_all.quantile(0.5) or 0.0), weighted))
-    summary = files.summary or {}
+    summary = run.summary or {}
     times = summary.get("rtfx") or speed.rtfx
     if times:
         found.append(_figure("", "Times real time", number(round(times, 2)), "audio per time of work"))
     worked_s = speed.worked_s or summary.get("wall_s")
     if worked_s:
-        lives = len(files.lives)
-        found.append(_figure("", "Time of work", seconds(worked_s), f"in {lives} lives" if lives > 1 else ""))
+        attempts = len(run.attempts())
+        found.append(_figure("", "Time of work", seconds(worked_s), f"in {attempts} attempts" if attempts > 1 else ""))
     return found
 
 
@@ -123,7 +123,7 @@ def _figure(kind: str, what: str, value: str, more: str) -> dict[str, str]:
 
 def reason_rows(left: Sequence[ExitReason], terms: Sequence[BalanceTerm]) -> list[dict[str, Any]]:
     """Return why records were left out, as rows of a table."""
-    came = max(sum(term.records for term in terms if term.kind in ("in", "children")), 1)
+    came = max(sum(term.records for term in terms if term.kind in SOURCES), 1)
     return [
         {
             "stage": printable(one.stage, 80),
@@ -144,8 +144,7 @@ def funnel(flows: Sequence[StageFlow]) -> dict[str, Any]:
         "stages": [
             {
                 "name": printable(flow.name, 60),
-                # what a stage made of split parents is not what came to it
-                "out": flow.records_in - flow.filtered - flow.quarantined - flow.split,
+                "out": flow.remained,
                 "filtered": flow.filtered,
                 "quarantined": flow.quarantined,
                 "split": flow.split,
@@ -213,7 +212,7 @@ def throughput(speed: Speed) -> dict[str, Any] | None:
     first = long[0]
     return {
         "kind": "throughput",
-        "lives": [at_s for at_s in speed.lives if at_s > 0],
+        "attempts": [at_s for at_s in speed.attempts if at_s > 0],
         "phases": [{"name": f"phase {phase}", "at": at_s} for phase, at_s in begins.items() if len(begins) > 1],
         "points": [
             {"at_s": 0.0, "records_per_s": first.records_per_s, "rtfx": first.rtfx},
@@ -256,10 +255,10 @@ _PERFORMANCE: Sequence[tuple[str, str, str]] = (
 )
 
 
-def performance(files: RunFiles) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+def performance(run: RunReader) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
     """Yield, for each stage that has measured its batches, what is written about them, and the chart of their shapes;
     figures that it did not measure are left out."""
-    for name, stage in (files.summary or {}).get("by_stage", {}).items():
+    for name, stage in (run.summary or {}).get("by_stage", {}).items():
         measured: dict[str, Any] = dict(stage.get("performance") or {})
         if measured.get("batches") and measured.get("total_samples"):
             measured["mean_batch"] = measured["total_samples"] / measured["batches"]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from curate.records import ID
 from curate.report.columns import Columns
-from curate.report.run_files import Fate
 from curate.report.sanitize import printable
+
+Fate: TypeAlias = Literal["kept", "filtered", "quarantined"]
+"""What became of a record."""
 
 _TEXT_CHARACTERS = 2000
 _PATH_CHARACTERS = 4096
@@ -48,7 +50,7 @@ class Sample:
 
 
 def sample_of(fate: Fate, row: Mapping[str, Any], columns: Columns) -> Sample:
-    """Return what is shown of a row of a shard."""
+    """Return the sample of a kept record, or of a note about one that was not kept."""
     record = record_of(fate, row)
     compared = columns.comparison
     path, offset_s, duration_s = (record.get(name) for name in (columns.filepath, "offset", "duration"))
@@ -75,7 +77,7 @@ def sample_of(fate: Fate, row: Mapping[str, Any], columns: Columns) -> Sample:
 
 
 def record_of(fate: Fate, row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the record that a row of a shard is, or is about."""
+    """Return the kept record, or the record that a note is about."""
     return row if fate == "kept" else row.get("record") or {}
 
 

@@ -125,7 +125,7 @@ def nemo_model() -> Any:
 
 
 def nemo_transcribes(model: Any, paths: list[str], batch_size: int) -> list[str]:
-    from curate.asr.quiet import quiet_nemo
+    from curate.asr.nemo_logging import quiet_nemo
 
     with quiet_nemo():
         return [hypothesis.text for hypothesis in model.transcribe(paths, batch_size=batch_size, verbose=False)]

@@ -20,7 +20,7 @@ from curate.config import load_pipeline
 from curate.config.overrides import TOP_LEVEL
 from curate.errors import RECORD_ERROR_CODES
 from curate.plugin import PluginHost, spec
-from curate.settings import RUN_TIME_OPTIONS
+from curate.run_time_options import RUN_TIME_OPTIONS, RunTimeOption
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -126,9 +126,9 @@ def test_every_error_code_is_documented_with_its_meaning(code: str) -> None:
     assert f"| `{code}` | {RECORD_ERROR_CODES[code]} |" in DOCS["errors.md"]
 
 
-@pytest.mark.parametrize("option", RUN_TIME_OPTIONS)
-def test_every_run_time_option_is_documented(option: str) -> None:
-    assert f"| `{option}` |" in DOCS["pipelines.md"]
+@pytest.mark.parametrize("option", RUN_TIME_OPTIONS.values(), ids=lambda option: option.name)
+def test_every_run_time_option_is_documented_with_its_meaning(option: RunTimeOption) -> None:
+    assert f"| `{option.name}` | {option.meaning} |" in DOCS["pipelines.md"]
 
 
 @pytest.mark.parametrize("hook", [name for name in dir(spec) if name.startswith("curate_")])
@@ -156,7 +156,7 @@ def test_the_newcomers_path_runs_from_the_first_run_to_a_plugin() -> None:
     assert done.returncode == 0, done.stderr[-4000:]
     assert re.search(r"\d+ passed", done.stdout)
     assert " failed" not in done.stdout
-    assert "records came to another end" in done.stdout
+    assert "records ended differently" in done.stdout
 
 
 def test_the_recipes_run() -> None:
@@ -200,7 +200,7 @@ def test_our_side_of_the_comparisons_can_be_planned(tmp_path: Path, monkeypatch:
 
 @pytest.mark.parametrize("name", curate.__all__)
 def test_every_public_name_is_in_the_reference(name: str) -> None:
-    assert re.search(rf"(?:autoclass|autofunction):: curate\.{name}$", DOCS["python.md"], flags=re.MULTILINE)
+    assert re.search(rf"(?:autoclass|autofunction|autodata):: curate\.{name}$", DOCS["python.md"], flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("name", curate.testing.__all__)

@@ -1,4 +1,4 @@
-"""Trouble of the machine stops a run with exit code 4 and names the file; when it is over, the same command goes on."""
+"""Trouble of the machine stops a run with exit code 4 and names the file; the same command resumes it later."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_a_disk_that_refuses(project: Path, well: list[str], executor: str, plac
     folder = "out." if "publish" in place else "commits/" if "commit:" in place else "data/"
     assert f"error: cannot write {run_dir}/{folder}" in ended.err
     assert says in ended.err
-    assert "The same command goes on with this run" in ended.err
+    assert "Run the same command again to resume" in ended.err
     goes_on(project, run_dir, well, executor)
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from curate import AudioBatch, Resources
-from curate.asr import Recogniser, SpellsLater, Transcript
+from curate.asr import Recogniser, SupportsAsyncDecoding, Transcript
 from curate.asr.decoding import Decoding, DecodingOptions
 from curate.batching import Batcher, Calibration, CostModel, LengthBatcher, StaticBatcher, score
 from curate.records import Record
@@ -215,13 +215,16 @@ class Watched:
         if self.limit_s is not None and len(waveforms) * longest_s > self.limit_s:
             raise RuntimeError(f"CUDA out of memory (as if): {len(waveforms)} × {longest_s:g} s")
         started = self._now()
-        if isinstance(self.inner, SpellsLater):
+        if isinstance(self.inner, SupportsAsyncDecoding):
             spell = self.inner.begin(waveforms)
         else:
             transcripts = self.inner.transcribe(waveforms)
             spell = lambda: transcripts  # noqa: E731
         self.spans.append((started, self._now()))
         return spell
+
+    def stage(self, waveforms: Sequence[Any]) -> Sequence[Any]:
+        return self.inner.stage(waveforms) if hasattr(self.inner, "stage") else waveforms
 
     def memory(self) -> Any:
         return self.inner.memory()
@@ -275,9 +278,9 @@ class HeldAsrStage(AsrStage):
 
 
 @contextmanager
-def stage_around(watched: Watched, options: Mapping[str, Any]) -> Iterator[HeldAsrStage]:
+def stage_around(watched: Watched, options: Mapping[str, Any], gpus: float = 1.0) -> Iterator[HeldAsrStage]:
     """Set up a stage with these options, of its own and of `with_`."""
-    resources = Resources() if watched.device == "cpu" else Resources(gpus=1.0)
+    resources = Resources() if watched.device == "cpu" else Resources(gpus=gpus)
     held: Any = watched
     stage = HeldAsrStage(held=held).with_(resources=resources, **options)
     stage.setup()

@@ -123,8 +123,8 @@ def test_endless_datasets_are_read_one_length_at_a_time() -> None:
 @pytest.mark.parametrize(
     ("durations", "weights", "says"),
     [
-        ({"a": [1.0]}, {}, "a has one of them only"),
-        ({"a": [1.0]}, {"a": 1.0, "b": 1.0}, "b has one of them only"),
+        ({"a": [1.0]}, {}, "a has only one of them"),
+        ({"a": [1.0]}, {"a": 1.0, "b": 1.0}, "b has only one of them"),
         ({"a": [1.0]}, {"a": 0.0}, "weight 0.0 of a"),
         ({"a": [0.0]}, {"a": 1.0}, "item 0 of a is 0.0 s"),
         ({"a": [float("nan")]}, {"a": 1.0}, "item 0 of a"),

@@ -200,7 +200,7 @@ def test_out_of_range_and_remainder_are_reported_with_the_reason() -> None:
     assert plan.dropped == [
         Dropped(0, 0.5, "shorter than 1 s"),
         Dropped(2, 10.0, "longer than 9 s"),
-        Dropped(4, 1.0, "in the remainder, which drop_remainder leaves out"),
+        Dropped(4, 1.0, "in the remainder, which drop_remainder drops"),
     ]
 
 
@@ -268,7 +268,7 @@ def test_arrays_are_lengths_too() -> None:
         ({"example_shuffle_window": 0}, "1 is off"),
         ({"batch_shuffle_window": 5, "largest_first": True}, "choose one"),
         ({"drop_remainder": "no"}, "must be True or False"),
-        ({"cost": CostModel(c0=300.0)}, "not one item fits"),
+        ({"cost": CostModel(c0=300.0)}, "fixed cost of a batch is already"),
     ],
 )
 def test_options_that_cannot_work_are_refused(options: dict[str, Any], what: str) -> None:

@@ -39,7 +39,7 @@ def test_a_strategy_is_made_by_name_and_plans(strategy: str) -> None:
     ("strategy", "options", "what"),
     [
         ("lenght", {}, "did you mean 'length'"),
-        ("zzz", {}, "bucket, duration, length, memory, static"),
+        ("zzz", {}, "choose from static, length, duration, bucket, memory"),
         ("length", {"max_batch": 3}, "did you mean 'max_batch_s'"),
         ("static", {}, "needs batch_size"),
         ("memory", {"budget_bytes": 1.0}, "needs cost"),

@@ -64,7 +64,7 @@ def test_variables_may_refer_to_others_and_into_mappings():
         ("a: x${here", "1:4", "never closed"),
         ("a: ${env:HOME}", "1:4", "the environment is not read"),
         ("vars: {a: 1}\nb: ${vars.a.c}", "2:4", "`vars.a` is 1: remove `.c`"),
-        ("vars: {a: [1]}\nb: x ${vars.a}", "2:4", "`${vars.a}` is a list and cannot stand inside a text"),
+        ("vars: {a: [1]}\nb: x ${vars.a}", "2:4", "`${vars.a}` is a list and cannot stand inside a string"),
         ("vars: {a: null}\nb: x ${vars.a}", "2:4", "nothing (null)"),
         ("vars:\n  a: x ${vars.b}\n  b: ${vars.a}", "3:6", "in a circle, vars.a → vars.b → vars.a"),
         ("vars:\n  a: ${vars.a}", "2:6", "in a circle, vars.a → vars.a"),

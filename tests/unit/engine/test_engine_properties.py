@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from random_pipelines import ByBatch, ByRecord, Drawn, Rule, drawn_pipelines
 
 from curate.engine.durability import commit as commit_module
-from curate.io import atomic
 from curate.plugin import hookimpl
+from curate.storage import atomic
 from tests.properties import costly
 from tests.shuffled_executor import ShuffledExecutor
 

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import InfrastructureError, RecordError
-from curate.io.manifest import parse_line, read_rows
+from curate.io import read_rows
+from curate.io.jsonl import parse_line
 from curate.io.rows import decode_row, encode_row
 
 FRAGMENTS = [b'{"a": 1}', b"{", b"}", b"[", b"]", b'"', b"\\", b"\\ud800", b"NaN", b"1e999", b"-Infinity", b"1" * 5000]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from curate.errors import InfrastructureError
-from curate.io.atomic import replacing, write_atomically, write_json
+from curate.storage import replacing, write_atomically, write_json
 
 
 def test_the_file_appears_at_the_end_and_replaces_the_old_one(tmp_path: Path) -> None:

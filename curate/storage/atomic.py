@@ -5,24 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from curate.errors import InfrastructureError
-from curate.io.failpoints import failpoint
 
 TEMPORARY = ".tmp-"
-"""What the name of a file that is being written has in it; one that lies about is left over from a crash."""
+"""Part of the name of a file that is being written; such a file without its writer is the leftover of a crash."""
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, written: str = "") -> Generator[BinaryIO]:
-    """Open a temporary file beside `path`; on a clean exit sync it to disk and rename it to `path`.
+def replacing(path: Path, *, before_rename: Callable[[], object] | None = None) -> Generator[BinaryIO]:
+    """Open a temporary file next to `path`; on a clean exit sync it to disk and rename it to `path`.
 
     Args:
         path: the file.
-        written: the failpoint that is reached between the two, if there is one.
+        before_rename: called when the temporary file is complete and synced.
 
     Raises:
         InfrastructureError: the file cannot be written (disk full, read-only, no permission), naming it.
@@ -33,8 +32,8 @@ def replacing(path: Path, *, written: str = "") -> Generator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        if written:
-            failpoint(written)
+        if before_rename is not None:
+            before_rename()
         temporary.replace(path)
         sync_directory(path.parent)
     except BaseException as error:
@@ -45,14 +44,14 @@ def replacing(path: Path, *, written: str = "") -> Generator[BinaryIO]:
         raise
 
 
-def write_atomically(path: Path, content: bytes, *, written: str = "") -> None:
+def write_atomically(path: Path, content: bytes, *, before_rename: Callable[[], object] | None = None) -> None:
     """Write a whole file with `replacing`."""
-    with replacing(path, written=written) as file:
+    with replacing(path, before_rename=before_rename) as file:
         file.write(content)
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as a whole file of JSON, for people to read as well."""
+    """Write a value as a whole file of JSON, indented for people."""
     try:
         content = json.dumps(value, indent=1, ensure_ascii=False).encode()
     except UnicodeEncodeError:  # lone surrogates, as in file names that are not UTF-8
@@ -61,7 +60,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Return what a file of JSON holds; nothing where it is not there yet, or was lost in a crash of the machine."""
+    """Return the object in a file of JSON; an empty one if the file is missing, or torn by a crash of the machine."""
     try:
         return cast("dict[str, Any]", json.loads(path.read_bytes()))
     except (OSError, ValueError):
