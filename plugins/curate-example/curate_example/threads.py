@@ -25,6 +25,7 @@ from curate.executors import (
     WorkerFailed,
     WorkerReady,
     check_copyable,
+    check_resources,
     copied_runner,
 )
 
@@ -46,7 +47,7 @@ class ThreadsExecutor:
 
     def check(self, plan: Plan) -> None:
         """Refuse plans that threads cannot run, before work starts."""
-        Machine.here().check(plan, executor=self.name)
+        check_resources(plan, Machine.here(), executor=self.name)
         for planned in plan.stages:
             stage = planned.stage
             if stage.timeout_s is not None:

@@ -29,17 +29,17 @@ executor: local
 """
 
 
-def mapping(text: str) -> MappingNode:
-    document = parse(text, "f.yaml")
-    assert isinstance(document, MappingNode)
-    return document
-
-
 def not_loaded(node):
     raise config_error(node.place, "no plugin is loaded here")
 
 
 ADDRESSES = StageAddresses(not_loaded, not_loaded, Path())
+
+
+def mapping(text: str) -> MappingNode:
+    document = parse(text, "f.yaml")
+    assert isinstance(document, MappingNode)
+    return document
 
 
 def overridden(*sets):
