@@ -230,6 +230,7 @@ TITLES = {
     "errors.md": "Error codes",
     "executors.md": "Executors",
     "glossary.md": "Glossary",
+    "gpu.md": "GPUs",
     "guarantees.md": "Guarantees",
     "how-to.md": "How-to guides",
     "pipelines.md": "Pipelines",

@@ -75,7 +75,8 @@ class Forgetful(ReadRecords):
 
 class Repeats(ReadRecords):
     def read(self, after: str | None = None) -> Iterator[Any]:
-        for record in super().read(after):
+        rows: Iterator[Any] = super().read(after)
+        for record in rows:
             yield {**record, "_id": "records:1"}
 
 
