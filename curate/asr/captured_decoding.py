@@ -160,7 +160,7 @@ class CapturedLoop:
         """Return the rows of the graph to use for a batch; None: no buffers may be large enough.
 
         That is the smallest that holds the batch. Where its buffers would take the place of others, a captured graph
-        that is larger or smaller than needed is used, because a capture costs more than a slow replay.
+        that is larger than needed, or up to half as large, is used, because a capture costs more than a slow replay.
         """
         longest = _rounded(frames, _FRAME_STEP)
         sizes = sorted({*(rows for rows in ROWS if rows < self._rows), self._rows})
@@ -170,7 +170,7 @@ class CapturedLoop:
         wanted = _smallest(sizes, count)
         others = sum(one.size_bytes for rows, one in self._pool.items() if rows != wanted)
         if not self._holds(wanted, frames) and others + self._bytes(wanted, longest, like) > self._max_bytes:
-            captured = sorted(rows for rows in self._pool if self._holds(rows, frames))
+            captured = sorted(rows for rows in self._pool if 2 * rows >= wanted and self._holds(rows, frames))
             if captured:
                 return _smallest(captured, count)
         return wanted

@@ -39,9 +39,14 @@ class Streams:
 def test_error_in_a_nested_body_ends_both_captures(wrapped: bool) -> None:
     streams = Streams()
     body: Any = unwinding(streams.body, streams.torch, streams.capturing.remove) if wrapped else streams.body
-    with pytest.raises(MemoryError), body("outer", device="cuda"), body("inner", device="cuda"):
-        assert streams.current == "inner"
-        raise MemoryError
+
+    def fail() -> None:
+        with body("outer", device="cuda"), body("inner", device="cuda"):
+            assert streams.current == "inner"
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        fail()
     assert (streams.current, streams.capturing) == (
         ("whole", ["whole"]) if wrapped else ("inner", ["whole", "outer", "inner"])
     )
