@@ -176,12 +176,12 @@ class CapturedLoop:
         return wanted
 
     def _holds(self, rows: int, frames: int) -> bool:
-        """Return whether a graph of so many rows is captured, for at least so many frames."""
+        """Return whether a graph of `rows` rows is captured, for at least `frames` frames."""
         captured = self._pool.get(rows)
         return captured is not None and captured.frames >= frames
 
     def _decode_slice(self, decode: Decode, encoded: Any, lengths: Any, rows: int) -> list[Any] | None:
-        """Decode a slice in a graph of so many rows; None: the graphs have changed to a slower kind, try again.
+        """Decode a slice in a graph of `rows` rows; None: the graphs have changed to a slower kind, try again.
 
         Raises:
             RuntimeError: as torch raises it. Where memory ran out inside a capture, that error is raised, and not the
