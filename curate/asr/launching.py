@@ -1,8 +1,8 @@
 """Keeps other threads of a process from Python while one of them launches the kernels of a batch.
 
-torch releases Python's global lock (GIL) in each call, and a batch has more than a thousand. Where another thread waits for
-that lock, each release wakes it, and each call may have to wait for the lock in turn: that can cost more than the call
-itself, and a GPU that waits for its kernels is idle. So threads that prepare or finish other batches call
+torch releases Python's global lock (GIL) in each call, and a batch has more than a thousand. Where another thread waits
+for that lock, each release wakes it, and each call may have to wait for the lock in turn: that can cost more than the
+call itself, and a GPU that waits for its kernels is idle. So threads that prepare or finish other batches call
 `wait_for_launches` before each piece of work. They still have the time in which the GPU works.
 """
 
