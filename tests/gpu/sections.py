@@ -629,7 +629,7 @@ def stage(device: str, is_small: bool) -> None:
     from tests.bench.seeded_durations import seeded_durations
     from tests.gpu import measuring
 
-    count, times = (16, 1) if is_small else (2048, 4)
+    count, times = (16, 1) if is_small else (2048, 2)
     records = sharing_records(count)
     for threads in (1, 2, 4):
         keep("stage", what="loading alone", **measuring.loading_speed(records, threads))
@@ -638,7 +638,7 @@ def stage(device: str, is_small: bool) -> None:
     keep("stage", what="process", torch_threads=torch.get_num_threads(), cpus=os.cpu_count(), quota=_cpu_quota())
     durations_s = list(seeded_durations("tail", count=count)) * times
     budget_s = 40.0 if is_small else 1600.0
-    [_, own] = measuring.batching_speeds(recogniser, device, durations_s, (budget_s,), rounds=1, fixed=128)
+    [own] = measuring.batching_speeds(recogniser, device, durations_s, (budget_s,), rounds=3, fixed=None)
     keep("stage", what=f"model alone, {budget_s:g} s", **own)
     budget: dict[str, Any] = {"batching": "length", "max_batch_s": budget_s}
     many = list(records) * times
