@@ -65,16 +65,27 @@ class AudioFile:
         fd: the descriptor; `open_file` closes it.
         size: bytes, as of opening.
         name: the path as messages print it.
+        start: where it begins in the descriptor; above 0 for a part of a file.
+        is_whole: whether it is all that the descriptor holds.
     """
 
     fd: int
     size: int
     name: str
+    start: int = 0
+    is_whole: bool = True
+
+    def part(self, start: int, stop: int) -> AudioFile:
+        """Return the bytes `[start, stop)` as a file of their own."""
+        stop = min(stop, self.size)
+        return attrs.evolve(self, start=self.start + start, size=max(0, stop - start), is_whole=False)
 
     def pread(self, length: int, offset: int) -> bytes:
         """At most `length` bytes from `offset`, leaving the descriptor's position alone. Fewer only at the end."""
         try:
             parts: list[bytes] = []
+            length = min(length, self.size - offset) if not self.is_whole else length
+            offset += self.start
             while length > 0 and (part := os.pread(self.fd, length, offset)):
                 parts.append(part)
                 length -= len(part)
