@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from curate.audio.channels import (
@@ -245,6 +246,14 @@ class Audio:
         """Drop what is remembered, and close the file of a recording that is used by itself."""
         self.forget()
         self._reader.close()
+
+    def __enter__(self) -> Audio:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     # ------------------------------------------------------------------ where the segment lies
 

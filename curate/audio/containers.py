@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import struct
 
-from curate.audio.ffmpeg import adts_missing_bytes
 from curate.audio.files import AudioFile
+from curate.audio.frames import FRAMED_DEMUXERS, frames_missing_bytes
 
 _BOXES = 100_000
 _UNKNOWN_SIZE = {length: (1 << 7 * length) - 1 for length in range(1, 9)}
@@ -25,7 +25,7 @@ def container_missing_bytes(file: AudioFile, demuxer: str) -> int:
         return _matroska_missing(file)
     if demuxer == "asf":
         return _asf_missing(file)
-    return adts_missing_bytes(file) if demuxer == "aac" else 0
+    return frames_missing_bytes(file, demuxer) if demuxer in FRAMED_DEMUXERS else 0
 
 
 def _boxes_missing(file: AudioFile) -> int:

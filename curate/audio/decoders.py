@@ -88,7 +88,7 @@ def open_sound(file: AudioFile, declared: DeclaredLength) -> Generator[SoundDeco
     """
     with ExitStack() as stack:
         if declared.demuxer is not None:
-            yield _open_av(file, declared.demuxer, stack)
+            yield _open_av(file, declared.demuxer, declared, stack)
         elif len(declared.parts) > 1:
             yield ChainedDecoder(declared.parts, stack)
         else:
@@ -108,15 +108,17 @@ def _open_sndfile(file: AudioFile, declared: DeclaredLength, stack: ExitStack) -
             raise
         if demuxer in ("aiff", "caf", "w64") and not has_av():
             raise
-    return _open_av(file, demuxer, stack)
+    return _open_av(file, demuxer, declared, stack)
 
 
-def _open_av(file: AudioFile, demuxer: str, stack: ExitStack) -> SoundDecoder:
+def _open_av(file: AudioFile, demuxer: str, declared: DeclaredLength, stack: ExitStack) -> SoundDecoder:
     if not has_av():
         kind = KINDS.get(demuxer, f"a codec in {demuxer.upper()} that libsndfile cannot read")
         raise RecordError("decode_error", f"{file.name} is {kind}, which needs PyAV: {AV_REMEDY}")
     try:
         decoder = stack.enter_context(open_av_decoder(file, demuxer))
     except NoAudioStreamError as error:
+        if declared.missing_bytes:
+            raise RecordError("truncated", f"{file.name} ends before its list of streams: copy it again") from error
         raise RecordError("not_audio", f"{file.name} holds no audio stream") from error
     return decoder

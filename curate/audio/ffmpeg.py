@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from curate.audio.files import AudioFile
+from curate.audio.frames import TS_PACKET_BYTES, adts_length
 from curate.audio.sndfile import DecoderError
 
 if TYPE_CHECKING:
@@ -70,8 +71,6 @@ KINDS = {
 }
 """What messages call the formats that only PyAV reads."""
 
-_TS_PACKET = 188
-
 
 def demuxer_for(file: AudioFile, head: bytes) -> str | None:
     """Return FFmpeg's name for a format that libsndfile never reads, or None.
@@ -85,37 +84,19 @@ def demuxer_for(file: AudioFile, head: bytes) -> str | None:
             return name
     if head[:2] == b"\x0bw":
         return "eac3" if len(head) > 5 and head[5] >> 3 > 10 else "ac3"
-    if _adts_length(head) and _adts_length(file.pread(7, _adts_length(head))):
+    if adts_length(head) and adts_length(file.pread(7, adts_length(head))):
         return "aac"
-    if head[:1] == b"G" and file.pread(1, _TS_PACKET) == b"G" and file.pread(1, 2 * _TS_PACKET) == b"G":
+    if head[:1] == b"G" and file.pread(1, TS_PACKET_BYTES) == b"G" and file.pread(1, 2 * TS_PACKET_BYTES) == b"G":
         return "mpegts"
     return None
 
 
-def _adts_length(header: bytes) -> int:
-    """The bytes of the ADTS frame that begins here; 0 when none does."""
-    if len(header) < 7 or header[0] != 0xFF or header[1] & 0xF6 != 0xF0 or header[2] >> 2 & 15 > 12:
-        return 0
-    length = (header[3] & 3) << 11 | header[4] << 3 | header[5] >> 5
-    return length if length > 7 else 0
-
-
-def adts_missing_bytes(file: AudioFile) -> int:
-    """Return how many bytes the last frame of a raw AAC file lacks: 0 when it is whole, or something else ends it."""
-    offset, window_at, window = 0, 0, b""
-    while offset < file.size:
-        if not window_at <= offset <= offset + 7 <= window_at + len(window):
-            window_at, window = offset, file.pread(1 << 20, offset)
-        length = _adts_length(window[offset - window_at : offset - window_at + 7])
-        if not length:
-            return 0
-        offset += length
-    return offset - file.size
-
-
 def has_av() -> bool:
     """Whether PyAV is installed."""
-    return find_spec("av") is not None
+    try:
+        return find_spec("av") is not None
+    except ValueError:  # a module that was put there without a spec, or None in its place
+        return False
 
 
 class AvDecoder:

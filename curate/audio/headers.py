@@ -40,6 +40,7 @@ class DeclaredLength:
         parts: what to decode one after the other in place of the file: the streams of a chained Ogg, or the MP3
             inside a WAV; empty for the file itself.
         unended: streams of an Ogg file without a last page.
+        ogg_granule: the position that the last page of an Ogg file gives; None when there are several streams.
         mpeg: the lengths of an MP3, else None.
         codec_tag: the codec of a WAV, else None.
         demuxer: FFmpeg's name of a container that libsndfile cannot read, else None.
@@ -50,6 +51,7 @@ class DeclaredLength:
     patches: tuple[tuple[int, bytes], ...] = ()
     parts: tuple[AudioFile, ...] = ()
     unended: int = 0
+    ogg_granule: int | None = None
     mpeg: MpegLength | None = None
     codec_tag: int | None = None
     demuxer: str | None = None
@@ -188,4 +190,5 @@ def _read_ogg(file: AudioFile) -> DeclaredLength:
         end=layout.end,
         parts=parts if len(parts) > 1 else (),
         unended=layout.unended,
+        ogg_granule=layout.last_granule,
     )

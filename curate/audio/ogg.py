@@ -25,12 +25,15 @@ class OggLayout:
         end: where the last page ends.
         missing_bytes: what the last page lacks.
         unended: how many streams have no last page.
+        last_granule: the position that the last page with one gives, which is in samples for FLAC and Speex; None when
+            there are several streams.
     """
 
     starts: tuple[int, ...]
     end: int
     missing_bytes: int
     unended: int
+    last_granule: int | None
 
 
 def read_ogg_layout(file: AudioFile) -> OggLayout:
@@ -38,7 +41,8 @@ def read_ogg_layout(file: AudioFile) -> OggLayout:
     window = Window(file)
     starts: list[int] = []
     open_serials: set[bytes] = set()
-    unended = 0
+    unended = granule = 0
+    serials: set[bytes] = set()
     in_headers = False  # the first pages of multiplexed streams follow each other
     offset = end = 0
     while offset < file.size:
@@ -53,6 +57,9 @@ def read_ogg_layout(file: AudioFile) -> OggLayout:
         lacing = window.read(offset + _HEADER, segments)
         length = _HEADER + segments + sum(lacing)
         serial = header[14:18]
+        serials.add(serial)
+        position = int.from_bytes(header[6:14], "little", signed=True)
+        granule = position if position > 0 else granule
         if header[5] & _BEGINS:
             if not in_headers:
                 unended += len(open_serials)
@@ -73,4 +80,5 @@ def read_ogg_layout(file: AudioFile) -> OggLayout:
         end=end,
         missing_bytes=max(0, end - file.size),
         unended=unended + len(open_serials),
+        last_granule=granule if len(serials) == 1 else None,
     )
