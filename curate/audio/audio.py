@@ -43,6 +43,10 @@ def _ignore_replacement() -> None:
     """Where nothing counts the means that were replaced."""
 
 
+def _ignore_cut(part: Audio) -> None:
+    """Where nothing accounts for what the segments of a segment hold."""
+
+
 class Audio:
     """A recording or a segment of it, decoded when it is first used and remembered until it is closed.
 
@@ -65,6 +69,7 @@ class Audio:
         max_duration_s: float = DEFAULT_MAX_DURATION_S,
         held_bytes: int = DEFAULT_HELD_BYTES,
         on_mean_replaced: Callable[[], None] = _ignore_replacement,
+        on_cut: Callable[[Audio], None] = _ignore_cut,
     ) -> None:
         self._reader = reader
         self._offset_s = offset_s
@@ -74,12 +79,14 @@ class Audio:
         self._max_duration_s = max_duration_s
         self._held_bytes = held_bytes
         self._on_mean_replaced = on_mean_replaced
+        self._on_cut = on_cut
         self._lock = threading.RLock()
         self._span: tuple[int, int] | None = None
         self._native: Samples | None = None
         self._levels: ChannelLevels | None = None
         self._mixes: dict[tuple[int, ChannelChoice], Samples] = {}
         self._mean_replaced = False
+        self._owns_reader = False
 
     @classmethod
     def of(
@@ -97,7 +104,9 @@ class Audio:
         """
         path, offset_s, end_s = segment_of(record, filepath_key)
         reader = FrameReader(path, roots, whole_bytes=DEFAULT_HELD_BYTES)
-        return cls(reader, offset_s, end_s, settings=settings, record=record)
+        audio = cls(reader, offset_s, end_s, settings=settings, record=record)
+        audio._owns_reader = True
+        return audio
 
     @property
     def rate_hz(self) -> int:
@@ -134,9 +143,9 @@ class Audio:
     @property
     def held_bytes(self) -> int:
         """What this audio remembers, without what it shares with others of the same recording."""
-        with self._lock:
-            native = 0 if self._native is None or self._native.base is not None else self._native.nbytes
-            return native + sum(samples.nbytes for samples in self._mixes.values())
+        native = self._native
+        owned = 0 if native is None or native.base is not None else native.nbytes
+        return owned + sum(samples.nbytes for samples in list(self._mixes.values()))
 
     def samples(self, rate_hz: int = DEFAULT_RATE_HZ, channel: int | None = None) -> Samples:
         """Return the segment as float32 mono `(samples,)` at a rate: read-only, made once per rate and channel.
@@ -209,7 +218,9 @@ class Audio:
             max_duration_s=self._max_duration_s,
             held_bytes=self._held_bytes,
             on_mean_replaced=self._on_mean_replaced,
+            on_cut=self._on_cut,
         )
+        self._on_cut(part)
         with self._lock:
             if self._native is not None and self._span is not None:
                 part._borrow(self._native, self._span)
@@ -236,16 +247,26 @@ class Audio:
             for _ in self._native_blocks():
                 pass
 
-    def forget(self) -> None:
-        """Drop what is remembered; the next use decodes again."""
-        with self._lock:
+    def forget(self, *, blocking: bool = True) -> bool:
+        """Drop what is remembered; the next use decodes again.
+
+        Args:
+            blocking: wait for a thread that decodes; otherwise return False when there is one.
+        """
+        if not self._lock.acquire(blocking=blocking):
+            return False
+        try:
             self._native = None
             self._mixes.clear()
+        finally:
+            self._lock.release()
+        return True
 
     def close(self) -> None:
-        """Drop what is remembered, and close the file of a recording that is used by itself."""
+        """Drop what is remembered; the file of a recording that is used by itself is closed."""
         self.forget()
-        self._reader.close()
+        if self._owns_reader:
+            self._reader.forget()
 
     def __enter__(self) -> Audio:
         return self

@@ -65,6 +65,7 @@ class AudioFile:
         fd: the descriptor; `open_file` closes it.
         size: bytes, as of opening.
         name: the path as messages print it.
+        identity: what tells it from any other file, and from itself in another state.
         start: where it begins in the descriptor; above 0 for a part of a file.
         is_whole: whether it is all that the descriptor holds.
     """
@@ -72,6 +73,7 @@ class AudioFile:
     fd: int
     size: int
     name: str
+    identity: tuple[int, int, int, int] = (0, 0, 0, 0)
     start: int = 0
     is_whole: bool = True
 
@@ -135,7 +137,8 @@ def open_file(path: str | os.PathLike[str], roots: Roots = None) -> Generator[Au
         _require_regular(status.st_mode, name)
         if status.st_size == 0:
             raise RecordError("empty_file", f"{name} has no bytes")
-        yield AudioFile(fd=fd, size=status.st_size, name=name)
+        identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        yield AudioFile(fd=fd, size=status.st_size, name=name, identity=identity)
     finally:
         os.close(fd)
 

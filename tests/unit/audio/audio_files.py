@@ -21,7 +21,10 @@ def tone(seconds: float = 1.0, rate_hz: int = 16_000, hz: float = 440.0, channel
 
 def encoded(samples: np.ndarray, container: str = "WAV", subtype: str | None = None, rate_hz: int = 16_000) -> bytes:
     out = io.BytesIO()
-    soundfile.write(out, samples, rate_hz, format=container, subtype=subtype)
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    with soundfile.SoundFile(out, "w", rate_hz, channels, subtype, format=container) as file:
+        for at in range(0, len(samples), 65_536):  # libsndfile overflows its stack on a long Vorbis at once
+            file.write(samples[at : at + 65_536])
     return out.getvalue()
 
 
