@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from curate.audio.buffer import BlockBuffer
 from curate.audio.channels import (
     ChannelChoice,
     ChannelLevels,
@@ -183,20 +185,17 @@ class Audio:
         Raises:
             RecordError: as `samples`.
         """
-        import numpy as np
 
         with self._lock:
             self._require_length()
-            parts: list[Samples] = []
             frames = 0
-            for block in self._bounded(self._native_blocks()):
+            for block in self._bounded(self._native_blocks(sys.maxsize)):
                 self._require_finite(block, frames)
                 frames += len(block)
-                parts.append(block)
             native = self._native
-            if native is None:
-                native = parts[0] if len(parts) == 1 else np.concatenate(parts)
-                native.flags.writeable = False
+            assert native is not None, "kept, whatever its size"
+            if native.nbytes > self._held_bytes:
+                self._native = None
             return native
 
     def cut(self, start_s: float, end_s: float) -> Audio:
@@ -325,8 +324,9 @@ class Audio:
 
     # ------------------------------------------------------------------ native frames
 
-    def _native_blocks(self) -> Iterator[Samples]:
+    def _native_blocks(self, keep_bytes: int | None = None) -> Iterator[Samples]:
         """The segment's frames in blocks of the same borders every time; kept when they fit."""
+        keep_bytes = self._held_bytes if keep_bytes is None else keep_bytes
         start, stop = self._located()
         if self._native is None and self._held_bytes:
             self._native = self._reader.held(start, stop, self._tolerance_s)
@@ -336,25 +336,23 @@ class Audio:
             for at in range(0, len(native), BLOCK_FRAMES):
                 yield native[at : at + BLOCK_FRAMES]
             return
-        kept: list[Samples] | None = [] if self._held_bytes else None
+        kept = BlockBuffer(None if stop is None else stop - start) if keep_bytes else None
         kept_bytes = 0
         position = start
         for block in self._reader.blocks(start, stop, self._tolerance_s):
             position += len(block)
             kept_bytes += block.nbytes
-            if kept_bytes > self._held_bytes:
+            if kept_bytes > keep_bytes:
                 kept = None
             if kept is not None:
                 kept.append(block)
             yield block
         self._span = (start, position)
-        if kept:
-            self._keep(start, kept)
+        native = None if kept is None else kept.joined()
+        if native is not None:
+            self._keep(start, native)
 
-    def _keep(self, start: int, blocks: list[Samples]) -> None:
-        import numpy as np
-
-        native = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    def _keep(self, start: int, native: Samples) -> None:
         native.flags.writeable = False
         if self._end_s is None and start == 0 and self._reader.hold(native):
             native = native[:]  # a view: the recording owns it
@@ -414,11 +412,14 @@ class Audio:
         return self._levels
 
     def _joined(self, rate_hz: int, choice: ChannelChoice) -> Samples:
-        import numpy as np
-
         self._require_length()
-        parts = list(self._resampled(self._bounded(self._native_blocks()), rate_hz, choice))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        start, stop = self._located()
+        pieces = BlockBuffer(None if stop is None else resampled_frames(stop - start, self.rate_hz, rate_hz))
+        for piece in self._resampled(self._bounded(self._native_blocks()), rate_hz, choice):
+            pieces.append(piece)
+        samples = pieces.joined()
+        assert samples is not None, "the last piece always comes"
+        return samples
 
     def _resampled(self, blocks: Iterator[Samples], rate_hz: int, choice: ChannelChoice) -> Iterator[Samples]:
         """The blocks at another rate, in pieces whose lengths add up to the exact one."""

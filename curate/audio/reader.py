@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
+from curate.audio.buffer import BlockBuffer
 from curate.audio.files import Roots
 from curate.audio.recording import BLOCK_FRAMES, Recording, open_recording
 from curate.audio.spool import Spool, SpooledFrames, SpoolFormat
@@ -144,17 +145,16 @@ class FrameReader:
 
     def _counted(self) -> int:
         """How many frames decoding gives; they are kept when they fit, since they are likely to be asked for."""
-        import numpy as np
-
-        kept: list[Samples] | None = []
+        kept: BlockBuffer | None = BlockBuffer(None)
         frames = 0
         for block in self.blocks(0, None):
             frames += len(block)
             kept = kept if kept is not None and self._fits(frames) else None
             if kept is not None:
                 kept.append(block)
-        if kept and self._whole is None and self._spooled is None:
-            self.hold(np.concatenate(kept))
+        whole = None if kept is None or self._whole is not None or self._spooled is not None else kept.joined()
+        if whole is not None:
+            self.hold(whole)
         return frames
 
     def blocks(self, start: int, stop: int | None, tolerance_s: float = 0.0) -> Iterator[Samples]:
@@ -287,7 +287,7 @@ class FrameReader:
     def _decode_into_memory(self) -> bool:
         import numpy as np
 
-        kept: list[Samples] = []
+        kept = BlockBuffer(self.recording.declared)
         frames = 0
         try:
             for block in self._all_blocks():
@@ -297,7 +297,8 @@ class FrameReader:
                 kept.append(block)
         except RecordError as error:
             self._failure = error
-        whole = np.concatenate(kept) if kept else np.zeros((0, self.channels), np.float32)
+        joined = kept.joined()
+        whole = np.zeros((0, self.channels), np.float32) if joined is None else joined
         whole.flags.writeable = False
         self._whole = whole
         return True
