@@ -185,7 +185,6 @@ class Audio:
         Raises:
             RecordError: as `samples`.
         """
-
         with self._lock:
             self._require_length()
             frames = 0

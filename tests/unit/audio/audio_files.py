@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from functools import cache
 
 import numpy as np
 import soundfile
@@ -41,6 +42,7 @@ def flac_with_length(flac: bytes, frames: int) -> bytes:
     return flac[:FLAC_TOTAL_AT] + field.to_bytes(8, "big") + flac[FLAC_TOTAL_AT + 8 :]
 
 
+@cache
 def mp3(seconds: float = 3.0, mode: str = "CONSTANT", rate_hz: int = 44_100) -> bytes:
     """An MP3 with the Xing/Info frame that LAME writes."""
     out = io.BytesIO()
