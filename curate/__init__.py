@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from loguru import logger
 
+from curate._version import __version__
+from curate.suggest import closest
+
 if TYPE_CHECKING:
+    from curate.composite import CompositeStage
     from curate.errors import CurateError, InfrastructureError, RecordError, UsageError
     from curate.pipeline import Pipeline
     from curate.records import AudioBatch
     from curate.resources import Resources
     from curate.stage import (
-        CompositeStage,
         Gather,
         Partitioner,
         ProcessingStage,
@@ -30,11 +33,9 @@ if TYPE_CHECKING:
     )
     from curate.stage_decorator import processing_stage
 
-__version__ = "0.1.0.dev0"
-
 _HOME = {
     "AudioBatch": "curate.records",
-    "CompositeStage": "curate.stage",
+    "CompositeStage": "curate.composite",
     "CurateError": "curate.errors",
     "Gather": "curate.stage",
     "InfrastructureError": "curate.errors",
@@ -67,19 +68,22 @@ __all__ = [
     "Source",
     "UsageError",
     "Writer",
+    "__version__",
     "processing_stage",
 ]
 
 logger.disable("curate")  # a library leaves logging to the program; the command line enables it
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'curate' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker would take any name for a known one
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'curate' has no attribute {name!r}: {closest(name, __all__)}")
+        value = getattr(importlib.import_module(_HOME[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return list(__all__)

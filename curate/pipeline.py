@@ -1,22 +1,23 @@
-"""A pipeline: a named list of stages, and what can be done with it: describe, plan, run, stream."""
+"""A pipeline: a named list of stages that can be described, planned, run and streamed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
+from curate.composite import CompositeStage, check_depth
 from curate.errors import PlanError
 from curate.plan import Plan, make_plan
 from curate.records import AudioBatch
-from curate.stage import CompositeStage, Source, Stage, Writer
+from curate.stage import Source, Stage, Writer
+from curate.storage import register
+from curate.suggest import closest
 
 if TYPE_CHECKING:
-    from curate.engine.protocol.options import RunOptions
-    from curate.engine.protocol.transport import Executor
-    from curate.engine.run import RunResult
+    from curate.engine import Executor, RunOptions, RunResult
     from curate.plugin import PluginHost
 
 
@@ -30,7 +31,7 @@ class Pipeline:
 
     def __init__(self, name: str, stages: Iterable[Stage] = ()) -> None:
         if name in ("", ".", "..") or "/" in name:
-            raise PlanError(f"{name!r} is no name for a pipeline: its run directory is called after it")
+            raise PlanError(f"invalid pipeline name {name!r}: it is also used as the run directory's name")
         self.name = name
         self.stages: list[Stage] = []
         for stage in stages:
@@ -39,12 +40,14 @@ class Pipeline:
     def __repr__(self) -> str:
         return f"Pipeline({self.name!r}, stages={[stage.name for stage in self.stages]})"
 
-    def __getattr__(self, name: str) -> Any:
-        if name == "add_parallel_stage":
-            raise AttributeError(
-                "Pipeline has no add_parallel_stage: add the stage once, with .add_stage(stage.with_(workers=…))"
-            )
-        raise AttributeError(f"Pipeline has no attribute {name!r}")
+    if not TYPE_CHECKING:  # a type checker would take any name for a known one
+
+        def __getattr__(self, name: str) -> Any:
+            if name == "add_parallel_stage":
+                raise AttributeError(
+                    "Pipeline has no add_parallel_stage: add the stage once, with .add_stage(stage.with_(workers=…))"
+                )
+            raise AttributeError(f"Pipeline has no attribute {name!r}: {closest(name, _PUBLIC)}")
 
     def add_stage(self, stage: Stage) -> Self:
         """Add a stage at the end and return the pipeline, so that calls can be chained.
@@ -59,19 +62,21 @@ class Pipeline:
         return self
 
     def plan(self, executor: str | Executor | None = None, *, host: PluginHost | None = None) -> Plan:
-        """Check the pipeline and return what would be done, without loading or writing anything.
+        """Check the pipeline and return its plan, without loading or writing anything.
 
         Args:
-            executor: also check that the resources can be had there.
-            host: where executors are looked up by name.
+            executor: also check that this executor has the resources.
+            host: the plugins in which names of executors, recognisers and the like are looked up; None: the installed.
 
         Raises:
-            PlanError: the first thing that cannot work, and what to do about it.
+            PlanError: the first mistake, and the remedy.
         """
         from curate.plugin import use_host
+        from curate.plugin.schemes import schemes_of
 
-        with use_host(_host(host)):
-            plan = make_plan(self.name, self.stages)
+        plugins = _host(host)
+        with use_host(plugins):
+            plan = attrs.evolve(make_plan(self.name, self.stages, host=plugins), schemes=schemes_of(plugins))
         if executor is not None:
             _executor(executor, host).check(plan)
         return plan
@@ -80,19 +85,20 @@ class Pipeline:
         """Return the stages, one a line, as they were composed."""
         lines = [f"Pipeline {self.name!r}"]
 
-        def show(stage: Stage, depth: int) -> None:
+        def show(stage: Stage, chain: tuple[Stage, ...]) -> None:
             settings = ", ".join(f"{name}={value!r}" for name, value in stage.shown_settings().items())
             options = ", ".join(f"{name}={value!r}" for name, value in stage.overrides.items() if name != "name")
             lines.append(
-                f"{'  ' * depth}{stage.name}: {type(stage).__name__}({settings})"
+                f"{'  ' * (len(chain) + 1)}{stage.name}: {type(stage).__name__}({settings})"
                 + (f" with {options}" if options else "")
             )
             if isinstance(stage, CompositeStage):
-                for part in stage.decompose():
-                    show(part, depth + 1)
+                check_depth(stage, chain)
+                for part in stage.parts():
+                    show(part, (*chain, stage))
 
         for stage in self.stages:
-            show(stage, 1)
+            show(stage, ())
         return "\n".join(lines)
 
     def run(
@@ -107,55 +113,71 @@ class Pipeline:
     ) -> RunResult:
         """Run the pipeline to its end.
 
-        A pipeline that publishes files runs in a run directory, `runs/<name>` by default; started again there, it goes
-        on where it was. One without a writer keeps its results in memory unless it is given a `run_dir`.
+        A pipeline that publishes files runs in a run directory, `runs/<name>` by default; started again there, it
+        resumes. A pipeline without a writer keeps its results in memory unless it is given a `run_dir`.
 
         Args:
             executor: a registered name, or an executor object.
             run_dir: where shards, commits and published files lie.
             host: the plugins; None: those that are installed.
-            max_failures: so many records may go to quarantine.
-            max_failure_ratio: this share of the records may, once there are 200. Without either, the larger of 100
-                records and 1 %.
-            options: what else can be said about this life of the run: a fork, a retry, an input that has grown.
+            max_failures: the maximum number of records in quarantine.
+            max_failure_ratio: the maximum share of records in quarantine, checked from 200 records on. Without either,
+                the larger of 100 records and 1 %.
+            options: further options of this attempt: a fork, a retry, an input that has grown.
 
         Raises:
-            UsageError: something cannot work; nothing was written.
-            InfrastructureError: the run had to stop; started again, it goes on.
-            BudgetExceededError: too many records have failed; what is finished is kept.
+            UsageError: the pipeline cannot run as composed; nothing was written.
+            InfrastructureError: the run had to stop; started again, it resumes.
+            BudgetExceededError: too many records have failed; finished records are kept.
         """
-        from curate.engine.protocol.error_budget import ErrorBudget
-        from curate.engine.protocol.options import RunOptions
-        from curate.engine.run import run_plan
+        from curate.engine import ErrorBudget, RunOptions, run_plan
         from curate.observe import MetricsWriter, RunLog
         from curate.plugin import use_host
 
         options = options or RunOptions()
         if (max_failures, max_failure_ratio) != (None, None):
             options = attrs.evolve(options, budget=ErrorBudget(max_failures, max_failure_ratio))
-        place = _executor(executor, host)
-        plan = self.plan(place, host=host)
+        chosen, plugins = _executor(executor, host), _host(host)
+        plan = self.plan(chosen, host=plugins)
         directory = None if run_dir is None else Path(run_dir)
         if directory is None and any(isinstance(planned.stage, Writer) for planned in plan.stages):
             directory = Path("runs") / self.name
-        told = _host(host)
-        with use_host(told), told.observed_by(MetricsWriter(), RunLog()):
-            return run_plan(plan, place, directory, told, options)
+        register(plan.schemes)
+        # sources, gathers and writers work in this process, and look up formats by name while they do
+        with use_host(plugins), plugins.observed_by(MetricsWriter(), RunLog()):
+            return run_plan(plan, chosen, directory, plugins, options)
 
-    def stream(self, batches: Iterable[AudioBatch], executor: str | Executor = "local") -> Iterator[AudioBatch]:
+    def stream(
+        self,
+        batches: Iterable[AudioBatch],
+        executor: str | Executor = "local",
+        *,
+        host: PluginHost | None = None,
+    ) -> Generator[AudioBatch]:
         """Yield the batches of an iterator, possibly endless, as the stages finish them, in bounded memory.
 
-        What is left out or fails is in the yielded batch's `rejected` and `failed`. Records need no `_id`. There is no
-        run directory, and no source, partitioner, gather or writer.
-        """
-        from curate.engine.stream import stream_plan
+        Records that are filtered or fail are in the yielded batch's `rejected` and `failed`. Records need no `_id`.
+        A stream has neither a run directory nor a source, partitioner, gather or writer.
 
-        place = _executor(executor, None)
+        Args:
+            batches: the input; read only as fast as the stages work.
+            executor: a registered name, or an executor object.
+            host: the plugins; None: those that are installed.
+        """
+        from curate.engine import stream_plan
+        from curate.plugin.schemes import schemes_of
+
+        chosen, plugins = _executor(executor, host), _host(host)
         if any(isinstance(stage, Source) for stage in self.stages):
-            raise PlanError("Pipeline.stream takes its batches from you, so leave the source out")
-        plan = make_plan(self.name, self.stages, streaming=True)
-        place.check(plan)
-        return stream_plan(plan, place, map(_checked_batch, batches))
+            raise PlanError("Pipeline.stream takes its batches from the caller, so leave the source out")
+        plan = make_plan(self.name, self.stages, host=plugins, streaming=True)
+        plan = attrs.evolve(plan, schemes=schemes_of(plugins))
+        register(plan.schemes)
+        chosen.check(plan)
+        return stream_plan(plan, chosen, map(_checked_batch, batches))
+
+
+_PUBLIC = [name for name in vars(Pipeline) if not name.startswith("_")]
 
 
 def _checked_batch(batch: object) -> AudioBatch:

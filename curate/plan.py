@@ -1,7 +1,7 @@
-"""What a pipeline becomes when it has been checked: phases of hops of stages. Pure data, can be printed.
+"""The plan of a pipeline: its stages, checked and arranged into hops and phases. Pure data, can be printed.
 
 A *phase* ends with committed shards on disk: at a gather, before a partitioner in mid-pipeline, and after a stage with
-`checkpoint=True`. A *hop* is a run of neighbouring stages that ask for the same resources, fused to run in one worker.
+`checkpoint=True`. A *hop* is a group of neighbouring stages that ask for the same resources and share workers.
 """
 
 from __future__ import annotations
@@ -14,18 +14,20 @@ import sys
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Generic, TypeGuard, TypeVar, get_args
 
 import attrs
 
-from curate import __version__
-from curate.errors import CurateError, PlanError
+from curate._version import __version__
+from curate.composite import CompositeStage, check_depth, named
+from curate.errors import CurateError, PlanError, PluginError
+from curate.fingerprint import describe_code, describe_value, distributions
+from curate.resolution import PluginLookup
 from curate.resources import Resources
-from curate.settings import RUN_TIME_OPTIONS, describe_code, describe_value, distributions
+from curate.run_time_options import RUN_TIME_OPTIONS
 from curate.stage import (
     RUN_FOLDERS,
     Cardinality,
-    CompositeStage,
     Gather,
     Partitioner,
     ProcessingStage,
@@ -34,6 +36,7 @@ from curate.stage import (
     Writer,
     called_method,
 )
+from curate.storage import Scheme
 
 KEPT_BY_THE_RUN = RUN_FOLDERS | {"run.json", "state.json", "summary.json", "report.html"}
 
@@ -46,24 +49,28 @@ _KINDS: tuple[tuple[type[Stage], str], ...] = (
 )
 
 
+S = TypeVar("S", bound=Stage)
+S_co = TypeVar("S_co", bound=Stage, covariant=True)
+
+
 @attrs.frozen
-class PlannedStage:
-    """A stage in its place.
+class PlannedStage(Generic[S_co]):
+    """A stage with its name and columns in the plan.
 
     Args:
         name: unique in the plan.
         kind: `source`, `partitioner`, `processing`, `gather` or `writer`.
-        stage: the settings; workers get copies of it.
-        columns: the columns that a record has after this stage; None: a stage before does not say what it writes.
+        stage: the settings, with names resolved; workers get copies of it.
+        columns: the columns that a record has after this stage; None: an earlier stage does not declare what it writes.
     """
 
     name: str
     kind: str
-    stage: Stage
+    stage: S_co
     columns: frozenset[str] | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `curate plan --json` shows of this stage."""
+        """Return the stage as `curate plan --json` shows it."""
         stage = self.stage
         written = stage.writes()
         shown: dict[str, Any] = {
@@ -86,9 +93,9 @@ class PlannedStage:
 
 @attrs.frozen
 class Hop:
-    """Fused stages, and what one worker of them needs."""
+    """Fused stages, and the resources of one worker for them."""
 
-    stages: tuple[PlannedStage, ...]
+    stages: tuple[PlannedStage[ProcessingStage], ...]
     resources: Resources
     workers: int | None
 
@@ -102,15 +109,16 @@ class Phase:
     """A part of the pipeline that starts from a source, a gather or the phase before, and ends in committed shards."""
 
     number: int
-    source: PlannedStage | None
-    gather: PlannedStage | None
-    partitioner: PlannedStage | None
+    source: PlannedStage[Source] | None
+    gather: PlannedStage[Gather] | None
+    partitioner: PlannedStage[Partitioner] | None
     hops: tuple[Hop, ...]
-    writers: tuple[PlannedStage, ...]
+    writers: tuple[PlannedStage[Writer], ...]
 
-    def stages(self) -> Iterator[PlannedStage]:
+    def stages(self) -> Iterator[PlannedStage[Stage]]:
         """Yield the stages in the order in which a record meets them."""
-        yield from filter(None, (self.source, self.gather, self.partitioner))
+        beginning: tuple[PlannedStage[Stage] | None, ...] = (self.source, self.gather, self.partitioner)
+        yield from filter(None, beginning)
         for hop in self.hops:
             yield from hop.stages
         yield from self.writers
@@ -125,16 +133,18 @@ class Plan:
         phases: in order.
         audio_roots: the folders that audio may be read from; None: anywhere.
         settings: stage name → everything that changes results, for the fingerprint.
+        schemes: the stores of the plugins, by URL scheme.
     """
 
     name: str
     phases: tuple[Phase, ...]
     audio_roots: tuple[str, ...] | None
     settings: Mapping[str, Mapping[str, Any]]
+    schemes: Mapping[str, Scheme] = attrs.field(factory=dict[str, Scheme], eq=False, repr=False)
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of whatever changes results, and of nothing that does not."""
+        """The sha256 of everything that changes results, and of nothing else."""
         text = json.dumps([self.layout, self.settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -144,7 +154,7 @@ class Plan:
         return [[stage.name for stage in phase.stages() if stage.kind != "partitioner"] for phase in self.phases]
 
     @property
-    def stages(self) -> tuple[PlannedStage, ...]:
+    def stages(self) -> tuple[PlannedStage[Stage], ...]:
         """All stages, in the order in which a record meets them."""
         return tuple(stage for phase in self.phases for stage in phase.stages())
 
@@ -172,18 +182,19 @@ class Plan:
         }
 
 
-def make_plan(name: str, stages: Sequence[Stage], *, streaming: bool = False) -> Plan:
+def make_plan(name: str, stages: Sequence[Stage], *, host: PluginLookup | None = None, streaming: bool = False) -> Plan:
     """Check that stages fit together and arrange them into phases and hops.
 
     Args:
         name: the pipeline's.
-        stages: as the user composed them; composite ones are taken apart here.
+        stages: as the user composed them; composite stages are replaced by their parts here.
+        host: the plugins in which names are looked up; None: names stay as they are.
         streaming: the batches come from the caller: there is no source, and nothing that needs a run directory.
 
     Raises:
-        PlanError: the first thing that cannot work, and what to do about it.
+        PlanError: the first mistake, and the remedy.
     """
-    flat = _named(list(_decomposed(stages)))
+    flat = _flattened(stages, host)
     _check_order(name, flat, streaming=streaming)
     for stage_name, stage in flat:
         _check_stage(stage_name, stage)
@@ -202,26 +213,33 @@ def make_plan(name: str, stages: Sequence[Stage], *, streaming: bool = False) ->
     )
 
 
-def _decomposed(stages: Sequence[Stage]) -> Iterator[Stage]:
-    for stage in stages:
-        if isinstance(stage, CompositeStage):
-            _check_stage(stage.name, stage)
-            yield from _decomposed(stage.parts())
-        else:
-            yield stage
+def _flattened(stages: Sequence[Stage], host: PluginLookup | None) -> list[tuple[str, Stage]]:
+    """Return all stages that work, with unique names, and with the names in their settings looked up."""
+    flat = [part for stage in named(stages) for part in _decomposed(stage, host, ())]
+    return [(stage.name, stage) for stage in named(flat)]
 
 
-def _named(stages: Sequence[Stage]) -> list[tuple[str, Stage]]:
-    """Give every stage a unique name: the second `x` is `x-2`."""
-    named: dict[str, Stage] = {}
-    taken = {stage.name for stage in stages}
-    for stage in stages:
-        name, count = stage.name, 1
-        while name in named or (count > 1 and name in taken):
-            count += 1
-            name = f"{stage.name}-{count}"
-        named[name] = stage if count == 1 else stage.with_(name=name)
-    return list(named.items())
+def _decomposed(stage: Stage, host: PluginLookup | None, chain: tuple[Stage, ...]) -> Iterator[Stage]:
+    stage = _resolved(stage, host)
+    if not isinstance(stage, CompositeStage):
+        yield stage
+        return
+    check_depth(stage, chain)
+    _check_stage(stage.name, stage)
+    with _asked(stage.name, "decompose()"):
+        parts = stage.parts()
+    for part in parts:
+        yield from _decomposed(part, host, (*chain, stage))
+
+
+def _resolved(stage: Stage, host: PluginLookup | None) -> Stage:
+    if host is None:
+        return stage
+    try:
+        with _asked(stage.name, "resolve()"):
+            return stage.resolve(host)
+    except PluginError as error:
+        raise PlanError(f"stage {stage.name!r}: {error}", stage.name) from error
 
 
 def _check_order(pipeline: str, stages: Sequence[tuple[str, Stage]], *, streaming: bool) -> None:
@@ -230,8 +248,8 @@ def _check_order(pipeline: str, stages: Sequence[tuple[str, Stage]], *, streamin
     for position, (name, stage) in enumerate(stages):
         if streaming and not isinstance(stage, ProcessingStage):
             raise PlanError(
-                f"stage {name!r} is a {_kind(stage)}, and a stream has none: it takes batches and yields batches. "
-                "Leave it out, or use Pipeline.run",
+                f"stage {name!r} is a {_kind(stage)}, and Pipeline.stream takes processing stages only; "
+                "leave it out, or use Pipeline.run",
                 name,
             )
         if isinstance(stage, Source) and position > 0:
@@ -240,13 +258,26 @@ def _check_order(pipeline: str, stages: Sequence[tuple[str, Stage]], *, streamin
             )
     if not streaming and not isinstance(stages[0][1], Source):
         raise PlanError(
-            f"pipeline {pipeline!r} begins with {stages[0][0]!r}, which is no source: begin with "
+            f"pipeline {pipeline!r} begins with {stages[0][0]!r}, which is not a source: begin with "
             "ReadManifest(…) or ReadRecords(…), or feed batches with Pipeline.stream(batches)"
         )
 
 
 def _check_stage(name: str, stage: Stage) -> None:
-    cls = type(stage)
+    _check_init(name, type(stage))
+    if isinstance(stage, ProcessingStage):
+        _check_processing(name, stage)
+    _check_options(name, stage)
+    _check_columns(name, stage)
+    try:
+        with _asked(name, "check()"):
+            stage.check()
+    except PlanError as error:
+        raise error if error.__cause__ else PlanError(f"stage {name!r}: {error}", name) from None
+
+
+def _check_init(name: str, cls: type[Stage]) -> None:
+    """Check that all settings of a stage are fields, so that `.with_()` and the fingerprint know them."""
     for base in cls.__mro__:
         if base.__module__ == Stage.__module__:
             break
@@ -257,42 +288,47 @@ def _check_stage(name: str, stage: Stage) -> None:
                 "make it a @dataclass and put what __init__ computes into __post_init__ or setup()",
                 name,
             )
-    if isinstance(stage, ProcessingStage):
-        if called_method(stage) is None:
-            raise PlanError(f"stage {name!r}: {cls.__qualname__} defines none of process, stream, process_record", name)
-        if stage.cardinality not in get_args(Cardinality):
-            raise PlanError(
-                f"stage {name!r}: cardinality={stage.cardinality!r} is none of {', '.join(get_args(Cardinality))}",
-                name,
-            )
-    for option, check in RUN_TIME_OPTIONS.items():
-        value = getattr(stage, option)
+
+
+def _check_processing(name: str, stage: ProcessingStage) -> None:
+    if called_method(stage) is None:
+        cls = type(stage).__qualname__
+        raise PlanError(f"stage {name!r}: {cls} defines none of process, stream, process_record", name)
+    if stage.cardinality not in get_args(Cardinality):
+        raise PlanError(
+            f"stage {name!r}: cardinality={stage.cardinality!r} is none of {', '.join(get_args(Cardinality))}", name
+        )
+
+
+def _check_options(name: str, stage: Stage) -> None:
+    """Check the run-time options that a class sets as attributes, past `.with_()`."""
+    for option in RUN_TIME_OPTIONS.values():
+        value = getattr(stage, option.name)
         try:
-            if check(value) != value:
-                raise ValueError(f"{value!r} is not a {type(check(value)).__name__}")
+            checked = option.check(value)
+            if checked != value:
+                raise ValueError(f"{value!r} is not a {type(checked).__name__}")
         except ValueError as error:
-            raise PlanError(f"stage {name!r}: {option}: {error}", name) from None
+            raise PlanError(f"stage {name!r}: {option.name}: {error}", name) from None
+
+
+def _check_columns(name: str, stage: Stage) -> None:
     for method in (stage.reads, stage.writes):
         with _asked(name, f"{method.__name__}()"):
             columns = method()
         if isinstance(columns, str):
             raise PlanError(
-                f"stage {name!r}: {method.__name__}() returns the text {columns!r}; return a list: [{columns!r}]",
+                f"stage {name!r}: {method.__name__}() returns the string {columns!r}; return a list: [{columns!r}]",
                 name,
             )
-    try:
-        with _asked(name, "check()"):
-            stage.check()
-    except PlanError as error:
-        raise error if error.__cause__ else PlanError(f"stage {name!r}: {error}", name) from None
 
 
 @contextlib.contextmanager
 def _asked(name: str, what: str) -> Generator[None]:
-    """Ask a stage for something that it may not be able to say.
+    """Call a method of a stage that may raise anything.
 
     Raises:
-        PlanError: names the stage and what was asked.
+        PlanError: names the stage and the method.
     """
     try:
         yield
@@ -307,42 +343,47 @@ def _check_outputs(stages: Sequence[tuple[str, Stage]]) -> None:
     owners: dict[str, str] = {}
     for name, stage in stages:
         for output in stage.outputs() if isinstance(stage, Writer) else ():
-            path = os.path.normpath(output)
-            if path in owners:
-                raise PlanError(
-                    f"stages {owners[path]!r} and {name!r} both write {output}; give one another path", name
-                )
-            if Path(path).is_absolute() and Path(path).resolve() in inputs:
-                raise PlanError(f"stage {name!r} would overwrite {output}, which is read; give it another path", name)
-            if Path(path).parts[:1] and Path(path).parts[0] in KEPT_BY_THE_RUN:
-                raise PlanError(
-                    f"stage {name!r} writes {output}, but the run keeps its own files there; give it another path",
-                    name,
-                )
-            owners[path] = name
+            _check_output(name, output, inputs, owners)
+            owners[os.path.normpath(output)] = name
 
 
-def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage]:
-    """Follow the columns through the stages, and find the first stage that reads what nobody has written."""
+def _check_output(name: str, output: str, inputs: set[Path], owners: Mapping[str, str]) -> None:
+    path = Path(os.path.normpath(output))
+    if str(path) in owners:
+        raise PlanError(f"stages {owners[str(path)]!r} and {name!r} both write {output}; change one of the paths", name)
+    if path.is_absolute() and path.resolve() in inputs:
+        raise PlanError(f"stage {name!r} would overwrite {output}, which is read; change the path", name)
+    if path.parts[:1] and path.parts[0] in KEPT_BY_THE_RUN:
+        raise PlanError(
+            f"stage {name!r} writes {output}, a path that the run directory reserves for itself; change the path", name
+        )
+
+
+def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stage]]:
+    """Follow the columns through the stages, and find the first stage that reads a column that none before writes."""
     columns: frozenset[str] | None = None
-    planned: list[PlannedStage] = []
+    planned: list[PlannedStage[Stage]] = []
     for position, (name, stage) in enumerate(stages):
         if isinstance(stage, Source):
             known = stage.columns()
             columns = None if known is None else frozenset(known)
         else:
-            missing = sorted(set(stage.reads()) - columns) if columns is not None else []
-            if missing:
-                known = sorted(columns or ())
-                raise PlanError(
-                    f"stage {name!r} reads column {missing[0]!r}, which no earlier stage writes; "
-                    f"{stages[position - 1][0]!r} hands on {', '.join(known) or 'no columns'}",
-                    name,
-                )
+            if columns is not None:
+                _check_reads(name, stage, columns, stages[position - 1][0])
             written = stage.writes()
             columns = None if columns is None or written is None else columns | frozenset(written)
         planned.append(PlannedStage(name, _kind(stage), stage, columns))
     return planned
+
+
+def _check_reads(name: str, stage: Stage, columns: frozenset[str], before: str) -> None:
+    missing = sorted(set(stage.reads()) - columns)
+    if missing:
+        raise PlanError(
+            f"stage {name!r} reads column {missing[0]!r}, which no earlier stage writes; "
+            f"{before!r} hands on {', '.join(sorted(columns)) or 'no columns'}",
+            name,
+        )
 
 
 def _kind(stage: Stage) -> str:
@@ -356,8 +397,8 @@ def _kind(stage: Stage) -> str:
     )
 
 
-def _phases(stages: Sequence[PlannedStage]) -> tuple[Phase, ...]:
-    groups: list[list[PlannedStage]] = [[]]
+def _phases(stages: Sequence[PlannedStage[Stage]]) -> tuple[Phase, ...]:
+    groups: list[list[PlannedStage[Stage]]] = [[]]
     for stage in stages:
         before = groups[-1][-1] if groups[-1] else None
         starts = stage.kind == "gather" or (
@@ -370,31 +411,44 @@ def _phases(stages: Sequence[PlannedStage]) -> tuple[Phase, ...]:
     return tuple(_phase(number, group) for number, group in enumerate(groups))
 
 
-def _phase(number: int, stages: Sequence[PlannedStage]) -> Phase:
-    only = {kind: [stage for stage in stages if stage.kind == kind] for _, kind in _KINDS}
+def _phase(number: int, stages: Sequence[PlannedStage[Stage]]) -> Phase:
     return Phase(
         number=number,
-        source=next(iter(only["source"]), None),
-        gather=next(iter(only["gather"]), None),
-        partitioner=next(iter(only["partitioner"]), None),
-        hops=_hops(only["processing"]),
-        writers=tuple(only["writer"]),
+        source=next(_of_kind(stages, Source), None),
+        gather=next(_of_kind(stages, Gather), None),
+        partitioner=next(_of_kind(stages, Partitioner), None),
+        hops=_hops(_of_kind(stages, ProcessingStage)),
+        writers=tuple(_of_kind(stages, Writer)),
     )
 
 
-def _hops(stages: Sequence[PlannedStage]) -> tuple[Hop, ...]:
+def _of_kind(stages: Sequence[PlannedStage[Stage]], cls: type[S]) -> Iterator[PlannedStage[S]]:
+    kind = dict(_KINDS)[cls]
+
+    def fits(planned: PlannedStage[Stage]) -> TypeGuard[PlannedStage[S]]:
+        return planned.kind == kind
+
+    return filter(fits, stages)
+
+
+def _hops(stages: Iterator[PlannedStage[ProcessingStage]]) -> tuple[Hop, ...]:
     hops: list[Hop] = []
     for planned in stages:
-        stage = planned.stage
-        if hops and (hops[-1].resources, hops[-1].workers) == (stage.resources, stage.workers):
+        if hops and _fuse(hops[-1], planned.stage):
             hops[-1] = attrs.evolve(hops[-1], stages=(*hops[-1].stages, planned))
         else:
-            hops.append(Hop((planned,), stage.resources, stage.workers))
+            hops.append(Hop((planned,), planned.stage.resources, planned.stage.workers))
     return tuple(hops)
 
 
+def _fuse(hop: Hop, stage: ProcessingStage) -> bool:
+    """Return whether a stage shares the workers of the hop before it."""
+    alike = (hop.resources, hop.workers) == (stage.resources, stage.workers)
+    return alike and stage.fuse and hop.stages[-1].stage.fuse
+
+
 def _result_settings(name: str, stage: Stage) -> dict[str, Any]:
-    """Return what determines a stage's results: its class, fields and model, but not how fast it is run."""
+    """Return the settings that determine a stage's results: its class, fields and model, but no run-time option."""
     cls = type(stage)
     ignored = stage.tuning | RUN_TIME_OPTIONS.keys()
     described: dict[str, Any] = {"class": f"{cls.__module__}:{cls.__qualname__}", "code": _versions_of(cls)}
@@ -405,12 +459,12 @@ def _result_settings(name: str, stage: Stage) -> dict[str, Any]:
             try:
                 described[setting] = describe_value(value)
             except TypeError as error:
-                raise PlanError(f"stage {name!r}: {setting} holds what no run can use: {error}", name) from None
+                raise PlanError(f"stage {name!r}: field {setting!r} is not serializable: {error}", name) from None
     return described
 
 
 def _versions_of(cls: type) -> list[Any]:
-    """Return where a stage's code comes from: distributions with their versions, and the source of what is in none."""
+    """Return the origin of a stage's code: distributions with versions, and the source of code that is in none."""
     versions: dict[str, Any] = {}
     for base in cls.__mro__[:-1]:
         top = base.__module__.partition(".")[0]

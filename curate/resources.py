@@ -1,12 +1,14 @@
-"""What one worker of a stage needs of the machine."""
+"""The resources of the machine that one worker of a stage needs."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Never
 
 import attrs
+
+from curate.suggest import closest
 
 _UNITS = {"": 1, "B": 1} | {
     f"{prefix}{suffix}": base**power
@@ -16,17 +18,17 @@ _UNITS = {"": 1, "B": 1} | {
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*")
 
 _ANSWERED_DIFFERENTLY = {
-    "device_id": "workers are given their cards by the executor; ask for `gpus=1.0` and `.with_(workers=<cards>)`",
-    "num_gpus": "it is called `gpus`",
-    "num_cpus": "it is called `cpus`",
+    "device_id": "the executor assigns GPUs to workers; write `gpus=1.0` and `.with_(workers=<GPUs>)`",
+    "num_gpus": "the resource is called `gpus`",
+    "num_cpus": "the resource is called `cpus`",
 }
 
 
 def parse_size(text: str | int | float) -> int:
-    """Return a size in bytes from a number of bytes or a text such as `"6.5GB"` (powers of 1000) or `"6GiB"` (1024).
+    """Return a size in bytes from a number of bytes or a string such as `"6.5GB"` (powers of 1000) or `"6GiB"` (1024).
 
     Raises:
-        ValueError: the text is not a number with one of these units.
+        ValueError: the string is not a number with one of these units.
     """
     if isinstance(text, bool):
         raise ValueError(f"{text!r} is not a size; write bytes, or a number with a unit such as '6.5GB'")
@@ -61,18 +63,18 @@ def _not_negative(_: Resources, attribute: attrs.Attribute[Any], value: float | 
 
 @attrs.frozen(init=False)
 class Resources:
-    """What one worker of a stage needs.
+    """The resources that one worker of a stage needs.
 
     Args:
         cpus: cores; the worker's thread pools are pinned to this many.
-        gpus: cards; fractions share one card, whole numbers own theirs.
-        gpu_memory_gb: memory needed on the card, in GB, resolved on the machine where the worker runs.
-        memory: main memory, in bytes or as a text such as `"6.5GB"`.
-        custom: other resources by name, as known to the executor (Ray).
+        gpus: GPUs; a fraction is a share of one GPU, a whole number reserves that many.
+        gpu_memory_gb: GPU memory in GB, resolved on the machine where the worker runs.
+        memory: main memory, in bytes or as a string such as `"6.5GB"`.
+        custom: other resources by name, as the executor defines them (Ray).
 
     Raises:
-        TypeError: an unknown name; names of other frameworks are answered with ours.
-        ValueError: a negative or infinite amount, or a size that cannot be read.
+        TypeError: an unknown name; for a name of another framework, the message says curate's.
+        ValueError: a negative or infinite amount, or a size that cannot be parsed.
     """
 
     cpus: float = attrs.field(default=1.0, converter=_to_float, validator=_not_negative)
@@ -88,17 +90,17 @@ class Resources:
         gpu_memory_gb: float = 0.0,
         memory: str | int | None = None,
         custom: Mapping[str, float] | None = None,
-        **unknown: Any,
+        **unknown: Never,
     ) -> None:
         for name in unknown:
-            known = ", ".join(field.name for field in attrs.fields(Resources))
-            raise TypeError(f"Resources has no {name!r}: {_ANSWERED_DIFFERENTLY.get(name, f'it knows {known}')}")
+            hint = _ANSWERED_DIFFERENTLY.get(name) or closest(name, [field.name for field in attrs.fields(Resources)])
+            raise TypeError(f"Resources has no {name!r}: {hint}")
         self.__attrs_init__(cpus, gpus, gpu_memory_gb, memory, custom or {})  # pyright: ignore
         if self.gpus > 1 and self.gpus != int(self.gpus):
-            raise ValueError(f"Resources(gpus={self.gpus}): more than one card must be a whole number")
+            raise ValueError(f"Resources(gpus={self.gpus}): more than one GPU must be a whole number")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return only what differs from the default, as YAML would say it."""
+        """Return the values that differ from the defaults, as YAML writes them."""
         default = Resources()
         mine: dict[str, Any] = attrs.asdict(self)
         return {name: value for name, value in mine.items() if value != getattr(default, name)}

@@ -1,16 +1,16 @@
-"""What a pipeline is made of: the kinds of stage, and the `.with_()` that changes one.
+"""The kinds of stage that a pipeline is composed of, and `.with_()`, which changes one.
 
-    Stage                   settings, columns, name: what all kinds share
+    Stage                   settings, columns, name: the base of all kinds
     ├── Source              read(after) → records           runs in the driver, metadata only
     ├── Partitioner         partition(records) → batches    runs in the driver
     ├── ProcessingStage     process(batch) → batch          runs in workers
     │   └── RecordStage     process_record(record) → record
     ├── Gather              gather(records) → records       sees everything, runs in the driver
     ├── Writer              write(records, directory)       publishes files
-    └── CompositeStage      decompose() → stages            a name for several
+    └── CompositeStage      decompose() → stages            a name for several (in `composite`)
 
 A stage is an ordinary dataclass of settings (attrs classes work as well). What a run changes about it without changing
-its results, such as the number of workers, is kept beside the fields and set through `.with_()`.
+its results, such as the number of workers, is not a field but a run-time option, and set through `.with_()`.
 """
 
 from __future__ import annotations
@@ -25,8 +25,10 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, cast
 import attrs
 
 from curate.records import ID, AudioBatch, Failed, Record, RecordReader
+from curate.resolution import PluginLookup, Resolved
 from curate.resources import Resources
-from curate.settings import RUN_TIME_OPTIONS, field_names, unknown_option
+from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_option
+from curate.storage import Scheme
 
 Cardinality: TypeAlias = Literal["maps", "filters", "splits"]
 
@@ -41,80 +43,79 @@ class WorkerContext:
 
     Args:
         audio_roots: the folders that audio may be read from; None: anywhere (eager use).
+        schemes: the stores of the plugins by URL scheme, which a worker registers with `curate.storage`.
         announce: `announce(records)` names the records of the batch that the stage is about to touch: a crash or an
             exception is then blamed on these and not on the rest of the batch.
     """
 
     audio_roots: tuple[str, ...] | None = None
+    schemes: Mapping[str, Scheme] = attrs.field(factory=dict[str, Scheme], eq=False, repr=False)
     announce: Callable[[Sequence[Record]], None] = attrs.field(default=_announce_nothing, eq=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Reject:
-    """What a filter's `process_record` returns for a record that it leaves out.
+    """The value that a filter's `process_record` returns for a record that it leaves out.
 
     Raises:
-        TypeError: the reason is no text.
+        TypeError: the reason is not a string.
     """
 
     reason: str
 
     def __post_init__(self) -> None:
-        if not isinstance(self.reason, str):  # pyright: ignore[reportUnnecessaryIsInstance] (a stranger's code)
-            raise TypeError(f"Reject(reason): the reason is a text, not {self.reason!r:.80}")
+        if not isinstance(self.reason, str):  # pyright: ignore[reportUnnecessaryIsInstance] (third-party code)
+            raise TypeError(f"Reject(reason): the reason must be a string, not {self.reason!r:.80}")
 
 
 class Stage:
-    """What all kinds of stage share. It has no fields of its own, so that subclasses are free dataclasses."""
+    """The base of all kinds of stage. It has no fields of its own, so that subclasses are free dataclasses."""
 
-    name: str = "stage"
-    batch_size: int = 1
-    resources: Resources = Resources()
-    workers: int | None = None
-    prefetch_batches: int = 1
-    timeout_s: float | None = None
-    retries: int = 0
-    checkpoint: bool = False
+    # The run-time options: their defaults are set below, from RUN_TIME_OPTIONS.
+    name: str
+    batch_size: int
+    resources: Resources
+    workers: int | None
+    prefetch_batches: int
+    timeout_s: float | None
+    retries: int
+    checkpoint: bool
+    fuse: bool
 
     tuning: ClassVar[frozenset[str]] = frozenset()
-    """Own fields that change how fast a result comes, but not the result: they stay out of the fingerprint."""
+    """Own fields that change the speed and not the results: they stay out of the fingerprint."""
 
     _overrides: Mapping[str, Any] = {}
+    _resolved: Mapping[str, Resolved] = {}
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "name" not in vars(cls) and "name" not in vars(cls).get("__annotations__", {}):
             words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__.removesuffix("Stage") or cls.__name__)
             cls.name = words.lower().strip("_")
+        if "__attrs_attrs__" in vars(cls) and "__getstate__" in vars(cls):
+            cls.__reduce_ex__ = _reduce_with_options
 
     def with_(self, **changes: Any) -> Self:
         """Return a copy with other settings; the original is never touched.
 
         The stage's own fields are changed through its class, so its validators and `__post_init__` run again. Run-time
-        options (`RUN_TIME_OPTIONS`) are kept beside them and read back as attributes.
+        options (`RUN_TIME_OPTIONS`) are kept apart from them and read back as attributes.
 
         Raises:
-            TypeError: an option that the stage does not know, with the nearest one.
+            TypeError: an option that the stage does not have, with the nearest one.
             ValueError: a value out of range.
         """
-        cls = type(self)
-        own = set(field_names(cls))
+        own = set(field_names(type(self)))
         fields = {name: value for name, value in changes.items() if name in own}
-        overrides = dict(self._overrides)
-        for name, value in changes.items():
-            if name in own:
-                continue
-            check = RUN_TIME_OPTIONS.get(name)
-            if check is None:
-                raise TypeError(unknown_option(cls, name))
-            try:
-                overrides[name] = check(value)
-            except ValueError as error:
-                raise ValueError(f"{cls.__name__}.with_({name}=…): {error}") from None
+        options = {name: value for name, value in changes.items() if name not in own}
+        overrides = {**self._overrides, **_checked_options(type(self), options)}
         changed = self._rebuilt(fields)
         for name, value in overrides.items():
             object.__setattr__(changed, name, value)
         object.__setattr__(changed, "_overrides", overrides)
+        kept = {name: found for name, found in self._resolved.items() if name not in fields}
+        object.__setattr__(changed, "_resolved", kept)
         return changed
 
     def _rebuilt(self, fields: Mapping[str, Any]) -> Self:
@@ -132,7 +133,7 @@ class Stage:
         return {name: getattr(self, name) for name in field_names(type(self))}
 
     def shown_settings(self) -> dict[str, Any]:
-        """Return the settings that a person wants to see: not those that are left out of the `repr`."""
+        """Return the settings to show to a person: those that are in the `repr`."""
         if attrs.has(type(self)):
             hidden = {field.alias for field in attrs.fields(type(self)) if field.repr is False}
         elif dataclasses.is_dataclass(self):
@@ -146,8 +147,33 @@ class Stage:
         """The run-time options that were set through `.with_()`."""
         return dict(self._overrides)
 
+    def resolve(self, host: PluginLookup) -> Self:
+        """Return this stage with the names in its settings looked up; itself if it names nothing.
+
+        The planner calls it once, in the driver. Workers get what it returns and look nothing up, because only the
+        driver knows the plugins that the user has chosen. Keep the targets with `with_resolved`.
+
+        Raises:
+            PluginError: a name that no plugin announces, or whose owner cannot be imported.
+        """
+        return self
+
+    def with_resolved(self, **found: Resolved) -> Self:
+        """Return a copy that carries the values which settings of these names stand for.
+
+        `.with_()` keeps them, except for a setting that it changes.
+        """
+        changed = self.with_()
+        object.__setattr__(changed, "_resolved", {**self._resolved, **found})
+        return changed
+
+    @property
+    def resolved(self) -> Mapping[str, Resolved]:
+        """The values that were looked up, by the name of their setting."""
+        return dict(self._resolved)
+
     def reads(self) -> Collection[str]:
-        """Return the columns that a record must have when it comes to this stage."""
+        """Return the columns that a record must have before this stage."""
         return ()
 
     def writes(self) -> Collection[str] | None:
@@ -155,15 +181,46 @@ class Stage:
         return None
 
     def check(self) -> None:
-        """Find the mistakes that can be found before work starts, without importing anything heavy.
+        """Check the settings before work starts, without importing anything heavy.
 
         Raises:
-            PlanError: what is wrong and what to do about it.
+            PlanError: the mistake, and the remedy.
         """
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Return what determines this stage's results beside its fields, such as a model file's sha256."""
+        """Return values that determine the results in addition to the fields, such as a model file's sha256."""
         return {}
+
+
+def _reduce_with_options(self: Stage, protocol: Any) -> tuple[Any, ...]:
+    """Copy and pickle an attrs class with slots: its `__getstate__` knows the fields alone, and would lose the run-time
+    options, which are in the instance's dict.
+    """
+    _, _, state, *_ = object.__reduce_ex__(self, protocol)
+    return _with_attributes, (type(self), dict(vars(self))), state
+
+
+def _with_attributes(cls: type[Stage], attributes: Mapping[str, Any]) -> Stage:
+    stage = cls.__new__(cls)
+    for name, value in attributes.items():
+        object.__setattr__(stage, name, value)
+    return stage
+
+
+for _option in RUN_TIME_OPTIONS.values():
+    setattr(Stage, _option.name, _option.default)
+
+
+def _checked_options(cls: type, options: Mapping[str, Any]) -> dict[str, Any]:
+    checked: dict[str, Any] = {}
+    for name, value in options.items():
+        if name not in RUN_TIME_OPTIONS:
+            raise TypeError(unknown_option(cls, name))
+        try:
+            checked[name] = RUN_TIME_OPTIONS[name].check(value)
+        except ValueError as error:
+            raise ValueError(f"{cls.__name__}.with_({name}=…): {error}") from None
+    return checked
 
 
 class Source(Stage):
@@ -172,7 +229,7 @@ class Source(Stage):
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
         """Yield every record with its `_id`, in order, from the one behind the id `after`.
 
-        A row that is no usable record is yielded as `Failed`, under its `_id`: it goes to quarantine.
+        A row that cannot be a record is yielded as `Failed`, under its `_id`: it goes to quarantine.
         """
         raise NotImplementedError(f"{type(self).__name__} must define read(after)")
 
@@ -181,7 +238,7 @@ class Source(Stage):
         return None
 
     def columns(self) -> Collection[str] | None:
-        """Return the columns that the records have, as far as a look at the input tells; None: unknown."""
+        """Return the columns that the records have, as far as the input declares them; None: unknown."""
         return None
 
     def audio_roots(self) -> tuple[str, ...] | None:
@@ -191,6 +248,10 @@ class Source(Stage):
     def inputs(self) -> Sequence[Path]:
         """Return the files that are read; a resumed run is refused when one of them has changed."""
         return ()
+
+    def can_grow(self, path: Path) -> bool:
+        """Return whether bytes added to the end of an input only add records behind the last one (`--grown`)."""
+        return False
 
 
 class Partitioner(Stage):
@@ -227,7 +288,7 @@ class ProcessingStage(Stage):
 
         Raises:
             RecordError: a record is bad; the engine finds out which.
-            InfrastructureError: the run cannot go on.
+            InfrastructureError: the run cannot continue.
         """
         if type(self).stream is ProcessingStage.stream:
             raise NotImplementedError(f"{type(self).__name__} must define process(batch) or stream(batch)")
@@ -238,7 +299,7 @@ class ProcessingStage(Stage):
         raise NotImplementedError
 
     def take_measures(self) -> Mapping[str, Any]:
-        """Return what was measured since the last call, about records that have been handed on; empty if nothing.
+        """Return the measurements since the last call, of records that have been handed on; empty if there are none.
 
         Called in the worker when finished records leave it, and committed with them, so that over any number of
         workers and resumed runs each record is measured as often as it is in the result. The data must be fit for JSON
@@ -265,7 +326,7 @@ class RecordStage(ProcessingStage):
 
         Raises:
             RecordError: this record is bad.
-            InfrastructureError: the run cannot go on.
+            InfrastructureError: the run cannot continue.
         """
         raise NotImplementedError(f"{type(self).__name__} must define process_record(record)")
 
@@ -286,8 +347,8 @@ class RecordStage(ProcessingStage):
 
 
 def children_of(result: object, stage: Stage) -> list[Record]:
-    """Return what `process_record` has returned or yielded, each as it is at that moment: a generator may well change
-    one dict and yield it again.
+    """Return the records that `process_record` has returned or yielded, as copies, because a generator may change one
+    dict and yield it again.
 
     Raises:
         TypeError: it is something else than records.
@@ -305,7 +366,7 @@ def children_of(result: object, stage: Stage) -> list[Record]:
 
 
 class Gather(Stage):
-    """A step that needs to see every record before it can go on: a shuffle, a global deduplication."""
+    """A step that needs to see every record before it yields the first: a shuffle, a global deduplication."""
 
     def gather(self, records: Iterator[Record]) -> Iterator[Record]:
         """Yield the records, in any order; those left out count as filtered. Memory must stay bounded."""
@@ -317,7 +378,7 @@ RUN_FOLDERS = frozenset({"commits", "data", "filtered", "logs", "metrics", "quar
 
 
 class Writer(Stage):
-    """Publishes the records as files that the user asked for; the records then go on unchanged."""
+    """Publishes the records as files that the user asked for; later stages get the records unchanged."""
 
     def outputs(self) -> Sequence[str]:
         """Return the paths that will be written, as the user gave them; no two writers may share one."""
@@ -334,19 +395,6 @@ class Writer(Stage):
 
     def writes(self) -> Collection[str] | None:
         return ()
-
-
-class CompositeStage(Stage):
-    """A name for several stages. Run-time options set on it apply to each of them."""
-
-    def decompose(self) -> Sequence[Stage]:
-        """Return the stages that this one stands for; they may be composite themselves."""
-        raise NotImplementedError(f"{type(self).__name__} must define decompose()")
-
-    def parts(self) -> list[Stage]:
-        """Return the stages of the next level, named `<composite>.<stage>`, with this one's run-time options."""
-        inherited = {name: value for name, value in self._overrides.items() if name != "name"}
-        return [stage.with_(**inherited, name=f"{self.name}.{stage.name}") for stage in self.decompose()]
 
 
 def called_method(stage: ProcessingStage) -> Literal["stream", "process", "process_record"] | None:

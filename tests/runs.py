@@ -14,6 +14,7 @@ from typing import Any
 from curate import Pipeline, RecordError, processing_stage
 from curate.engine.accounting.counts import RecordCounts
 from curate.engine.durability.commit import CommitStats
+from curate.engine.durability.commit_file import seal
 from curate.plugin import PluginHost
 from curate.stages import Merge, QualityFilter, ReadRecords, WordErrorRate
 from curate.testing.audio import write_tone
@@ -150,12 +151,12 @@ def _write_unit(run_dir: Path, unit: int, numbers: range) -> None:
         lines[folder].append(json.dumps(row))
         sums[folder] += round(duration_s * 1000)
     name = f"p0-{unit:06d}"
-    files: dict[str, Any] = {}
+    files: list[dict[str, Any]] = []
     for folder, rows in lines.items():
         content = ("\n".join(rows) + "\n").encode()
         (run_dir / folder / f"{name}.jsonl").write_bytes(content)
         digest = hashlib.sha256(content).hexdigest()
-        files[folder] = {"path": f"{folder}/{name}.jsonl", "size": len(content), "sha256": digest}
+        files.append({"kind": folder, "path": f"{folder}/{name}.jsonl", "size": len(content), "sha256": digest})
     kept, filtered, quarantined = (len(lines[folder]) for folder in ("data", "filtered", "quarantine"))
     books = RecordCounts(
         records_in=len(numbers),
@@ -181,6 +182,7 @@ def _write_unit(run_dir: Path, unit: int, numbers: range) -> None:
     commit = {
         "unit": name,
         "phase": 0,
+        "fingerprint": json.loads((run_dir / "run.json").read_bytes())["fingerprint"],
         "ranges": [[numbers.start, numbers.stop - 1, kept]],
         "rows": kept,
         "account": account.to_dict(),
@@ -189,7 +191,7 @@ def _write_unit(run_dir: Path, unit: int, numbers: range) -> None:
         "measures": {},
         "files": files,
     }
-    (run_dir / "commits" / f"{name}.json").write_text(json.dumps(commit))
+    (run_dir / "commits" / f"{name}.json").write_bytes(seal(commit))
 
 
 def peak_memory(script: str, *arguments: str) -> int:

@@ -2,7 +2,7 @@
 
 A `.nemo` file is a tar of a configuration, weights and tokenizer files. The configuration names Python classes that
 NeMo imports and calls. NeMo 3.0 guards itself (no paths outside its folder, no pickled weights, an allow-list of
-classes); older releases do not and are refused. What can be told without importing NeMo is checked here first, so that
+classes); older releases do not and are refused. What needs no import of NeMo is checked here first, so that
 a mistake is found at plan time, and so that one guard's gap is not the whole defence.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from attrs import frozen
 
-from curate.asr.quiet import quiet_nemo
+from curate.asr.nemo_logging import quiet_nemo
 from curate.errors import InfrastructureError, PlanError
 
 INSTALL = "pip install 'curate-speech[nemo]'"
@@ -75,7 +75,7 @@ def local_path(model_name: str | Path) -> Path | None:
 
 
 def check_model(model_name: str | Path, decoder: str | None = None) -> None:
-    """Find what is wrong with `model_name` before work starts, without importing NeMo or reading weights.
+    """Check `model_name` before work starts, without importing NeMo or reading weights.
 
     The name of a pretrained model is taken on trust; whether it can be fetched turns out at `setup`.
 
@@ -84,7 +84,7 @@ def check_model(model_name: str | Path, decoder: str | None = None) -> None:
         decoder: the decoder that will be asked for, or None.
 
     Raises:
-        PlanError: the file is missing, is no NeMo checkpoint, names a class that we do not run, or lacks the decoder.
+        PlanError: the file is missing, is not a NeMo checkpoint, names a forbidden class, or lacks the decoder.
     """
     if not str(model_name).strip():
         raise PlanError("model_name is empty: give the path of a .nemo file or the name of a pretrained model")
@@ -169,7 +169,7 @@ def _what_it_is(path: Path, error: Exception) -> str:
     for magic, meaning in _OTHER_THINGS:
         if head.startswith(magic):
             return f"it is {meaning}"
-    return f"it is no tar archive, or a damaged one ({error}); fetch it again"
+    return f"it is not a tar archive, or a damaged one ({error}); fetch it again"
 
 
 def _model_class(config: dict[str, Any], path: Path) -> str:
@@ -261,14 +261,33 @@ def restore(checkpoint: Checkpoint) -> Any:
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
     torch: Any = import_module("torch")
     models: Any = import_module("nemo.collections.asr.models")
+    logged: list[str] = []
     try:
-        with quiet_nemo():
+        with quiet_nemo() as logged:
             return models.ASRModel.restore_from(str(checkpoint.path), map_location=torch.device("cpu"))
     except Exception as error:  # NeMo raises anything; whatever it is, no record is to blame
         raise InfrastructureError(
-            f"{checkpoint.path}: the model cannot be restored ({type(error).__name__}: {_first_line(error)})"
+            f"{checkpoint.path}: the model cannot be restored ({_first_cause(error, logged)})"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_cause(error: BaseException, logged: list[str]) -> str:
+    """Return type and message of what went wrong first.
+
+    Where a model's own class cannot be made, NeMo logs that with its traceback, tries the abstract class, and raises
+    that this cannot be made either.
+    """
+    for message in logged:
+        lines = message.strip().splitlines()
+        if message.startswith("Model instantiation failed!") and "Traceback" in message:
+            return lines[-1]
+    seen: set[int] = set()
+    first = error
+    while id(first) not in seen:
+        seen.add(id(first))
+        first = first.__cause__ or (None if first.__suppress_context__ else first.__context__) or first
+    return f"{type(first).__name__}: {_first_line(first)}"
+
+
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no message"])[0]

@@ -1,12 +1,12 @@
-"""Opens, checks, decodes, resamples and reads ahead: thin over soundfile and soxr.
+"""Opening, checking, decoding, resampling and prefetching of audio files, on top of soundfile and soxr.
 
-    probe        what a file holds, without its samples
+    probe        length, rate and format of a file, without its samples
     load         a file or a segment as float32 mono
     load_record  the same for a record of a manifest
     load_ahead   records with their samples, decoded in the background
 
-Whatever is wrong with one file is a `RecordError`; whatever would be wrong with the next one too is an
-`InfrastructureError`. Importing this package imports neither soundfile nor soxr nor numpy.
+A fault of one file is a `RecordError`; a fault that would hit the next file as well is an `InfrastructureError`.
+Importing this package imports neither soundfile nor soxr nor numpy.
 """
 
 from curate.audio.audio import DEFAULT_MAX_DURATION_S, DEFAULT_RATE_HZ, Audio

@@ -1,7 +1,7 @@
-"""From a file to an array: what a file holds (`probe`), its samples (`load`), the samples of a record (`load_record`).
+"""Decoding of audio files: `probe` reads the properties, `load` the samples, `load_record` the samples of a record.
 
-A header is a claim, not a fact: nothing is allocated from it, and what was decoded is compared with it. The file is
-read in blocks, so that memory follows the samples that are really there, up to `max_duration_s`.
+A header is a claim, not a fact: nothing is allocated from it, and the decoded length is compared with it. The file is
+read in blocks, so memory grows with the samples that are really there, up to `max_duration_s`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class AudioInfo:
-    """What a file holds, without its samples.
+    """The properties of an audio file, without its samples.
 
     Attributes:
         frames: samples per channel.
@@ -51,10 +51,10 @@ class AudioInfo:
 
 
 def probe(path: str | os.PathLike[str], *, roots: Roots = None) -> AudioInfo:
-    """Say how long a file is and of what kind, from the header where that can be trusted.
+    """Return the length, rate and format of a file, from the header where that can be trusted.
 
     The header's length counts when the file's last sample can be reached; a stream without a length, or an MP3 without
-    a Xing frame, is decoded to count. Samples are not looked at: `load` may still find damage or NaN.
+    a Xing frame, is decoded to count its frames. Samples are not checked: `load` may still find damage or NaN.
 
     Raises:
         RecordError: as `load`, save `non_finite`, `too_long` and `bad_segment`.
@@ -97,9 +97,9 @@ def load(
     well: for several segments of a recording, use a `RecordingCache`.
 
     Args:
-        path: checked as `curate.audio.files.open_file` says.
-        offset_s: where to begin.
-        duration_s: how much to read; None means up to the end.
+        path: checked as in `curate.audio.files.open_file`.
+        offset_s: the start of the segment.
+        duration_s: the length of the segment; None means up to the end.
         rate_hz: the rate of the result, 1 to 768,000.
         channel: the channel to read, counted from 0; None is what `settings` say.
         roots: folders that the resolved path must lie under; None allows any place.
@@ -111,7 +111,7 @@ def load(
             `not_audio`, `decode_error`, `truncated`, `zero_samples`, `non_finite`, `unsupported_scale`,
             `unsupported_rate`, `unsupported_channels`, `too_long`, `bad_segment`, `bad_value`.
         InfrastructureError: the disk or the audio root is at fault.
-        ValueError: `rate_hz` or `max_duration_s` makes no sense.
+        ValueError: `rate_hz` or `max_duration_s` is out of range.
     """
     if not max_duration_s > 0:
         raise ValueError(f"max_duration_s must be positive (math.inf for no bound), not {max_duration_s!r}")

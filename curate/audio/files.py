@@ -1,16 +1,14 @@
-"""Which path may be read, and the one descriptor that everything else reads from.
+"""Checked opening of audio files: `open_file` checks a path and yields the one descriptor that is read from.
 
-Nothing is decoded here. A manifest is written by strangers: its paths may hold anything, point anywhere and name
-things that block for ever when opened. So a path is checked, opened once, and every later byte comes from that
-descriptor; what the path names in the meantime no longer matters.
+A manifest is untrusted input: its paths may hold anything, point anywhere and name things that block for ever when
+opened. So a path is checked and opened once, and every later byte comes from that descriptor, even if the path is
+replaced meanwhile. Nothing is decoded here.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import re
-import stat
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,88 +17,93 @@ from typing import TypeAlias, cast
 import attrs
 
 from curate.errors import InfrastructureError, RecordError
+from curate.storage import NotRegularError, StoredFile, lookup, open_local, scheme_of
 
 Roots: TypeAlias = "Sequence[str | os.PathLike[str]] | None"
-"""The folders that audio may lie under; None allows any place."""
+"""The folders that audio may lie under; None allows any path."""
 
-_URL_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _SHOWN_CHARACTERS = 300
 
-# O_NONBLOCK: a FIFO that takes the place of a file between stat and open must not hang the reader.
-# O_NOCTTY: nor may a terminal become ours.
-_OPEN_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-
-# Errors of the system that say something about this one path, and so are the record's.
+# System errors that concern this one path, and so are the record's.
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
 _UNREADABLE = {errno.EACCES, errno.EPERM, errno.ELOOP}
 _BAD_NAME = {errno.ENAMETOOLONG, errno.EILSEQ, errno.EINVAL}
 
 
-def show(path: object) -> str:
-    """The path as messages print it: quoted, printable also when its bytes are not UTF-8, and of bounded length."""
+def printable(path: object) -> str:
+    """Return a path for a message: quoted, printable even if its bytes are not UTF-8, and of bounded length."""
     text = repr(path)
     return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
 
 
-def blame(error: OSError, path: object) -> RecordError | InfrastructureError:
-    """Say whose fault an error of the operating system is: this path's, or the machine's.
+def classify_os_error(error: OSError, path: object) -> RecordError | InfrastructureError:
+    """Turn an error of the operating system into a fault of this record or of the infrastructure.
 
-    What cannot be pinned on one path (EIO, EMFILE, ENOSPC, ESTALE, …) would hit the next record as well, so it stops
-    the run instead of filling the quarantine.
+    An error that does not concern one path (EIO, EMFILE, ENOSPC, ESTALE, …) would hit the next record as well, so it
+    stops the run instead of filling the quarantine.
     """
-    if error.errno in _MISSING:
-        return RecordError("missing_file", f"no such file: {show(path)}")
+    if error.errno in _MISSING or isinstance(error, FileNotFoundError):
+        return RecordError("missing_file", f"no such file: {printable(path)}")
     if error.errno in _UNREADABLE:
-        return RecordError("unreadable_file", f"{show(path)} may not be read: {error.strerror}")
+        return RecordError("unreadable_file", f"cannot read {printable(path)}: {error.strerror}")
     if error.errno in _BAD_NAME:
-        return RecordError("bad_path", f"{show(path)} is not a usable path: {error.strerror}")
-    return InfrastructureError(f"cannot read {show(path)}: {error}")
+        return RecordError("bad_path", f"{printable(path)} is not a usable path: {error.strerror}")
+    return InfrastructureError(f"cannot read {printable(path)}: {error}")
 
 
 @attrs.frozen
 class AudioFile:
-    """A regular, non-empty file that is open for reading. It lives as long as the `open_file` block that made it.
+    """A regular, non-empty file that is open for reading until its `open_file` block ends.
 
     Attributes:
-        fd: the descriptor; `open_file` closes it.
-        size: bytes, as of opening.
+        stored: the open file; `open_file` closes it.
         name: the path as messages print it.
-        identity: what tells it from any other file, and from itself in another state.
-        start: where it begins in the descriptor; above 0 for a part of a file.
-        is_whole: whether it is all that the descriptor holds.
+        start: where it begins in the stored file; above 0 for a part of it.
+        stop: where it ends in the stored file; None for its end.
     """
 
-    fd: int
-    size: int
+    stored: StoredFile
     name: str
-    identity: tuple[int, int, int, int] = (0, 0, 0, 0)
     start: int = 0
-    is_whole: bool = True
+    stop: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes, as of opening."""
+        return (self.stored.size if self.stop is None else self.stop) - self.start
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of the stored file."""
+        return self.start == 0 and self.stop is None
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What identifies the file in its present state, for a cache."""
+        status = None if self.stored.descriptor is None else os.fstat(self.stored.descriptor)
+        inode = () if status is None else (status.st_dev, status.st_ino, status.st_mtime_ns)
+        identity = self.stored.identity
+        return (*inode, "" if inode else identity.uri, identity.size, identity.mtime_ns, identity.tag)
 
     def part(self, start: int, stop: int) -> AudioFile:
         """Return the bytes `[start, stop)` as a file of their own."""
         stop = min(stop, self.size)
-        return attrs.evolve(self, start=self.start + start, size=max(0, stop - start), is_whole=False)
+        return attrs.evolve(self, start=self.start + start, stop=self.start + max(start, stop))
 
     def pread(self, length: int, offset: int) -> bytes:
-        """At most `length` bytes from `offset`, leaving the descriptor's position alone. Fewer only at the end."""
+        """Return `length` bytes from `offset`, fewer only at the end; the file's position stays as it is."""
         try:
-            parts: list[bytes] = []
-            length = min(length, self.size - offset) if not self.is_whole else length
-            offset += self.start
-            while length > 0 and (part := os.pread(self.fd, length, offset)):
-                parts.append(part)
-                length -= len(part)
-                offset += len(part)
-            return b"".join(parts)
+            if self.stop is not None:
+                length = max(0, min(length, self.size - offset))
+            return self.stored.pread(length, self.start + offset)
         except OSError as error:
             raise InfrastructureError(f"cannot read {self.name}: {error}") from error
 
     def require_readable(self) -> None:
-        """Read every byte once; raise `InfrastructureError` when the disk does not give them.
+        """Read every byte once; raise `InfrastructureError` when the disk fails.
 
-        libsndfile turns a failing disk into a short or damaged file. So before the decoder's complaint is taken for
-        the file's fault, the file is read without it.
+        To libsndfile a failing disk looks like a short or damaged file. So before a decoder's error is blamed on the
+        file, the file is read without the decoder.
         """
         step = 1 << 20
         for offset in range(0, self.size, step):
@@ -109,84 +112,99 @@ class AudioFile:
 
 @contextmanager
 def open_file(path: str | os.PathLike[str], roots: Roots = None) -> Generator[AudioFile]:
-    """Check a path, open it, and close it again at the end of the block.
+    """Check a path, open it through `curate.storage`, and close it again at the end of the block.
 
     A relative path is relative to the working directory. With `roots`, links are resolved first, so a link out of
-    the roots is outside.
+    the roots is outside. A URL is opened by the store that is registered for its scheme, below a root that is a URL.
 
     Raises:
         RecordError: `bad_path`, `outside_root`, `missing_file`, `unreadable_file`, `not_a_regular_file`, `empty_file`.
-        InfrastructureError: the system refuses for a reason that is not this file's (EIO, EMFILE, …), or the root
-            that the missing file should lie under has vanished or is empty, as an unmounted disk is.
+        InfrastructureError: the system refuses for a reason other than this file (EIO, EMFILE, …), or the root
+            that the missing file should lie under has vanished or is empty, as with an unmounted disk.
     """
     text = _checked_text(path)
-    name = show(text)
-    resolved, root = _resolve(text, roots)
-    fd = -1
+    name = printable(text)
+    stored = _open_path(text, roots) if scheme_of(text) is None else _open_url(text, roots)
+    with stored:
+        if stored.size == 0:
+            raise RecordError("empty_file", f"{name} has no bytes")
+        yield AudioFile(stored, name)
+
+
+def _open_path(path: str, roots: Roots) -> StoredFile:
+    resolved, root = _resolve(path, roots)
     try:
-        # Opening a device can have effects (tapes rewind), so the look comes before the touch.
-        _require_regular(Path(resolved).stat().st_mode, name)
-        # The path is resolved already when roots are given: a link that appears only now is an attempt to get out.
-        fd = os.open(resolved, _OPEN_FLAGS | (0 if root is None else os.O_NOFOLLOW))
+        # The path is already resolved when roots are given: a link that appears only now is an attempt to escape them.
+        return open_local(resolved, follow_link=root is None)
+    except NotRegularError as error:
+        raise RecordError("not_a_regular_file", f"{printable(path)} is {error.kind}, not a file") from error
     except OSError as error:
         if error.errno in _MISSING and root is not None:
             _require_root(root)
-        raise blame(error, text) from error
+        raise classify_os_error(error, path) from error
+
+
+def _open_url(url: str, roots: Roots) -> StoredFile:
+    store = lookup(scheme_of(url) or "")
+    if store is None:
+        raise RecordError("bad_path", f"{printable(url)} is a URL, and its storage scheme is not registered")
+    if roots is not None and not any(_is_below(url, os.fspath(root)) for root in roots):
+        raise RecordError("outside_root", f"{printable(url)} is outside the roots ({_listed(roots)})")
     try:
-        status = os.fstat(fd)
-        _require_regular(status.st_mode, name)
-        if status.st_size == 0:
-            raise RecordError("empty_file", f"{name} has no bytes")
-        identity = (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        yield AudioFile(fd=fd, size=status.st_size, name=name, identity=identity)
-    finally:
-        os.close(fd)
+        return store.open(url)
+    except OSError as error:
+        raise classify_os_error(error, url) from error
+
+
+def _is_below(url: str, root: str) -> bool:
+    """Return whether a URL lies below a root that is a URL; `..`, plain or escaped, may leave it and is refused."""
+    if ".." in url.replace("%2e", ".").replace("%2E", ".").split("/"):
+        return False
+    return url.startswith(f"{root.rstrip('/')}/") and scheme_of(root) is not None
 
 
 def _checked_text(given: object) -> str:
     path: object = os.fspath(cast("os.PathLike[str]", given)) if isinstance(given, os.PathLike) else given
     if not isinstance(path, str):
-        raise RecordError("bad_path", f"an audio path must be a string, not {type(path).__name__}: {show(path)}")
+        raise RecordError("bad_path", f"an audio path must be a string, not {type(path).__name__}: {printable(path)}")
     if not path:
         raise RecordError("bad_path", "the audio path is an empty string")
     if "\0" in path:
-        raise RecordError("bad_path", f"the audio path holds a NUL byte: {show(path)}")
-    if _URL_SCHEME.match(path):
-        raise RecordError("bad_path", f"{show(path)} is a URL; only a reader that claims its scheme can fetch it")
+        raise RecordError("bad_path", f"the audio path holds a NUL byte: {printable(path)}")
     try:
         os.fsencode(path)
     except UnicodeEncodeError as error:
-        raise RecordError("bad_path", f"{show(path)} cannot be a file name: {error.reason}") from error
+        raise RecordError("bad_path", f"{printable(path)} cannot be a file name: {error.reason}") from error
     return path
 
 
 def _resolve(path: str, roots: Roots) -> tuple[str, str | None]:
-    """The path to open and the root it lies under; both as given and None when any place is allowed."""
+    """Return the path to open and the root it lies under; without `roots`, the path as given and None."""
     if roots is None:
         return path, None
     resolved = os.path.realpath(path)
     for root in roots:
+        if scheme_of(os.fspath(root)) is not None:
+            continue
         real_root = os.path.realpath(root)
         if resolved == real_root or resolved.startswith(real_root.rstrip(os.sep) + os.sep):
             return resolved, real_root
-    where = ", ".join(show(os.fspath(root)) for root in roots) or "none are declared"
-    raise RecordError("outside_root", f"{show(path)} resolves to {show(resolved)}, outside the roots ({where})")
+    raise RecordError(
+        "outside_root", f"{printable(path)} resolves to {printable(resolved)}, outside the roots ({_listed(roots)})"
+    )
 
 
-def _require_regular(mode: int, name: str) -> None:
-    if stat.S_ISREG(mode):
-        return
-    kinds = {stat.S_IFDIR: "a directory", stat.S_IFIFO: "a FIFO", stat.S_IFSOCK: "a socket"}
-    raise RecordError("not_a_regular_file", f"{name} is {kinds.get(stat.S_IFMT(mode), 'a device')}, not a file")
+def _listed(roots: Sequence[str | os.PathLike[str]]) -> str:
+    return ", ".join(printable(os.fspath(root)) for root in roots) or "none are declared"
 
 
 def _require_root(root: str) -> None:
-    """A missing file below a missing or empty root is an unmounted disk, not the fault of thousands of records."""
+    """Raise when a root is missing or empty: an unmounted disk must not put thousands of records into quarantine."""
     try:
         if any(Path(root).iterdir()):
             return
     except FileNotFoundError as error:
-        raise InfrastructureError(f"the audio root {show(root)} has vanished: is its disk mounted?") from error
+        raise InfrastructureError(f"the audio root {printable(root)} has vanished: is its disk mounted?") from error
     except OSError as error:
-        raise InfrastructureError(f"the audio root {show(root)} cannot be read: {error}") from error
-    raise InfrastructureError(f"the audio root {show(root)} is empty: is its disk mounted?")
+        raise InfrastructureError(f"the audio root {printable(root)} cannot be read: {error}") from error
+    raise InfrastructureError(f"the audio root {printable(root)} is empty: is its disk mounted?")

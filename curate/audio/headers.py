@@ -1,7 +1,7 @@
-"""How many bytes a file's own header promises, so that a torn file is told from a whole one.
+"""The length that a file's own header declares, by which a truncated file is recognised.
 
-libsndfile quietly shortens a file whose header claims more than it holds. Only the container headers are read here;
-the samples stay with libsndfile.
+libsndfile silently shortens a file whose header declares more than the file holds. Only the container headers are
+read here; libsndfile reads the samples.
 
 Covered: WAV (RIFF, RIFX, RF64), W64, AIFF, AU, CAF, NIST SPHERE, Ogg (its pages), MP3, MP4, Matroska, WMA, raw AAC.
 FLAC counts its samples, which `decode` compares. Rare formats (VOC, PAF, IRCAM, …) are taken at libsndfile's word.
@@ -30,7 +30,7 @@ _MPEG_TAGS = (0x50, 0x55)
 
 @attrs.frozen
 class DeclaredLength:
-    """What the container's header says about the length of the file.
+    """The length of a file according to its container's header.
 
     Attributes:
         missing_bytes: how many promised bytes the file does not hold; 0 when it is whole or promises nothing.
@@ -58,7 +58,7 @@ class DeclaredLength:
 
 
 def read_declared_length(file: AudioFile) -> DeclaredLength:
-    """Read the container's header. A format that is not covered, or a damaged header, promises nothing."""
+    """Read the container's header. A format that is not covered, or a damaged header, declares nothing."""
     head = file.pread(1024, 0)
     magic = head[:4]
     demuxer = demuxer_for(file, head)
@@ -87,7 +87,7 @@ def _of_mpeg(mpeg: MpegLength) -> DeclaredLength:
 
 
 def _ends(file: AudioFile, data: tuple[int, int] | None) -> DeclaredLength:
-    """The promise of a header that says where the samples begin and how many bytes they are."""
+    """Return the declared length of a header that gives the offset and the size in bytes of the samples."""
     if data is None:
         return DeclaredLength()
     offset, size = data
@@ -99,7 +99,7 @@ def _ends(file: AudioFile, data: tuple[int, int] | None) -> DeclaredLength:
 def _find_chunk(
     file: AudioFile, offset: int, wanted: bytes, layout: str, *, align: int, counts_header: bool = False
 ) -> tuple[int, int] | None:
-    """Where the chunk's contents begin and how many bytes it says they are; None when there is no such chunk."""
+    """Return the offset of the chunk's contents and their declared size in bytes; None when there is no such chunk."""
     header = struct.calcsize(layout)
     for _ in range(_CHUNKS):
         raw = file.pread(header, offset)
@@ -145,7 +145,7 @@ def _wave_end(file: AudioFile, head: bytes, order: str, offset: int, size: int) 
         return _ends(file, (offset, struct.unpack("<QQ", raw)[1])) if len(raw) == 16 else DeclaredLength()
     if size != 0 or offset >= file.size or _is_chunk(file, offset, order):
         return _ends(file, (offset, size))
-    # A stream whose writer could not come back to fill in the sizes: everything up to the end is samples.
+    # A stream whose writer could not seek back to fill in the sizes: everything up to the end is samples.
     samples = min(file.size - offset, _UNKNOWN_32)
     sizes = struct.pack(order + "I", min(file.size - 8, _UNKNOWN_32)), struct.pack(order + "I", samples)
     return DeclaredLength(patches=((4, sizes[0]), (offset - 4, sizes[1])))
@@ -162,7 +162,7 @@ def _codec_tag(file: AudioFile, order: str) -> int | None:
 
 
 def _is_chunk(file: AudioFile, offset: int, order: str) -> bool:
-    """Whether a chunk (`LIST`, `id3 `, …) begins here, rather than samples."""
+    """Return whether a chunk (`LIST`, `id3 `, …) begins here, rather than samples."""
     raw = file.pread(8, offset)
     if len(raw) < 8 or not all(0x20 <= byte < 0x7F for byte in raw[:4]):
         return False
@@ -177,7 +177,7 @@ def _nist_data(head: bytes) -> tuple[int, int] | None:
         count, width, channels = (int(fields[key]) for key in (b"sample_count", b"sample_n_bytes", b"channel_count"))
     except (KeyError, ValueError):
         return None
-    # Compressed codings (shorten) promise samples, not bytes.
+    # Compressed codings (shorten) declare samples, not bytes.
     return (header, count * width * channels) if coding in (b"pcm", b"ulaw", b"mu-law", b"alaw") else None
 
 

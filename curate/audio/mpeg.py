@@ -1,4 +1,4 @@
-"""How many samples an MP3 file holds, told from its frame headers.
+"""The length of an MP3 file in samples, counted from its frame headers.
 
 MPEG audio has no length. libsndfile takes the one in the Xing/Info frame of the encoder, or else guesses from the
 first frame's bitrate and the file's size, and never gives more samples than it guessed: a variable-bitrate file
@@ -33,7 +33,7 @@ _KBIT = {
 
 @attrs.frozen
 class MpegLength:
-    """What the frame headers of an MPEG audio file promise.
+    """The length of an MPEG audio file according to its frame headers.
 
     Attributes:
         has_length: a Xing frame, the encoder's or one that is shown in its place, covers the whole file.

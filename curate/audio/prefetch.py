@@ -1,4 +1,4 @@
-"""Reads and decodes the next records in the background while the caller computes on this one."""
+"""Prefetching of audio: the next records are decoded in the background while the caller computes on this one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from curate.audio.audio import DEFAULT_RATE_HZ
 from curate.audio.cache import RecordingCache
 from curate.audio.decode import load_record
-from curate.audio.files import Roots, blame
+from curate.audio.files import Roots, classify_os_error
 from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
 from curate.audio.spool import TemporarySpool
 from curate.errors import InfrastructureError, RecordError
@@ -29,10 +29,10 @@ DEFAULT_MAX_AUDIO_S = 600.0
 """Ten minutes: 38 MB of float32 at 16 kHz."""
 
 ASSUMED_DURATION_S = 15.0
-"""What a record without a usable `duration` counts before it is decoded: a typical utterance, on the long side."""
+"""The length assumed of a record without a usable `duration` before it is decoded: a rather long utterance."""
 
 LEAST_DURATION_S = 0.1
-"""What any record counts at least, so that a column of zeros, or of broken files, does not let the queue grow."""
+"""The least length that any record counts as, so that durations of 0, or broken files, do not let the queue grow."""
 
 
 def load_ahead(
@@ -49,19 +49,20 @@ def load_ahead(
 ) -> Generator[tuple[Record, Samples | RecordError], None, None]:
     """Yield every record with its samples, in the order of `records`, loading ahead of the caller.
 
-    A record that is itself at fault comes with its `RecordError` instead of samples; the others go on. What the
-    caller holds no longer counts; what waits for it, decoded or being decoded, is at most `max_audio_s` (by the
-    records' `duration` until the true length is known, so at most `threads` records can exceed it by what they lied).
-    A record longer than that is loaded when nothing else is held.
+    A record that is itself at fault is yielded with its `RecordError` instead of samples; the others are not affected.
+    The audio that waits for the caller, decoded or being decoded, is at most `max_audio_s` long. Until a record's true
+    length is known its `duration` counts, so at most `threads` records can exceed the bound by the error of their
+    durations. A record longer than the bound is loaded when nothing else is held. Samples that the caller has taken
+    no longer count.
 
-    `records` is read in the caller's thread, only as far ahead as another `max_audio_s`, so an endless generator is
-    fine. Closing the generator, or an error on the way, waits for the at most `threads` loads that run, and leaves no
-    thread behind.
+    `records` is read in the caller's thread, at most another `max_audio_s` ahead, so an endless generator is fine.
+    When the generator is closed or fails, it waits for the at most `threads` running loads, and leaves no thread
+    behind.
 
     Args:
         records: dicts; each is yielded as it is, once.
         max_audio_s: seconds of decoded audio that may wait for the caller.
-        threads: how many records are decoded at once.
+        threads: how many records are decoded at the same time.
         load: makes float32 mono samples at `rate_hz` from a record, in several threads; None means `load_record`.
         rate_hz, roots, filepath_key, settings: as in `load_record`. With `load`, only `rate_hz` counts, to tell
             seconds.
@@ -69,9 +70,9 @@ def load_ahead(
             spool for this call alone. With a cache, its `roots`, `filepath_key` and `settings` count.
 
     Raises:
-        InfrastructureError: at the place of the record that met it.
-        ValueError: `max_audio_s` or `threads` makes no sense.
-        MemoryError, and whatever `records` raises: at its place.
+        InfrastructureError: when the record that met it is due.
+        ValueError: `max_audio_s` or `threads` is out of range.
+        MemoryError, and any error of `records`: when that record is due.
     """
     if not 0 < max_audio_s < math.inf:
         raise ValueError(f"max_audio_s must be positive and finite, not {max_audio_s!r}")
@@ -114,7 +115,7 @@ def _load_from(recordings: RecordingCache, whole: Load, rate_hz: int, record: Re
 def _run(
     loader: _Loader, records: Iterator[Record], threads: int, filepath_key: str
 ) -> Generator[tuple[Record, Samples | RecordError], None, None]:
-    # Daemons: a generator that nobody closes must not keep the interpreter from ending.
+    # Daemon threads: a generator that is never closed must not keep the interpreter from exiting.
     workers = [
         threading.Thread(target=loader.work, name=f"curate-audio-{number}", daemon=True) for number in range(threads)
     ]
@@ -133,7 +134,7 @@ def _run(
                     failure, more = error, False
             if loader.is_empty():
                 break
-            # No local name: while the caller computes, its samples are held by nobody else.
+            # No local variable: while the caller computes, only the caller holds the samples.
             yield _deliver(loader.take(), filepath_key)
         if failure is not None:
             raise failure
@@ -145,7 +146,7 @@ def _run(
 
 
 class _Job:
-    """One record on its way: waiting, being loaded, or done."""
+    """A record that is waiting, being loaded, or loaded."""
 
     __slots__ = ("outcome", "record", "seconds")
 
@@ -156,10 +157,10 @@ class _Job:
 
 
 class _Loader:
-    """The jobs between the caller and the threads: first in, first started, first out.
+    """The queue of jobs between the caller and the threads: first in, first started, first out.
 
     A job waits, is held (being decoded, or decoded and not yet taken), and is taken. Jobs start in order, so whenever
-    the caller waits for a job that has not started, nothing is held and it may start, however long it is.
+    the caller waits for a job that has not started, nothing is held, and the job may start whatever its length.
     """
 
     def __init__(self, load: Load, max_audio_s: float, rate_hz: int) -> None:
@@ -174,7 +175,7 @@ class _Loader:
         self._stopping = False
 
     def has_room(self) -> bool:
-        """Whether another record should be read. Caller's thread."""
+        """Return whether another record should be read. Caller's thread."""
         with self._changed:
             return not self._jobs or self._waiting_s < self._max_s
 
@@ -188,7 +189,7 @@ class _Loader:
             self._changed.notify_all()
 
     def is_empty(self) -> bool:
-        """Whether every record that was submitted has been taken. Caller's thread."""
+        """Return whether every submitted record has been taken. Caller's thread."""
         return not self._jobs
 
     def take(self) -> _Job:
@@ -202,7 +203,7 @@ class _Loader:
             return job
 
     def work(self) -> None:
-        """Load what is due until told to stop. A thread's whole life."""
+        """Load the jobs that may start until `stop` is called: the main loop of a thread."""
         while (job := self._next()) is not None:
             try:
                 outcome: Samples | BaseException = self._load(job.record)
@@ -210,10 +211,10 @@ class _Loader:
                 _forget_locals(error)
                 outcome = error
             self._finish(job, outcome)
-            del job, outcome  # a thread that waits must not keep a finished record's samples alive
+            del job, outcome  # an idle thread must not keep a finished record's samples alive
 
     def stop(self) -> None:
-        """Tell the threads to end after what they are doing."""
+        """Make the threads end after their current job."""
         with self._changed:
             self._stopping = True
             self._changed.notify_all()
@@ -244,7 +245,7 @@ class _Loader:
 
 
 def _deliver(job: _Job, filepath_key: str) -> tuple[Record, Samples | RecordError]:
-    """What the caller gets for a finished job: samples or the record's own fault; anything else is raised."""
+    """Return a finished job's samples or the record's own error; raise any other error."""
     outcome = job.outcome
     assert outcome is not None, "take() returns finished jobs only"
     if not isinstance(outcome, BaseException) or isinstance(outcome, RecordError):
@@ -252,7 +253,7 @@ def _deliver(job: _Job, filepath_key: str) -> tuple[Record, Samples | RecordErro
     if isinstance(outcome, InfrastructureError | MemoryError) or not isinstance(outcome, Exception):
         raise outcome
     if isinstance(outcome, OSError):
-        fault = blame(outcome, job.record.get(filepath_key))
+        fault = classify_os_error(outcome, job.record.get(filepath_key))
     else:
         fault = RecordError("stage_error", f"loading the audio failed: {type(outcome).__name__}: {outcome}")
     if isinstance(fault, InfrastructureError):
@@ -262,7 +263,7 @@ def _deliver(job: _Job, filepath_key: str) -> tuple[Record, Samples | RecordErro
 
 
 def _forget_locals(error: BaseException) -> None:
-    """Free the arrays that the frames of a traceback hold; its lines stay. A kept error must not keep audio."""
+    """Free the arrays that the frames of a traceback hold, but not its lines: a stored error must not keep audio."""
     seen: set[int] = set()
     chain: BaseException | None = error
     while chain is not None and id(chain) not in seen:

@@ -1,4 +1,4 @@
-"""A sound file that is open for decoding, and what it really holds compared with what it promises."""
+"""A sound file that is open for decoding, with the checks of its true length against the declared one."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ class Recording:
 
     @property
     def declared(self) -> int | None:
-        """The frames that the header promises; None when it promises nothing, and libsndfile only guesses."""
+        """The number of frames that the header declares; None when it declares none and libsndfile only guesses."""
         mpeg = self.declaration.mpeg
         guessed = self.decoder.format == "MP3" and (mpeg is None or not mpeg.has_length)
         return None if guessed else self.decoder.frames
 
     @property
     def slack(self) -> int:
-        """How many of the declared frames may be lacking."""
+        """How many of the declared frames may be missing."""
         return _MPEG_TOLERANCE_FRAMES if self.decoder.format == "MP3" else 0
 
     @property
@@ -80,7 +80,7 @@ class Recording:
         return self.decoder.subtype in _EXACT_SUBTYPES
 
     def restart(self) -> None:
-        """Decode from the beginning again. The old decoder shares the descriptor's position, so it goes first."""
+        """Decode from the beginning again. The old decoder shares the descriptor's position, so it is closed first."""
         self._stack.close()
         self.decoder = self._stack.enter_context(open_sound(self.file, self.declaration))
         self._position = 0
@@ -120,7 +120,7 @@ class Recording:
         return block
 
     def reaches(self, frames: int) -> bool:
-        """Whether the last of so many frames is there; leaves the decoder at the beginning."""
+        """Return whether the file has at least this many frames; leave the decoder at the beginning."""
         try:
             return frames == 0 or (self.decoder.seek(frames - 1) and len(self.decoder.read(1)) == 1)
         except DecoderError:
@@ -168,7 +168,7 @@ class Recording:
             raise _not_audio(self.file)
 
     def require_whole(self) -> None:
-        """Raise when the file's own headers show that its end is missing, or that libsndfile would leave it out."""
+        """Raise when the file's own headers show that its end is missing, or that libsndfile would not read it."""
         if self.declaration.missing_bytes:
             raise RecordError(
                 "truncated",

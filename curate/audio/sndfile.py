@@ -1,4 +1,4 @@
-"""The one place that talks to soundfile and soxr. Both are imported when a file is opened, never before."""
+"""The adapter over soundfile and soxr, the only module that calls them. Both are imported when a file is opened."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 _UNKNOWN_FRAMES = 1 << 62
 
 _NAMED = Path("/dev/fd")
-"""Where the system, if it does, has a name for every open descriptor."""
+"""The folder in which some systems name every open descriptor."""
 
 
 class DecoderError(Exception):
-    """libsndfile gave up on a file.
+    """A failure of libsndfile to open or decode a file.
 
     Args:
         code: libsndfile's error number, 0 when it has none.
-        message: libsndfile's words.
+        message: libsndfile's message.
     """
 
     def __init__(self, code: int, message: str) -> None:
@@ -62,14 +62,14 @@ class Decoder:
         self.subtype = str(sound.subtype)
 
     def read(self, frames: int) -> Samples:
-        """The next frames as `(frames, channels)`, scaled to ±1 when the file holds integers; none at the end."""
+        """Return the next frames as `(frames, channels)`, integers scaled to ±1; zero frames at the end."""
         try:
             return self._sound.read(frames, dtype="float32", always_2d=True)
         except _soundfile().LibsndfileError as error:
             raise DecoderError(error.code, error.error_string) from error
 
     def seek(self, frame: int) -> bool:
-        """Go to a frame; False when the decoder cannot, after which it must not be used."""
+        """Move to a frame; return False when the decoder cannot, after which it must not be used."""
         try:
             return int(self._sound.seek(frame)) == frame
         except _soundfile().LibsndfileError:
@@ -86,8 +86,8 @@ def open_decoder(
         patches: bytes to show in place of the file's own, as `(offset, bytes)`.
         prefix: bytes to show before the file's first.
     """
-    plain = file.is_whole and not patches and not prefix
-    source: Any = _source(file.fd) if plain else _PatchedFile(file, patches, prefix)
+    descriptor = file.stored.descriptor if file.is_whole and not patches and not prefix else None
+    source: Any = _PatchedFile(file, patches, prefix) if descriptor is None else _source(descriptor)
     try:
         sound = _forward_sound_file()(source, closefd=False)
     except _soundfile().LibsndfileError as error:
@@ -97,10 +97,10 @@ def open_decoder(
 
 
 def _source(descriptor: int) -> int | str:
-    """What libsndfile is given of an open file.
+    """Return a name for an open file where the system has one, else its descriptor.
 
-    With a bare descriptor it has no name, and looks for the resource fork of an MP3 below the working directory: where
-    that holds a folder `.AppleDouble`, no MP3 could be decoded.
+    With a bare descriptor libsndfile looks for the resource fork of an MP3 below the working directory: where that
+    holds a folder `.AppleDouble`, no MP3 could be decoded.
     """
     if _has_names():
         return str(_NAMED / str(descriptor))
@@ -114,7 +114,7 @@ def _has_names() -> bool:
 
 
 def _soundfile() -> Any:
-    """The module, without its types: it ships none that a strict checker could use."""
+    """Return the module as `Any`: its types are too incomplete for a strict checker."""
     return import_module("soundfile")
 
 
@@ -125,7 +125,7 @@ def _forward_sound_file() -> Any:
     class ForwardSoundFile(sound_file):
         """A SoundFile that does not seek on its own.
 
-        After each read soundfile seeks to where it already is. In an MP3 that restarts the decoder, so that the
+        After each read soundfile seeks to its current position. In an MP3 that restarts the decoder, so that the
         samples depend on the block size; in a FLAC of unknown length it fails.
         """
 
@@ -169,7 +169,7 @@ class _PatchedFile:
 
 
 class Resampler:
-    """Brings mono blocks from one rate to another; the result is the same however the samples are cut into blocks.
+    """A streaming resampler of mono blocks; the result does not depend on how the samples are cut into blocks.
 
     Blocks also keep soxr from holding the interpreter lock for the length of a file.
     """
@@ -180,16 +180,16 @@ class Resampler:
         )
 
     def push(self, block: Samples) -> Samples:
-        """What comes out after one more block went in; may be empty."""
+        """Resample one more block and return the samples that are ready, possibly none."""
         return self._stream.resample_chunk(block)
 
     def finish(self) -> Samples:
-        """What was still inside. Once, after the last block."""
+        """Return the samples still buffered; called once, after the last block."""
         import numpy as np
 
         return self._stream.resample_chunk(np.zeros(0, dtype=np.float32), last=True)
 
 
 def resampled_frames(frames: int, rate_in_hz: int, rate_out_hz: int) -> int:
-    """How many samples a clip has after resampling: the exact length, rounded half up."""
+    """Return the number of samples of a clip after resampling: the exact length, rounded half up."""
     return (2 * frames * rate_out_hz + rate_in_hz) // (2 * rate_in_hz)

@@ -1,7 +1,7 @@
-"""What a file is when it is not audio, told from its first 64 bytes.
+"""Recognition of files that are not audio, from their first 64 bytes.
 
 A web page saved as `a.wav`, a Git LFS pointer or a zipped folder are common in downloaded corpora, and the decoder's
-own words for them ("Format not recognised") help nobody. libmpg123 may even find "frames" in them.
+own message for them ("Format not recognised") does not help. libmpg123 may even find "frames" in them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from curate.errors import RecordError
 
 SNIFFED_BYTES = 64
 
-# Sound formats whose headers are text, which the text test below would refuse.
+# Sound formats whose headers are text, which the text test below would reject.
 _TEXTUAL_AUDIO = (
     b"NIST_1A",
     b"PVF1",
@@ -49,7 +49,7 @@ _CONTROLS_OF_TEXT = frozenset(b"\t\n\r\f\x1b")
 
 
 def require_audio(head: bytes, name: str) -> None:
-    """Raise `RecordError("not_audio")` when the first bytes are surely those of something else.
+    """Raise `RecordError("not_audio")` when the first bytes are clearly those of something else.
 
     Args:
         head: the first `SNIFFED_BYTES` bytes of the file, fewer when it is shorter.
@@ -74,7 +74,7 @@ def _is_text(head: bytes) -> bool:
             head[: len(head) - cut].decode("utf-8")
         except UnicodeDecodeError:
             continue
-        # Two or three letters are as likely the start of a torn header.
+        # Two or three letters are as likely the start of a truncated header.
         return len(head) >= 8
     return False
 

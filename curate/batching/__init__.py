@@ -1,9 +1,9 @@
-"""Plans length-aware batches: takes lengths, gives lists of indices.
+"""Length-aware batch planning: batchers take lengths and yield lists of indices.
 
     for batch in LengthBatcher(max_batch_s=200.0).plan(durations): ...
 
-Knows nothing of records, audio or models. Importing this package loads neither numpy nor torch; planning by length
-loads numpy.
+The package does not depend on records, audio or models. Importing it loads neither numpy nor torch; planning by
+length loads numpy.
 """
 
 from curate.batching.advice import Advice, suggest

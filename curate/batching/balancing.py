@@ -1,4 +1,4 @@
-"""Divides work among several cards: parts of about equal cost, and several datasets by weight."""
+"""Balancing of work across GPUs: parts of about equal cost, and datasets mixed by weight."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ Result = TypeVar("Result")
 def balance(costs: Iterable[float], parts: int) -> list[list[int]]:
     """Return `parts` lists of indices whose costs are about equal, each in the order of the input.
 
-    The dearest item that is left goes to the part that has least (longest processing time first). The dearest part
-    then costs at most 4/3 of what it would in the best division there is, and at most the mean and one item. The
-    same costs always give the same parts. Holds a number for each item; a stream is balanced window by window.
+    Each item, most expensive first, goes to the part with the least cost so far (longest processing time first). The
+    most expensive part then costs at most 4/3 of its cost in an optimal division, and at most the mean plus one item.
+    Equal costs always give equal parts. The function holds a number for each item, so balance a stream window by
+    window.
 
     Args:
-        costs: of each item, such as its seconds, or what a `CostModel` says of it; 0 or more.
-        parts: how many; there are empty ones if there are fewer items.
+        costs: the cost of each item, such as its seconds or its cost by a `CostModel`; 0 or more.
+        parts: the number of parts; some are empty if there are fewer items.
 
     Raises:
         PlanError: a cost or the number of parts is out of range.
@@ -31,7 +32,7 @@ def balance(costs: Iterable[float], parts: int) -> list[list[int]]:
     ranked: list[tuple[float, int]] = []
     for index, cost in enumerate(costs):
         if not 0 <= cost < math.inf:
-            raise PlanError(f"item {index} costs {cost!r}: a cost is a finite number of at least 0")
+            raise PlanError(f"item {index} costs {cost!r}: a cost must be a finite number of at least 0")
         ranked.append((-cost, index))
     ranked.sort()
     divided: list[list[int]] = [[] for _ in range(parts)]
@@ -46,14 +47,14 @@ def balance(costs: Iterable[float], parts: int) -> list[list[int]]:
 
 
 def merge_balanced(parts: Sequence[Sequence[int]], results: Sequence[Sequence[Result]]) -> list[Result]:
-    """Return the results of the parts in the order of the items that `balance` has divided.
+    """Return the results of all parts in the original order of the items.
 
     Args:
-        parts: what `balance` returned.
-        results: of each part, one result for each of its items.
+        parts: the parts from `balance`.
+        results: for each part, one result for each of its items.
 
     Raises:
-        ValueError: a part has more or fewer results than items, or the parts do not hold every item once.
+        ValueError: a part has more or fewer results than items, or the parts do not contain every item once.
     """
     by_index: dict[int, Result] = {}
     for number, (indices, of_part) in enumerate(zip(parts, results, strict=True)):
@@ -69,22 +70,22 @@ def merge_balanced(parts: Sequence[Sequence[int]], results: Sequence[Sequence[Re
 def mix(durations: Mapping[str, Iterable[float]], weights: Mapping[str, float]) -> Iterator[tuple[str, int]]:
     """Yield (dataset, index) so that the audio taken from each dataset is in proportion to its weight at any time.
 
-    Weights are of seconds, not of items: a dataset of long recordings does not get more than its share. One that has
-    ended leaves its share to the others, and every item of every dataset is yielded once, in the dataset's order.
-    Nothing is drawn by lot, and one length of each dataset is read at a time, so they may be endless.
+    Weights apply to seconds, not to items: a dataset of long recordings does not get more than its share. When a
+    dataset ends, the others divide its share; every item of every dataset is yielded once, in the dataset's order.
+    The order is deterministic, and one length of each dataset is read at a time, so datasets may be endless.
 
     Args:
         durations: the lengths of each dataset, in seconds, above 0.
-        weights: of each dataset, above 0.
+        weights: the weight of each dataset, above 0.
 
     Raises:
-        PlanError: a weight is missing, out of range, or for no dataset; or a length is not above 0, which would let
-            its dataset through as a whole.
+        PlanError: a weight is missing, out of range, or for an unknown dataset; or a length is not above 0, which
+            would exempt its dataset from the weights.
     """
     if durations.keys() != weights.keys():
         odd = sorted(durations.keys() ^ weights.keys())
         raise PlanError(
-            f"every dataset has a weight, and every weight a dataset; {', '.join(odd)} has one of them only"
+            f"every dataset needs a weight, and every weight a dataset; {', '.join(odd)} has only one of them"
         )
     for name, weight in weights.items():
         if not 0 < weight < math.inf:

@@ -1,4 +1,4 @@
-"""What all batchers share: options about which lengths are planned and in which order, and what `plan` returns."""
+"""The base class of batchers, with the options for filtering and shuffling lengths, and the result of `plan`."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 
 import attrs
 
-from curate.batching.lengths import Dropped, Lengths, Range
+from curate.batching.lengths import Dropped, LengthFilter, Lengths
 from curate.batching.shuffling import shuffled
 from curate.batching.validators import number, shuffle_window, whole
 from curate.errors import PlanError
 
 
 class Batches(Iterator[list[int]]):
-    """The batches of one plan, one after the other, as lists of indices into the lengths that were given.
+    """An iterator over the batches of one plan, as lists of indices into the given lengths.
 
     Attributes:
-        dropped: what is in no batch, with the reason; empty if `plan` was given `on_drop`. It grows as batches are
-            taken, so an endless stream with bounds wants `on_drop`.
+        dropped: the items that are in no batch, with the reasons; empty if `plan` was given `on_drop`. It grows as
+            batches are taken, so an endless stream with bounds needs `on_drop`.
     """
 
     def __init__(self, batches: Generator[list[int]], dropped: list[Dropped]) -> None:
@@ -31,22 +31,24 @@ class Batches(Iterator[list[int]]):
         return next(self._batches)
 
     def close(self) -> None:
-        """Stop planning and let go of the lengths that were read ahead."""
+        """Stop planning and release the lengths that were read ahead."""
         self._batches.close()
 
 
 @attrs.frozen(kw_only=True)
 class Batcher:
-    """Cuts a stream of lengths into batches. The settings are frozen; each call of `plan` starts afresh.
+    """Cuts a stream of lengths into batches. The settings are frozen, and calls of `plan` share no state.
 
     Args:
-        min_s: shorter items are dropped, with that reason.
-        max_s: longer items are dropped, with that reason.
+        min_s: shorter items are dropped.
+        max_s: longer items are dropped.
         assumed_s: the length, in seconds, of an item whose own is unknown (None, NaN, not above 0). None: such an
-            item is a `RecordError`. Give the longest that it may be: a guess below it may not fit into memory.
-        example_shuffle_window: items are drawn at random from so many before they are batched; 1 is off.
-        batch_shuffle_window: batches are drawn at random from so many; 1 is off.
-        seed: of both shuffles.
+            item is a `RecordError`. Choose the longest possible length: a batch planned with less may not fit into
+            memory.
+        example_shuffle_window: the number of items from which the next one is drawn at random, before batching;
+            1 switches it off.
+        batch_shuffle_window: the number of batches from which the next one is drawn at random; 1 switches it off.
+        seed: the seed of both shuffles.
     """
 
     min_s: float | None = attrs.field(default=None, validator=number(least=0, optional=True))
@@ -63,11 +65,11 @@ class Batcher:
             raise PlanError(f"assumed_s={self.assumed_s:g} is above max_s={self.max_s:g}: such an item is left out")
 
     def plan(self, durations: Iterable[Any], *, on_drop: Callable[[Dropped], None] | None = None) -> Batches:
-        """Yield the batches of `durations`, which may be endless, and of which little more than a window is held.
+        """Yield the batches of `durations`, which may be endless: little more than a window of them is held.
 
         Args:
             durations: lengths in seconds.
-            on_drop: told of each item that is left out; else they are collected in the result's `dropped`.
+            on_drop: called with each dropped item; without it, dropped items are collected in the result's `dropped`.
 
         Raises:
             RecordError: while iterating, at an unknown length without `assumed_s`.
@@ -83,8 +85,8 @@ class Batcher:
             batches = shuffled(batches, self.batch_shuffle_window, self.seed)
         yield from batches
 
-    def _allowed(self) -> Range:
-        return Range(self.min_s, self.max_s, self.assumed_s)
+    def _allowed(self) -> LengthFilter:
+        return LengthFilter(self.min_s, self.max_s, self.assumed_s)
 
     def cut(self, lengths: Lengths, drop: Callable[[Dropped], None]) -> Iterator[list[int]]:
         """Yield batches of the given lengths; `plan` calls it."""
@@ -95,4 +97,4 @@ def report_remainder(items: Iterable[tuple[int, float]], drop: Callable[[Dropped
     """Report the items of a batch that did not become full."""
     for index, length_s in items:
         known_s = None if math.isnan(length_s) else length_s
-        drop(Dropped(index, known_s, "in the remainder, which drop_remainder leaves out"))
+        drop(Dropped(index, known_s, "in the remainder, which drop_remainder drops"))

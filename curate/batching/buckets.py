@@ -1,4 +1,4 @@
-"""Length buckets as fairseq2 and Omnilingual ASR define them."""
+"""The bucket batcher: length buckets as fairseq2 and Omnilingual ASR define them."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from curate.batching.batcher import Batcher, report_remainder
-from curate.batching.lengths import Dropped, Lengths, Range
+from curate.batching.lengths import Dropped, LengthFilter, Lengths
 from curate.batching.validators import flag, number, whole
 from curate.errors import PlanError
 
 RATE_HZ = 16_000
-"""An element is a sample of audio; speech models take 16,000 a second."""
+"""Elements per second: an element is a sample of audio, and speech models take 16,000 a second."""
 
 
 def create_bucket_sizes(
     *, max_num_elements: int, max_seq_len: int, min_seq_len: int = 1, num_seqs_multiple_of: int = 1
 ) -> list[tuple[int, int]]:
-    """Return pairs (most sequences, longest sequence): for each number of sequences the longest that still fit.
+    """Return pairs (maximum sequences, maximum length): for each number of sequences, the greatest length that fits.
 
     The semantics are those of `fairseq2.data.data_pipeline.create_bucket_sizes`: a size above `num_seqs_multiple_of`
-    is rounded down to a multiple, one below stays.
+    is rounded down to a multiple, a smaller one is kept.
 
     Args:
-        max_num_elements: the most elements (sequences × longest) of a batch.
-        max_seq_len: the length of the longest bucket; divides `max_num_elements`.
-        min_seq_len: no bucket is shorter.
-        num_seqs_multiple_of: what sizes are rounded down to.
+        max_num_elements: the maximum number of elements (sequences × longest) in a batch.
+        max_seq_len: the length of the longest bucket; must divide `max_num_elements`.
+        min_seq_len: the minimum length of a bucket.
+        num_seqs_multiple_of: sizes are rounded down to a multiple of this.
 
     Raises:
         PlanError: a number is out of range.
@@ -56,18 +56,19 @@ def create_bucket_sizes(
 
 @attrs.frozen
 class BucketBatcher(Batcher):
-    """Collects items in buckets by length and yields a bucket when it is full, as fairseq2's `bucket_by_length`.
+    """Collects items in buckets by length and yields each bucket when it is full, like fairseq2's `bucket_by_length`.
 
     For comparison, and for training with a fixed set of shapes; `LengthBatcher` wastes less and needs less buffer.
-    At the end, the longest bucket that holds anything is topped up from the shorter ones.
+    At the end, the longest non-empty bucket is filled up from the shorter ones.
 
     Args:
-        max_batch_s: the most padded audio in a batch, in seconds; rounded down to a multiple of `max_s`.
-        max_s: the longest item, in seconds; longer ones are dropped, with that reason.
-        multiple_of: numbers of items are rounded down to a multiple of it, where they are above it.
-        max_bucket_size: the most items in a batch. (It caps the buckets of short items and never removes them.)
-        drop_remainder: leave out a bucket that did not become full; reported as dropped.
-        rate_hz: the elements of a second.
+        max_batch_s: the maximum padded audio in a batch, in seconds; rounded down to a multiple of `max_s`.
+        max_s: the maximum length of an item, in seconds; longer items are dropped.
+        multiple_of: larger numbers of items are rounded down to a multiple of this.
+        max_bucket_size: the maximum number of items in a batch. (It caps the buckets of short items, and never
+            removes them.)
+        drop_remainder: drop the items of a bucket that did not become full, and report them as dropped.
+        rate_hz: elements per second.
     """
 
     max_batch_s: float = attrs.field(default=200.0, validator=number(above=0))
@@ -80,10 +81,12 @@ class BucketBatcher(Batcher):
     def __attrs_post_init__(self) -> None:
         super().__attrs_post_init__()
         if self.max_s > self.max_batch_s:
-            raise PlanError(f"max_s={self.max_s:g} is above max_batch_s={self.max_batch_s:g}: it would fit in no batch")
+            raise PlanError(
+                f"max_s={self.max_s:g} is above max_batch_s={self.max_batch_s:g}: such an item would not fit in a batch"
+            )
 
     def buckets(self) -> list[tuple[int, float]]:
-        """Return pairs (most items, longest in seconds), shortest first."""
+        """Return pairs (maximum items, maximum length in seconds), shortest first."""
         elements = math.floor(self.max_batch_s * self.rate_hz)
         longest = min(elements, math.ceil(self.max_s * self.rate_hz))
         sizes = create_bucket_sizes(
@@ -95,8 +98,8 @@ class BucketBatcher(Batcher):
         most = sizes[0][0] if self.max_bucket_size is None else _multiple(self.max_bucket_size, self.multiple_of)
         return [(min(items, most), length / self.rate_hz) for items, length in sizes]
 
-    def _allowed(self) -> Range:
-        return Range(self.min_s, self.max_s, self.assumed_s)
+    def _allowed(self) -> LengthFilter:
+        return LengthFilter(self.min_s, self.max_s, self.assumed_s)
 
     def cut(self, lengths: Lengths, drop: Callable[[Dropped], None]) -> Iterator[list[int]]:
         sizes = self.buckets()

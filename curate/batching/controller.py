@@ -1,4 +1,4 @@
-"""Changes the budget of a batch by what happened to the batches before: smaller when memory ran out, larger again."""
+"""The batch controller: it lowers the budget of a batch after an OOM, and raises it again after successful batches."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from curate.errors import PlanError
 SHRINK = 0.8
 RECOVER = 1.05
 PATIENCE = 32
-"""Clean batches after which a budget recovers by one step."""
+"""Successful batches after which a budget recovers by one step."""
 
 LARGEST_STEP = 1.5
-"""By how much a budget grows at once when there is memory left; padding to new shapes has surprises."""
+"""The largest step by which a budget grows when memory is left: kernels for new shapes may need unexpected memory."""
 
 HISTORY = 1000
-"""Changes that are kept."""
+"""The number of changes that are kept."""
 
 
 @attrs.frozen
@@ -27,12 +27,12 @@ class Adjustment:
     """One change of a budget.
 
     Args:
-        batch: how many batches had been reported, this one included.
-        from_s: the length class, in seconds, from this …
-        to_s: … to below this.
+        batch: the number of batches reported so far, including this one.
+        from_s: the lower bound of the length class, in seconds.
+        to_s: its upper bound, exclusive.
         reason: `oom`, `recovered`, `grew` or `above target`.
-        before: factor on the budget.
-        after: factor on the budget.
+        before: the factor on the budget before the change.
+        after: the factor on the budget after the change.
     """
 
     batch: int
@@ -45,31 +45,36 @@ class Adjustment:
 
 @attrs.define
 class _LengthClass:
-    """What is known of batches whose longest item is within a factor of √2."""
+    """The state of all batches whose longest items are within a factor of √2."""
 
     scale: float = 1.0
-    clean: int = 0
+    successes: int = 0
     peak_share: float | None = None
     had_oom: bool = False
 
 
 class BatchController:
-    """Holds a factor on the budget for each class of lengths.
+    """Adapts the budget of a batch to the memory, by a factor for each class of lengths.
 
-    After an OOM the class's factor shrinks by 0.8, down to one item; after 32 clean batches it recovers by 1.05.
-    With a target it also grows, as far as the peaks that are reported leave room, and shrinks when they are above it.
-    A short clip's OOM says little about long clips, whose kernels and fragmentation differ; hence the classes.
+    After an OOM the class's factor shrinks by 0.8, down to one item; after 32 successful batches it recovers by 1.05.
+    With a target it also grows, as far as the reported peaks leave room, and shrinks when they exceed the target.
 
-    Plan with `LengthBatcher(controller.budget, cost=controller.cost, scale=controller.scale)`, and hold each batch,
-    planned perhaps before the last OOM, against `most(longest_s)`.
+    Plan with `LengthBatcher(controller.budget, cost=controller.cost, scale=controller.scale)`, and compare each batch
+    with `max_items(longest_s)`, because it may have been planned before the last OOM.
 
     Args:
-        budget: the budget that the factors belong to, in the unit of `cost`.
-        cost: what is held against it.
-        lowest: the smallest factor; a budget is never below one item anyway.
+        budget: the budget that the factors apply to, in the unit of `cost`.
+        cost: the cost that is compared with the budget.
+        lowest: the smallest factor; the budget always allows one item.
         highest: the largest factor; above 1 it is reached only with a target.
         target_share: the share of the device's memory that a batch's peak should reach. None: never grow.
     """
+
+    # Why these rules: a fast decrease and a slow recovery find the largest size that fits, as in TCP's congestion
+    # control, and an OOM costs far more than a batch that is 5 % too small. The classes are separate because an OOM of
+    # short clips does not predict one of long clips, whose kernels and fragmentation differ. Only a batch that is at
+    # least half full counts as a success: a small remainder that fits does not show that a full batch would. Every
+    # change restarts the count, so that each step is based on batches of the present size.
 
     def __init__(
         self,
@@ -82,17 +87,17 @@ class BatchController:
     ) -> None:
         if not budget > 0 or not 0 <= lowest <= 1 <= highest:
             raise PlanError(
-                f"budget={budget:g}, lowest={lowest:g}, highest={highest:g}: the budget is above 0, and the factors "
-                "have 1 between them"
+                f"budget={budget:g}, lowest={lowest:g}, highest={highest:g}: the budget must be above 0, and 1 must be "
+                "between the factors"
             )
         if target_share is not None and not 0 < target_share < 1:
-            raise PlanError(f"target_share={target_share:g}: a share of the memory is between 0 and 1")
+            raise PlanError(f"target_share={target_share:g}: must be between 0 and 1")
         self.budget = budget
         self.cost = cost
         self.batches = 0
         self.ooms = 0
         self.history: deque[Adjustment] = deque(maxlen=HISTORY)
-        self._untold: deque[Adjustment] = deque(maxlen=HISTORY)
+        self._unreported: deque[Adjustment] = deque(maxlen=HISTORY)
         self._lowest = lowest
         self._highest = highest if target_share is not None else 1.0
         self._target_share = target_share
@@ -109,13 +114,13 @@ class BatchController:
     ) -> BatchController:
         """Return a controller whose budget is a number of items.
 
-        An OOM never makes a batch smaller than `min_batch_size`; whoever runs one that fails again splits it
-        (`run_splitting`), so a lasting OOM ends with single items and never in a loop.
+        An OOM never makes a batch smaller than `min_batch_size`; a caller that runs such a batch out of memory again
+        splits it (`run_splitting`), so a persistent OOM ends with single items and never in a loop.
         """
         if not 1 <= min_batch_size <= initial_batch_size <= max_batch_size:
             raise PlanError(
                 f"min_batch_size={min_batch_size}, initial_batch_size={initial_batch_size}, "
-                f"max_batch_size={max_batch_size}: none may be above the next, and the first is at least 1"
+                f"max_batch_size={max_batch_size}: they must be in ascending order, and the first at least 1"
             )
         return cls(
             float(initial_batch_size),
@@ -130,28 +135,28 @@ class BatchController:
         found = self._classes.get(_class_of(length_s))
         return found.scale if found else 1.0
 
-    def most(self, length_s: float) -> int:
-        """Return how many items of `length_s` seconds may be in a batch now; at least 1."""
-        return max(1, self.cost.most(self.budget * self.scale(length_s), length_s))
+    def max_items(self, length_s: float) -> int:
+        """Return how many items of `length_s` seconds a batch may have now; at least 1."""
+        return max(1, self.cost.max_items(self.budget * self.scale(length_s), length_s))
 
-    def oom(self, n: int, length_s: float) -> None:
-        """Take note that n items, the longest of `length_s` seconds, did not fit into memory."""
+    def record_oom(self, length_s: float) -> None:
+        """Record that a batch whose longest item has `length_s` seconds did not fit into memory."""
         self.batches += 1
         self.ooms += 1
         found = self._class(length_s)
         found.had_oom = True
         one_item = self.cost.cost(1, length_s) / self.budget
-        # never below one item, and never upwards: a lone item that fails leaves the factor as it is
+        # Never below one item, and never upwards: a single item that fails leaves the factor unchanged.
         self._change(length_s, "oom", max(min(found.scale, one_item), found.scale * SHRINK))
 
-    def clean(self, n: int, length_s: float, peak_share: float | None = None) -> None:
-        """Take note that a batch was done.
+    def record_success(self, n: int, length_s: float, peak_share: float | None = None) -> None:
+        """Record that a batch succeeded.
 
         Args:
-            n: its items.
-            length_s: the longest, in seconds.
+            n: the number of its items.
+            length_s: the length of the longest, in seconds.
             peak_share: the share of the device's memory at the peak of this batch alone (reset the device's counter
-                before each). A peak since the start of the process would stay high for ever.
+                before each batch). A peak since the start of the process would never fall again.
         """
         self.batches += 1
         found = self._class(length_s)
@@ -161,12 +166,12 @@ class BatchController:
             factor = max(SHRINK, target / peak_share)
             self._change(length_s, "above target", max(one_item, found.scale * factor))
             return
-        if 2 * n < self.most(length_s):
-            return  # a remainder that fits proves nothing about full batches
-        found.clean += 1
+        if 2 * n < self.max_items(length_s):
+            return
+        found.successes += 1
         if peak_share is not None:
             found.peak_share = max(peak_share, found.peak_share or 0.0)
-        if found.clean < PATIENCE:
+        if found.successes < PATIENCE:
             return
         if found.scale < 1.0:
             self._change(length_s, "recovered", min(1.0, found.scale * RECOVER))
@@ -174,12 +179,12 @@ class BatchController:
             step = RECOVER if found.had_oom else min(LARGEST_STEP, target / found.peak_share)
             self._change(length_s, "grew", found.scale * step)
         else:
-            found.clean, found.peak_share = 0, None
+            found.successes, found.peak_share = 0, None
 
     def take_changes(self) -> list[Adjustment]:
-        """Return the changes since the last call, for whoever adds them up."""
-        changes = list(self._untold)
-        self._untold.clear()
+        """Return the changes since the last call."""
+        changes = list(self._unreported)
+        self._unreported.clear()
         return changes
 
     def _class(self, length_s: float) -> _LengthClass:
@@ -188,14 +193,14 @@ class BatchController:
     def _change(self, length_s: float, reason: str, wanted: float) -> None:
         found = self._class(length_s)
         before, found.scale = found.scale, min(self._highest, max(self._lowest, wanted))
-        found.clean, found.peak_share = 0, None
+        found.successes, found.peak_share = 0, None
         if found.scale != before:
             number = _class_of(length_s)
             change = Adjustment(self.batches, 2 ** (number / 2), 2 ** ((number + 1) / 2), reason, before, found.scale)
             self.history.append(change)
-            self._untold.append(change)
+            self._unreported.append(change)
 
 
 def _class_of(length_s: float) -> int:
-    """Return the number of a length's class: two to the octave."""
+    """Return the number of a length's class: two classes to the octave."""
     return math.floor(2 * math.log2(max(length_s, 1e-3)))

@@ -1,4 +1,4 @@
-"""Batches of about equal audio: the sum of durations is bounded, and so is what padding makes of it."""
+"""The duration batcher: batches of about equal audio, bounded in their sum of durations and in their padded size."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ from curate.batching.validators import number, whole
 class DurationBatcher(Batcher):
     """Cuts batches whose durations sum to at most `max_batch_s`, out of windows sorted by length.
 
-    A sum of durations alone bounds nothing: a model sees the longest clip as many times as there are clips. So the
-    padded size is bounded too, by `max_padding` times `max_batch_s`. One item that is longer than that is a batch of
-    its own.
+    A sum of durations does not bound the work: a model pads every clip to the longest. So the padded size is bounded
+    too, by `max_padding` times `max_batch_s`. One item that is longer than that forms a batch alone.
 
     Args:
-        max_batch_s: the most audio in a batch, in seconds, without padding.
-        window: items that are sorted at a time.
-        max_items: the most items in a batch.
-        max_padding: the padded seconds (items × longest) are at most so many times `max_batch_s`.
+        max_batch_s: the maximum audio in a batch, in seconds, without padding.
+        window: the number of items that are sorted at a time.
+        max_items: the maximum number of items in a batch.
+        max_padding: the maximum padded size (items × longest), as a multiple of `max_batch_s`.
     """
 
     max_batch_s: float = attrs.field(default=120.0, validator=number(above=0))
@@ -44,7 +43,7 @@ class DurationBatcher(Batcher):
             if len(carried) == self.window:  # the window holds less than one batch
                 full, carried = [*full, carried], []
             yield from ([index for _, index in group] for group in full)
-            # what was left over is at one end of the lengths; it goes first next time, so nothing waits for ever
+            # leftovers are at one end of the lengths; the next window starts at that end, so no item waits for ever
             longest_first = not longest_first
         if carried:
             yield [index for _, index in carried]

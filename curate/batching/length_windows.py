@@ -1,4 +1,4 @@
-"""Windows of neighbours in length: how a stream is cut for stages that plan each window on its own."""
+"""The window batcher: it cuts a stream into windows of items of similar length, for stages that plan each window."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from curate.batching.validators import number, whole
 
 @attrs.frozen
 class LengthWindows(Batcher):
-    """Cuts windows of at most `max_items` that are made of whole planned batches.
+    """Cuts windows of at most `max_items` that consist of whole planned batches.
 
-    A stage that gets its records in windows, and has to return each before it sees the next, cannot put leftovers
-    off: planned on its own, a window of 8,192 records in arrival order wastes 0.67 % where the moving window wastes
-    0.42 %. So whatever cuts the windows plans the stream, with a budget that need not be the stage's, and fills each
-    window with whole batches. The stage plans again inside, and its plan can only be better.
+    A stage that gets its records in windows, and has to return each before it sees the next, cannot postpone
+    leftovers: planned on its own, a window of 8,192 records in arrival order wastes 0.67 % where the moving window
+    wastes 0.42 %. So this batcher plans the stream, with a budget that may differ from the stage's, and fills each
+    window with whole batches. The stage plans each window again, and its plan can only be better.
 
     Args:
-        max_items: the most items in a window.
-        max_batch_s: the budget that is planned with; anything up to four times the stage's, or down to a quarter.
-        window: items that wait at most, beside the window that is being filled; None: twice `max_items`.
+        max_items: the maximum number of items in a window.
+        max_batch_s: the budget for planning, between a quarter and four times the stage's.
+        window: the maximum number of waiting items, not counting the window that is being filled; None: twice
+            `max_items`.
     """
 
     max_items: int = attrs.field(default=8192, validator=whole(1))

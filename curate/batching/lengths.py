@@ -1,4 +1,4 @@
-"""Reads the lengths that are to be planned: what is known of them, what is out of range, in which order."""
+"""The reader of lengths for a planner: it filters them by range, handles unknown ones and applies a shuffle."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Dropped:
-    """A length that is in no batch, and why: batchers leave nothing out without a word.
+    """An item that a batcher put into no batch, with the reason: batchers never drop an item silently.
 
     Args:
-        index: its position in what was planned.
-        length_s: its length in seconds, None if that is not known.
-        reason: one of a few sentences, so that they can be counted; a stage filters the record with it.
+        index: its position among the planned items.
+        length_s: its length in seconds, None if unknown.
+        reason: one of a few phrases, so that they can be counted; a stage filters the record with it.
     """
 
     index: int
@@ -36,14 +36,14 @@ class Dropped:
 
 
 @attrs.frozen
-class Range:
-    """Which lengths are planned.
+class LengthFilter:
+    """The rule for which lengths are planned.
 
     Args:
-        min_s: shorter ones are dropped.
-        max_s: longer ones are dropped.
-        assumed_s: what an unknown length counts as. None: an unknown length is an error.
-        needed: False for a batcher that does not look at lengths; unknown ones then pass, unless there are bounds.
+        min_s: shorter items are dropped.
+        max_s: longer items are dropped.
+        assumed_s: the length assumed of an item whose own is unknown. None: an unknown length is an error.
+        needed: False for a batcher that does not use lengths; unknown ones then pass, unless there are bounds.
     """
 
     min_s: float | None = None
@@ -51,12 +51,12 @@ class Range:
     assumed_s: float | None = None
     needed: bool = True
 
-    def judge(self, index: int, value: Any) -> tuple[float, str]:
-        """Return the length to plan with, and the reason to drop it, empty if there is none.
+    def apply(self, index: int, value: Any) -> tuple[float, str]:
+        """Return the length to plan with, and the reason to drop the item, empty if it is kept.
 
         Raises:
-            RecordError: the length is unknown, and nothing was said about how long such a record may be. Taken as
-                0 it would fit into every batch, without bound.
+            RecordError: the length is unknown, and `assumed_s` is not set. Counted as 0, any number of such items
+                would fit into a batch.
         """
         length_s = float(value) if _is_known(value) else math.nan
         if math.isnan(length_s):
@@ -72,26 +72,26 @@ class Range:
 
 
 class Lengths:
-    """The lengths of one plan, read once and never further ahead than asked.
+    """The lengths of one plan, read once, and only as far as they are asked for.
 
     Args:
-        durations: seconds; None, NaN, infinity, anything below or equal to 0 and what is not a number is unknown.
-        allowed: which are planned.
-        drop: told of each that is not.
-        order: changes the order of (index, length) pairs, for shuffling.
+        durations: seconds; None, NaN, infinity, numbers not above 0 and values that are not numbers are unknown.
+        allowed: the rule for which lengths are planned.
+        drop: called with each dropped item.
+        order: reorders (index, length) pairs, for shuffling.
     """
 
     def __init__(
         self,
         durations: Iterable[Any],
-        allowed: Range,
+        allowed: LengthFilter,
         drop: Callable[[Dropped], None],
         order: Callable[[Iterator[tuple[int, float]]], Iterator[tuple[int, float]]] | None = None,
     ) -> None:
         self._values = enumerate(durations)
         self._allowed = allowed
         self._drop = drop
-        self._pairs = order(self._judged()) if order else self._judged()
+        self._pairs = order(self._filtered()) if order else self._filtered()
         self._is_in_order = order is None
 
     def __iter__(self) -> Iterator[tuple[int, float]]:
@@ -114,7 +114,7 @@ class Lengths:
         return np.concatenate(indices), np.concatenate(lengths)
 
     def _chunk(self, most: int) -> tuple[Indices, Seconds, bool]:
-        """Return up to `most` lengths; those of a chunk without anything special are checked all at once."""
+        """Return up to `most` lengths; a chunk of in-range numbers is checked as one array."""
         import numpy as np
 
         if not self._is_in_order:
@@ -132,11 +132,11 @@ class Lengths:
             if bool(np.all((array > 0) & (array >= low) & (array <= high) & (array < math.inf))):
                 first = numbered[0][0]
                 return np.arange(first, first + len(numbered), dtype=np.int64), array, ended
-        return (*_arrays(self._judged(numbered)), ended)
+        return (*_arrays(self._filtered(numbered)), ended)
 
-    def _judged(self, numbered: Iterable[tuple[int, Any]] | None = None) -> Iterator[tuple[int, float]]:
+    def _filtered(self, numbered: Iterable[tuple[int, Any]] | None = None) -> Iterator[tuple[int, float]]:
         for index, value in self._values if numbered is None else numbered:
-            length_s, reason = self._allowed.judge(index, value)
+            length_s, reason = self._allowed.apply(index, value)
             if reason:
                 self._drop(Dropped(index, length_s, reason))
             else:
@@ -150,16 +150,16 @@ def _is_known(value: Any) -> bool:
 
 
 def _as_numbers(values: list[Any]) -> Seconds | None:
-    """Return plain numbers as an array, and None if anything else is among them."""
+    """Return plain numbers as an array, or None if any value is not a plain number."""
     import numpy as np
 
     if not {bool, np.bool_}.isdisjoint(map(type, values)):
-        return None  # among numbers, numpy would take True for 1.0
+        return None  # numpy would convert True to 1.0 among numbers
     try:
         array = np.asarray(values)
     except (ValueError, TypeError, OverflowError):
         return None
-    # text among numbers makes an array of text, and None one of objects
+    # Strings among numbers make an array of strings, and None one of objects.
     return array.astype(np.float64) if array.ndim == 1 and array.dtype.kind in "iuf" else None
 
 
@@ -176,5 +176,5 @@ def _unknown(index: int, value: Any) -> RecordError:
     return RecordError(
         code,
         f"the length of item {index} {what}, not a number of seconds above 0: measure it first, "
-        "or say with assumed_s how long such an item may be",
+        "or set assumed_s to the longest that such an item may be",
     )

@@ -1,4 +1,4 @@
-"""How good a plan is: padding, fill, and whether it is a plan at all."""
+"""Scores of a plan: its padding, its fill, and whether every item is in exactly one batch."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ class Score:
     Args:
         items: indices in all batches together.
         batches: their number.
-        audio_s: the audio that was to be planned, in seconds.
-        padded_s: the seconds that the model has to go through: items × longest, over all batches.
-        waste: padding as a share of the audio in the batches; 0.0 is none.
-        fill: mean share of the budget that a batch uses.
+        audio_s: the total length of all items, in seconds.
+        padded_s: the seconds that the model has to process: items × longest, over all batches.
+        waste: padding as a share of the audio in the batches; 0.0 means no padding.
+        fill: the mean share of the budget that a batch uses.
         over_budget: batches of several items that cost more than the budget.
-        oversized: single items that cost more than the budget by themselves; each is a batch of its own.
-        lost: items that are in no batch, those dropped on purpose among them.
-        duplicated: items that are in more than one place.
-        invented: indices that are none.
+        oversized: single items that alone cost more than the budget; each forms a batch alone.
+        lost: items that are in no batch, including those dropped on purpose.
+        duplicated: items that occur more than once.
+        invented: indices that do not belong to an item.
         worst: the largest share of the budget that a batch uses.
     """
 
@@ -55,7 +55,7 @@ def score(
         batches: indices into `durations`.
         durations: lengths in seconds.
         max_batch_s: the budget of a batch, in the unit of `cost`.
-        cost: what is held against the budget.
+        cost: the cost that is compared with the budget.
     """
     seen = [0] * len(durations)
     count = items = invented = over_budget = oversized = 0

@@ -1,4 +1,4 @@
-"""Shuffles a stream through a window of fixed size, reproducibly."""
+"""Reproducible shuffling of a stream through a window of fixed size."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 def shuffled(items: Iterable[Item], window: int, seed: int) -> Iterator[Item]:
-    """Yield every item once, each drawn at random from the `window` that are next; 1 keeps the order."""
+    """Yield every item once, each drawn at random from the next `window` items; a window of 1 keeps the order."""
     draw = random.Random(seed)
     waiting: list[Item] = []
     for item in items:

@@ -1,4 +1,4 @@
-"""The window of a planner: items sorted by length, out of which the runs with the least padding are cut."""
+"""The sorted window of a planner: waiting items in order of length, cut into slices with the least padding."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     Seconds = NDArray[np.float64]
 
 BATCH_OVERHEAD = 0.5
-"""How much padding one batch more must save when the last window is cut, in shares of a full batch.
+"""The padding that an additional batch must save when the last window is cut, as a share of a full batch.
 
-From 0.2 on, the number of batches of a whole window is the smallest possible, and only where they are cut changes.
+From 0.2 on, the number of batches of a whole window is the minimum, and only the cuts between them change.
 """
 
 
@@ -27,9 +27,9 @@ class Slice:
     """Items that become one batch.
 
     Args:
-        indices: of the items, shortest first.
-        lengths_s: of the items.
-        is_full: one more item as long as the longest would not fit.
+        indices: the indices of the items, shortest first.
+        lengths_s: the lengths of the items.
+        is_full: whether one more item as long as the longest would not fit.
     """
 
     indices: Indices
@@ -38,16 +38,22 @@ class Slice:
 
 
 class SortedWindow:
-    """Items waiting to be cut, sorted by length.
+    """The items that wait to be cut, sorted by length.
 
-    A *run* is a stretch of neighbours; a *full* run ends at an item of which as many fit as the run has items. The
-    longest full runs of a long-tailed corpus are of five items and the shortest of hundreds, and each stretch of the
-    window becomes dense at its own pace: cutting the run with the least padding, wherever it is, waits where
-    waiting helps.
+    A *slice* is a range of neighbours in length. It is *full* when it has as many items as fit at the length of its
+    last and longest one.
 
     Args:
-        caps: returns for lengths how many items as long as each may be in one batch, at least 1.
+        caps: returns for each length the maximum number of such items in one batch, at least 1.
     """
+
+    # Why the least padding first: in a long-tailed corpus, full slices of the longest items have five items and those
+    # of the shortest hundreds, and the parts of the window become dense at different rates. The slice with the least
+    # padding lies where the window is dense already; items in the sparse parts keep waiting for closer neighbours.
+    #
+    # Invariant: `_caps` never increases along the window (`add` enforces it), so the start of the full slice that ends
+    # at an item never decreases from one item to the next. Hence the full slices end at the last items of the window,
+    # and two of them overlap exactly when an end of one lies in the other. `_full_slices` and `cut` rely on both.
 
     def __init__(self, caps: Callable[[Seconds], Counts]) -> None:
         import numpy as np
@@ -63,7 +69,7 @@ class SortedWindow:
         return len(self._indices)
 
     def add(self, indices: Indices, lengths_s: Seconds) -> None:
-        """Take in new items; one call is one refill."""
+        """Add new items; each call counts as one refill."""
         import numpy as np
 
         self._refills += 1
@@ -72,26 +78,26 @@ class SortedWindow:
         self._lengths = lengths[order]
         self._indices = np.concatenate([self._indices, indices])[order]
         self._born = np.concatenate([self._born, np.full(len(indices), self._refills)])[order]
-        # longer items never travel in larger numbers, even where a controller has shrunk only the shorter ones
+        # A controller may have shrunk the budget of shorter items only: longer items get no larger batches than they.
         caps = np.concatenate([self._caps, np.maximum(1, self._find_caps(lengths_s))])[order]
         self._caps = np.minimum.accumulate(caps)
 
     def cut(self, items: int) -> list[Slice]:
-        """Cut full runs, those with the least padding first, until so many items have left, or no more are full.
+        """Cut full slices, those with the least padding first, until at least `items` are cut or no slice is full.
 
-        The runs are found once and taken while they do not overlap. Finding them anew after each cut gives the same
-        waste and takes ten times as long. If all that waits fits into less than one batch, it leaves as one.
+        If all waiting items fit into less than one batch, they become one.
         """
         import numpy as np
 
-        starts, ends, padding = self._full_runs()
+        # The slices are found once and cut while they do not overlap. Finding them anew after each cut gives the same
+        # waste and takes ten times as long.
+        starts, ends, padding = self._full_slices()
         if not len(starts):
             return self._take([(0, len(self))])
         taken = bytearray(len(self))
         cuts: list[tuple[int, int]] = []
-        for run in np.argsort(padding, kind="stable").tolist():
-            start, end = int(starts[run]), int(ends[run])
-            # runs that end later never start earlier, so one that overlaps has an end inside the other
+        for number in np.argsort(padding, kind="stable").tolist():
+            start, end = int(starts[number]), int(ends[number])
             if taken[start] or taken[end - 1]:
                 continue
             taken[start:end] = b"\1" * (end - start)
@@ -102,37 +108,37 @@ class SortedWindow:
         return self._take(cuts)
 
     def cut_aged(self, max_age: int) -> list[Slice]:
-        """Cut the runs of all items that have seen `max_age` refills since their own."""
+        """Cut the slices of all items that have waited for `max_age` refills."""
         import numpy as np
 
-        runs: list[Slice] = []
+        slices: list[Slice] = []
         while len(self) and self._refills - int(self._born.min()) >= max_age:
             oldest = int(np.argmin(self._born))
-            starts, ends, padding = self._full_runs()
+            starts, ends, padding = self._full_slices()
             around = np.flatnonzero((starts <= oldest) & (oldest < ends))
             if len(around):
                 best = around[np.argmin(padding[around])]
-                runs += self._take([(int(starts[best]), int(ends[best]))])
-            else:  # too few are as short as it; they leave together with the longest that still fits
+                slices += self._take([(int(starts[best]), int(ends[best]))])
+            else:  # the item is among the shortest, too few for a full slice: cut the longest slice from the start
                 ends = np.arange(1, len(self) + 1)
-                runs += self._take([(0, int(ends[ends <= self._caps].max()))])
-        return runs
+                slices += self._take([(0, int(ends[ends <= self._caps].max()))])
+        return slices
 
     def drain(self, *, fewest: bool) -> list[Slice]:
         """Cut everything, longest first.
 
         Args:
-            fewest: make every batch full but the last, which has the shortest items. Otherwise there are as many
-                batches or hardly more, cut where the padding is least.
+            fewest: make every batch full except the last, which has the shortest items. Otherwise the padding is
+                minimised, with the same number of batches or hardly more.
         """
         return self._take(self._longest_first() if fewest else self._least_padding())
 
-    def _full_runs(self) -> tuple[Counts, Counts, Seconds]:
-        """Return for each full run its start, its end and its padding in seconds."""
+    def _full_slices(self) -> tuple[Counts, Counts, Seconds]:
+        """Return the start, the end and the padding in seconds of each full slice."""
         import numpy as np
 
         ends = np.arange(1, len(self) + 1)
-        first = int(np.searchsorted(ends - self._caps, 0))  # starts never fall, so the full runs are the last ones
+        first = int(np.searchsorted(ends - self._caps, 0))
         ends, caps = ends[first:], self._caps[first:]
         audio = np.concatenate([np.zeros(1), np.cumsum(self._lengths)])
         starts = ends - caps
@@ -148,13 +154,13 @@ class SortedWindow:
         return cuts
 
     def _least_padding(self) -> list[tuple[int, int]]:
-        """Return the cuts with the least padding and overhead together, found by dynamic programming.
-
-        least[i] is what the i shortest items cost at best. Their last batch takes the items from some j on, at
-        (i - j) × the i-th length, so j is the one with the least least[j] - j × length.
-        """
+        """Return the cuts with the least total of padding and overhead."""
         import numpy as np
 
+        # Dynamic programming over prefixes: least[i] is the least cost of batches for the i shortest items. The last
+        # of these batches has the items from some j on and costs (i - j) × the i-th length, so the best j minimises
+        # least[j] - j × length. Slices of neighbours suffice: sorting the items of several batches across them never
+        # makes the longest item of a batch longer.
         overhead_s = BATCH_OVERHEAD * float(np.median(self._caps * self._lengths))
         positions = np.arange(len(self) + 1, dtype=np.float64)
         least = np.zeros(len(self) + 1)
@@ -176,7 +182,7 @@ class SortedWindow:
     def _take(self, cuts: list[tuple[int, int]]) -> list[Slice]:
         import numpy as np
 
-        runs = [
+        slices = [
             Slice(
                 self._indices[start:end],
                 self._lengths[start:end],
@@ -189,4 +195,4 @@ class SortedWindow:
             left[start:end] = False
         self._indices, self._lengths = self._indices[left], self._lengths[left]
         self._caps, self._born = self._caps[left], self._born[left]
-        return runs
+        return slices

@@ -1,4 +1,4 @@
-"""Runs a batch that may not fit into memory: what fails is split, and only that."""
+"""Splitting of batches that run out of memory: only the part that fails is split and tried again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 @attrs.frozen
 class Finished(Generic[Item, Result]):
-    """Items that went through together, and what became of them."""
+    """Items that were processed together, and their result."""
 
     items: list[Item]
     result: Result
@@ -21,7 +21,7 @@ class Finished(Generic[Item, Result]):
 
 @attrs.frozen
 class Unfit(Generic[Item]):
-    """One item that does not fit into memory by itself, and the last words of the error."""
+    """One item that does not fit into memory alone, and the error's message."""
 
     item: Item
     message: str
@@ -35,21 +35,21 @@ def run_splitting(
     on_oom: Callable[[list[Item], str], None] | None = None,
     length_s: Callable[[Item], float] | None = None,
 ) -> Iterator[Finished[Item, Result] | Unfit[Item]]:
-    """Yield the parts of a batch as they are done, each item in exactly one of them.
+    """Yield the parts of a batch as they finish, each item in exactly one of them.
 
     A part that runs out of memory is split where both halves cost the same, longest items first, and each half is
-    tried by itself; parts that were done before stay done. There are at most 2n - 1 attempts for n items, so a
-    lasting OOM ends too, with each item unfit. Errors that are no OOM go to the caller.
+    tried separately; finished parts are not repeated. For n items there are at most 2n - 1 attempts, so a persistent
+    OOM ends too, with each item unfit. Errors other than OOM are raised to the caller.
 
     Args:
         items: the batch.
-        work: does it; its result stands for all items that it was given.
-        is_oom: says whether an error means that memory ran out, such as `curate.asr.is_oom`.
-        on_oom: told of the items that failed and the error's message. It is called outside of the `except` block,
-            when neither the error nor its traceback hold on to the tensors of the attempt: free the caches here.
-        length_s: an item's length. None: all count as equal.
+        work: processes items and returns one result for all of them.
+        is_oom: returns whether an error means that memory ran out, such as `curate.gpu_errors.is_oom`.
+        on_oom: called with the items that failed and the error's message, outside of the `except` block, when neither
+            the error nor its traceback holds the tensors of the attempt: free the caches here.
+        length_s: returns an item's length. None: all items count as equal.
     """
-    # last in, first out, so that the order of a batch that fits is kept and the longest are tried first
+    # Last in, first out: a batch that fits keeps its order, and after a split the longer half comes first.
     todo = [list(items)] if items else []
     while todo:
         batch = todo.pop()
@@ -58,7 +58,7 @@ def run_splitting(
             yield from done
         elif on_oom is not None:
             on_oom(batch, message)
-        del done  # else the result would be held while the next part needs the memory
+        del done  # otherwise the result would be held while the next part needs the memory
         if message is not None and len(batch) == 1:
             yield Unfit(batch[0], message)
         elif message is not None:
@@ -77,7 +77,7 @@ def _attempt(
 
 
 def _halves(batch: list[Item], length_s: Callable[[Item], float] | None) -> list[list[Item]]:
-    """Return two parts, none empty, of which the more expensive is as cheap as can be."""
+    """Return two non-empty parts such that the more expensive one is as cheap as possible."""
     if length_s is None:
         middle = (len(batch) + 1) // 2
         return [batch[:middle], batch[middle:]]

@@ -1,4 +1,4 @@
-"""Batches of a fixed number of items, in the order in which they come."""
+"""The static batcher: batches of a fixed number of items, in arrival order."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from collections.abc import Callable, Iterator
 import attrs
 
 from curate.batching.batcher import Batcher, report_remainder
-from curate.batching.lengths import Dropped, Lengths, Range
+from curate.batching.lengths import Dropped, LengthFilter, Lengths
 from curate.batching.validators import flag, whole
 
 
 @attrs.frozen
 class StaticBatcher(Batcher):
-    """Cuts batches of `batch_size` items in arrival order, whatever their length; two thirds of it can be padding.
+    """Cuts batches of `batch_size` items in arrival order, whatever their length; two thirds of a batch can be padding.
 
-    For debugging, and for models that take a fixed shape. Unknown lengths are no error here, unless `min_s` or
-    `max_s` asks about them.
+    For debugging, and for models that take a fixed shape. Unknown lengths are accepted, unless `min_s` or `max_s` is
+    set.
 
     Args:
         batch_size: items in a batch.
-        drop_remainder: leave out what does not fill a last batch; reported as dropped.
+        drop_remainder: drop the items that do not fill a last batch, and report them as dropped.
     """
 
     batch_size: int = attrs.field(validator=whole(1))
     drop_remainder: bool = attrs.field(default=False, validator=flag)
 
-    def _allowed(self) -> Range:
-        return Range(self.min_s, self.max_s, self.assumed_s, needed=False)
+    def _allowed(self) -> LengthFilter:
+        return LengthFilter(self.min_s, self.max_s, self.assumed_s, needed=False)
 
     def cut(self, lengths: Lengths, drop: Callable[[Dropped], None]) -> Iterator[list[int]]:
         batch: list[tuple[int, float]] = []

@@ -1,10 +1,9 @@
-"""What an option of a batcher may be; a value out of range is a `PlanError` that says the range."""
+"""Validators of batcher options; a value out of range is a `PlanError` whose message contains the range."""
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from curate.errors import PlanError
@@ -16,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def whole(minimum: int, *, optional: bool = False) -> Validator:
-    """Accept whole numbers from `minimum` on, and None where that means "not set"."""
+    """Return a validator of whole numbers of at least `minimum`, and of None if `optional`."""
 
     def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
         if value is None and optional:
@@ -28,7 +27,7 @@ def whole(minimum: int, *, optional: bool = False) -> Validator:
 
 
 def number(*, above: float = -math.inf, least: float = -math.inf, optional: bool = False) -> Validator:
-    """Accept finite numbers above a bound, or from one on, and None where that means "not set"."""
+    """Return a validator of finite numbers above or at least at a bound, and of None if `optional`."""
     bound = f"of at least {least:g}" if least > above else f"above {above:g}"
 
     def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
@@ -43,22 +42,15 @@ def number(*, above: float = -math.inf, least: float = -math.inf, optional: bool
 
 
 def flag(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    """Accept True and False; anything else that is true would switch on what nobody asked for."""
+    """Accept True and False only: another truthy value, such as "no", would switch an option on by mistake."""
     if not isinstance(value, bool):
         raise PlanError(f"{field.name}={value!r}: must be True or False")
 
 
 def shuffle_window(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
-    """Accept the size of a shuffle window; 0 is refused, because elsewhere it means all data in memory."""
+    """Accept the size of a shuffle window; 0 is rejected, because in other libraries it means all data in memory."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise PlanError(
             f"{field.name}={value!r}: must be a whole number of at least 1 (1 is off). A window over the whole data "
-            "would hold all of it in memory; give the size that you can afford"
+            "would hold all of it in memory; choose a size that fits"
         )
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return the end of a message about an unknown name: the nearest known one, or all of them."""
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"

@@ -1,9 +1,9 @@
-"""Measures a pipeline's settings on the user's own records, before one is chosen.
+"""Benchmarks of a pipeline's settings on the user's own records.
 
     report = bench_batch_sizes(pipeline, sizes=(1, 8, 16), budgets=(60, 120))
     report.best.setting
 
-`curate bench batch-size` is this, on the command line.
+`curate bench batch-size` runs the same on the command line.
 """
 
 from curate.bench.batch_size import BatchSizeReport, bench_batch_sizes

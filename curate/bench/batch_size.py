@@ -1,4 +1,4 @@
-"""Finds the batch size, or the budget, at which a stage is fastest on the user's records."""
+"""The batch size benchmark: it finds the size, or the budget, at which a stage is fastest on the user's records."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import islice, takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -17,32 +17,32 @@ from curate.machine import Machine
 from curate.pipeline import Pipeline
 from curate.plan import Plan
 from curate.records import Failed, Record, audio_ms
-from curate.stage import Partitioner, ProcessingStage, Source, Writer
+from curate.stage import Partitioner, ProcessingStage, Writer
 
 if TYPE_CHECKING:
-    from curate.engine.protocol.transport import Executor
+    from curate.engine import Executor
     from curate.plugin import PluginHost
 
 WITHIN = 0.97
-"""A smaller setting that reaches so much of the best throughput is the better choice: it needs less memory."""
+"""A smaller setting that reaches this share of the best throughput is preferred, because it needs less memory."""
 
 SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
 @attrs.frozen
 class BatchSizeReport:
-    """What `bench_batch_sizes` has found.
+    """The result of `bench_batch_sizes`.
 
     Args:
-        pipeline: its name.
-        stage: the name of the stage that was measured.
-        executor: where it ran.
-        records: how many records each setting was measured on.
-        audio_s: their audio, by the column `duration`.
-        basis: tells whether two reports may be compared: the same records, stage and machine.
+        pipeline: the name of the pipeline.
+        stage: the name of the measured stage.
+        executor: the name of the executor.
+        records: the number of records that each setting was measured on.
+        audio_s: the length of these records, by the column `duration`.
+        basis: equal for reports that may be compared: those of the same records, stage and machine.
         when: the time of the measurement, in UTC.
-        trials: one for each setting, in the order in which they were measured.
-        before: an earlier run's report on the same basis, from the history; None if there is none.
+        trials: one for each setting, in the order of measurement.
+        before: the previous report on the same basis, from the history; None if there is none.
     """
 
     pipeline: str
@@ -65,7 +65,7 @@ class BatchSizeReport:
         rates = [(rate, trial) for trial in self.trials if (rate := trial.records_per_s) is not None and not trial.idle]
         if not rates:
             raise UsageError(
-                "not even one record at a time fits into memory; a smaller model is needed"
+                "one record at a time does not fit into memory; a smaller model is needed"
                 if not any(trial.idle for trial in self.trials)
                 else "workers were idle in every trial: give more records with --limit, or fewer --replicas"
             )
@@ -74,8 +74,8 @@ class BatchSizeReport:
 
     @property
     def bounds(self) -> tuple[str, ...]:
-        """What memory sets an end to, a sentence each."""
-        said: list[str] = []
+        """The limits that memory sets, a sentence each."""
+        sentences: list[str] = []
         for replicas in sorted({trial.replicas for trial in self.trials}):
             sizes = {
                 t.setting["batch_size"]: t for t in self.trials if t.replicas == replicas and "batch_size" in t.setting
@@ -84,8 +84,8 @@ class BatchSizeReport:
             if too_large is not None:
                 fits = max((size for size, trial in sizes.items() if trial.fits), default=0)
                 among = "" if replicas == 1 else f" with {replicas} workers"
-                said.append(f"{fits} records at a time fit into memory{among}, {too_large} do not")
-        return tuple(said)
+                sentences.append(f"{fits} records at a time fit into memory{among}, {too_large} do not")
+        return tuple(sentences)
 
     @property
     def yaml(self) -> str:
@@ -95,13 +95,13 @@ class BatchSizeReport:
         return "\n".join(f"    {name}: {_as_yaml(value)}" for name, value in chosen.items())
 
     def before_of(self, trial: Trial) -> Trial | None:
-        """Return what the same setting came to in the run before."""
+        """Return the trial of the same setting in the previous report, None if there is none."""
         earlier = self.before.trials if self.before is not None else ()
         alike = (one for one in earlier if (one.setting, one.replicas) == (trial.setting, trial.replicas))
         return next(alike, None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the report as JSON-ready data, without the one before."""
+        """Return the report as JSON-ready data, without the previous report."""
         described = attrs.asdict(self, filter=lambda field, _: field.name != "before")
         for of_trial, trial in zip(described["trials"], self.trials, strict=True):
             of_trial["fits"] = trial.fits
@@ -109,7 +109,7 @@ class BatchSizeReport:
 
     @classmethod
     def from_dict(cls, described: Mapping[str, Any]) -> BatchSizeReport:
-        """Return the report that `to_dict` has described."""
+        """Return the report from the data of `to_dict`."""
         fields = {name: value for name, value in described.items() if name != "trials"}
         trials = ({name: value for name, value in trial.items() if name != "fits"} for trial in described["trials"])
         return cls(**fields, trials=tuple(Trial(**trial) for trial in trials))
@@ -131,22 +131,22 @@ def bench_batch_sizes(
 ) -> BatchSizeReport:
     """Run a stage over the pipeline's own records with each setting, and compare.
 
-    Every setting works on the same records: a pass to warm up, then `repeats` of which the median counts. Sizes are
-    tried from the smallest; where one does not fit into memory, that is a bound, and larger ones are not tried. A
-    size of 1 is always among them: that batching pays is a claim to be measured as well.
+    Every setting processes the same records: one pass to warm up, then `repeats` passes, of which the median counts.
+    Sizes are tried in ascending order; after the first that does not fit into memory, larger ones are not tried. The
+    size 1 is always included, as the baseline of batching.
 
     Args:
-        pipeline: whose stage is measured; the stages before it run once, to make its input.
+        pipeline: the pipeline of the stage; the stages before it run once, to make its input.
         sizes: numbers of records in a batch.
         budgets: budgets of length-aware batches, in seconds of audio with padding.
         replicas: numbers of workers to try each setting with; more than one needs an executor with processes.
-        stage: the stage's name; None: the first that works in batches.
-        executor: where, by name or as an object.
-        limit: how many of the input's records to work on.
-        repeats: how many passes are measured.
-        history: a file of JSON lines that the report is appended to, and in which the one before is looked for.
+        stage: the stage's name; None: the first stage that works in batches.
+        executor: the executor, by name or as an object.
+        limit: the maximum number of input records.
+        repeats: the number of measured passes.
+        history: a file of JSON lines to which the report is appended, and from which the previous report is read.
         host: the plugins; None: those that are installed.
-        on_trial: told of each setting as it is done.
+        on_trial: called with each trial when it is finished.
 
     Raises:
         UsageError: a setting cannot be measured, or nothing fits into memory.
@@ -157,31 +157,31 @@ def bench_batch_sizes(
     place: Executor = host.executor(executor).load()() if isinstance(executor, str) else executor
     if place.name == "local" and max(replicas) > 1:
         raise UsageError(
-            "the executor 'local' has one worker for a stage: several replicas need one with processes of its own, "
-            "such as --executor multiprocessing"
+            "the executor 'local' has one worker per stage: several replicas need an executor with processes, such as "
+            "--executor multiprocessing"
         )
     plan = pipeline.plan(place, host=host)
     chosen = _stage(plan, stage)
     with use_host(host):
         records = _input(plan, chosen, limit, host)
-        bench = Bench(chosen, records, plan.audio_roots, place, repeats, host)
-        trials: list[Trial] = []
-        settings = _settings(chosen, sizes, budgets)
-        bench.rehearse(settings[0])
-        for trial in _trials(bench, settings, sorted(set(replicas))):
-            trials.append(trial)
-            if on_trial is not None:
-                on_trial(trial)
-        report = BatchSizeReport(
-            pipeline=plan.name,
-            stage=chosen.name,
-            executor=place.name,
-            records=len(records),
-            audio_s=sum(map(audio_ms, records)) / 1000,
-            basis=basis_of(chosen, records, place.name, Machine.here()),
-            when=datetime.now(UTC).isoformat(timespec="seconds"),
-            trials=tuple(trials),
-        )
+    bench = Bench(chosen, records, plan.audio_roots, place, repeats, host)
+    trials: list[Trial] = []
+    settings = _settings(chosen, sizes, budgets)
+    bench.rehearse(settings[0])
+    for trial in _trials(bench, settings, sorted(set(replicas))):
+        trials.append(trial)
+        if on_trial is not None:
+            on_trial(trial)
+    report = BatchSizeReport(
+        pipeline=plan.name,
+        stage=chosen.name,
+        executor=place.name,
+        records=len(records),
+        audio_s=sum(map(audio_ms, records)) / 1000,
+        basis=basis_of(chosen, records, place.name, Machine.here()),
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        trials=tuple(trials),
+    )
     if history is not None:
         before = last_alike(history, report.basis, BatchSizeReport.from_dict)
         append(history, report.to_dict())
@@ -205,7 +205,7 @@ def _trials(bench: Bench, settings: Sequence[Mapping[str, Any]], replicas: Seque
 
 def _settings(stage: ProcessingStage, sizes: Sequence[int], budgets: Sequence[float]) -> list[dict[str, Any]]:
     own = stage.settings()
-    # an ASR stage that plans by length would not look at a number of records
+    # An ASR stage that plans by length ignores a number of records.
     fixed: dict[str, Any] = {} if own.get("batching", "static") == "static" else {"batching": "static"}
     unset: dict[str, Any] = {"initial_batch_size": None} if own.get("initial_batch_size") is not None else {}
     settings = [{**unset, **fixed, "batch_size": size} for size in sorted({1, *sizes})]
@@ -217,25 +217,26 @@ def _stage(plan: Plan, name: str | None) -> ProcessingStage:
     stages = {one.name: one.stage for one in plan.stages if isinstance(one.stage, ProcessingStage)}
     if name is not None:
         if name not in stages:
-            raise UsageError(f"there is no stage {name!r} to measure; there are {', '.join(stages)}")
+            raise UsageError(f"unknown stage {name!r}; the stages that can be measured are {', '.join(stages)}")
         return stages[name]
     for stage in stages.values():
         if type(stage).batch_size > 1:
             return stage
-    raise UsageError("no stage of this pipeline works in batches; name one")
+    raise UsageError("no stage of this pipeline works in batches; choose one with --stage")
 
 
 def _input(plan: Plan, stage: ProcessingStage, limit: int, host: PluginHost) -> list[Record]:
-    """Return the records that come to the stage, of the first `limit` of the input."""
-    source = cast("Source", plan.stages[0].stage)
-    records = [record for record in islice(source.read(), limit) if not isinstance(record, Failed)]
+    """Return the records that reach the stage, from the first `limit` records of the input."""
+    source = plan.phases[0].source
+    assert source is not None  # the planner checks that a pipeline begins with one
+    records = [record for record in islice(source.stage.read(), limit) if not isinstance(record, Failed)]
     earlier = takewhile(lambda planned: planned.stage is not stage, plan.stages[1:])
     before = [planned.stage for planned in earlier if not isinstance(planned.stage, Writer | Partitioner)]
     if before:
         passes = RepeatedRecords(records, 1, plan.audio_roots)
         records = list(Pipeline("bench-input", [passes, *before]).run(host=host).records())
     if not records:
-        raise UsageError(f"no records come to stage {stage.name!r}; see what `curate run` does with them")
+        raise UsageError(f"no records reach stage {stage.name!r}; `curate run` shows where they are filtered or fail")
     return records
 
 

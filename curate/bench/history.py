@@ -1,4 +1,4 @@
-"""The history of measurements: one JSON line each, and which of them may be compared."""
+"""The history of measurements, a file of JSON lines, with the basis on which two of them may be compared."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from typing import Any, TypeVar
 import attrs
 from loguru import logger
 
+from curate.fingerprint import describe_value
 from curate.machine import Machine
 from curate.records import ID, Record
-from curate.settings import describe_value
 from curate.stage import ProcessingStage
 
 _T = TypeVar("_T")
 
 
 def basis_of(stage: ProcessingStage, records: Sequence[Record], executor: str, machine: Machine) -> str:
-    """Return what two measurements must share to be compared: records, stage with its model, executor, machine.
+    """Return a checksum that two comparable measurements share: of records, stage with its model, executor, machine.
 
-    Settings that change no result are left out: they are what is measured.
+    Settings that do not change the results are not part of it, because they are varied by the measurement.
     """
     settings = {name: value for name, value in stage.settings().items() if name not in stage.tuning}
     alike = [
@@ -38,7 +38,7 @@ def basis_of(stage: ProcessingStage, records: Sequence[Record], executor: str, m
 
 
 def append(history: Path, described: Mapping[str, Any]) -> None:
-    """Append one measurement, on a line of its own; the file and its folder are made if need be."""
+    """Append one measurement as a line; the file and its folder are created if necessary."""
     history.parent.mkdir(parents=True, exist_ok=True)
     is_cut_off = history.exists() and not history.read_bytes().endswith(b"\n")
     with history.open("a", encoding="utf-8") as file:
@@ -48,7 +48,7 @@ def append(history: Path, described: Mapping[str, Any]) -> None:
 def last_alike(history: Path, basis: str, read: Callable[[Mapping[str, Any]], _T]) -> _T | None:
     """Return the last measurement on this basis, None if there is none.
 
-    A line that cannot be read, such as one that was cut off or is another version's, is reported and left out.
+    A line that cannot be parsed, for example a truncated one or one of another version, is logged and skipped.
     """
     if not history.exists():
         return None
@@ -59,5 +59,5 @@ def last_alike(history: Path, basis: str, read: Callable[[Mapping[str, Any]], _T
             if described["basis"] == basis:
                 found = read(described)
         except (ValueError, TypeError, KeyError) as error:
-            logger.warning("{}:{} is no measurement and is left out: {}", history, number, error)
+            logger.warning("{}:{} is not a valid measurement and is skipped: {}", history, number, error)
     return found

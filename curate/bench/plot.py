@@ -1,4 +1,4 @@
-"""Draws a report: how fast each setting is, and how much padding it has. Needs matplotlib, which is an extra."""
+"""The plot of a benchmark report: throughput and padding of each setting. It needs matplotlib, which is an extra."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ _BEST, _OTHER, _PADDING, _TEXT = "#1b7f5c", "#8aa4b8", "#d9a441", "#555555"
 
 
 def check_plot(path: Path) -> None:
-    """Find out before anything is measured whether a plot can be drawn there.
+    """Check before the measurement that a plot can be drawn.
 
     Raises:
-        UsageError: matplotlib is missing, or the ending is of no known format.
+        UsageError: matplotlib is missing, or the suffix of the path is unknown.
     """
     if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"{path}: a plot ends with {', '.join(FORMATS)}")
+        raise UsageError(f"{path}: the suffix of a plot must be one of {', '.join(FORMATS)}")
     _figure_class()
 
 
 def save_plot(report: BatchSizeReport, path: Path) -> None:
-    """Write the picture of a report, as SVG, PNG or PDF.
+    """Write the plot of a report, as SVG, PNG or PDF.
 
     Raises:
         UsageError: as `check_plot`.
     """
     check_plot(path)
     trials = report.trials
-    tells_padding = any(trial.waste is not None for trial in trials)
+    has_padding = any(trial.waste is not None for trial in trials)
     figure: Any = _figure_class()(
-        figsize=(10.0 if tells_padding else 7.0, 1.4 + 0.34 * len(trials)), layout="constrained"
+        figsize=(10.0 if has_padding else 7.0, 1.4 + 0.34 * len(trials)), layout="constrained"
     )
-    panels: Any = figure.subplots(1, 2 if tells_padding else 1, sharey=True, squeeze=False)[0]
+    panels: Any = figure.subplots(1, 2 if has_padding else 1, sharey=True, squeeze=False)[0]
     rows = range(len(trials))
     speed = panels[0]
     best = report.best
@@ -51,7 +51,7 @@ def save_plot(report: BatchSizeReport, path: Path) -> None:
     for row, trial in enumerate(trials):
         if not trial.fits:
             speed.text(0.0, row, " out of memory", va="center", color=_TEXT)
-    if tells_padding:
+    if has_padding:
         panels[1].barh(rows, [100 * (trial.waste or 0.0) for trial in trials], color=_PADDING)
         panels[1].set_xlabel("padding, % of the audio")
     for panel in panels:

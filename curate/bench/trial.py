@@ -1,4 +1,4 @@
-"""One setting of a stage, run over the same records several times, wherever the executor has its workers."""
+"""Trials of a benchmark: one setting of a stage, run several times over the same records on the chosen executor."""
 
 from __future__ import annotations
 
@@ -13,45 +13,44 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from curate.asr import is_oom
 from curate.batching import balance
 from curate.errors import InfrastructureError, UsageError
+from curate.gpu_errors import is_oom
 from curate.monitoring.process import ProcessMemory
 from curate.pipeline import Pipeline
 from curate.records import ID, AudioBatch, Record, audio_ms
 from curate.stage import Partitioner, ProcessingStage, Source, called_method
 
 if TYPE_CHECKING:
-    from curate.engine.protocol.transport import Executor
-    from curate.engine.run import RunResult
+    from curate.engine import Executor, RunResult
     from curate.plugin import PluginHost
 
 _DOES_NOT_FIT = "does not fit into memory with this setting"
 
 
 class DoesNotFit(Exception):
-    """A setting for which there is not enough memory."""
+    """A setting that needs more memory than there is."""
 
 
 @attrs.frozen
 class Trial:
-    """What one setting came to. Times and rates are None where it did not fit into memory.
+    """The measurements of one setting. Times and rates are None if the setting did not fit into memory.
 
     Args:
         setting: run-time options or settings of the stage.
-        replicas: how many workers the stage had.
-        records: how many of the records a pass came to an end with; those that fail, fail with every setting.
-        audio_s: their audio, by the column `duration`.
-        total_s: from nothing to the end of the first pass over the records: starting, loading the model, warming up.
-        transcription_s: the median pass over the records thereafter.
+        replicas: the number of workers of the stage.
+        records: the number of records that succeed in a pass; a record that fails does so with every setting.
+        audio_s: the length of these records, by the column `duration`.
+        total_s: the time from the start to the end of the first pass: starting, loading the model, warming up.
+        transcription_s: the median time of the later passes.
         rtfx: `audio_s` per second of such a pass.
         records_per_s: records per second of such a pass.
-        waste: padding as a share of the audio; None if the stage does not say.
-        peak_bytes: the most memory that a worker had in use: the card's, or else the process's.
-        peak_of: which of them, `gpu` or `process`.
-        ooms: how often memory ran out on the way, so that the stage went on with smaller batches.
-        idle: how many of the workers had nothing to do, because they were ready too late or there is no place for them;
-            such a trial is no measurement of so many.
+        waste: padding as a share of the audio; None if the stage does not report it.
+        peak_bytes: the peak memory of a worker: the GPU's, or else the process's.
+        peak_of: the kind of `peak_bytes`, `gpu` or `process`.
+        ooms: the number of OOMs, after each of which the stage continued with smaller batches.
+        idle: the number of workers without work, because they were ready too late or do not fit on the machine; such a
+            trial does not measure `replicas` workers.
     """
 
     setting: Mapping[str, Any]
@@ -74,22 +73,22 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """The setting as a person would say it, without what follows from the rest of it."""
-        told = {name: value for name, value in self.setting.items() if name not in ("batching", "initial_batch_size")}
-        said = ", ".join(f"{name}={value:g}" for name, value in told.items()) or "as in the pipeline"
-        return said if self.replicas == 1 else f"{said}, {self.replicas} workers"
+        """A short description of the setting, without the values that follow from others."""
+        shown = {name: value for name, value in self.setting.items() if name not in ("batching", "initial_batch_size")}
+        name = ", ".join(f"{name}={value:g}" for name, value in shown.items()) or "as in the pipeline"
+        return name if self.replicas == 1 else f"{name}, {self.replicas} workers"
 
 
 @attrs.frozen
 class Bench:
-    """What all settings have in common.
+    """The common ground of all trials of a benchmark: stage, records and executor.
 
     Args:
-        stage: what is measured, as the pipeline has it.
-        records: what it is measured on.
+        stage: the measured stage, with its settings in the pipeline.
+        records: the records of each pass.
         roots: the folders that audio may be read from.
-        executor: where.
-        repeats: passes over the records, after one that warms up.
+        executor: the executor of all trials.
+        repeats: the number of passes after the first, which warms up.
         host: the plugins.
     """
 
@@ -101,7 +100,7 @@ class Bench:
     host: PluginHost
 
     def rehearse(self, setting: Mapping[str, Any]) -> None:
-        """Work on one record, so that the first setting to be measured is not the one that finds everything cold."""
+        """Process one record, so that caches are as warm for the first measured setting as for the others."""
         probe = self._probe(setting, 1)
         pipeline = Pipeline("rehearsal", [RepeatedRecords(self.records[:1], 1, self.roots), probe])
         with contextlib.suppress(DoesNotFit):
@@ -111,7 +110,7 @@ class Bench:
         """Measure one setting.
 
         Raises:
-            UsageError: the stage has no such setting, or not one record could be worked on.
+            UsageError: the stage has no such setting, or every record failed.
         """
         probe = self._probe(setting, replicas)
         source = RepeatedRecords(self.records, 1 + self.repeats, self.roots)
@@ -122,7 +121,7 @@ class Bench:
         except DoesNotFit:
             return Trial(setting, replicas)
         if not result.summary["kept"]:
-            raise UsageError("none of the records could be worked on; run the pipeline and see its quarantine")
+            raise UsageError("every record failed; run the pipeline and see its quarantine")
         kept = list(result.records())
         figures = result.summary["by_stage"][probe.name]["performance"]
         audio_s = sum(map(audio_ms, kept)) / 1000 / (1 + self.repeats)
@@ -132,7 +131,7 @@ class Bench:
         try:
             return pipeline.run(self.executor, host=self.host)
         except InfrastructureError as error:
-            if _DOES_NOT_FIT in str(error):  # it has perhaps come from another process, as a text
+            if _DOES_NOT_FIT in str(error):  # an error from another process may carry its cause in the message only
                 raise DoesNotFit(str(error)) from None
             raise
 
@@ -157,8 +156,8 @@ class Bench:
     ) -> Trial:
         ends = [figures["passes"][str(number)]["max_ended"] for number in range(1 + self.repeats)]
         transcription_s = max(1e-6, statistics.median(end - before for before, end in pairwise(ends)))
-        told: Mapping[str, Any] = figures["stage"]
-        gpu, process = told.get("peak_bytes"), figures.get("max_process_bytes")
+        of_stage: Mapping[str, Any] = figures["stage"]
+        gpu, process = of_stage.get("peak_bytes"), figures.get("max_process_bytes")
         return Trial(
             setting=setting,
             replicas=replicas,
@@ -168,17 +167,17 @@ class Bench:
             transcription_s=round(transcription_s, 6),
             rtfx=round(audio_s / transcription_s, 6),
             records_per_s=round(records / transcription_s, 6),
-            waste=told.get("waste"),
+            waste=of_stage.get("waste"),
             peak_bytes=gpu if gpu is not None else process,
             peak_of="gpu" if gpu is not None else "process" if process is not None else None,
-            ooms=told.get("ooms", 0),
+            ooms=of_stage.get("ooms", 0),
             idle=replicas - len(figures["workers"]),
         )
 
 
 @dataclass
 class RepeatedRecords(Source):
-    """The same records, several times."""
+    """A source that yields the same records several times."""
 
     records: Sequence[Record] = field(repr=False)
     passes: int
@@ -198,7 +197,7 @@ class RepeatedRecords(Source):
 
 @dataclass
 class OnePartPerWorker(Partitioner):
-    """Cuts each pass into as many parts of about equal duration as there are workers, and says which pass it is."""
+    """A partitioner that cuts each pass into one part per worker, of about equal duration, named after the pass."""
 
     records: int
     parts: int
@@ -213,7 +212,7 @@ class OnePartPerWorker(Partitioner):
 
 @dataclass
 class MeasuredStage(ProcessingStage):
-    """A stage that is watched: when it ends a pass, how much memory its process needs, and whether it runs out of it.
+    """A wrapper of a stage that measures the end of each pass and the peak memory of its process, and reports OOMs.
 
     Times are of the monotonic clock, which all processes of a machine share.
     """
@@ -264,7 +263,7 @@ class MeasuredStage(ProcessingStage):
         except Exception as error:
             if not is_oom(error):
                 raise
-            message = str(error)  # the error itself holds on to the memory
+            message = str(error)  # the error itself would hold the memory
         if message is not None:
             raise InfrastructureError(f"the stage {_DOES_NOT_FIT}: {message}")
 

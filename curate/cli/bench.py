@@ -1,4 +1,4 @@
-"""`curate bench`: measure on your own data before choosing a setting."""
+"""`curate bench`: measures settings on your own data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def bench() -> None:
 @reads_pipeline
 @click.option("--stage", "stage_name", metavar="NAME", help="The stage; by default the first that works in batches.")
 @click.option("--sizes", default="1,2,4,8,16,32,64", show_default=True, help="Batch sizes to try; 1 is always tried.")
-@click.option("--budgets", default="", help="Also try length-aware batches of so many seconds, for example 50,100,200.")
+@click.option("--budgets", default="", help="Also try length-aware batches of these seconds, for example 50,100,200.")
 @click.option("--replicas", default="1", show_default=True, help="Numbers of workers to try each of them with.")
 @click.option("--limit", default=200, show_default=True, help="How many records of the input to work on.")
 @click.option("--repeats", default=3, show_default=True, help="How often each is measured; the median counts.")
@@ -59,7 +59,7 @@ def batch_size(
     if plot is not None:
         check_plot(plot)
 
-    def tell(trial: Trial) -> None:
+    def print_trial(trial: Trial) -> None:
         if not session.quiet:
             session.messages.print(f"{trial.name}: {_wall(trial)}", soft_wrap=True)
 
@@ -75,7 +75,7 @@ def batch_size(
             repeats=repeats,
             history=history or Path("runs") / f"{configured.pipeline.name}.bench.jsonl",
             host=session.host,
-            on_trial=tell,
+            on_trial=print_trial,
         )
     best = report.best
     if plot is not None:
@@ -106,7 +106,7 @@ def _show(session: Session, report: BatchSizeReport) -> None:
     show = session.console.print
     show(f"Stage {report.stage}, {report.executor}: {report.records:,} records with {report.audio_s:,.1f} s of audio")
     if report.best.records < report.records:
-        show(f"{report.records - report.best.records:,} of them could not be worked on, and do not count.")
+        show(f"{report.records - report.best.records:,} of them failed, and do not count.")
     show(_table(report))
     for bound in report.bounds:
         show(f"Memory: {bound}.", soft_wrap=True)
@@ -156,7 +156,7 @@ def _seconds(seconds: float | None) -> str:
 
 
 def _change(trial: Trial, before: Trial | None) -> str:
-    """Return how much faster a setting is than it was."""
+    """Return the change in speed of a setting since the last measurement."""
     if before is None or not trial.records_per_s or not before.records_per_s:
         return ""
     return f"{trial.records_per_s / before.records_per_s - 1:+.0%}"

@@ -1,4 +1,4 @@
-"""`curate compare`: what two runs were set to, and which records came to another end for it."""
+"""`curate compare`: the settings in which two runs differ, and the records that ended differently."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with every changed record.")
 @pass_session
 def compare(session: Session, run_a: Path, run_b: Path, limit: int, as_json: bool) -> None:
-    """Say what differs between two runs: settings, records that came to another end, error rates, speed."""
+    """Compare two runs: settings, records that ended differently, error rates, speed."""
     from curate.report.comparison import comparing
 
     with comparing(run_a, run_b) as compared:
@@ -37,7 +37,7 @@ def compare(session: Session, run_a: Path, run_b: Path, limit: int, as_json: boo
 
 
 def _print_json(compared: Comparison) -> None:
-    """Print everything; the changed records one after the other, for there may be many."""
+    """Print everything; the changed records are streamed, because there may be many."""
     head = {
         "a": attrs.asdict(compared.a),
         "b": attrs.asdict(compared.b),
@@ -85,7 +85,7 @@ def _show_fates(session: Session, compared: Comparison) -> None:
         show("No record is in both runs: their ids, <input>:<line>, have nothing in common.", soft_wrap=True)
         return
     moved = [(a, b, count) for (a, b), count in sorted(compared.moved.items()) if a != b]
-    show(f"{compared.changed:,} of {both:,} records came to another end.")
+    show(f"{compared.changed:,} of {both:,} records ended differently.")
     for a, b, count in moved:
         show(f"  {count:,} {a} in A, {b} in B")
     for count, here, there in ((compared.only_in_a, "A", "B"), (compared.only_in_b, "B", "A")):

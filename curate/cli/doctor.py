@@ -1,4 +1,4 @@
-"""`curate doctor`: what this machine has, what is missing, and how to mend it. Looks without importing or writing."""
+"""`curate doctor`: what this machine has, what is missing, and how to fix it; imports and writes nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from typing import Literal
 import attrs
 import click
 
-from curate import __version__
+from curate._version import __version__
 from curate.cli.session import Session, pass_session
 from curate.errors import EXIT_USAGE
 from curate.machine import Machine
@@ -45,7 +45,7 @@ _UNSAFE = "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"
 
 @attrs.frozen
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Args:
         name: what was looked at.
@@ -66,7 +66,7 @@ class Finding:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_session
 def doctor(session: Session, as_json: bool) -> int:
-    """Say what this machine has, and what is missing."""
+    """Check the machine and the installation, and list missing parts."""
     findings = list(examine(session.host, os.environ, Path()))
     able = not any(finding.fatal for finding in findings)
     if as_json:
@@ -78,13 +78,13 @@ def doctor(session: Session, as_json: bool) -> int:
 
 
 def examine(host: PluginHost, environment: Mapping[str, str], folder: Path) -> Iterator[Finding]:
-    """Yield what there is to say of the machine, the installation and the folder."""
+    """Yield the findings about the machine, the installation and the folder."""
     yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
     yield Finding("curate", "ok", __version__)
     machine = Machine.here(environment)
     yield Finding("cores", "ok", str(machine.cpus))
     yield Finding("memory", "ok", f"{machine.memory / _GIB:,.1f} GiB")
-    yield Finding("cards", "ok", str(machine.gpus) if machine.gpus else "none: models run on the cores")
+    yield Finding("GPUs", "ok", str(machine.gpus) if machine.gpus else "none: models run on the cores")
     for distribution, module, wanted in _PACKAGES:
         yield _package(distribution, module, wanted)
     yield _libsndfile()
@@ -136,7 +136,7 @@ def _executors(host: PluginHost) -> Iterator[Finding]:
 def _plugins(host: PluginHost) -> Iterator[Finding]:
     failed = [row for row in host.rows() if row.status == "failed"]
     for row in failed:
-        remedy = f"see curate plugins --json, and mend it, or leave it out with --no-plugin {row.distribution}"
+        remedy = f"see curate plugins --json, and fix it, or leave it out with --no-plugin {row.distribution}"
         yield Finding(f"plugin {row.distribution}", "warning", f"failed to load: {row.error}", remedy)
     active = sum(row.status == "active" for row in host.rows())
     yield Finding("plugins", "ok", f"{active} active, {len(failed)} failed")
@@ -145,7 +145,7 @@ def _plugins(host: PluginHost) -> Iterator[Finding]:
 def _run_folder(folder: Path) -> Finding:
     nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        return Finding("./runs", "warning", f"{nearest} cannot be written to", "choose another place with --run-dir")
+        return Finding("./runs", "warning", f"{nearest} cannot be written to", "choose another folder with --run-dir")
     free = shutil.disk_usage(nearest).free
     found = f"can be written to; {free / _GIB:,.1f} GiB free"
     if free < _LITTLE_SPACE:

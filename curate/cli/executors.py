@@ -1,4 +1,4 @@
-"""`curate executors`: where pipelines can run."""
+"""`curate executors`: lists the executors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an exception means at the command line: its exit code, and the text that a person sees.
+"""Turns an exception into an exit code and the message that the user sees.
 
 0    done
 1    a bug, in curate or in a plugin

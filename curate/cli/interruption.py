@@ -1,8 +1,8 @@
-"""How a run is stopped from outside: in order, with what is finished kept, and told how to go on.
+"""Stops a run from outside: in order, keeping the finished records, with a hint how to resume.
 
     Ctrl-C          what is in flight is finished and committed, then the run ends (exit code 130)
     Ctrl-C again    only what is finished is committed
-    SIGTERM         the same, at once: a node is about to go away (exit code 143)
+    SIGTERM         the same, immediately: a node is about to go away (exit code 143)
     any further     leaves on the spot; what is committed is safe whatever happens
 
 After SIGTERM the process is gone in `GRACE_S` seconds, even when a stage does not let go.
@@ -20,21 +20,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from curate.engine.protocol.events import RunStarted
-from curate.engine.protocol.options import StopRequest
+from curate.engine import RunStarted, StopRequest
 from curate.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, InfrastructureError
 from curate.plugin import hookimpl
 
 GRACE_S = 25.0
-"""Kubernetes and Slurm kill 30 seconds after SIGTERM, unless they are told otherwise."""
+"""Kubernetes and Slurm kill 30 seconds after SIGTERM, unless they are configured otherwise."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM came. It stops a run as a second Ctrl-C does: what is finished is committed."""
+    """SIGTERM was received. It stops a run as a second Ctrl-C does: finished records are committed."""
 
 
 class ResumeHint:
-    """An observer that knows where the run lies, for the advice how to go on with it."""
+    """An observer that knows the run directory, for the hint how to resume the run."""
 
     def __init__(self) -> None:
         self._run_dir: Path | None = None
@@ -45,17 +44,17 @@ class ResumeHint:
 
     @contextmanager
     def advised(self) -> Generator[None]:
-        """Add the advice to the errors after which the run can go on."""
+        """Add the hint to errors after which the run can be resumed."""
         try:
             yield
         except (KeyboardInterrupt, InfrastructureError) as error:
             if self._run_dir is not None:
-                error.add_note(f"The same command goes on with this run: what is finished is kept in {self._run_dir}")
+                error.add_note(f"Run the same command again to resume: finished records are kept in {self._run_dir}")
             raise
 
 
 class _Signals:
-    """What has come so far. The handlers run in the main thread, which may be busy; the watch has a thread of its own.
+    """The signals received so far. Their handlers run in the main thread, which may be busy; the watch has its own.
 
     Args:
         stop: asks the run to finish what is in flight.
@@ -75,7 +74,7 @@ class _Signals:
         if self._interrupts > 1:
             raise KeyboardInterrupt
         self._stop()
-        _say("finishing what is in flight; Ctrl-C again: keep what is finished and stop now")
+        _say("finishing the records in flight; Ctrl-C again: keep the finished ones and stop now")
 
     @contextmanager
     def received(self) -> Generator[None]:
@@ -93,7 +92,7 @@ class _Signals:
             self._read.close()
 
     def _watched(self) -> None:
-        """Leave when one signal too many comes, or when the grace is over."""
+        """End the process when one signal too many comes, or when the grace period is over."""
         interrupts, terminated = 0, False
         while True:
             ready, _, _ = select.select([self._read], [], [], GRACE_S if terminated else None)
@@ -101,7 +100,7 @@ class _Signals:
             if ready and not numbers:
                 return
             if not ready:
-                _say(f"a stage has not let go for {GRACE_S:.0f} s; what is committed is kept")
+                _say(f"a stage has not returned for {GRACE_S:.0f} s; committed records are kept")
                 os._exit(EXIT_TERMINATED)
             for number in numbers:
                 if number in (signal.SIGINT, signal.SIGTERM) and (terminated or interrupts > 1):
@@ -112,7 +111,7 @@ class _Signals:
 
 @contextmanager
 def orderly_stop(stop: StopRequest) -> Generator[None]:
-    """Let signals stop a run in order; does nothing outside the main thread, the only one that may set handlers."""
+    """Let signals stop a run in order; outside the main thread, which alone may set handlers, it does nothing."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

@@ -1,4 +1,4 @@
-"""Lists of what plugins announce: one table for each kind of thing."""
+"""The listing of registered extensions, a table for each kind."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from curate.plugin.registry import Registry
 
 
 def show_references(session: Session, known: Registry[Any], *, as_json: bool) -> None:
-    """Print the names that a pipeline file may use, and who announces them."""
+    """Print the names that a pipeline file may use, and the plugins that announce them."""
     rows: list[tuple[str, Reference]] = [(known.shortest_name(reference), reference) for reference in known]
     if as_json:
         listed = [{"use": use, "qualified_name": ref.qualified_name, **attrs.asdict(ref)} for use, ref in rows]

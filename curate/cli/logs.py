@@ -1,4 +1,4 @@
-"""Where log lines go. The library is silent; only the command line says otherwise."""
+"""Configures the log. The library is silent by default; only the command line enables it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def configure(level: str, form: str = "text") -> None:
     """Send log lines of at least this level to standard error, and curate's own among them.
 
     Args:
-        form: `text` for people, or `json`: an object a line, with the fields of the event beside its message.
+        form: `text` for people, or `json`: an object a line, with the fields of the event and its message.
     """
     logger.remove()
     logger.enable("curate")
@@ -38,12 +38,12 @@ def configure(level: str, form: str = "text") -> None:
         level=level,
         format=f"{place}<level>{{level.name}}</level>: {{message}}",
         backtrace=False,
-        diagnose=False,  # it would print the values of variables, and records are none of the log's business
+        diagnose=False,  # it would print the values of variables, and records do not belong in the log
     )
 
 
 def _as_json(record: Record) -> str:
-    told = {
+    entry = {
         "time": round(record["time"].timestamp(), 3),
         "level": record["level"].name,
         "message": record["message"],
@@ -52,8 +52,8 @@ def _as_json(record: Record) -> str:
     }
     error = record["exception"]
     if error is not None and error.value is not None:
-        told["exception"] = "".join(traceback.format_exception(error.value))
-    return json.dumps(told, default=str) + "\n"
+        entry["exception"] = "".join(traceback.format_exception(error.value))
+    return json.dumps(entry, default=str) + "\n"
 
 
 def _write(line: str) -> None:

@@ -1,4 +1,4 @@
-"""`curate plugins new`: a package with a stage, its tests and what announces it, to begin with."""
+"""`curate plugins new`: writes the package of a new plugin, with a stage and its tests."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def write_plugin(name: str, into: Path) -> Path:
         )
     folder = into / distribution
     if folder.exists():
-        raise UsageError(f"{folder} is there already; choose another name, or another place with --into")
+        raise UsageError(f"{folder} exists already; choose another name, or another folder with --into")
     names = {
         "distribution": distribution,
         "package": package,

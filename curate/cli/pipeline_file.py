@@ -1,4 +1,4 @@
-"""What every verb takes that reads a pipeline file, and the checked pipeline that it gets for it."""
+"""The arguments of every verb that reads a pipeline file, and the checked pipeline made from them."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ _ORIGIN = "curate.origin"
 
 
 def origin_of(context: click.Context) -> dict[str, Any]:
-    """Return how the pipeline of a verb was named and changed, so that another verb can name it again."""
+    """Return the file, folder and options that a pipeline was made from, so that another verb can load it again."""
     return context.meta[_ORIGIN]
 
 
 def reads_pipeline(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb the options that name and change a pipeline file; it is called with `session` and `configured`."""
+    """Add the options that name and change a pipeline file to a verb, called with `session` and `configured`."""
 
     @click.pass_context
     @functools.wraps(verb)

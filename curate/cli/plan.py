@@ -1,4 +1,4 @@
-"""`curate plan`: check a pipeline and show what a run would do, without loading or writing anything."""
+"""`curate plan`: checks a pipeline and shows the plan of a run, without loading or writing anything."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import click
 from curate.cli.pipeline_file import reads_pipeline
 from curate.cli.session import Session
 from curate.plan import Plan, PlannedStage
+from curate.stage import Stage
 
 if TYPE_CHECKING:
     from curate.config import Configured
@@ -23,7 +24,7 @@ def plan(
     configured: Configured,
     as_json: bool,
 ) -> None:
-    """Check a pipeline and show what a run would do."""
+    """Check a pipeline and show the plan of a run."""
     with configured.located():
         planned = configured.pipeline.plan(configured.executor or "local", host=session.host)
     if as_json:
@@ -52,14 +53,14 @@ def _amount(name: str, amount: Any) -> str:
     return f"{amount:g}" if isinstance(amount, float) else str(amount)
 
 
-def _columns(planned: PlannedStage) -> tuple[str, str, str, str]:
+def _columns(planned: PlannedStage[Stage]) -> tuple[str, str, str, str]:
     stage = planned.stage
     written = stage.writes()
     resources = ", ".join(f"{name}={_amount(name, amount)}" for name, amount in stage.resources.to_dict().items())
     in_worker = planned.kind == "processing"
     return (
         ", ".join(sorted(stage.reads())),
-        "does not say" if written is None and in_worker else ", ".join(sorted(written or ())),
+        "not declared" if written is None and in_worker else ", ".join(sorted(written or ())),
         (resources or "cpus=1") if in_worker else "",
         str(stage.workers or "") if in_worker else "",
     )

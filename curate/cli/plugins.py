@@ -1,4 +1,4 @@
-"""`curate plugins`: what is installed, what it provides, and what is wrong with it; `new` begins another one."""
+"""`curate plugins`: lists the installed plugins, what they provide and their errors; `new` writes one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _STYLES = {"active": "green", "failed": "bold red", "disabled": "dim"}
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.pass_context
 def plugins(context: click.Context, as_json: bool) -> None:
-    """List the plugins, what they provide and what is wrong with them; or begin one of your own."""
+    """List the plugins, what they provide and their errors; or write one of your own."""
     if context.invoked_subcommand is None:
         _list(context.obj, as_json=as_json)
 
@@ -38,22 +38,12 @@ def _list(session: Session, *, as_json: bool) -> None:
     for heading in ("name", "version", "status", "provides"):
         table.add_column(heading, overflow="fold")
     for row in rows:
-        provides = "\n".join(f"{kind}: {', '.join(names)}" for kind, names in provided(row).items() if names)
+        provides = "\n".join(f"{kind}: {', '.join(names)}" for kind, names in row.provides().items() if names)
         status = Text(row.status, style=_STYLES[row.status])
         table.add_row(row.distribution, row.version or "", status, row.error or provides)
     session.console.print(table)
     if any(row.status == "failed" for row in rows):
         session.messages.print("The tracebacks of failed plugins: curate plugins --json")
-
-
-def provided(row: PluginStatus) -> dict[str, list[str]]:
-    """Return the names of what a plugin announces, by kind."""
-    return {
-        "stages": list(row.stages),
-        "executors": list(row.executors),
-        "recognisers": list(row.recognisers),
-        "commands": list(row.commands),
-    }
 
 
 def as_dict(row: PluginStatus) -> dict[str, Any]:
@@ -66,5 +56,5 @@ def as_dict(row: PluginStatus) -> dict[str, Any]:
         "status": row.status,
         "error": row.error,
         "traceback": row.traceback,
-        "provides": provided(row),
+        "provides": row.provides(),
     }

@@ -1,6 +1,6 @@
-"""Shows how far a run is, on standard error: a display that moves on a terminal, lines elsewhere.
+"""Shows the progress of a run on standard error: a live display on a terminal, lines elsewhere.
 
-All of it comes from the events that every executor causes, so it looks the same wherever a run lives.
+It is made from events that do not depend on the executor, so it looks the same wherever the workers are.
 """
 
 from __future__ import annotations
@@ -10,57 +10,56 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from curate.engine.protocol.events import RunFinished, RunProgress, RunStarted, RunStopped
+from curate.engine import RunFinished, RunProgress, RunStarted, RunStopped
+from curate.monitoring import Rate
 from curate.plugin import hookimpl
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 LINE_SECONDS = 30.0
-"""Where there is no terminal, lines about the same phase are so far apart."""
+"""The interval between two lines about the same phase, where there is no terminal."""
 
 _BAR_WIDTH = 24
 
 Say: TypeAlias = "Callable[[str, Mapping[str, Any]], None]"
-"""Prints a line: as a text, or the fields that it was made of."""
+"""Prints a line: as a string, or the fields that it was made of."""
 
 
-class _Speed:
-    """How fast a phase goes in this life of the run: what earlier lives have done took no time of it."""
+class _PhaseClock:
+    """The rate of a phase in this attempt: what earlier attempts have finished took no time of it."""
 
     def __init__(self) -> None:
-        self.first: RunProgress | None = None
+        self._first: RunProgress | None = None
 
-    def note(self, event: RunProgress) -> bool:
-        """Take an event in; return whether it is the first of its phase."""
-        if self.first is not None and self.first.phase == event.phase:
+    def begins(self, event: RunProgress) -> bool:
+        """Record an event; return whether it is the first of its phase."""
+        if self._first is not None and self._first.phase == event.phase:
             return False
-        self.first = event
+        self._first = event
         return True
 
-    def rtfx(self, event: RunProgress) -> float:
-        """Return seconds of audio for each second."""
-        return 0.0 if self.first is None else self._rate(event, event.audio_s - self.first.audio_s)
+    def rate(self, event: RunProgress) -> Rate:
+        """Return the rate since the phase's first event."""
+        return Rate() if self._first is None else _reached(event) - _reached(self._first)
 
-    def rates(self, event: RunProgress) -> list[float]:
-        """Return, for each stage, records for each second."""
-        before = self.first.came if self.first is not None else ()
-        return [self._rate(event, came - earlier) for came, earlier in zip(event.came, before, strict=False)]
+    def stage_rates(self, event: RunProgress) -> list[float]:
+        """Return the records per second of each stage."""
+        before = () if self._first is None else self._first.came
+        rate = self.rate(event)
+        return [rate.per_s(came - earlier) for came, earlier in zip(event.came, before, strict=False)]
 
     def left_s(self, event: RunProgress) -> float | None:
-        """Return about how long the phase will go on; None if nobody knows."""
-        if event.total is None or self.first is None:
-            return None
-        rate = self._rate(event, event.records_in - self.first.records_in)
-        return max(event.total - event.records_in, 0) / rate if rate > 0 else None
+        """Return the estimated time until the phase ends; None: the total or the speed is not known."""
+        return self.rate(event).left_s(event.total, event.records_in)
 
-    def _rate(self, event: RunProgress, amount: float) -> float:
-        elapsed_s = event.elapsed_s - (0.0 if self.first is None else self.first.elapsed_s)
-        return amount / elapsed_s if elapsed_s > 0 else 0.0
+
+def _reached(event: RunProgress) -> Rate:
+    return Rate(event.elapsed_s, event.records_in, event.audio_s)
 
 
 class LiveProgress:
-    """An observer that draws where the run is, several times a second; what it is told it merely notes."""
+    """An observer that draws the progress several times a second, from the last event."""
 
     def __init__(self, console: Console) -> None:
         from rich.live import Live
@@ -68,7 +67,7 @@ class LiveProgress:
 
         self._console = console
         self._spinner = Spinner("dots")
-        self._speed = _Speed()
+        self._phase = _PhaseClock()
         self._event: RunProgress | None = None
         self._live = Live(console=console, get_renderable=self._drawn, refresh_per_second=8, transient=True)
 
@@ -82,11 +81,11 @@ class LiveProgress:
     @hookimpl
     def curate_on_run_started(self, event: RunStarted) -> None:
         if event.done:
-            self._console.print(_going_on(event), soft_wrap=True)
+            self._console.print(_resumed(event), soft_wrap=True)
 
     @hookimpl
     def curate_on_progress(self, event: RunProgress) -> None:
-        self._speed.note(event)
+        self._phase.begins(event)
         self._event = event
 
     @hookimpl
@@ -103,21 +102,21 @@ class LiveProgress:
         if event is None:
             self._spinner.update(text=Text("starting"))
             return self._spinner
-        self._spinner.update(text=Text(f"phase {event.phase}: {_heard(event, self._speed)}"))
+        self._spinner.update(text=Text(f"phase {event.phase}: {_worked(event, self._phase)}"))
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(overflow="ellipsis", no_wrap=True)
         table.add_column(no_wrap=True, width=_BAR_WIDTH)
         for _ in ("came", "rate"):
             table.add_column(justify="right", no_wrap=True)
         total = None if event.total is None else max(event.total, *event.came, 1)
-        for stage, came, rate in zip(event.stages, event.came, self._speed.rates(event), strict=False):
+        for stage, came, rate in zip(event.stages, event.came, self._phase.stage_rates(event), strict=False):
             bar = ProgressBar(total=total, completed=came, width=_BAR_WIDTH, pulse=total is None)
             table.add_row(f"  {stage}", bar, f"{came:,}", f"{rate:,.1f} records/s")
-        return Group(self._spinner, Text(f"  {_around(event, self._speed)}"), table)
+        return Group(self._spinner, Text(f"  {_around(event, self._phase)}"), table)
 
 
 class LineProgress:
-    """An observer that prints a line when a phase begins and ends, and now and then between.
+    """An observer that prints a line when a phase begins and ends, and now and then in between.
 
     Args:
         say: prints a line.
@@ -127,7 +126,7 @@ class LineProgress:
     def __init__(self, say: Say, clock: Callable[[], float] = time.monotonic) -> None:
         self._say = say
         self._clock = clock
-        self._speed = _Speed()
+        self._phase = _PhaseClock()
         self._printed = 0.0
 
     def __enter__(self) -> Self:
@@ -139,24 +138,24 @@ class LineProgress:
     @hookimpl
     def curate_on_run_started(self, event: RunStarted) -> None:
         if event.done:
-            self._print(_going_on(event), {"event": "run_resumed", "done": event.done})
+            self._print(_resumed(event), {"event": "run_resumed", "done": event.done})
 
     @hookimpl
     def curate_on_progress(self, event: RunProgress) -> None:
-        if self._speed.note(event):
+        if self._phase.begins(event):
             self._print(f"phase {event.phase} begins: {', '.join(event.stages)}", self._fields("phase_began", event))
         elif event.ended:
-            told = f"phase {event.phase} has ended: {_heard(event, self._speed)}, {_left_out(event)}"
-            self._print(told, self._fields("phase_ended", event))
+            line = f"phase {event.phase} has ended: {_worked(event, self._phase)}, {_left_out(event)}"
+            self._print(line, self._fields("phase_ended", event))
         elif self._clock() - self._printed >= LINE_SECONDS:
-            rates = zip(event.stages, self._speed.rates(event), strict=False)
+            rates = zip(event.stages, self._phase.stage_rates(event), strict=False)
             stages = ", ".join(f"{stage} {rate:,.1f}" for stage, rate in rates)
-            so_far = f"phase {event.phase}: {_heard(event, self._speed)}, {_around(event, self._speed)}"
+            so_far = f"phase {event.phase}: {_worked(event, self._phase)}, {_around(event, self._phase)}"
             self._print(f"{so_far}; records/s: {stages}", self._fields("progress", event))
 
     @hookimpl
     def curate_on_run_stopped(self, event: RunStopped) -> None:
-        self._print(f"the run has stopped: {event.error}", {"event": "run_stopped", "error": event.error})
+        self._print(f"the run stopped: {event.error}", {"event": "run_stopped", "error": event.error})
 
     @hookimpl
     def curate_on_run_finished(self, event: RunFinished) -> None:
@@ -164,7 +163,7 @@ class LineProgress:
         self._print(_over(event), {"event": "run_finished", **{name: event.summary.get(name) for name in names}})
 
     def _fields(self, what: str, event: RunProgress) -> dict[str, Any]:
-        left_s = self._speed.left_s(event)
+        left_s = self._phase.left_s(event)
         return {
             "event": what,
             "phase": event.phase,
@@ -173,7 +172,7 @@ class LineProgress:
             "filtered": event.filtered,
             "quarantined": event.quarantined,
             "audio_hours": round(event.audio_s / 3600, 6),
-            "rtfx": round(self._speed.rtfx(event), 3),
+            "rtfx": round(self._phase.rate(event).rtfx, 3),
             "total": event.total,
             "left_s": None if left_s is None else round(left_s, 1),
             "workers": list(event.workers),
@@ -186,20 +185,20 @@ class LineProgress:
 
 
 def progress_on(console: Console, *, as_json: bool = False) -> LiveProgress | LineProgress:
-    """Return what suits the console; with `as_json`, lines of JSON, whatever it is."""
+    """Return the live display on a terminal, lines elsewhere; with `as_json`, lines of JSON."""
 
     def say(line: str, fields: Mapping[str, Any]) -> None:
         if as_json:
-            told = {"time": round(time.time(), 3), "level": "INFO", "message": line, **fields}
-            console.file.write(json.dumps(told) + "\n")
+            entry = {"time": round(time.time(), 3), "level": "INFO", "message": line, **fields}
+            console.file.write(json.dumps(entry) + "\n")
         else:
             console.print(line, soft_wrap=True)
 
     return LiveProgress(console) if console.is_terminal and not as_json else LineProgress(say)
 
 
-def _going_on(event: RunStarted) -> str:
-    return f"going on with the run in {event.run_dir}: {event.done:,} records are done"
+def _resumed(event: RunStarted) -> str:
+    return f"resuming the run in {event.run_dir}: {event.done:,} records are finished"
 
 
 def _over(event: RunFinished) -> str:
@@ -211,22 +210,24 @@ def _over(event: RunFinished) -> str:
     )
 
 
-def _heard(event: RunProgress, speed: _Speed) -> str:
+def _worked(event: RunProgress, phase: _PhaseClock) -> str:
     hours = event.audio_s / 3600
     of_all = "" if event.total is None or event.ended else f" of {event.total:,}"
-    return f"{event.records_in:,}{of_all} records, {hours:,.2f} h of audio, {speed.rtfx(event):,.1f} times real time"
+    return (
+        f"{event.records_in:,}{of_all} records, {hours:,.2f} h of audio, {phase.rate(event).rtfx:,.1f} times real time"
+    )
 
 
-def _around(event: RunProgress, speed: _Speed) -> str:
-    """Return what is said beside how much was heard: losses, workers, and how long it will take."""
-    told = [_left_out(event)]
+def _around(event: RunProgress, phase: _PhaseClock) -> str:
+    """Return the losses, the number of workers, and the estimated time left."""
+    parts = [_left_out(event)]
     if event.workers:
         alive = sum(event.workers)
-        told.append(f"{alive} worker{'s' if alive != 1 else ''}")
-    left_s = speed.left_s(event)
+        parts.append(f"{alive} worker{'s' if alive != 1 else ''}")
+    left_s = phase.left_s(event)
     if left_s is not None:
-        told.append(f"about {_long(left_s)} left")
-    return ", ".join(told)
+        parts.append(f"about {_long(left_s)} left")
+    return ", ".join(parts)
 
 
 def _left_out(event: RunProgress) -> str:

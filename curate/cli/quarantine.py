@@ -1,31 +1,27 @@
-"""`curate quarantine`: the records that failed, why, and working on them again once the cause is mended."""
+"""`curate quarantine`: lists the records that failed, shows why, and retries them once the cause is fixed."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from curate.cli.session import Session, pass_session
 
-if TYPE_CHECKING:
-    from curate.engine.protocol.options import Retry
-
 
 def _chooses(verb: Callable[..., None]) -> Callable[..., None]:
-    """Give a verb the run directory and the options that choose failed records."""
-    verb = click.option("--stage", help="Only those that failed at this stage.")(verb)
-    verb = click.option("--code", help="Only those with this code.")(verb)
+    """Add the run directory and the options that choose failed records to a verb."""
+    verb = click.option("--stage", help="Only records that failed at this stage.")(verb)
+    verb = click.option("--code", help="Only records with this code.")(verb)
     return click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))(verb)
 
 
 @click.group()
 def quarantine() -> None:
-    """List the records that failed in a run, show why, or work on them again."""
+    """List the records that failed in a run, show why, or retry them."""
 
 
 @quarantine.command("list")
@@ -36,10 +32,12 @@ def list_(session: Session, run_dir: Path, code: str | None, stage: str | None, 
     """Count the failed records of a run by stage and code, each with an example."""
     from rich.table import Table
 
-    from curate.engine.accounting.reasons import failure_kinds
-    from curate.engine.protocol.options import Retry
+    from curate.engine import Retry, RunReader
 
-    kinds = failure_kinds(_notes(run_dir, Retry(code, stage)))
+    kinds = [
+        {**kind, "meaning": session.host.error_codes.get(kind["code"]) or session.host.unannounced(kind["code"])}
+        for kind in RunReader(run_dir).failure_kinds(Retry(code, stage))
+    ]
     if as_json:
         click.echo(json.dumps(kinds, indent=1, ensure_ascii=False))
         return
@@ -47,17 +45,18 @@ def list_(session: Session, run_dir: Path, code: str | None, stage: str | None, 
         session.console.print("no record has failed")
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("stage", "code", "records", "such as"):
+    for heading in ("stage", "code", "records", "meaning", "such as"):
         table.add_column(heading, justify="right" if heading == "records" else "left", overflow="fold")
     for kind in kinds:
-        table.add_row(kind["stage"], kind["code"], f"{kind['records']:,}", f"{kind['example']}: {kind['message']}")
+        example = f"{kind['example']}: {kind['message']}"
+        table.add_row(kind["stage"], kind["code"], f"{kind['records']:,}", kind["meaning"], example)
     session.console.print(table)
 
 
 @quarantine.command()
 @_chooses
 @click.argument("ids", metavar="[ID]...", nargs=-1)
-@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="So many records at most.")
+@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="Maximum number of records.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @pass_session
 def show(
@@ -69,13 +68,14 @@ def show(
     limit: int,
     as_json: bool,
 ) -> None:
-    """Show failed records as they came to the stage, with message and traceback."""
+    """Show failed records as the stage received them, with message and traceback."""
     from itertools import islice
 
-    from curate.engine.protocol.options import Retry
+    from curate.engine import Retry, RunReader
     from curate.errors import UsageError
 
-    chosen = (note for note in _notes(run_dir, Retry(code, stage)) if not ids or note["_id"] in ids)
+    failed = RunReader(run_dir).failed(Retry(code, stage))
+    chosen = (note for note in failed if not ids or note["_id"] in ids)
     found = list(islice(chosen, limit))
     if ids and not found:
         raise UsageError(f"{run_dir} has no failed record {', '.join(ids)}; see curate quarantine list {run_dir}")
@@ -97,10 +97,10 @@ def show(
     "--pipeline",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="The pipeline file, if it is not where it was when the run began.",
+    help="The pipeline file, if it has moved since the run began.",
 )
-@click.option("--executor", metavar="NAME", help="Where to run; where the run was by default.")
-@click.option("--allow-imports", is_flag=True, help="Let the file name classes that no plugin announces.")
+@click.option("--executor", metavar="NAME", help="Where to run; by default the executor of the run.")
+@click.option("--allow-imports", is_flag=True, help="Allow classes that no plugin announces in the file.")
 @click.option("--max-failures", type=click.IntRange(min=0), help="Stop when more records than this have failed.")
 @click.option("--max-failure-ratio", type=click.FloatRange(0, 1), help="Stop when a larger share has failed.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else.")
@@ -117,25 +117,24 @@ def retry(
     max_failure_ratio: float | None,
     as_json: bool,
 ) -> None:
-    """Work on failed records again, and on nothing else; the files come out as if they had never failed.
+    """Retry failed records, and nothing else; the published files are as if the records had never failed.
 
-    Settings and inputs must be what they were. What a stage after a gather has made is made again.
+    Settings and inputs must be unchanged. Stages after a gather work on all of their records again.
     """
     from curate.cli.run import asked_budget, run_configured
     from curate.config import load_pipeline
-    from curate.engine.durability.run_directory import read_run
-    from curate.engine.protocol.options import Retry, RunOptions
+    from curate.engine import Retry, RunOptions, RunReader
     from curate.errors import UsageError
 
     place = run_dir.absolute()
-    origin: dict[str, Any] = read_run(place)["origin"] or {}
+    origin = RunReader(place).origin
     if pipeline is None and "file" not in origin:
-        raise UsageError(f"the run in {run_dir} was not started from a file: name one with --pipeline")
+        raise UsageError(f"the run in {run_dir} was not started from a pipeline file: name one with --pipeline")
     file = Path(origin["file"]) if pipeline is None else pipeline.absolute()
     folder = Path(origin.get("folder", "."))
     if not folder.is_dir():
-        raise UsageError(f"the run in {run_dir} was started in {folder}, which is gone; give it back, or fork the run")
-    with chdir(folder):  # relative paths in the file are looked for from there
+        raise UsageError(f"the run in {run_dir} was started in {folder}, which is missing: restore it, or fork the run")
+    with chdir(folder):  # relative paths in the file are relative to it
         configured = load_pipeline(
             file,
             host=session.host,
@@ -148,9 +147,3 @@ def retry(
             budget=asked_budget(configured.budget, max_failures, max_failure_ratio), retry=Retry(code, stage)
         )
         run_configured(session, configured, options, as_json=as_json)
-
-
-def _notes(run_dir: Path, choice: Retry) -> Iterator[dict[str, Any]]:
-    from curate.engine.run_status import failed_records
-
-    return (note for note in failed_records(run_dir) if choice.chooses(note))

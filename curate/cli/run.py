@@ -1,4 +1,4 @@
-"""`curate run`: run a pipeline to its end, or go on with a run that was interrupted."""
+"""`curate run`: runs a pipeline to its end, or resumes a run that was interrupted."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from curate.cli.session import Session
 
 if TYPE_CHECKING:
     from curate.config import Configured
-    from curate.engine.protocol.error_budget import ErrorBudget
-    from curate.engine.protocol.options import RunOptions
+    from curate.engine import ErrorBudget, RunOptions
 
 
 @click.command()
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     metavar="NEW_DIR",
     help="Begin a new run there that takes over the phases of --run-dir that have not changed.",
 )
-@click.option("--grown", is_flag=True, help="Go on although the last input has more lines at its end than before.")
+@click.option("--grown", is_flag=True, help="Resume although the last input has more lines at its end than before.")
 @click.option("--checksum-inputs", is_flag=True, help="Compare the inputs by their sha256, not by size and time.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else.")
 @click.option("--report/--no-report", default=True, help="Whether to write report.html into the run directory.")
@@ -49,8 +48,8 @@ def run(
     checksum_inputs: bool,
     report: bool,
 ) -> None:
-    """Run a pipeline to its end. Started again in the same run directory, it goes on where it was."""
-    from curate.engine.protocol.options import RunOptions
+    """Run a pipeline to its end. Started again in the same run directory, it resumes the run."""
+    from curate.engine import RunOptions
 
     options = RunOptions(
         budget=asked_budget(configured.budget, max_failures, max_failure_ratio),
@@ -63,7 +62,7 @@ def run(
 
 
 def asked_budget(budget: ErrorBudget, max_failures: int | None, max_failure_ratio: float | None) -> ErrorBudget:
-    """Return the budget of the file as the command line changes it."""
+    """Return the budget of the file with the changes of the command line."""
     asked = {"max_failures": max_failures, "max_failure_ratio": max_failure_ratio}
     return attrs.evolve(budget, **{name: value for name, value in asked.items() if value is not None})
 
@@ -71,14 +70,14 @@ def asked_budget(budget: ErrorBudget, max_failures: int | None, max_failure_rati
 def run_configured(
     session: Session, configured: Configured, options: RunOptions, *, as_json: bool, report: bool = True
 ) -> None:
-    """Run a pipeline with progress and signals, and print what it came to."""
+    """Run a pipeline with progress and signals, and print its results."""
     from curate.cli.interruption import ResumeHint, orderly_stop
     from curate.cli.progress import progress_on
 
-    going_on = ResumeHint()
+    resume_hint = ResumeHint()
     with ExitStack() as stack:
-        stack.enter_context(going_on.advised())
-        stack.enter_context(session.host.observed_by(going_on))
+        stack.enter_context(resume_hint.advised())
+        stack.enter_context(session.host.observed_by(resume_hint))
         if not session.quiet:
             progress = stack.enter_context(progress_on(session.messages, as_json=session.json_lines))
             stack.enter_context(session.host.observed_by(progress))
@@ -97,22 +96,22 @@ def run_configured(
 
 
 def _report(session: Session, run_dir: Path) -> Path | None:
-    """Write the report of a run that is done; if that fails, the run is done all the same."""
+    """Write the report of a finished run; a report that fails does not make the run fail."""
     from curate.report import write_report
 
     try:
-        return write_report(run_dir)
-    except Exception as error:  # noqa: BLE001 (whatever it is, it is no reason to call the run failed)
-        told = " ".join(f"{type(error).__name__}: {error}".split())
+        return write_report(run_dir, host=session.host)
+    except Exception as error:  # noqa: BLE001 (whatever it is, the run is finished)
+        message = " ".join(f"{type(error).__name__}: {error}".split())
         session.messages.print(
-            f"the run is done, but its report could not be written ({told}); try: curate report {run_dir}",
+            f"the run is finished, but its report could not be written ({message}); try: curate report {run_dir}",
             soft_wrap=True,
         )
         return None
 
 
 def show_summary(session: Session, summary: Mapping[str, Any], run_dir: Path | None) -> None:
-    """Print what a run came to: the stages, why records left them, the balance, the files."""
+    """Print the results of a run: the stages, why records left them, the balance, the files."""
     show = session.console.print
     show(_stages(summary))
     reasons = list(_reasons(summary))
@@ -139,7 +138,7 @@ def _stages(summary: Mapping[str, Any]) -> Any:
 
 
 _SHOWN_REASONS = 8
-"""So many reasons of a stage are shown; `summary.json` has more of them."""
+"""The maximum number of reasons shown for a stage; `summary.json` has more of them."""
 
 
 def _reasons(summary: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -147,12 +146,12 @@ def _reasons(summary: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     for stage in summary["by_stage"].values():
         name = stage["name"]
         for reasons in (stage["codes"], stage["reasons"]):
-            told = list(reasons.items())
-            if len(told) > _SHOWN_REASONS:
-                rest = [counts for _, counts in told[_SHOWN_REASONS - 1 :]]
+            rows = list(reasons.items())
+            if len(rows) > _SHOWN_REASONS:
+                rest = [counts for _, counts in rows[_SHOWN_REASONS - 1 :]]
                 added = {what: sum(counts[what] for counts in rest) for what in ("records", "audio_hours")}
-                told = [*told[: _SHOWN_REASONS - 1], (f"{len(rest)} more reasons (see summary.json)", added)]
-            for reason, counts in told:
+                rows = [*rows[: _SHOWN_REASONS - 1], (f"{len(rest)} more reasons (see summary.json)", added)]
+            for reason, counts in rows:
                 yield name, reason, f"{counts['records']:,}", f"{counts['audio_hours']:,.4f}"
                 name = ""
 
@@ -189,6 +188,6 @@ def _balance(summary: Mapping[str, Any]) -> Any:
     for name, _, sign in shown:
         table.add_column(f"{sign} {name.replace('_', ' ')}".strip(), justify="right")
     table.add_row("records", *(f"{summary[count]:,}" for _, count, _ in shown))
-    heard_in = hours["in"] + hours["measured"]
-    table.add_row("hours", *(f"{heard_in if name == 'in' else hours[name]:,.4f}" for name, _, _ in shown))
+    hours_in = hours["in"] + hours["measured"]
+    table.add_row("hours", *(f"{hours_in if name == 'in' else hours[name]:,.4f}" for name, _, _ in shown))
     return table

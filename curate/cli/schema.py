@@ -1,4 +1,4 @@
-"""`curate schema`: the form of a pipeline file, for editors."""
+"""`curate schema`: prints the JSON schema of pipeline files, for editors."""
 
 from __future__ import annotations
 

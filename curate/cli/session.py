@@ -1,4 +1,4 @@
-"""What every verb gets: the plugin host and where to print."""
+"""The state of one call of the command line: the plugin host and the consoles."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Session:
 
     Args:
         host: the plugins, as the global options select them.
-        console: standard output, for results. Texts are printed as they are: markup in a file name stays text.
+        console: standard output, for results. Strings are printed as they are: markup in a file name has no effect.
         messages: standard error, for progress and notes, so that results can be piped.
         quiet: print results and errors only.
         json_lines: write progress as lines of JSON, as the log does.

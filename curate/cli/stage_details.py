@@ -1,4 +1,4 @@
-"""Everything about one stage that a person needs to use it: settings, options, columns, an example."""
+"""Describes one stage for its user: settings, options, columns, an example."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Any
 
 import attrs
 
+from curate.composite import CompositeStage
 from curate.config.options import options_of
 from curate.config.schema import described_settings
 from curate.plugin import StageRef
 from curate.resources import Resources
-from curate.settings import RUN_TIME_OPTIONS, field_names
-from curate.stage import CompositeStage, Gather, Partitioner, ProcessingStage, Source, Stage, Writer
+from curate.run_time_options import RUN_TIME_OPTIONS, field_names
+from curate.stage import Gather, Partitioner, ProcessingStage, Source, Stage, Writer
 
 _ROLES: tuple[tuple[type[Stage], str], ...] = (
     (Source, "reads records"),
     (Partitioner, "cuts records into batches"),
-    (Gather, "sees all records at once"),
+    (Gather, "sees all records together"),
     (Writer, "publishes files"),
     (CompositeStage, "stands for several stages"),
 )
@@ -28,7 +29,7 @@ _ROLES: tuple[tuple[type[Stage], str], ...] = (
 
 @attrs.frozen
 class Setting:
-    """One field of a stage: its type as written, its default as Python would say it, and what it means."""
+    """One field of a stage: its type as written, its default as a Python expression, and its meaning."""
 
     name: str
     type: str
@@ -39,7 +40,7 @@ class Setting:
 
 @attrs.frozen
 class StageSheet:
-    """What `curate stages NAME` shows.
+    """The description that `curate stages NAME` shows.
 
     Args:
         reads: the columns it reads with default settings; None: it has no default settings, so this depends.
@@ -69,7 +70,7 @@ def stage_sheet(reference: StageRef, name: str) -> StageSheet:
     """
     found: type[Stage] | Stage = reference.load()
     cls = found if isinstance(found, type) else type(found)
-    # A decorated function's class has fields too, but they are how the decorator stores what it was given.
+    # A decorated function's class has fields too, but the decorator stores its arguments in them.
     settings = _settings(found) if isinstance(found, type) else ()
     reads, writes = _columns(found)
     return StageSheet(
@@ -111,7 +112,7 @@ def _settings(cls: type[Stage]) -> tuple[Setting, ...]:
 
 
 def _default(field: Any) -> tuple[bool, str | None]:
-    """Return whether a value must be given, and the default as Python would say it."""
+    """Return whether a value must be given, and the default as a Python expression."""
     default, factory = field.default, getattr(field, "default_factory", dataclasses.MISSING)
     if isinstance(default, attrs.Factory):  # pyright: ignore[reportArgumentType, reportUnknownArgumentType] (a class)
         made: Any = default
@@ -137,15 +138,15 @@ def _description(found: Any) -> str:
     return " ".join(text.partition("\n\n")[0].split())
 
 
-_STAND_IN = "stand_in_for_a_text"
+_STAND_IN = "required_setting"
 
 
 def _columns(found: type[Stage] | Stage) -> tuple[tuple[str, ...] | None, tuple[str, ...] | None]:
-    """Return what a stage reads and writes, as far as that does not depend on settings that have no default."""
+    """Return the columns that a stage reads and writes, as far as they do not depend on required settings."""
     try:
         stage = found(**_stand_ins(found)) if isinstance(found, type) else found
         reads, writes = stage.reads(), stage.writes()
-    except Exception:  # noqa: BLE001 (a stranger's constructor; without settings it may raise anything)
+    except Exception:  # noqa: BLE001 (a third-party constructor; without settings it may raise anything)
         return None, None
     if any(_STAND_IN in str(column) for column in (*reads, *(writes or ()))):
         return None, None
@@ -153,7 +154,7 @@ def _columns(found: type[Stage] | Stage) -> tuple[tuple[str, ...] | None, tuple[
 
 
 def _stand_ins(cls: type[Stage]) -> dict[str, Any]:
-    """Return a text for each required setting; a stage that wants something else will say so."""
+    """Return a string for each required setting; a stage that needs another type raises."""
     return {option.name: _STAND_IN for option in options_of(cls).values() if option.required}
 
 

@@ -1,4 +1,4 @@
-"""`curate stages`: what a pipeline can be made of, and everything about one stage."""
+"""`curate stages`: lists the stages, or describes one of them."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _show(session: Session, sheet: StageSheet) -> None:
     facts.add_row("kind", sheet.role)
     facts.add_row("reads", _columns(sheet.reads, "depends on its settings"))
     facts.add_row(
-        "writes", _columns(sheet.writes, "does not say" if sheet.reads is not None else "depends on its settings")
+        "writes", _columns(sheet.writes, "not declared" if sheet.reads is not None else "depends on its settings")
     )
     if sheet.extra:
         facts.add_row("extra", sheet.extra)

@@ -1,4 +1,4 @@
-"""A cattrs converter that checks and hardly converts: a text `5` is no number, and a text is no list of letters.
+"""A cattrs converter that checks and hardly converts: the string `"5"` does not pass as a number or a list of letters.
 
 By default cattrs converts whatever it can (`int("5")`, `list("abc")`). Here each scalar has a hook that only compares
 types, and each container one that asks for the right shape first. Allowed are: int to float, text to Path, a list to
@@ -20,8 +20,8 @@ import attrs
 import cattrs
 from cattrs.errors import BaseValidationError
 
-from curate.config.diagnostics import nearest
 from curate.resources import Resources
+from curate.suggest import nearest
 
 _SCALARS: tuple[Any, ...] = (bool, int, float, str, type(None))
 _LISTS = (list, tuple, set, frozenset, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Set)
@@ -145,15 +145,15 @@ def _literal(value: Any, kind: Any) -> Any:
         if type(given) is type(value) and given == value:
             return choice
     written = [str(getattr(choice, "value", choice)) for choice in choices]
-    remedy = nearest(value, written) if isinstance(value, str) and value not in written else ""
-    raise Mismatch(kind, remedy if "did you mean" in remedy else f"write one of {', '.join(map(repr, choices))}")
+    near = nearest(value, written) if isinstance(value, str) and value not in written else None
+    raise Mismatch(kind, f"did you mean {near!r}?" if near else f"choose from {', '.join(map(repr, choices))}")
 
 
 def _union(converter: cattrs.Converter, value: Any, kind: Any) -> Any:
     members = get_args(kind)
     if type(value) in members and type(value) in _SCALARS:
         return value
-    telling: list[Exception] = []  # the shape fits, something inside does not
+    inner: list[Exception] = []  # the shape fits, something inside does not
     remedies: list[str] = []
     for member in members:
         try:
@@ -161,7 +161,7 @@ def _union(converter: cattrs.Converter, value: Any, kind: Any) -> Any:
         except Mismatch as error:
             remedies += [error.remedy] if error.remedy else []
         except (BaseValidationError, ValueError, TypeError) as error:
-            telling.append(error)
-    if len(telling) == 1:
-        raise telling[0]
+            inner.append(error)
+    if len(inner) == 1:
+        raise inner[0]
     raise Mismatch(kind, " or ".join(remedies))

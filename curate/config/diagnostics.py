@@ -1,9 +1,8 @@
-"""Mistakes in a configuration: where each stands, what is wrong, and what to write instead."""
+"""Mistakes in a configuration: the place of each, what is wrong, and what to write instead."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
 from contextlib import contextmanager
 
 import attrs
@@ -31,7 +30,7 @@ class SourceLocation:
 
 @attrs.frozen
 class Source:
-    """What is read: a file, or the value of an option, where lines and columns would mean nothing to the user."""
+    """A file, or the value of an option, in which lines and columns would mean nothing to the user."""
 
     name: str
     has_lines: bool = True
@@ -46,30 +45,21 @@ def config_error(place: SourceLocation, message: object) -> ConfigError:
     return ConfigError(f"{place}: {' '.join(str(message).split())}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the remedy for an unknown name: the nearest known one, or all of them."""
-    names = list(known)
-    close = difflib.get_close_matches(name, names, n=1)
-    if close:
-        return f"did you mean {close[0]!r}?"
-    return f"write one of {', '.join(names)}" if names else "leave it out"
-
-
 @attrs.define
 class ErrorCollector:
-    """Collects mistakes, so that a user sees all of them at once: one per line."""
+    """Collects mistakes, so that a user sees all of them together, one per line."""
 
     messages: list[str] = attrs.field(factory=list[str])
 
     @contextmanager
     def collected(self) -> Generator[None, None, None]:
-        """Note a ConfigError of the block and go on behind the block."""
+        """Collect a ConfigError of the block, and continue after the block."""
         try:
             yield
         except ConfigError as error:
             self.messages.append(str(error))
 
     def end(self) -> None:
-        """Raise one ConfigError with all that was noted, if anything was."""
+        """Raise one ConfigError with all collected messages, if there are any."""
         if self.messages:
             raise ConfigError("\n".join(dict.fromkeys(self.messages)))

@@ -6,15 +6,18 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from curate.config.diagnostics import ErrorCollector, config_error, nearest
-from curate.config.nodes import MappingNode, Node, blamed, plain
+from curate.composite import CompositeStage, part_name
+from curate.config.diagnostics import ErrorCollector, config_error
+from curate.config.nodes import MappingNode, Node, blamed, plain, require_mapping
 from curate.config.options import options_of
 from curate.config.values import convert
 from curate.errors import UsageError
-from curate.settings import RUN_TIME_OPTIONS, unknown_option
+from curate.run_time_options import RUN_TIME_OPTIONS, unknown_option
 from curate.stage import Stage
+from curate.suggest import closest
 
 USE = "use"
+PARTS = "parts"
 
 
 def make_stage(loaded: type[Stage] | Stage, section: MappingNode) -> Stage:
@@ -23,18 +26,8 @@ def make_stage(loaded: type[Stage] | Stage, section: MappingNode) -> Stage:
     Raises:
         ConfigError: unknown, missing or ill-typed options; or the stage refuses them.
     """
-    fields = options_of(loaded) if isinstance(loaded, type) else {}
     mistakes = ErrorCollector()
-    overrides: dict[str, Any] = {}
-    own: dict[str, Node] = {}
-    for name, node in section.entries.items():
-        if name in fields:
-            own[name] = node
-        elif name in RUN_TIME_OPTIONS:
-            with mistakes.collected(), located(node, f"`{name}`"):
-                overrides[name] = RUN_TIME_OPTIONS[name](plain(node))
-        elif name != USE:
-            mistakes.messages.append(str(config_error(section.keys[name], _unknown(loaded, name))))
+    own, overrides, parts = _sorted_options(loaded, section, mistakes)
     stage = loaded
     with mistakes.collected():
         if isinstance(loaded, type):
@@ -42,7 +35,68 @@ def make_stage(loaded: type[Stage] | Stage, section: MappingNode) -> Stage:
     mistakes.end()
     assert isinstance(stage, Stage)
     with located(section, stage.name):
-        return stage.with_(**overrides) if overrides else stage
+        stage = stage.with_(**overrides) if overrides else stage
+    if parts is None or not isinstance(stage, CompositeStage):
+        return stage
+    changes = _part_changes(stage, parts)
+    with located(parts, stage.name):
+        return stage.with_(parts=changes)
+
+
+def _sorted_options(
+    loaded: type[Stage] | Stage, section: MappingNode, mistakes: ErrorCollector
+) -> tuple[dict[str, Node], dict[str, Any], Node | None]:
+    """Return the section's fields of the stage, its run-time options, checked, and its `parts`."""
+    fields = options_of(loaded) if isinstance(loaded, type) else {}
+    has_parts = isinstance(loaded, type) and issubclass(loaded, CompositeStage)
+    own: dict[str, Node] = {}
+    overrides: dict[str, Any] = {}
+    parts: Node | None = None
+    for name, node in section.entries.items():
+        if name in fields:
+            own[name] = node
+        elif name in RUN_TIME_OPTIONS:
+            with mistakes.collected(), located(node, f"`{name}`"):
+                overrides[name] = RUN_TIME_OPTIONS[name].check(plain(node))
+        elif name == PARTS and has_parts:
+            parts = node
+        elif name != USE:
+            mistakes.messages.append(str(config_error(section.keys[name], _unknown(loaded, name))))
+    return own, overrides, parts
+
+
+def _part_changes(stage: CompositeStage, node: Node) -> dict[str, dict[str, Any]]:
+    """Return the changes that `parts:` makes, by the name of the part."""
+    section = require_mapping(node, "`parts`", "`parts:` and below it `<part>: {batch_size: 32}`")
+    try:
+        parts = {part_name(stage, part): part for part in stage.parts()}
+    except Exception as error:  # third-party code may raise anything
+        raise config_error(node.place, f"{stage.name}: decompose() raised {type(error).__name__}: {error}") from error
+    mistakes = ErrorCollector()
+    changes: dict[str, dict[str, Any]] = {}
+    for name, place in section.keys.items():
+        with mistakes.collected():
+            if name not in parts:
+                raise config_error(place, f"{stage.name} has no part {name!r}: {closest(name, parts)}")
+            changes[name] = _changes(parts[name], section.entries[name])
+    mistakes.end()
+    return changes
+
+
+def _changes(part: Stage, node: Node) -> dict[str, Any]:
+    """Return the settings of one part in a form that `with_` takes."""
+    section = require_mapping(node, f"the part `{part.name}`", "`{batch_size: 32}`")
+    mistakes = ErrorCollector()
+    own, changes, parts = _sorted_options(type(part), section, mistakes)
+    options = options_of(type(part))
+    for name, value in own.items():
+        with mistakes.collected():
+            changes[name] = convert(value, options[name].kind, name)
+    if parts is not None and isinstance(part, CompositeStage):
+        with mistakes.collected():
+            changes[PARTS] = _part_changes(part, parts)
+    mistakes.end()
+    return changes
 
 
 def make_executor(loaded: type, section: MappingNode) -> Any:
@@ -56,7 +110,7 @@ def make_executor(loaded: type, section: MappingNode) -> Any:
     own = {name: node for name, node in section.entries.items() if name in known}
     for name, place in section.keys.items():
         if name not in known and name != USE:
-            message = f"{loaded.__name__} has no option {name!r}: {nearest(name, known)}"
+            message = f"{loaded.__name__} has no option {name!r}: {closest(name, known)}"
             mistakes.messages.append(str(config_error(place, message)))
     executor: Any = None
     with mistakes.collected():
@@ -67,7 +121,7 @@ def make_executor(loaded: type, section: MappingNode) -> Any:
 
 @contextmanager
 def located(node: Node, what: str) -> Generator[None, None, None]:
-    """Turn what a stage or executor says against its options into a ConfigError at the place of the one it names."""
+    """Turn an error about options into a ConfigError at the place of the option that its message names."""
     try:
         yield
     except (ValueError, TypeError, UsageError) as error:

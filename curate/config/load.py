@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import re
 from collections.abc import Generator, Iterable
@@ -12,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from curate.config.diagnostics import ErrorCollector, SourceLocation, config_error, nearest
+from curate.config.addresses import StageAddresses
+from curate.config.diagnostics import ErrorCollector, SourceLocation, config_error
 from curate.config.instantiate import USE, located, make_executor, make_stage
 from curate.config.nodes import MappingNode, Node, ScalarNode, SequenceNode, describe, require_mapping, require_text
 from curate.config.overrides import TOP_LEVEL, override, replace_executor
@@ -20,16 +20,17 @@ from curate.config.stage_locations import places_in_plan
 from curate.config.values import convert
 from curate.config.variables import interpolate
 from curate.config.yaml_reader import read_document
-from curate.engine.protocol.error_budget import ErrorBudget
+from curate.engine import ErrorBudget
 from curate.errors import PlanError, PluginError
 from curate.stage import Stage
+from curate.suggest import closest, nearest
 
 if TYPE_CHECKING:
     from curate.pipeline import Pipeline
 
 
 class Reference(Protocol):
-    """Something that a plugin has announced by name."""
+    """A stage or executor that a plugin has announced by name."""
 
     def load(self) -> Any:
         """Import it and return it; PluginError if that fails."""
@@ -37,7 +38,7 @@ class Reference(Protocol):
 
 
 class Host(Protocol):
-    """Who knows what stages and executors there are: `curate.plugin`'s host."""
+    """The lookup of stages and executors by name: `curate.plugin`'s host."""
 
     def stage(self, name: str) -> Reference:
         """Return the stage of this name; PluginError if there is none."""
@@ -50,12 +51,12 @@ class Host(Protocol):
 
 @attrs.frozen
 class Configured:
-    """What a configuration file says, checked.
+    """The checked content of a configuration file.
 
     Args:
         pipeline: the pipeline with all its stages.
         executor: the executor object; None if neither the file nor the caller names one.
-        run_dir: where the run is kept, as written (relative to the current folder); None if nobody says.
+        run_dir: where the run is kept, as written (relative to the current folder); None if not given.
         budget: how many records may fail.
         source: the file.
         places: where each stage of the pipeline stands in the file.
@@ -70,7 +71,7 @@ class Configured:
 
     @contextmanager
     def located(self) -> Generator[None]:
-        """Let the mistakes that planning finds begin with the place in the file of the stage that they are about."""
+        """Prefix the errors of planning with the place of their stage in the file."""
         try:
             yield
         except PlanError as error:
@@ -105,13 +106,13 @@ def load_pipeline(
     document = read_document(path)
     if executor is not None:
         document = replace_executor(document, executor)
-    document = override(document, sets)
-    document = interpolate(document, Path(path).parent.resolve())
-    builder = _Builder(host, allow_imports)
+    builder, folder = _Builder(host, allow_imports), Path(path).parent.resolve()
+    document = override(document, sets, StageAddresses(builder.stage_class, builder.stage, folder))
+    document = interpolate(document, folder)
     mistakes = ErrorCollector()
     for name, place in document.keys.items():
         if name not in TOP_LEVEL:
-            mistakes.messages.append(str(config_error(place, f"unknown key {name!r}: {nearest(name, TOP_LEVEL)}")))
+            mistakes.messages.append(str(config_error(place, f"unknown key {name!r}: {closest(name, TOP_LEVEL)}")))
     name, made_executor, directory = _name_after(Path(path)), None, None
     with mistakes.collected():
         if "name" in document.entries:
@@ -169,13 +170,17 @@ class _Builder:
         return pipeline
 
     def stage(self, node: Node) -> Stage:
-        section = require_mapping(node, "a stage", "`use: <name>` and its options below")
+        return make_stage(self.stage_class(node), _stage_section(node))
+
+    def stage_class(self, node: Node) -> type[Stage] | Stage:
+        """Return the class of a stage, or the instance that a decorated function is."""
+        section = _stage_section(node)
         loaded = self.loaded(section, "stage")
-        if not isinstance(loaded, Stage) and not (isinstance(loaded, type) and issubclass(loaded, Stage)):
-            raise config_error(
-                section.entries[USE].place, f"{loaded!r:.80} is no stage: name a subclass of curate's ProcessingStage"
-            )
-        return make_stage(loaded, section)
+        if isinstance(loaded, Stage) or (isinstance(loaded, type) and issubclass(loaded, Stage)):
+            return loaded
+        raise config_error(
+            section.entries[USE].place, f"{loaded!r:.80} is not a stage: name a subclass of curate's ProcessingStage"
+        )
 
     def executor(self, node: Node) -> Any:
         if isinstance(node, ScalarNode):
@@ -184,18 +189,16 @@ class _Builder:
         section = require_mapping(node, "`executor`", "`executor: local`, or `executor: {use: local}`")
         loaded = self.loaded(section, "executor")
         if not isinstance(loaded, type):
-            raise config_error(section.entries[USE].place, f"{loaded!r:.80} is no executor: name a class")
+            raise config_error(section.entries[USE].place, f"{loaded!r:.80} is not an executor: name a class")
         return make_executor(loaded, section)
 
     def loaded(self, section: MappingNode, kind: str) -> Any:
         """Return the class or instance that `use:` names."""
         node = section.entries.get(USE)
         if node is None:
-            close = difflib.get_close_matches(USE, section.entries, n=1)
-            if close:
-                raise config_error(
-                    section.keys[close[0]], f"the {kind} lacks `use`: write `use` instead of {close[0]!r}"
-                )
+            near = nearest(USE, section.entries)
+            if near is not None:
+                raise config_error(section.keys[near], f"the {kind} lacks `use`: write `use` instead of {near!r}")
             raise config_error(section.place, f"the {kind} lacks `use`: write `use: <name of the {kind}>`")
         name = require_text(node, "`use`")
         if ":" in name:
@@ -217,7 +220,7 @@ class _Builder:
             raise config_error(place, f"`use: {name}` is not of the form package.module:Class: write it so")
         try:
             found: Any = importlib.import_module(module_name)
-        except (Exception, SystemExit) as error:  # a stranger's module may raise anything
+        except (Exception, SystemExit) as error:  # third-party code may raise anything
             reason = f"{type(error).__name__}: {error}"
             raise config_error(
                 place, f"`use: {name}` cannot be imported ({reason}): check it, and PYTHONPATH"
@@ -228,6 +231,10 @@ class _Builder:
         except AttributeError as error:
             raise config_error(place, f"`use: {name}`: {error}: check the name behind the colon") from error
         return found
+
+
+def _stage_section(node: Node) -> MappingNode:
+    return require_mapping(node, "a stage", "`use: <name>` and its options below")
 
 
 def _checked_name(node: Node) -> str:

@@ -3,8 +3,9 @@
     --set vars.manifest=/data/mine.jsonl        --set stages.asr.batch_size=32
     --set executor.use=ray                      --set stages.0.resources.gpus=1
 
-A stage is addressed by its `name:`, else by the last part of its `use:`, else by its position from 0. A new value is
-parsed as strictly as the file, and its mistakes carry the place `--set <path>`.
+A stage is addressed by its name in the plan, else by the last part of its `use:`, else by its position from 0; a part
+of a composite stage by its name in the plan, `stages.asr_and_wer.asr.batch_size`. A new value is parsed as strictly as
+the file, and its mistakes carry the place `--set <path>`.
 """
 
 from __future__ import annotations
@@ -14,18 +15,25 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from curate.config.diagnostics import ErrorCollector, SourceLocation, config_error, nearest
+from curate.config.addresses import StageAddresses, stage_nodes, used_name
+from curate.config.diagnostics import ErrorCollector, SourceLocation, config_error
 from curate.config.nodes import MappingNode, Node, ScalarNode, SequenceNode, describe, shortened
 from curate.config.variables import references
 from curate.config.yaml_reader import parse_value
+from curate.suggest import closest
 
 TOP_LEVEL = ("name", "vars", "stages", "executor", "run_dir", "max_failures", "max_failure_ratio")
 
 _FORM = "write --set path=value, such as --set stages.asr.batch_size=32"
 
 
-def override(document: MappingNode, sets: Iterable[str]) -> MappingNode:
+def override(document: MappingNode, sets: Iterable[str], addresses: StageAddresses) -> MappingNode:
     """Return the document with all overrides applied, in order; the last of two for the same path wins.
+
+    Args:
+        document: the top of a configuration.
+        sets: the overrides, `path=value`.
+        addresses: finds the names of the document's stages.
 
     Raises:
         ConfigError: paths that lead nowhere, or bad values, all of them.
@@ -33,7 +41,7 @@ def override(document: MappingNode, sets: Iterable[str]) -> MappingNode:
     mistakes = ErrorCollector()
     for text in sets:
         with mistakes.collected():
-            document = _overridden(document, text)
+            document = _overridden(document, text, addresses)
     mistakes.end()
     return document
 
@@ -50,7 +58,7 @@ def replace_executor(document: MappingNode, name: str) -> MappingNode:
     return document.replacing("executor", MappingNode(place, {"use": use}, {"use": place}), place)
 
 
-def _overridden(document: MappingNode, text: str) -> MappingNode:
+def _overridden(document: MappingNode, text: str, addresses: StageAddresses) -> MappingNode:
     path, equals, value_text = text.partition("=")
     path = path.strip()
     place = SourceLocation(f"--set {shortened(path)}")
@@ -60,10 +68,10 @@ def _overridden(document: MappingNode, text: str) -> MappingNode:
         )
     top, _, rest = path.partition(".")
     if top not in TOP_LEVEL:
-        raise config_error(place, f"there is no {top!r} to set: {nearest(top, TOP_LEVEL)}")
+        raise config_error(place, f"there is no {top!r} to set: {closest(top, TOP_LEVEL)}")
     value = parse_value(value_text, str(place))
     if top == "stages":
-        steps = _stage_steps(document, rest, place)
+        steps = _stage_steps(document, rest, place, addresses)
     elif top == "vars":
         steps = _variable_steps(document, rest, place)
     else:
@@ -87,7 +95,9 @@ def _placed(node: Node, steps: Sequence[str], value: Node, place: SourceLocation
     step, *further = steps
     if isinstance(node, SequenceNode):
         if not re.fullmatch(r"[0-9]{1,9}", step) or int(step) >= len(node.items):
-            raise config_error(place, f"{step!r} is no position of the list: write one from 0 to {len(node.items) - 1}")
+            raise config_error(
+                place, f"{step!r} is not a position of the list: write one from 0 to {len(node.items) - 1}"
+            )
         items = list(node.items)
         items[int(step)] = _placed(items[int(step)], further, value, place)
         return attrs.evolve(node, items=tuple(items))
@@ -100,44 +110,44 @@ def _placed(node: Node, steps: Sequence[str], value: Node, place: SourceLocation
     )
 
 
-def _stage_steps(document: MappingNode, rest: str, place: SourceLocation) -> list[str]:
-    """Return the path below `stages`, with the stage's position in place of its name, which may hold dots."""
-    stages = document.entries.get("stages")
-    items = stages.items if isinstance(stages, SequenceNode) else ()
-    names = [_address(stage) for stage in items]
-    fitting = [name for name in names if name and (rest == name or rest.startswith(f"{name}."))]
-    if fitting:
-        name = max(fitting, key=len)
-        positions = [number for number, other in enumerate(names) if other == name]
-        if len(positions) > 1:
-            ways = " or ".join(f"stages.{number}" for number in positions)
-            raise config_error(
-                place, f"{len(positions)} stages are called {name!r}: give them a `name:`, or write {ways}"
-            )
-        position, option = positions[0], rest[len(name) + 1 :]
-    else:
-        name, _, option = rest.partition(".")
-        if not re.fullmatch(r"[0-9]{1,9}", name) or int(name) >= len(names):
-            raise config_error(
-                place, f"there is no stage {name!r}: {nearest(name, dict.fromkeys(filter(None, names)))}"
-            )
-        position = int(name)
+def _stage_steps(document: MappingNode, rest: str, place: SourceLocation, addresses: StageAddresses) -> list[str]:
+    """Return the path below `stages`, with positions and `parts` in place of names, which may hold dots."""
+    name, position = _find_stage(document, rest, place, addresses)
+    option = rest[len(name) + 1 :]
     if not option:
         raise config_error(
             place, f"a stage is not set as a whole: name an option, such as --set stages.{name}.workers=2"
         )
+    parts = addresses.parts(document, position)
+    part = _longest(parts, option)
+    if part and option != part:  # an option of the composite itself may have the name of a part
+        above = [step for each in parts[part] for step in ("parts", each)]
+        return [str(position), *above, *option[len(part) + 1 :].split(".")]
     return [str(position), *option.split(".")]
 
 
-def _address(stage: Node) -> str:
-    if not isinstance(stage, MappingNode):
-        return ""
-    named, used = stage.entries.get("name"), stage.entries.get("use")
-    if isinstance(named, ScalarNode) and isinstance(named.value, str):
-        return named.value
-    if isinstance(used, ScalarNode) and isinstance(used.value, str):
-        return used.value.rpartition("/")[2].rpartition(":")[2]
-    return ""
+def _find_stage(document: MappingNode, rest: str, place: SourceLocation, addresses: StageAddresses) -> tuple[str, int]:
+    """Return the part of a path that addresses a stage, and the position of that stage."""
+    names, used = addresses.names(document), [used_name(stage) for stage in stage_nodes(document)]
+    name = _longest(filter(None, names), rest)
+    if name:
+        return name, names.index(name)
+    name = _longest(filter(None, used), rest)
+    positions = [number for number, other in enumerate(used) if other == name]
+    if name and len(positions) > 1:
+        ways = " or ".join(f"stages.{names[number]}" for number in positions)
+        raise config_error(place, f"{len(positions)} stages use {name!r}: write {ways}")
+    if name:
+        return name, positions[0]
+    name = rest.partition(".")[0]
+    if not re.fullmatch(r"[0-9]{1,9}", name) or int(name) >= len(names):
+        raise config_error(place, f"there is no stage {name!r}: {closest(name, filter(None, names))}")
+    return name, int(name)
+
+
+def _longest(names: Iterable[str], path: str) -> str:
+    """Return the longest of the names with which a path begins; empty if there is none."""
+    return max((name for name in names if path == name or path.startswith(f"{name}.")), key=len, default="")
 
 
 def _variable_steps(document: MappingNode, rest: str, place: SourceLocation) -> list[str]:
@@ -150,5 +160,5 @@ def _variable_steps(document: MappingNode, rest: str, place: SourceLocation) -> 
     first = rest.split(".")[0]
     if first not in known:
         names = [f"vars.{name}" for name in dict.fromkeys(known)]
-        raise config_error(place, f"the file has no variable `vars.{first}`: {nearest(f'vars.{first}', names)}")
+        raise config_error(place, f"the file has no variable `vars.{first}`: {closest(f'vars.{first}', names)}")
     return rest.split(".")

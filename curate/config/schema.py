@@ -1,4 +1,4 @@
-"""The form of a pipeline file as a JSON schema, for editors: what `load_pipeline` checks, as far as it can be said."""
+"""The form of a pipeline file as a JSON schema, for editors: as far as it can express `load_pipeline`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias, get_args, get_origin
 
-from curate.config.instantiate import USE
+from curate.composite import CompositeStage
+from curate.config.instantiate import PARTS, USE
 from curate.config.options import options_of
 from curate.config.overrides import TOP_LEVEL
 from curate.errors import PluginError
 from curate.plugin import PluginHost, StageRef
 from curate.resources import Resources
-from curate.settings import RUN_TIME_OPTIONS
+from curate.run_time_options import RUN_TIME_OPTIONS
 from curate.stage import Stage
 
 Schema: TypeAlias = "dict[str, Any]"
@@ -32,22 +33,17 @@ _SCALARS: Mapping[Any, Schema] = {
     type(None): {"type": "null"},
 }
 
-_RUN_TIME: Mapping[str, tuple[Schema, str]] = {
-    "name": ({"type": "string", "pattern": r"^[A-Za-z0-9][\w.-]*$"}, "what the stage is called"),
-    "batch_size": ({"type": "integer", "minimum": 1}, "how many records the stage works on at once"),
-    "resources": ({"$ref": "#/definitions/resources"}, "what one worker needs"),
-    "workers": ({"type": ["integer", "null"], "minimum": 1}, "how many workers"),
-    "prefetch_batches": ({"type": "integer", "minimum": 0}, "how far audio is loaded ahead of the model"),
-    "timeout_s": ({"type": ["number", "null"], "exclusiveMinimum": 0}, "how long a record may take"),
-    "retries": ({"type": "integer", "minimum": 0}, "how often a record that fails is tried again"),
-    "checkpoint": ({"type": "boolean"}, "whether the phase ends after this stage"),
+_PARTS: Schema = {
+    "type": "object",
+    "description": "settings of single parts, by the part's name",
+    "additionalProperties": {"type": "object"},
 }
 
 
 def pipeline_schema(host: PluginHost) -> Schema:
     """Return the JSON schema (draft 7) of pipeline files that use the stages and executors of these plugins.
 
-    A stage that cannot be imported here, for want of an extra, is known by name, and its settings are not checked.
+    A stage that cannot be imported here, because an extra is missing, is known by name; its settings are not checked.
     """
     stages = {host.stages.shortest_name(reference): reference for reference in host.stages}
     executors = {host.executors.shortest_name(reference): reference.summary for reference in host.executors}
@@ -91,7 +87,7 @@ def pipeline_schema(host: PluginHost) -> Schema:
 def _top_level(name: str, executors: Mapping[str, str]) -> Schema:
     match name:
         case "name":
-            return {"description": "also the default run directory, runs/<name>", **_RUN_TIME["name"][0]}
+            return {"description": "also the default run directory, runs/<name>", **RUN_TIME_OPTIONS["name"].schema}
         case "vars":
             return {"type": "object", "description": "values of your own, used as ${vars.<name>}"}
         case "stages":
@@ -128,10 +124,11 @@ def _stage(name: str, reference: StageRef, found: type[Stage] | Stage) -> Schema
         properties[option.name] = {**schema_of(option.kind), "description": meanings.get(option.name, "")}
         if not properties[option.name]["description"]:
             del properties[option.name]["description"]
-    for option in RUN_TIME_OPTIONS:
-        form, meaning = _RUN_TIME[option]
-        described: Schema = {"anyOf": [form, _VARIABLE], "description": meaning}
-        properties.setdefault(option, described)
+    for option in RUN_TIME_OPTIONS.values():
+        described: Schema = {"anyOf": [dict(option.schema), _VARIABLE], "description": option.meaning}
+        properties.setdefault(option.name, described)
+    if isinstance(found, type) and issubclass(found, CompositeStage):
+        properties.setdefault(PARTS, _PARTS)
     return {
         "title": name,
         "description": reference.summary,
@@ -144,7 +141,7 @@ def _stage(name: str, reference: StageRef, found: type[Stage] | Stage) -> Schema
 
 def _resources() -> Schema:
     number = {"anyOf": [{"type": "number", "minimum": 0}, _VARIABLE]}
-    memory = {"type": ["integer", "string", "null"], "description": "bytes, or a text such as 6.5GB"}
+    memory = {"type": ["integer", "string", "null"], "description": "bytes, or a string such as 6.5GB"}
     properties = dict.fromkeys(inspect.signature(Resources).parameters, number)
     properties |= {"memory": memory, "custom": {"type": "object"}}
     return {"anyOf": [{"type": "object", "additionalProperties": False, "properties": properties}, _VARIABLE]}
@@ -179,7 +176,7 @@ def _form_of(kind: Any) -> Schema:
 
 
 def described_settings(cls: type) -> dict[str, str]:
-    """Return what the `Args:` section of the docstrings says about each field; a subclass overrules its bases."""
+    """Return the description of each field in the `Args:` section of the docstrings; a subclass overrides its bases."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)*)", inspect.cleandoc(vars(base).get("__doc__") or ""), re.M)

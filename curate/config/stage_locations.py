@@ -2,40 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 
+from curate.composite import leaves, named, unique_names
 from curate.config.diagnostics import SourceLocation
-from curate.stage import CompositeStage, Stage
+from curate.stage import Stage
 
 
 def places_in_plan(stages: Sequence[Stage], places: Sequence[SourceLocation]) -> dict[str, SourceLocation]:
-    """Return the place of each stage by its name in the plan.
-
-    A plan numbers equal names: the second `x` is `x-2`. The parts of a composite stage stand where it stands.
+    """Return the place of each stage by its name in the plan. The parts of a composite stage stand where it stands.
 
     Args:
         stages: those of the pipeline, in order.
         places: where each of them stands.
     """
-    flat = [(part.name, place) for stage, place in zip(stages, places, strict=True) for part in _parts(stage)]
-    taken = {name for name, _ in flat}
-    found: dict[str, SourceLocation] = {}
-    for name, place in flat:
-        unique, count = name, 1
-        while unique in found or (count > 1 and unique in taken):
-            count += 1
-            unique = f"{name}-{count}"
-        found[unique] = place
-    for stage, place in zip(stages, places, strict=True):
-        found.setdefault(stage.name, place)
-    return found
-
-
-def _parts(stage: Stage) -> Iterator[Stage]:
-    if not isinstance(stage, CompositeStage):
-        yield stage
-        return
-    with suppress(Exception):  # one that cannot be taken apart is what the plan complains of, by its own name
-        for part in stage.parts():
-            yield from _parts(part)
+    composed = list(zip(named(stages), places, strict=True))
+    flat: list[tuple[str, SourceLocation]] = []
+    for stage, place in composed:
+        with suppress(Exception):  # the plan reports a composite that cannot be decomposed, by its own name
+            flat += [(part.name, place) for part in leaves(stage)]
+    names = unique_names([name for name, _ in flat])
+    return {stage.name: place for stage, place in composed} | {
+        name: place for name, (_, place) in zip(names, flat, strict=True)
+    }

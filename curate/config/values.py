@@ -1,4 +1,4 @@
-"""Turning a configuration's values into what an option's annotation asks for, with a place for each mistake."""
+"""Converts a configuration's values to the types of options, with a place for each mistake."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from cattrs.errors import (
 )
 
 from curate.config.converter import Mismatch, is_dict, is_list, strict_converter
-from curate.config.diagnostics import SourceLocation, config_error, nearest
+from curate.config.diagnostics import SourceLocation, config_error
 from curate.config.nodes import MappingNode, Node, at, blamed, describe, plain
 from curate.errors import ConfigError
-from curate.settings import field_names
+from curate.run_time_options import field_names
+from curate.suggest import closest
 
 _REMEDIES: dict[Any, str] = {
     bool: "write true or false",
     int: "write a whole number, without quotes",
     float: "write a number, without quotes",
-    str: "write a text, in quotes",
+    str: "write a string, in quotes",
     type(None): "write null",
     Path: "write a path, in quotes",
 }
@@ -37,7 +38,7 @@ def convert(node: Node, kind: Any, what: str) -> Any:
 
     Args:
         node: the value, with its place.
-        kind: an annotation; what is no known type passes unchecked.
+        kind: an annotation; an unknown type passes unchecked.
         what: what the option is called in messages.
 
     Raises:
@@ -61,7 +62,7 @@ def _messages(error: BaseException, node: Node, path: tuple[Any, ...], kind: Any
         return [
             str(
                 config_error(
-                    keys.get(name, inner.place), f"{_called(what, path)} has no {name!r}: {nearest(name, known)}"
+                    keys.get(name, inner.place), f"{_called(what, path)} has no {name!r}: {closest(name, known)}"
                 )
             )
             for name in sorted(error.extra_fields)
@@ -98,7 +99,7 @@ def _message(error: BaseException, node: Node, path: tuple[Any, ...], kind: Any,
     else:
         members = get_args(error.kind) or (error.kind,)
         remedy = " or ".join(_REMEDIES[member] for member in members if member in _REMEDIES) or "write one of these"
-    # without modules: where `Path` lives differs between versions of Python
+    # Without modules: the module of `Path` differs between versions of Python.
     wanted = re.sub(r"\b(?:\w+\.)+(?=\w)", "", inspect.formatannotation(error.kind)).replace("NoneType", "None")
     return str(config_error(inner.place, f"{called} must be {wanted}, not {describe(inner)}{inner.origin}: {remedy}"))
 

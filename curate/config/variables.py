@@ -1,6 +1,6 @@
 """Putting `${vars.name}` and `${here}` into the values of a configuration.
 
-    ${vars.name}    the value under `vars:`; standing alone it keeps its type, inside a text it is written out
+    ${vars.name}    the value under `vars:`; standing alone it keeps its type, inside a string it is written out
     ${here}         the folder of the configuration file
     $${             the two characters ${
 
@@ -16,7 +16,7 @@ from pathlib import Path
 
 import attrs
 
-from curate.config.diagnostics import ErrorCollector, SourceLocation, config_error, nearest
+from curate.config.diagnostics import ErrorCollector, SourceLocation, config_error
 from curate.config.nodes import (
     MAX_DEPTH,
     MAX_VALUES,
@@ -29,9 +29,10 @@ from curate.config.nodes import (
     require_mapping,
     shortened,
 )
+from curate.suggest import closest, nearest
 
 MAX_TEXT = 100_000
-"""How long a text may become, so that variables made of variables cannot fill the memory."""
+"""Maximum length of a string, so that variables made of variables cannot fill the memory."""
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 
@@ -129,7 +130,9 @@ class _Variables:
                 origin = _origin(name, value)
                 whole += self.written(name, value, node.place)
             if len(whole) > MAX_TEXT:
-                raise config_error(node.place, f"variables make a text longer than {MAX_TEXT:,} characters: shorten it")
+                raise config_error(
+                    node.place, f"variables make a string longer than {MAX_TEXT:,} characters: shorten it"
+                )
         whole += text[end:]
         self.spend(len(whole) // 100, node.place)
         return attrs.evolve(node, value=whole, text=whole, origin=origin)
@@ -162,8 +165,8 @@ class _Variables:
                 place, f'`${{{name}}}`: the environment is not read: write ${{vars.x}} and pass --set vars.x="$X"'
             )
         known = ["here", *(f"vars.{known}" for known in self.declared.entries)]
-        remedy = nearest(name, known)
-        if head == "vars" and path and "did you mean" not in remedy:
+        remedy = closest(name, known)
+        if head == "vars" and path and nearest(name, known) is None:
             remedy = f"set it under `vars:`, or pass --set {name}=…"
         raise config_error(place, f"unknown variable `${{{shortened(name)}}}`: {remedy}")
 
@@ -182,7 +185,7 @@ class _Variables:
     def written(self, name: str, value: Node, place: SourceLocation) -> str:
         if not isinstance(value, ScalarNode) or value.value is None:
             raise config_error(
-                place, f"`${{{name}}}` is {describe(value)} and cannot stand inside a text: give it a text"
+                place, f"`${{{name}}}` is {describe(value)} and cannot stand inside a string: give it a string"
             )
         return value.text
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 import attrs
 from loguru import logger
 
-from curate.engine.accounting.counts import FinishedInputs, RecordCounts
+from curate.engine.accounting.counts import FinishedInputs, RecordCounts, stage_counts
+from curate.engine.accounting.stage_flow import add_stage_counts, follow_stages
 from curate.engine.durability.commit import CommitBuffer, id_checksum_of
 from curate.engine.durability.directory_store import DirectoryStore
 from curate.engine.durability.inputs import read_unchanged
@@ -29,30 +30,32 @@ from curate.engine.protocol.events import (
     RunStopped,
     UnitCommitted,
 )
-from curate.engine.protocol.messages import Filtered, Quarantined
+from curate.engine.protocol.messages import Filtered
 from curate.engine.protocol.options import Retry, RunOptions
+from curate.engine.protocol.run_status import RunStatus
 from curate.engine.protocol.transport import Executor, HopSpec
+from curate.engine.run_result import RunResult
 from curate.engine.scheduling.scheduler import PhaseInput, Scheduler
 from curate.engine.summary import check_phase, may_measure, run_counts, summarise, top_failures
 from curate.engine.worker.error_classification import driver_errors
 from curate.errors import BudgetExceededError, InfrastructureError, UsageError
-from curate.io.atomic import read_json, write_json
 from curate.io.failpoints import failpoint
 from curate.io.rows import encode_row
 from curate.plan import Phase, Plan
-from curate.records import Failed, Record, RecordReader
-from curate.stage import Gather, Partitioner, Source, WorkerContext, Writer
+from curate.records import Failed, Record
+from curate.stage import Source, WorkerContext
+from curate.storage import read_json, write_json
 
 DRAIN_S = 10.0
-"""After an interrupt, what is in flight may still finish for so long."""
+"""The time in which batches in flight may still finish after an interrupt."""
 
 
 PROGRESS_EVERY_S = 0.05
-"""Observers hear so often of a phase's progress, and when it begins and ends."""
+"""The interval of the progress events of a phase, in addition to those at its beginning and end."""
 
 
 class Observers(Protocol):
-    """Those who are told what happens; the plugin host is one."""
+    """The receivers of a run's events; the plugin host is one."""
 
     def on_run_started(self, event: RunStarted) -> None: ...
     def on_progress(self, event: RunProgress) -> None: ...
@@ -64,9 +67,9 @@ class Observers(Protocol):
 
 @contextmanager
 def frozen_gc() -> Generator[None]:
-    """Keep the garbage collector from walking through the objects that exist already, which takes a fifth of a run.
+    """Keep the garbage collector from traversing the objects that exist already, which takes a fifth of a run.
 
-    A caller that has frozen objects of its own is left alone. Garbage that exists by then stays until the end: to
+    Does nothing if the caller has frozen objects itself. Garbage that exists at the start stays until the end: to
     collect it first takes longer than a short run.
     """
     if gc.get_freeze_count():
@@ -79,53 +82,22 @@ def frozen_gc() -> Generator[None]:
         gc.unfreeze()
 
 
-@attrs.frozen
-class RunResult:
-    """What a run came to.
-
-    Args:
-        summary: what `summary.json` holds.
-        outputs: the files that the writers have published.
-        run_dir: where the run lies; None: it was kept in memory.
-    """
-
-    summary: Mapping[str, Any]
-    outputs: tuple[Path, ...]
-    run_dir: Path | None
-    _reader: RecordReader = attrs.field(repr=False)
-    _memory: MemoryStore | None = attrs.field(repr=False)
-
-    def records(self) -> Iterator[Record]:
-        """Yield what was kept, in the order of the input."""
-        return iter(self._reader)
-
-    @property
-    def filtered(self) -> list[Filtered]:
-        """What was left out; only for a run in memory, otherwise it lies in `<run_dir>/filtered`."""
-        return [] if self._memory is None else self._memory.filtered
-
-    @property
-    def quarantined(self) -> list[Quarantined]:
-        """What failed; only for a run in memory, otherwise it lies in `<run_dir>/quarantine`."""
-        return [] if self._memory is None else self._memory.quarantined
-
-
 def run_plan(
     plan: Plan, executor: Executor, run_dir: Path | None, observers: Observers, options: RunOptions | None = None
 ) -> RunResult:
     """Run a checked plan to its end.
 
     Args:
-        plan: what to do.
-        executor: where.
-        run_dir: where to keep it; None: in memory.
-        observers: who is told about it.
-        options: what else can be said about this life of the run.
+        plan: the plan.
+        executor: the executor of its hops.
+        run_dir: the run directory; None: results are kept in memory.
+        observers: the receivers of its events.
+        options: the options of this attempt.
 
     Raises:
-        RunDirectoryError: the directory holds something else, or another driver is at work in it.
-        InfrastructureError: the run cannot go on; what is committed stays, and the same command goes on with it.
-        BudgetExceededError: too many records have failed; what is finished stays.
+        RunDirectoryError: the directory holds something else, or another driver uses it.
+        InfrastructureError: the run cannot continue; committed results stay, and the same command resumes the run.
+        BudgetExceededError: too many records have failed; committed results stay.
         AccountingError: the books do not balance.
     """
     options = options or RunOptions()
@@ -144,7 +116,7 @@ def _counted(plan: Plan) -> Callable[[], int | None]:
 
 @attrs.frozen
 class _Run:
-    """One life of a run."""
+    """One attempt of a run."""
 
     plan: Plan
     executor: Executor
@@ -165,7 +137,7 @@ class _Run:
             try:
                 with frozen_gc():
                     outputs, worked_s = self._phases()
-            except OSError as error:  # of the driver's own files; what stages raise is named as theirs
+            except OSError as error:  # of the driver's own files; errors of stages are classified before
                 where = error.filename or self.directory or "a file"
                 raise InfrastructureError(f"{where}: {error.strerror or error}") from error
             finally:
@@ -176,36 +148,36 @@ class _Run:
                 failpoint("summary.before_write")
                 write_json(self.directory / "summary.json", summary)
         except BaseException as error:
-            said = str(error) or ("interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
-            if self.state is not None:
-                self.state.end(f"stopped: {said.splitlines()[0]}")
             interrupted = isinstance(error, KeyboardInterrupt)
-            self.observers.on_run_stopped(RunStopped(self.directory, interrupted, " ".join(said.split())))
+            message = str(error) or ("interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
+            if self.state is not None:
+                self.state.end(RunStatus.INTERRUPTED if interrupted else RunStatus.FAILED, message.splitlines()[0])
+            self.observers.on_run_stopped(RunStopped(self.directory, interrupted, " ".join(message.split())))
             raise
         if self.state is not None:
-            self.state.end("done")
+            self.state.end(RunStatus.FINISHED)
         self.observers.on_run_finished(RunFinished(self.directory, summary))
         memory = store if isinstance(store, MemoryStore) else None
         return RunResult(summary, tuple(outputs), self.directory, store.reader(plan.phases[-1].number), memory)
 
     def _choose(self, retry: Retry) -> None:
-        """Count the failed records that are to be retried as not done.
+        """Mark the failed records that are to be retried as not done.
 
         Raises:
-            UsageError: there are none, and nothing of an earlier retry is left to be done.
+            UsageError: there are none, and no earlier retry is unfinished.
         """
         chosen: dict[int, set[int]] = {}
         for phase, note in self.store.failures():
             if retry.chooses(note):
                 chosen.setdefault(phase, set()).add(note["position"])
         if not chosen:
-            if not self._is_finished():  # a retry was interrupted when these records had just been mended
+            if not self._is_finished():  # a retry was interrupted after it had processed these records
                 return
             raise UsageError(f"no record has failed{retry.described()} in {self.directory}; see curate quarantine list")
         cast("DirectoryStore", self.store).retry(chosen)
 
     def _is_finished(self) -> bool:
-        """Return whether the last summary tells of all that is committed."""
+        """Return whether the last summary covers all commits."""
         if not all(self.store.is_complete(phase.number) for phase in self.plan.phases):
             return False
         summary = {} if self.directory is None else read_json(self.directory / "summary.json")
@@ -213,7 +185,7 @@ class _Run:
         return (summary.get("kept"), summary.get("quarantined")) == (books.kept, books.quarantined)
 
     def _phases(self) -> tuple[list[Path], float]:
-        """Run what is left of the phases and publish; return the files, and the seconds of audio worked on."""
+        """Run the unfinished phases and publish; return the files, and the seconds of audio processed."""
         outputs: list[Path] = []
         worked_s = 0.0
         for phase in self.plan.phases:
@@ -224,20 +196,20 @@ class _Run:
             for planned in phase.writers:
                 with driver_errors(planned.name):
                     reader = self.store.reader(phase.number)
-                    published = cast("Writer", planned.stage).write(reader, self.directory or Path())
+                    published = planned.stage.write(reader, self.directory or Path())
                 logger.info("{} wrote {}", planned.name, ", ".join(map(str, published)))
                 outputs.extend(published)
         return outputs, worked_s
 
     def before(self, phase: int) -> tuple[int, int]:
-        """Return how many records have failed in the phases before, and how many the largest of these has worked on."""
+        """Return the number of failed records in the phases before, and the number that the largest one processed."""
         books = [[commit.books for commit in self.store.commits(number)] for number in range(phase)]
         failed = sum(each.quarantined for of_phase in books for each in of_phase)
         return failed, max((sum(each.processed for each in of_phase) for of_phase in books), default=0)
 
 
 class _PhaseRun:
-    """One phase in one life of a run."""
+    """One phase in one attempt of a run."""
 
     def __init__(self, run: _Run, phase: Phase) -> None:
         self._plan = run.plan
@@ -253,39 +225,37 @@ class _PhaseRun:
         self._unit = self._new_unit()
         self._scheduler: Scheduler | None = None
         self._counts = RecordCounts()
-        """What is settled, committed or not; of this life's audio only what came in is counted."""
+        """The finished inputs, committed or not; of this attempt's audio only the input is counted."""
         self._failed_before, self._worked_on_before = run.before(phase.number)
         self._over_budget = ""
-        """Which limit of the error budget was passed; from then on nothing more is begun."""
+        """The limit of the error budget that was exceeded; from then on no batch is started."""
         self._stages = tuple(planned.name for planned in phase.stages())
-        self._lost = dict.fromkeys(self._stages, 0)
-        """How many fewer records each stage has handed on than came to it."""
+        self._stage_counts: dict[str, dict[str, int]] = {}
+        """The outcomes at each stage, committed or not."""
         self._began = time.monotonic()
-        self._told = float("-inf")
+        self._reported_s = float("-inf")
         self.worked_ms = 0
         for commit in self._store.commits(phase.number):
             self._counts.add(commit.books)
-            for stage, counts in commit.stages.items():
-                for what, amount in counts.items():
-                    self._lose(stage, -amount if what == "children" else amount)
+            add_stage_counts(self._stage_counts, commit.stages)
 
     def run(self) -> None:
         """Run the phase to its end."""
         try:
             self._run()
         finally:
-            # it knows this one, so both, and all records, would stay until the garbage is collected
+            # The two refer to each other, so both, with all records, would stay until a garbage collection.
             self._scheduler = None
 
     def _run(self) -> None:
         if self._state is not None:
             self._state.begin(self._total)
-        self._tell_progress()
+        self._report_progress()
         self._check_budget()
         batches = InputBatches(
             self._items(),
             first_stage=self._first_stage(),
-            partitioner=None if self._phase.partitioner is None else cast("Partitioner", self._phase.partitioner.stage),
+            partitioner=None if self._phase.partitioner is None else self._phase.partitioner.stage,
             positions=self._places,
             done=self._store.done(self._phase.number),
             done_checksum=id_checksum_of(self._store.commits(self._phase.number)),
@@ -301,7 +271,7 @@ class _PhaseRun:
                     self._settle(settled)
         except (InfrastructureError, KeyboardInterrupt):
             with suppress(InfrastructureError):
-                self._commit()  # what is finished need not be done again
+                self._commit()  # finished inputs need not be done again
             raise
         self._commit()
         self._check_budget()
@@ -309,11 +279,11 @@ class _PhaseRun:
             raise KeyboardInterrupt
         check_phase(self._phase, self._store)
         self._store.complete(self._phase.number)
-        self._tell_progress(ended=True)
+        self._report_progress(ended=True)
 
     def _process(self, incoming: PhaseInput) -> None:
-        """Have the phase's stages work on its input, wherever the executor has its workers."""
-        hops, context = self._phase.hops, WorkerContext(audio_roots=self._plan.audio_roots)
+        """Process the phase's input in the workers of the executor."""
+        hops, context = self._phase.hops, WorkerContext(self._plan.audio_roots, self._plan.schemes)
         transport = self._executor.open(
             [
                 HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=hop.stages[-1].name)
@@ -325,10 +295,10 @@ class _PhaseRun:
             try:
                 for settled in self._scheduler.run(incoming):
                     self._settle(settled)
-            except KeyboardInterrupt:  # a second one does not wait for what is in flight
+            except KeyboardInterrupt:  # a second one does not wait for batches in flight
                 if self._options.stop.asked:
                     raise
-                logger.info("stopping: what is in flight may finish for {:g} s", DRAIN_S)
+                logger.info("stopping: batches in flight have {:g} s to finish", DRAIN_S)
                 for settled in self._scheduler.drain(DRAIN_S):
                     self._settle(settled)
                 raise
@@ -336,7 +306,7 @@ class _PhaseRun:
             transport.close()
 
     def _until_stopped(self, incoming: PhaseInput) -> PhaseInput:
-        """Yield what comes until the run is to stop; what is in flight then is still finished."""
+        """Yield the input until the run is to stop; batches in flight are still finished."""
         while not self._is_stopping() and (batch := next(incoming, None)) is not None:
             yield batch
 
@@ -344,7 +314,7 @@ class _PhaseRun:
         return bool(self._over_budget) or self._options.stop.asked
 
     def _look_at_budget(self) -> None:
-        """Note once and for all that too many records have failed."""
+        """Record whether too many records have failed, which is final."""
         failed = self._failed_before + self._counts.quarantined
         processed = max(self._worked_on_before, self._counts.processed)
         self._over_budget = self._over_budget or self._options.budget.exceeded(failed, processed)
@@ -361,17 +331,17 @@ class _PhaseRun:
             raise BudgetExceededError(
                 f"{failed:,} records have failed, more than {self._over_budget} allows; {done:,} records of "
                 f"phase {self._phase.number} are done\n{top_failures(self._store)}\n"
-                "To go on all the same, allow more with --max-failures or --max-failure-ratio; what is mended can be "
-                "repeated with curate quarantine retry"
+                "To continue anyway, allow more with --max-failures or --max-failure-ratio; after the cause is fixed, "
+                "curate quarantine retry processes failed records again"
             )
 
     def _items(self) -> Iterator[Record | Failed | Filtered]:
         phase = self._phase
         if phase.source is not None:
-            return read_unchanged(cast("Source", phase.source.stage))
+            return read_unchanged(phase.source.stage)
         reader = self._store.reader(phase.number - 1)
         if phase.gather is not None:
-            return run_gather(cast("Gather", phase.gather.stage), reader)
+            return run_gather(phase.gather.stage, reader)
         return iter(reader)
 
     def _first_stage(self) -> str:
@@ -379,7 +349,7 @@ class _PhaseRun:
         return "" if first is None else first.name
 
     def _settle(self, settled: FinishedInputs) -> None:
-        if self._unit.name:  # its commit was interrupted, and may yet be on disk: it is done as it was, or not at all
+        if self._unit.name:  # its commit was interrupted and may be on disk: commit it unchanged before adding to it
             self._commit()
         self._unit.add(settled)
         self._counts.records_in += len(settled.seqs)
@@ -389,39 +359,29 @@ class _PhaseRun:
         self._counts.split += len(settled.splits)
         self._counts.children += sum(split.children for split in settled.splits)
         self._counts.in_ms += settled.in_ms
-        for _, note in settled.filtered:
-            self._lose(note.stage)
-        for split in settled.splits:
-            self._lose(split.stage, 1 - split.children)
+        if not settled.is_plain:
+            add_stage_counts(self._stage_counts, stage_counts(settled))
         for _, note in settled.quarantined:
-            self._lose(note.stage)
             self._observers.on_record_quarantined(
                 RecordQuarantined(note.record["_id"], note.stage, note.code, note.message)
             )
         if self._counts.quarantined:
             self._look_at_budget()
-        self._tell_progress()
+        self._report_progress()
         if self._unit.full:
             self._commit()
 
     def _settled_in_feed(self, settled: FinishedInputs) -> bool:
-        """Take in roots that need no work, and return whether the run goes on."""
+        """Record inputs that need no work, and return whether the run continues."""
         self._settle(settled)
         return not self._is_stopping()
 
-    def _lose(self, stage: str, amount: int = 1) -> None:
-        self._lost[stage] = self._lost.get(stage, 0) + amount
-
-    def _tell_progress(self, *, ended: bool = False) -> None:
+    def _report_progress(self, *, ended: bool = False) -> None:
         now = time.monotonic()
-        if not ended and now - self._told < PROGRESS_EVERY_S:
+        if not ended and now - self._reported_s < PROGRESS_EVERY_S:
             return
-        self._told = now
-        left = self._counts.records_in
-        came: list[int] = []
-        for stage in self._stages:
-            came.append(left)
-            left -= self._lost[stage]
+        self._reported_s = now
+        flows = follow_stages(self._stages, self._counts.records_in, [self._stage_counts])
         event = RunProgress(
             phase=self._phase.number,
             stages=self._stages,
@@ -431,7 +391,7 @@ class _PhaseRun:
             quarantined=self._counts.quarantined,
             audio_s=self._counts.in_ms / 1000,
             elapsed_s=now - self._began,
-            came=tuple(came),
+            came=tuple(flow.records_in for flow in flows),
             workers=() if self._scheduler is None else self._scheduler.workers,
             ended=ended,
             total=self._total,
@@ -441,7 +401,8 @@ class _PhaseRun:
         self._observers.on_progress(event)
 
     def _new_unit(self) -> CommitBuffer:
-        return CommitBuffer(self._places, self._retried, after=len(self._store.commits(self._phase.number)))
+        after = len(self._store.commits(self._phase.number))
+        return CommitBuffer(self._places, self._retried, after=after, unit_bytes=self._options.unit_bytes)
 
     def _commit(self) -> None:
         if not self._unit.settled:
@@ -449,7 +410,7 @@ class _PhaseRun:
         books = self._unit.books()
         _check_audio(self._phase, books)
         books.check(measures_audio=may_measure(self._phase))
-        if self._scheduler is not None and not self._unit.name:  # a commit that was interrupted has taken them already
+        if self._scheduler is not None and not self._unit.name:  # an interrupted commit has already taken them
             self._unit.busy_s, self._unit.measures = self._scheduler.take_busy_s(), self._scheduler.take_measures()
         commit = self._store.commit(self._phase.number, self._unit, self._unit.busy_s)
         self._unit = self._new_unit()
@@ -461,7 +422,7 @@ class _PhaseRun:
 
 def _count_input(phase: Phase, places: InputPositions) -> int | None:
     """Return how many records a phase will work on, for those who watch; None if it is not known yet."""
-    return cast("Source", phase.source.stage).count() if phase.source is not None else places.total
+    return phase.source.stage.count() if phase.source is not None else places.total
 
 
 def _check_audio(phase: Phase, books: RecordCounts) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -80,10 +80,12 @@ def _closed(opened: _OpenBatch) -> AudioBatch:
     return done
 
 
-def stream_plan(plan: Plan, executor: Executor, batches: Iterator[AudioBatch]) -> Iterator[AudioBatch]:
+def stream_plan(plan: Plan, executor: Executor, batches: Iterator[AudioBatch]) -> Generator[AudioBatch]:
     """Yield the batches as they are finished."""
     hops = plan.phases[0].hops
-    transport = executor.open([HopSpec(hop, WorkerContext(), False, hop.stages[-1].name) for hop in hops])
+    transport = executor.open(
+        [HopSpec(hop, WorkerContext(schemes=plan.schemes), False, hop.stages[-1].name) for hop in hops]
+    )
     desk = _BatchReassembler()
     empty: list[AudioBatch] = []
 

@@ -1,4 +1,4 @@
-"""What a run came to: counts, audio hours, stages and failures, added up from its commits."""
+"""The summary of a run: counts, audio hours, stages and failures, added up from its commits."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ import attrs
 from loguru import logger
 
 from curate.engine.accounting.counts import RecordCounts
-from curate.engine.accounting.reasons import Reasons, add_reasons, failure_kinds
+from curate.engine.accounting.reasons import Reasons, failure_kinds
 from curate.engine.durability.commit import Commit
+from curate.engine.durability.stage_outcomes import stage_outcomes
 from curate.engine.durability.store import Store
+from curate.engine.protocol.run_status import RunStatus
 from curate.errors import AccountingError
 from curate.monitoring import add_measures
 from curate.plan import Phase, Plan, PlannedStage
-from curate.stage import ProcessingStage
+from curate.stage import ProcessingStage, Stage
 
 
 @attrs.frozen
 class StageSummary:
-    """What came to a stage, and what became of it there.
+    """The records that reached a stage, and their outcomes there.
 
     Args:
         busy_s: the time it worked, in all its workers.
@@ -49,26 +51,12 @@ def run_counts(plan: Plan, store: Store) -> RecordCounts:
     Raises:
         AccountingError: a phase's books do not balance, or a phase did not work on all that the one before has kept.
     """
+    phases = [check_phase(phase, store) for phase in plan.phases]
     total = RecordCounts()
-    for phase in plan.phases:
-        books = check_phase(phase, store)
-        if phase.number == 0:
-            total = books
-            continue
-        total = RecordCounts(
-            records_in=total.records_in,
-            children=total.children + books.children,
-            kept=books.kept,
-            filtered=total.filtered + books.filtered,
-            quarantined=total.quarantined + books.quarantined,
-            split=total.split + books.split,
-            in_ms=total.in_ms,
-            children_ms=total.children_ms + books.children_ms,
-            kept_ms=books.kept_ms,
-            filtered_ms=total.filtered_ms + books.filtered_ms,
-            quarantined_ms=total.quarantined_ms + books.quarantined_ms,
-            split_ms=total.split_ms + books.split_ms,
-        )
+    for books in phases:
+        total.add(books)
+    first, last = phases[0], phases[-1]
+    total.records_in, total.in_ms, total.kept, total.kept_ms = first.records_in, first.in_ms, last.kept, last.kept_ms
     total.check(measures_audio=any(may_measure(phase) for phase in plan.phases))
     return total
 
@@ -93,49 +81,47 @@ def check_phase(phase: Phase, store: Store) -> RecordCounts:
 
 
 def may_measure(phase: Phase) -> bool:
-    """Return whether a stage of the phase says that it writes `duration`, or does not say what it writes."""
+    """Return whether a stage of the phase says that it writes `duration`, or does not declare its columns."""
     written = [planned.stage.writes() for hop in phase.hops for planned in hop.stages]
     gathered = () if phase.gather is None else phase.gather.stage.writes() or ()
     return "duration" in gathered or any(columns is None or "duration" in columns for columns in written)
 
 
 def stage_summaries(plan: Plan, store: Store) -> list[StageSummary]:
-    """Follow the records through the stages; exact, because it is counted from what is committed."""
+    """Return the outcome of the records at each stage; exact, because it is counted from the commits."""
     summaries: list[StageSummary] = []
     for phase in plan.phases:
         commits = store.commits(phase.number)
-        records = sum(commit.books.records_in for commit in commits)
-        for planned in phase.stages():
-            counts = {"filtered": 0, "quarantined": 0, "split": 0, "children": 0}
-            for commit in commits:
-                for what, amount in commit.stages.get(planned.name, {}).items():
-                    counts[what] += amount
-            left = records - counts["filtered"] - counts["quarantined"] - counts["split"] + counts["children"]
-            busy_s = sum(commit.busy_s.get(planned.name, 0.0) for commit in commits)
+        stages = list(phase.stages())
+        outcomes = stage_outcomes((planned.name for planned in stages), commits)
+        for planned, outcome in zip(stages, outcomes, strict=True):
+            flow = outcome.flow
             summaries.append(
                 StageSummary(
-                    planned.name,
-                    records,
-                    left,
-                    busy_s=round(busy_s, 3),
-                    reasons=_in_hours(add_reasons(commit.reasons.get(planned.name, {}) for commit in commits)),
-                    codes=_in_hours(add_reasons(commit.stage_codes.get(planned.name, {}) for commit in commits)),
+                    flow.name,
+                    flow.records_in,
+                    flow.records_out,
+                    filtered=flow.filtered,
+                    quarantined=flow.quarantined,
+                    split=flow.split,
+                    children=flow.children,
+                    busy_s=round(outcome.busy_s, 3),
+                    reasons=_in_hours(outcome.reasons),
+                    codes=_in_hours(outcome.codes),
                     performance=_performance(planned, commits),
-                    **counts,
                 )
             )
-            records = left
     return summaries
 
 
-def _performance(planned: PlannedStage, commits: Sequence[Commit]) -> Mapping[str, Any]:
+def _performance(planned: PlannedStage[Stage], commits: Sequence[Commit]) -> Mapping[str, Any]:
     """Return a stage's figures; if it cannot say them, what it measured, for the work is done."""
     measures = add_measures(*(commit.measures.get(planned.name, {}) for commit in commits))
     if not measures or not isinstance(planned.stage, ProcessingStage):
         return {}
     try:
         return planned.stage.describe_measures(measures)
-    except Exception as error:  # noqa: BLE001 (a stranger's code, about work that is done)
+    except Exception as error:  # noqa: BLE001 (third-party code, about work that is done)
         logger.opt(exception=error).warning("stage {!r} raised in describe_measures()", planned.name)
         return measures
 
@@ -169,10 +155,10 @@ def top_failures(store: Store, most: int = 3) -> str:
 def summarise(
     plan: Plan, store: Store, outputs: Sequence[Path], *, executor: str, wall_s: float, worked_s: float
 ) -> Mapping[str, Any]:
-    """Return what `summary.json` holds; `wall_s` and `worked_s`, of audio, are of this life of the run alone."""
+    """Return the content of `summary.json`; `wall_s` and `worked_s`, of audio, are of this attempt alone."""
     books = run_counts(plan, store)
     return {
-        "status": "done",
+        "status": RunStatus.FINISHED.value,
         "name": plan.name,
         "executor": executor,
         "records_in": books.records_in,

@@ -8,24 +8,47 @@ import signal
 import socket
 import tempfile
 import threading
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import attrs
 from loguru import logger
 
 from curate.errors import InfrastructureError, PlanError
 
-if TYPE_CHECKING:
-    from curate.executors.ray import RayExecutor
+
+@attrs.frozen
+class ClusterOptions:
+    """The options of a Ray cluster: which one a session connects to, and how a private one is started.
+
+    Args:
+        address: the address of the cluster; None: a private one on this machine.
+        num_cpus: cores of the private cluster; None: those of this machine.
+        num_gpus: GPUs of the private cluster; None: those of this machine.
+        resources: custom resources of the private cluster, by name.
+        object_store_memory: the object store of the private cluster, in bytes; None: Ray's default.
+        runtime_env: Ray's runtime environment for all workers.
+        init: more options of `ray.init`.
+        start_timeout_s: the time that the private cluster may take to start, or another one to answer.
+    """
+
+    address: str | None
+    num_cpus: float | None
+    num_gpus: float | None
+    resources: Mapping[str, float]
+    object_store_memory: int | None
+    runtime_env: Mapping[str, Any]
+    init: Mapping[str, Any]
+    start_timeout_s: float
 
 
 def import_ray() -> Any:
     """Return the module `ray`.
 
     Raises:
-        PlanError: it is not installed.
+        PlanError: Ray is not installed.
     """
     try:
         import ray
@@ -41,7 +64,7 @@ class RaySession:
         self._folder: Path | None = None
         self._ours = False
 
-    def start(self, executor: RayExecutor) -> None:
+    def start(self, cluster: ClusterOptions) -> None:
         """Connect, unless this process is connected.
 
         Raises:
@@ -56,39 +79,39 @@ class RaySession:
             "log_to_driver": False,
             "configure_logging": False,
             "logging_level": "WARNING",
-            **({"runtime_env": executor.runtime_env} if executor.runtime_env else {}),
+            **({"runtime_env": dict(cluster.runtime_env)} if cluster.runtime_env else {}),
         }
-        if executor.address is None:
+        if cluster.address is None:
             # not below the run directory: the paths of its sockets must be short
             self._folder = Path(tempfile.mkdtemp(prefix="curate-ray-"))
-            os.environ.setdefault("RAY_raylet_start_wait_time_s", str(int(executor.start_timeout_s)))
+            os.environ.setdefault("RAY_raylet_start_wait_time_s", str(int(cluster.start_timeout_s)))
             options |= {
                 "address": "local",  # whatever RAY_ADDRESS says
-                "num_cpus": executor.num_cpus,
-                "num_gpus": executor.num_gpus,
-                "resources": executor.resources or None,
-                "object_store_memory": executor.object_store_memory,
+                "num_cpus": cluster.num_cpus,
+                "num_gpus": cluster.num_gpus,
+                "resources": dict(cluster.resources) or None,
+                "object_store_memory": cluster.object_store_memory,
                 "include_dashboard": False,
                 "_temp_dir": str(self._folder),
             }
             where = f"a private cluster on this machine, in {self._folder}"
         else:
-            options["address"] = executor.address
-            where = f"the cluster at {executor.address}"
+            options["address"] = cluster.address
+            where = f"the cluster at {cluster.address}"
         try:
-            if executor.address is not None:
-                _check_reachable(executor.address, executor.start_timeout_s)
+            if cluster.address is not None:
+                _check_reachable(cluster.address, cluster.start_timeout_s)
             with _sigterm_kept():
-                ray.init(**(options | executor.init))
+                ray.init(**{**options, **cluster.init})
         except Exception as error:
             self.end()
-            raise InfrastructureError(f"ray: {where} cannot be had: {error}") from error
+            raise InfrastructureError(f"ray: {where} is not available: {error}") from error
         self._ours = True
         nodes = sum(bool(node["Alive"]) for node in ray.nodes())
         logger.info("ray: {}, {} node{}", where, nodes, "s" * (nodes != 1))
 
     def end(self) -> None:
-        """Let go of the cluster, if the connection is ours; a private one ends."""
+        """Disconnect, if this session has connected; a private cluster ends."""
         if self._ours:
             self._ours = False
             import_ray().shutdown()
@@ -99,7 +122,7 @@ class RaySession:
 
 @contextmanager
 def _sigterm_kept() -> Generator[None]:
-    """Keep what this process does on SIGTERM: `ray.init` puts handlers of its own there, which would end it at once."""
+    """Keep this process's handler of SIGTERM: `ray.init` installs its own, which would end the process immediately."""
     handler = signal.getsignal(signal.SIGTERM)
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
         yield
@@ -114,10 +137,10 @@ def _sigterm_kept() -> Generator[None]:
 
 
 def _check_reachable(address: str, timeout_s: float) -> None:
-    """Check that somebody listens at an address, because Ray would try for many minutes.
+    """Check that an address accepts connections, because Ray would retry for many minutes.
 
     Raises:
-        OSError: nobody does.
+        OSError: it accepts none.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if host and port.isdigit():

@@ -19,12 +19,13 @@ from typing import Any
 import attrs
 import cloudpickle as _cloudpickle
 
-from curate import __version__
+from curate._version import __version__
 from curate.engine.protocol.transport import HopSpec
 from curate.executors.copies import tried
+from curate.fingerprint import distributions
 from curate.plan import Plan
-from curate.settings import distributions
 from curate.stage import ProcessingStage, Stage, WorkerContext
+from curate.storage import Scheme
 
 cloudpickle: Any = _cloudpickle  # it has no type stubs
 
@@ -39,9 +40,10 @@ class WorkerPayload:
         count: how many they are.
         sys_path: where the driver finds its modules.
         context: what the stages may know about the run.
+        schemes: the storage schemes of the plugins, pickled by cloudpickle.
         encodes: whether kept records become lines of JSON.
         blamed: the stage that is named when a record cannot be encoded.
-        gpu_memory_gb: what a worker needs of its card, in GB.
+        gpu_memory_gb: what a worker needs of its GPU, in GB.
         versions: of Python, curate, and the distributions that the stages come from, in the driver; they are compared
             with the worker's.
     """
@@ -51,6 +53,7 @@ class WorkerPayload:
     count: int
     sys_path: tuple[str, ...]
     context: WorkerContext
+    schemes: bytes
     encodes: bool
     blamed: str
     gpu_memory_gb: float
@@ -58,7 +61,7 @@ class WorkerPayload:
 
 
 def make_payload(spec: HopSpec, *, elsewhere: bool = False) -> WorkerPayload:
-    """Return what a worker of a hop is given.
+    """Return the payload of a worker of a hop.
 
     Args:
         spec: the hop.
@@ -67,17 +70,19 @@ def make_payload(spec: HopSpec, *, elsewhere: bool = False) -> WorkerPayload:
     Raises:
         PlanError: names the stage and the field that cannot be sent.
     """
-    stages = [planned.stage for planned in spec.hop.stages if isinstance(planned.stage, ProcessingStage)]
-    with _by_value(stages):
+    stages = [planned.stage for planned in spec.hop.stages]
+    with _by_value(stages, spec.context.schemes.values()):
         for stage in stages:
             _check_sendable(stage)
         packed: bytes = cloudpickle.dumps(stages, protocol=5)
+        schemes: bytes = cloudpickle.dumps(dict(spec.context.schemes), protocol=5)
     return WorkerPayload(
         hop=spec.hop.name,
         stages=packed,
         count=len(stages),
         sys_path=tuple(sys.path),
-        context=spec.context,
+        context=attrs.evolve(spec.context, schemes={}),
+        schemes=schemes,
         encodes=spec.encodes,
         blamed=spec.blamed,
         gpu_memory_gb=spec.hop.resources.gpu_memory_gb,
@@ -105,18 +110,19 @@ def versions_of(stages: Iterable[Stage]) -> dict[str, str]:
     """Return the versions of Python, of curate and of the distributions that stages come from."""
     found = {"Python": ".".join(platform.python_version_tuple()[:2]), "curate-speech": __version__}
     for stage in stages:
-        for cls in type(stage).__mro__:
-            for name in distributions().get(cls.__module__.partition(".")[0], ())[:1]:
+        for module in _modules_with_code(stage):
+            for name in distributions().get(module.partition(".")[0], ())[:1]:
                 found[name] = metadata.version(name)
     return found
 
 
 @contextmanager
-def _by_value(stages: Sequence[Stage]) -> Generator[None]:
+def _by_value(stages: Sequence[Stage], schemes: Iterable[Scheme] = ()) -> Generator[None]:
     """Let cloudpickle send the code of modules that a worker could not import."""
     registered: list[ModuleType] = []
     already: Any = cloudpickle.list_registry_pickle_by_value()
-    for module in _modules_of(stages):
+    stores = {str(getattr(getattr(scheme, "cls", None), "__module__", "")) for scheme in schemes}
+    for module in _modules_of(stages, stores):
         if module.__name__ not in already:
             cloudpickle.register_pickle_by_value(module)
             registered.append(module)
@@ -127,11 +133,22 @@ def _by_value(stages: Sequence[Stage]) -> Generator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def _modules_of(stages: Sequence[Stage]) -> list[ModuleType]:
-    """Return the modules with code of the stages that only this process has: a plugins-file, a module made by hand."""
-    names = {cls.__module__ for stage in stages for cls in type(stage).__mro__}
+def _modules_of(stages: Sequence[Stage], more: Iterable[str] = ()) -> list[ModuleType]:
+    """Return the modules with code of the stages, and `more`, that only this process has: a plugins-file, a module made
+    by hand."""
+    names = set(more) | {name for stage in stages for name in _modules_with_code(stage)}
     names |= {str(getattr(value, "__module__", "")) for stage in stages for value in vars(stage).values()}
     return [sys.modules[name] for name in sorted(names) if name in sys.modules and not _is_importable(name)]
+
+
+def _modules_with_code(stage: Stage) -> set[str]:
+    """Return the modules of the classes, bases included, that a stage and the stages in its settings are made of: their
+    own, and those that names in their settings were resolved to.
+    """
+    inner = [value for value in vars(stage).values() if isinstance(value, Stage)]
+    code: list[Any] = [type(stage), *(found.value for found in stage.resolved.values())]
+    classes = [cls for each in code for cls in (each.__mro__ if isinstance(each, type) else (each,))]
+    return {str(getattr(each, "__module__", "")) for each in classes}.union(*map(_modules_with_code, inner))
 
 
 def _is_importable(name: str) -> bool:

@@ -1,9 +1,9 @@
-"""The language of the quality filter: a condition over a record's columns, `wer <= 0.3 and 0.5 <= duration <= 30`.
+"""The expression language of filters: a condition over a record's columns, `wer <= 0.3 and 0.5 <= duration <= 30`.
 
-The text is read with Python's own parser and translated once, from a short list of allowed forms, into nested
-functions. It never becomes Python code, so an expression can only look at the record and compute.
+Python's own parser parses the text, and a translator turns a short list of allowed forms into nested functions, once.
+The text is never executed as Python code, so an expression can only read the record and compute.
 
-A *condition* is true or false, a *value* is what conditions are about:
+A *condition* is true or false; a *value* is an operand of a condition:
 
     condition   value < value (also <= > >= == !=, and chains: 0.5 <= duration <= 30)
                 value in ["en", "de"], value not in […], "noisy" in tags, "uh" in text
@@ -11,17 +11,17 @@ A *condition* is true or false, a *value* is what conditions are about:
                 condition and condition, condition or condition, not condition
                 startswith(text, "a"), endswith(text, "."), contains(tags, "noisy")
                 a column of True and False; True; False
-    value       a column: wer, meta.snr (a nested mapping), column("name that is no identifier")
+    value       a column: wer, meta.snr (a nested mapping), column("name with blanks")
                 a number, a 'text', True, False
                 + - * / // % and the minus sign, on numbers
                 len, abs, min, max, round, lower, upper
 
-It means what Python means, short circuits included, with these differences, all of which keep a record from being
-kept or dropped by accident:
+The semantics are Python's, short circuits included, with these differences, all of which prevent a record from being
+kept or filtered by accident:
 
 - A column that is missing or null is an error of the record (`missing_column`), except under `is None`.
-- Unlike types are not compared: `"3" == 3` is an error of the record (`bad_value`), and so is a bool as a number.
-- NaN satisfies no comparison, not even `!=`, `not in` or a negated one: `not` is carried inward, so that
+- Different types are not compared: `"3" == 3` is an error of the record (`bad_value`), and so is a bool as a number.
+- NaN satisfies no comparison, not even `!=`, `not in` or a negated one: `not` is moved inward, so that
   `not wer > 0.3` is `wer <= 0.3`. A record whose `wer` is NaN therefore fails every clause about `wer`.
 """
 

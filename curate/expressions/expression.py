@@ -1,4 +1,4 @@
-"""A whole expression: text in, verdicts on records out."""
+"""A whole expression: it is made from its text, and decides which records to keep."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from curate.expressions.values import Record
 
 @attrs.frozen
 class Expression:
-    """A condition over the columns of a record, checked when it is made, equal to another of the same text.
+    """A condition over the columns of a record, checked when it is made; two with the same text are equal.
 
-    Pickled and copied as its text, since functions made at run time cannot travel.
+    It is pickled and copied as its text, since its functions, made at run time, cannot be pickled.
 
     Args:
-        text: the condition, from which the rest follows.
-        columns: the record's columns that are read; of a nested one, `meta.snr`, the outermost.
-        required: those of them that a record must have, because nothing in the text asks whether they are None.
+        text: the condition, from which the other attributes are derived.
+        columns: the columns that are read; for a nested one, such as `meta.snr`, the outermost.
+        required: the columns that a record must have, because the text does not test them with `is None`.
 
     Raises:
-        PlanError: it is no expression; the message shows the place and what is allowed.
+        PlanError: the text is not a valid expression; the message shows the place and the allowed forms.
     """
 
     text: str
@@ -34,7 +34,7 @@ class Expression:
 
     def __attrs_post_init__(self) -> None:
         clauses = translate(Source(self.text))
-        # attrs' own way to set what is derived on a frozen instance
+        # attrs' documented way to set derived attributes of a frozen instance.
         columns = frozenset(path[0] for clause in clauses for path in clause.paths)
         optional = {path[0] for clause in clauses for path in clause.optional}
         object.__setattr__(self, "clauses", clauses)
@@ -48,9 +48,9 @@ class Expression:
         return self.text
 
     def failed_clause(self, record: Record) -> str | None:
-        """Return None for a record to keep; otherwise the first clause it fails, with its values.
+        """Return None for a record to keep; otherwise the first clause that it fails, with its values.
 
-        Later clauses are not looked at, so what they would complain about does not matter.
+        Later clauses are not evaluated, so they cannot raise.
 
         Raises:
             RecordError: `missing_column` or `bad_value`, naming the column and the clause.
@@ -61,5 +61,5 @@ class Expression:
         return None
 
     def thresholds(self) -> list[Threshold]:
-        """Return what the clauses that only compare bare columns with numbers demand, to be drawn into histograms."""
+        """Return the thresholds of all clauses that only compare columns with numbers, for drawing in histograms."""
         return [threshold for clause in self.clauses for threshold in clause.thresholds]

@@ -1,4 +1,4 @@
-"""The text of an expression: parsed by Python's parser, held to the allowed forms, and shown with a caret in errors."""
+"""The source of an expression: its parser, the check against the allowed forms, and error messages with a caret."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from curate.errors import PlanError
-from curate.expressions.values import ARITHMETIC, FUNCTION_NAMES, MAX_BITS, SYMBOLS, shown
+from curate.expressions.values import ARITHMETIC, FUNCTION_NAMES, MAX_BITS, SYMBOLS, short_repr
 
 MAX_CHARACTERS: Final = 10_000
 MAX_DEPTH: Final = 50
@@ -41,9 +41,9 @@ _FOREIGN_FORMS: Final[Mapping[type[ast.AST], str]] = {
     ast.IfExp: "if … else is not allowed; use and, or",
 }
 
-# habits from other languages, looked for outside quotes and comments
+# Operators of other languages, searched outside quotes and comments.
 _SLIPS: Final = re.compile(
-    r"""'(?:[^'\\\n]|\\.)*' | "(?:[^"\\\n]|\\.)*"    # quoted text, passed over
+    r"""'(?:[^'\\\n]|\\.)*' | "(?:[^"\\\n]|\\.)*"    # quoted strings, skipped
     | \#.* | [<>=!:]=(?!=) | == | && | \|\| | <> | => | [=!] | \b(?:AND|OR|NOT|IN|IS|NULL)\b""",
     re.VERBOSE,
 )
@@ -64,30 +64,32 @@ class Source:
     """The text of an expression.
 
     Raises:
-        PlanError: it is no text, empty, or too long.
+        PlanError: the text is not a string, is empty, or is too long.
     """
 
     def __init__(self, text: str) -> None:
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  (YAML's `filter: true`)
-            raise PlanError(f"a filter expression must be text, not {shown(text)}")
+            raise PlanError(f"a filter expression must be a string, not {short_repr(text)}")
         if len(text) > MAX_CHARACTERS:
-            raise PlanError(f"the filter expression has {len(text):,} characters; at most {MAX_CHARACTERS:,} are read")
+            raise PlanError(
+                f"the filter expression has {len(text):,} characters; at most {MAX_CHARACTERS:,} are allowed"
+            )
         self.text = text.strip()
         if not self.text:
             raise PlanError('the filter expression is empty; write a condition, such as "wer <= 0.3"')
         self.lines = _NEWLINE.split(self.text)
-        # inside parentheses a line may end anywhere, so YAML's block texts read as they look
+        # Inside parentheses a line may end anywhere, so YAML's block strings can be parsed as they are.
         self._wrapped = len(self.lines) > 1
         self._parsed = [f"({self.lines[0]}", *self.lines[1:], ")"] if self._wrapped else self.lines
 
     def parse(self) -> ast.expr:
-        """Return the tree, which holds allowed forms only and is shallow enough to recurse over and to unparse.
+        """Return the tree, which contains allowed forms only and is shallow enough to recurse over and to unparse.
 
         Raises:
-            PlanError: the first mistake, with its place and a remedy.
+            PlanError: the first error, with its place and a remedy.
         """
         try:
-            # Python warns of `"\d"` and of `1or x`, by version in different ways; here both are mistakes
+            # Python warns of `"\d"` and of `1or x`, differently by version; here both are errors.
             with warnings.catch_warnings():
                 warnings.simplefilter("error")
                 tree = ast.parse("\n".join(self._parsed), mode="eval").body
@@ -97,7 +99,7 @@ class Source:
             what = "nested too deeply" if isinstance(error, RecursionError | MemoryError) else f"unreadable: {error}"
             raise PlanError(f"the filter expression is {what}") from None
         if self._wrapped and tree.lineno == 1 and tree.col_offset == 0:
-            if not isinstance(tree, ast.Tuple | ast.GeneratorExp):  # whose parentheses belong to them
+            if not isinstance(tree, ast.Tuple | ast.GeneratorExp):  # these include their parentheses
                 raise self._error("a parenthesis is closed before it is opened", 0, 0)
             if isinstance(tree, ast.Tuple) and not tree.elts:
                 raise PlanError("the filter expression is empty")
@@ -105,7 +107,7 @@ class Source:
         return tree
 
     def at(self, node: ast.expr, problem: str, hint: str = "") -> PlanError:
-        """Return an error at a node, whose column Python counts in UTF-8 bytes."""
+        """Return an error at a node; Python counts its column in UTF-8 bytes."""
         line = node.lineno - 1
         column = len(self._parsed[line].encode()[: node.col_offset].decode(errors="replace"))
         return self._error(problem, line, column - (self._wrapped and line == 0), hint)
@@ -135,11 +137,11 @@ class Source:
                 before = _NEWLINE.split(self.text[: match.start()])
                 return self._error(advice, len(before) - 1, len(before[-1]))
         line, column = (error.lineno or 1) - 1, (error.offset or 0) - 1
-        problem = error.msg.split(";")[0]  # what follows is advice for programmers
+        problem = error.msg.split(";")[0]  # the rest is advice for programmers
         return self._error(problem, line, column - (self._wrapped and line == 0), ALLOWED)
 
     def _error(self, problem: str, line: int, column: int, hint: str = "") -> PlanError:
-        """Return an error at a place, counted from 0 and shown by a caret; one outside the text stands for its end."""
+        """Return an error at a place, counted from 0 and marked by a caret; a place outside the text means its end."""
         if not (0 <= line < len(self.lines) and 0 <= column <= len(self.lines[line])):
             line, column = len(self.lines) - 1, len(self.lines[-1])
         place = f"column {column + 1}" if len(self.lines) == 1 else f"line {line + 1}, column {column + 1}"

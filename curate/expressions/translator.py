@@ -1,9 +1,8 @@
-"""Turns the tree of an expression into functions of a record, one for each clause."""
+"""The translator of expressions: it turns a syntax tree into functions of a record, one for each clause."""
 
 from __future__ import annotations
 
 import ast
-import difflib
 import functools
 import keyword
 import operator
@@ -17,7 +16,6 @@ from curate.errors import RecordError
 from curate.expressions.clause import Clause, Threshold
 from curate.expressions.source import ALLOWED, Source
 from curate.expressions.values import (
-    A_NUMBER,
     ARITHMETIC,
     BOOL,
     COMPARISONS,
@@ -25,6 +23,7 @@ from curate.expressions.values import (
     FUNCTIONS,
     LIST,
     NUMBER,
+    NUMERIC,
     SYMBOLS,
     TEXT,
     Comparison,
@@ -32,8 +31,9 @@ from curate.expressions.values import (
     Record,
     kind_of,
     rounded,
-    shown,
+    short_repr,
 )
+from curate.suggest import nearest
 
 _Read: TypeAlias = Callable[[Record], Any]
 _Check: TypeAlias = Callable[[Record], bool]
@@ -42,7 +42,7 @@ _CONSTANTS: Final = {"true": "True", "false": "False", "null": "None", "none": "
 
 
 def column_source(name: str) -> str:
-    """Return how an expression names a column: plainly, or in quotes where the name would mean another thing."""
+    """Return the source that names a column: the bare name, or `column('…')` where that would mean something else."""
     plain = (
         re.fullmatch(r"[A-Za-z]\w*", name, re.ASCII) and not keyword.iskeyword(name) and name.lower() not in _CONSTANTS
     )
@@ -50,10 +50,10 @@ def column_source(name: str) -> str:
 
 
 def translate(source: Source) -> tuple[Clause, ...]:
-    """Return the clauses of an expression: the operands of its outer `and`s, however they are grouped.
+    """Return the clauses of an expression: the operands of its outer `and`s, in any grouping.
 
     Raises:
-        PlanError: it is no condition; the message shows the place and what is allowed.
+        PlanError: the expression is not a condition; the message shows the place and the allowed forms.
     """
     return tuple(_clause(operand, source) for operand in _and_operands(source.parse()))
 
@@ -80,13 +80,13 @@ def _clause(tree: ast.expr, source: Source) -> Clause:
 
 @attrs.frozen
 class _Value:
-    """A translated value: how to read it from a record, and what is known of it beforehand.
+    """A translated value: the function that reads it from a record, with its static type if that is known.
 
     Args:
-        read: gives the value.
+        read: returns the value for a record.
         text: its source.
-        kind: what it is; None: known only once there is a record.
-        literal: the value itself, if it is written out.
+        kind: its kind; None: known only for a record.
+        literal: the value itself, if it is a literal.
     """
 
     read: _Read
@@ -94,14 +94,14 @@ class _Value:
     kind: str | None = None
     literal: Any = None
 
-    def described(self, found: Any) -> str:
-        """Return what was found in a record, as messages put it: `wer = 'x' (text)`."""
+    def describe(self, found: Any) -> str:
+        """Return a description of the value found in a record, for messages: `wer = 'x' (text)`."""
         name = "" if self.literal is not None else f"{self.text} = "
-        return f"{name}{shown(found)} ({kind_of(found)})"
+        return f"{name}{short_repr(found)} ({kind_of(found)})"
 
 
 class _Translator:
-    """Translates one clause, and notes the columns that it reads."""
+    """Translates one clause, and collects the columns that it reads."""
 
     def __init__(self, clause: str, source: Source) -> None:
         self.clause = clause
@@ -109,7 +109,8 @@ class _Translator:
         self.paths: dict[Path, None] = {}
         self.optional: set[Path] = set()
 
-    # Conditions. `negated` carries `not` inward to the comparisons, where NaN fails either way.
+    # Conditions. `negated` moves `not` inward to the comparisons, which NaN fails in either form. Negating the result
+    # of a comparison instead would keep a record whose value is NaN under `not wer > 0.3`.
 
     def condition(self, node: ast.expr, negated: bool = False) -> _Check:
         match node:
@@ -137,7 +138,7 @@ class _Translator:
             truth = read(record)
             if truth is True or truth is False:
                 return truth is not negated
-            raise wrong(f"{value.described(truth)} is not True or False")
+            raise wrong(f"{value.describe(truth)} is not True or False")
 
         return check
 
@@ -153,7 +154,7 @@ class _Translator:
         if negated:
             comparison = COMPARISONS[comparison.negated]
         a, b = self.value(left), self.value(right)
-        if a.literal is not None and b.literal is None:  # the literal to the right, where there is a short way for it
+        if a.literal is not None and b.literal is None:  # a literal on the right has a fast path
             a, b, comparison = b, a, COMPARISONS[comparison.mirrored]
         for value, other in ((a, b), (b, a)):
             if value.kind is not None and value.kind not in comparison.compares:
@@ -171,10 +172,10 @@ class _Translator:
             kind = kind_of(x)
             if kind in kinds and kind == kind_of(y):
                 return bool(holds(x, y))
-            raise wrong(f"cannot compare {a.described(x)} with {b.described(y)}")
+            raise wrong(f"cannot compare {a.describe(x)} with {b.describe(y)}")
 
         def check_limit(record: Record) -> bool:
-            # the usual clause, a number against a limit, by a short way
+            # The fast path of the most frequent clause, a number against a limit.
             x = read_a(record)
             return holds(x, limit) if type(x) is float or type(x) is int else check(record)
 
@@ -182,8 +183,8 @@ class _Translator:
 
     def _nullness(self, left: ast.expr, right: ast.expr, negated: bool) -> _Check:
         if not (isinstance(right, ast.Constant) and right.value is None):
-            self._path(right)  # which knows what to say to `is null`
-            raise self.source.at(right, "`is` only goes with None; write == to compare")
+            self._path(right)  # raises a better message for `is null`
+            raise self.source.at(right, "`is` is only allowed before None; write == to compare")
         path = self._path(left)
         if path is None:
             raise self.source.at(left, "only a column can be None")
@@ -206,11 +207,11 @@ class _Translator:
             x, whole = read_member(record), read_container(record)
             kind = kind_of(whole)
             if kind is not LIST and not (kind is TEXT and kind_of(x) is TEXT):
-                raise wrong(f"cannot look for {member.described(x)} in {container.described(whole)}")
+                raise wrong(f"cannot look for {member.describe(x)} in {container.describe(whole)}")
             if x != x:
                 return False
             found = x in cast("Container[Any]", whole)
-            if found and kind is LIST and isinstance(x, bool | int | float):  # `True` is 1 for Python alone
+            if found and kind is LIST and isinstance(x, bool | int | float):  # Python alone takes `True` for 1
                 found = any(kind_of(each) is kind_of(x) and each == x for each in cast("Iterable[Any]", whole))
             return found is not negated
 
@@ -229,7 +230,7 @@ class _Translator:
             x = read(record)
             kind = kind_of(x)
             if kind not in kinds:
-                raise wrong(f"{member.described(x)} is not {' or '.join(sorted(kinds))}, as the list has")
+                raise wrong(f"{member.describe(x)} is not {' or '.join(sorted(kinds))}, as the list has")
             return x == x and ((kind, x) in among) is not negated
 
         return check
@@ -237,7 +238,7 @@ class _Translator:
     # Values.
 
     def value(self, node: ast.expr, condition: bool = False) -> _Value:
-        """Translate a value. `condition`: a condition is what is wanted here, so do not refuse functions that are."""
+        """Translate a value. `condition`: a condition is expected here, so accept functions that are conditions."""
         path = self._path(node)
         if path is not None:
             return self._column(path)
@@ -246,15 +247,15 @@ class _Translator:
                 literal = self._literal(node)
                 return _Value(lambda _: literal, ast.unparse(node), kind_of(literal), literal=literal)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return self._computed(node, operator.neg, (operand,), (A_NUMBER,), NUMBER)
+                return self._computed(node, operator.neg, (operand,), (NUMERIC,), NUMBER)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
-                return self._computed(node, ARITHMETIC[type(op)], (left, right), (A_NUMBER, A_NUMBER), NUMBER)
+                return self._computed(node, ARITHMETIC[type(op)], (left, right), (NUMERIC, NUMERIC), NUMBER)
             case ast.Call():
                 return self._call(node, condition)
             case ast.Attribute():
                 raise self.source.at(node, "only a column has parts, such as meta.snr")
             case ast.List() | ast.Tuple():
-                raise self.source.at(node, "a list goes only after `in`; conditions are joined by and")
+                raise self.source.at(node, "a list is only allowed after `in`; conditions are joined by and")
             case _:
                 advice = "a condition cannot be compared or computed with; join conditions by and, or, not"
                 raise self.source.at(node, advice)
@@ -265,12 +266,12 @@ class _Translator:
         if name == "contains" or (function is not None and function.gives == BOOL and not condition):
             raise self.source.at(node, f"{name}(…) is a condition; it cannot be compared or computed with")
         if function is None:
-            near = difflib.get_close_matches(name, FUNCTION_NAMES, n=1)
-            advice = f"; did you mean {near[0]}?" if near else ""
-            raise self.source.at(node, f"there is no function `{_excerpt(node.func)}`{advice}", ALLOWED)
+            near = nearest(name, FUNCTION_NAMES)
+            advice = f": did you mean {near!r}?" if near else ""
+            raise self.source.at(node, f"unknown function `{_excerpt(node.func)}`{advice}", ALLOWED)
         arguments, call, takes = node.args, function.call, function.takes
         if name == "round" and len(arguments) == 2:
-            # only a small literal: rounding to -10**9 digits would compute 10**(10**9)
+            # Only a small literal is allowed: rounding to -10**9 digits would compute 10**(10**9).
             *arguments, digits = arguments
             places = digits.value if isinstance(digits, ast.Constant) else None
             self._refuse_unless(type(places) is int and places <= 15, digits, f"write {function.usage}")
@@ -300,12 +301,12 @@ class _Translator:
             for value, kinds in inputs:
                 argument = value.read(record)
                 if kind_of(argument) not in kinds:
-                    raise wrong(f"{value.described(argument)} is not {' or '.join(sorted(kinds))} for {text}")
+                    raise wrong(f"{value.describe(argument)} is not {' or '.join(sorted(kinds))} for {text}")
                 arguments.append(argument)
             try:
                 return function(*arguments)
             except (ZeroDivisionError, OverflowError) as error:
-                found = ", ".join(value.described(each) for (value, _), each in zip(inputs, arguments, strict=True))
+                found = ", ".join(value.describe(each) for (value, _), each in zip(inputs, arguments, strict=True))
                 raise wrong(f"{text} has no value for {found} ({error})") from None
 
         return _Value(read, text, gives)
@@ -323,18 +324,18 @@ class _Translator:
         return _Value(read, text)
 
     def _descend(self, record: Record, path: Path) -> Any:
-        """Return the value of a column, None where it is missing; what is no mapping has no parts."""
+        """Return the value of a column, None if it is missing; raise where a part of the path is not a mapping."""
         value: Any = record
         for depth, name in enumerate(path):
             if not isinstance(value, Mapping):
-                raise self._wrong(f"{'.'.join(path[:depth])} = {shown(value)} is {kind_of(value)}, not a mapping")
+                raise self._wrong(f"{'.'.join(path[:depth])} = {short_repr(value)} is {kind_of(value)}, not a mapping")
             value = cast(Record, value).get(name)
             if value is None:
                 return None
         return value
 
     def _path(self, node: ast.expr) -> Path | None:
-        """Return the column that the node names, if it names one."""
+        """Return the column that the node names, or None."""
         match node:
             case ast.Name(id=name):
                 path: Path | None = (name,)
@@ -362,14 +363,14 @@ class _Translator:
             ):
                 return -literal
             case ast.Constant(value=None):
-                raise self.source.at(node, "None goes only with `is` and `is not`")
+                raise self.source.at(node, "None is only allowed after `is` and `is not`")
             case ast.Constant():
                 raise self.source.at(node, f"`{_excerpt(node)}` is not allowed", ALLOWED)
             case _:
                 raise self.source.at(node, "write only numbers, 'text', True and False in a list after `in`")
 
     def thresholds(self, node: ast.expr) -> Iterator[Threshold]:
-        """Yield what the clause demands of bare columns, if it only compares them with numbers."""
+        """Yield the thresholds of the clause, if it only compares columns with numbers."""
         negated = False
         while isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             node, negated = node.operand, not negated
@@ -400,14 +401,14 @@ class _Translator:
 def _pairs(node: ast.Compare) -> Iterable[tuple[ast.expr, ast.cmpop, ast.expr]]:
     """Return a chain as its comparisons: `0.5 <= duration <= 30` is `0.5 <= duration`, `duration <= 30`.
 
-    What stands in the middle is read twice, which costs little and changes nothing, for values have no side effects
-    (and cannot contain chains, so that it stays at twice).
+    The middle operand is read twice, which costs little and changes nothing: values have no side effects, and cannot
+    contain chains themselves.
     """
     return zip([node.left, *node.comparators], node.ops, node.comparators, strict=False)
 
 
 def _joined(checks: list[_Check], *, until: bool) -> _Check:
-    """Return a check that stops at the first that comes out as `until`: False makes it `and`, True makes it `or`."""
+    """Return a check that stops at the first result equal to `until`: `and` for False, `or` for True."""
     if len(checks) == 1:
         return checks[0]
 

@@ -1,4 +1,4 @@
-"""What values there are, how they are compared and computed with, and how messages show them."""
+"""The values of expressions: their kinds, comparisons, arithmetic and functions, and their form in messages."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Path: TypeAlias = tuple[str, ...]
 """A column as its names from the outermost inward: `meta.snr` is `("meta", "snr")`."""
 
 MAX_BITS: Final = 14_000
-"""Of a whole number, as a literal or a product: 4214 digits, a little less than Python still prints."""
+"""The maximum size of an integer, as a literal or a product: 4214 digits, slightly less than Python can print."""
 
-# what a value can be, in the words of the messages
+# The kinds of values, as messages name them.
 NUMBER: Final = "a number"
 TEXT: Final = "text"
 BOOL: Final = "True or False"
@@ -38,11 +38,11 @@ _KINDS: Final[Mapping[type, str]] = {
 
 
 def kind_of(value: object) -> str:
-    """Return what a value is: one of the constants above, or `of type …`."""
+    """Return the kind of a value: one of the constants above, or `of type …`."""
     exact = _KINDS.get(type(value))
     if exact is not None:
         return exact
-    # NumPy's scalars, among others; slow, and rare enough. A bool cannot come here, since it has no subclasses.
+    # NumPy's scalars, among others: slow, but rare. A bool cannot get here, since it has no subclasses.
     for kind, base in ((NUMBER, Real), (TEXT, str), (LIST, list), (MAPPING, Mapping)):
         if isinstance(value, base):
             return kind
@@ -50,7 +50,7 @@ def kind_of(value: object) -> str:
 
 
 def look_up(record: Record, path: Path) -> Any:
-    """Return the value of a column, None where its path ends early."""
+    """Return the value of a column, None if its path ends early."""
     value: Any = record
     for name in path:
         value = cast(Record, value).get(name) if isinstance(value, Mapping) else None
@@ -62,10 +62,10 @@ _SHORT.maxstring = _SHORT.maxother = 60
 _SHORT.maxlong = 40
 
 
-def shown(value: Any) -> str:
-    """Return a value as messages print it, however long it is."""
+def short_repr(value: Any) -> str:
+    """Return the representation of a value for a message, shortened to a bounded length."""
     if type(value) is float:
-        return repr(value)  # the usual case, by a short way
+        return repr(value)  # the fast path of the most frequent case
     try:
         return _SHORT.repr(value)
     except ValueError:  # Python does not print whole numbers of more than 4300 digits
@@ -74,7 +74,7 @@ def shown(value: Any) -> str:
 
 @attrs.frozen
 class Comparison:
-    """A comparing operator: what it does, and what it becomes under `not` and with its sides swapped."""
+    """A comparison operator, with its negation and its mirror image."""
 
     symbol: str
     holds: Callable[[Any, Any], bool]
@@ -83,12 +83,12 @@ class Comparison:
 
     @property
     def compares(self) -> frozenset[str]:
-        """The kinds of value that it can tell apart."""
+        """The kinds of values that it can compare."""
         return frozenset({NUMBER, TEXT, BOOL} if self.symbol in ("==", "!=") else {NUMBER, TEXT})
 
 
 def _unequal(a: Any, b: Any) -> bool:
-    return bool(a != b and a == a and b == b)  # only NaN is unlike itself
+    return bool(a != b and a == a and b == b)  # only NaN differs from itself
 
 
 COMPARISONS: Final[Mapping[str, Comparison]] = {
@@ -133,10 +133,10 @@ class Function:
     """A function of the language.
 
     Args:
-        usage: how it is written, for messages.
-        takes: the kinds of value that each argument may be.
-        gives: the kind of its result; a BOOL makes it a condition.
-        call: what computes it.
+        usage: its syntax, for messages.
+        takes: the kinds that each argument may have.
+        gives: the kind of its result; a function that gives BOOL is a condition.
+        call: its implementation.
         variadic: whether more arguments like the last may follow.
     """
 
@@ -156,22 +156,22 @@ def _greatest(*numbers: Any) -> Any:
 
 
 def rounded(number: Any, digits: Any = None) -> Any:
-    """Round as Python does, and leave NaN and infinities as they are."""
+    """Round as Python does, and return NaN and infinities unchanged."""
     return round(number, digits) if math.isfinite(number) else number
 
 
-A_NUMBER: Final = frozenset({NUMBER})
-_A_TEXT: Final = frozenset({TEXT})
+NUMERIC: Final = frozenset({NUMBER})
+_STRING: Final = frozenset({TEXT})
 FUNCTIONS: Final[Mapping[str, Function]] = {
-    "len": Function("len(x), of a text, a list or a mapping", (frozenset({TEXT, LIST, MAPPING}),), NUMBER, len),
-    "abs": Function("abs(x)", (A_NUMBER,), NUMBER, abs),
-    "min": Function("min(x, y, …)", (A_NUMBER, A_NUMBER), NUMBER, _least, variadic=True),
-    "max": Function("max(x, y, …)", (A_NUMBER, A_NUMBER), NUMBER, _greatest, variadic=True),
-    "round": Function("round(x) or round(x, digits), digits from 0 to 15", (A_NUMBER,), NUMBER, rounded),
-    "lower": Function("lower(text)", (_A_TEXT,), TEXT, str.lower),
-    "upper": Function("upper(text)", (_A_TEXT,), TEXT, str.upper),
-    "startswith": Function("startswith(text, 'start')", (_A_TEXT, _A_TEXT), BOOL, str.startswith),
-    "endswith": Function("endswith(text, 'end')", (_A_TEXT, _A_TEXT), BOOL, str.endswith),
+    "len": Function("len(x), of a string, a list or a mapping", (frozenset({TEXT, LIST, MAPPING}),), NUMBER, len),
+    "abs": Function("abs(x)", (NUMERIC,), NUMBER, abs),
+    "min": Function("min(x, y, …)", (NUMERIC, NUMERIC), NUMBER, _least, variadic=True),
+    "max": Function("max(x, y, …)", (NUMERIC, NUMERIC), NUMBER, _greatest, variadic=True),
+    "round": Function("round(x) or round(x, digits), digits from 0 to 15", (NUMERIC,), NUMBER, rounded),
+    "lower": Function("lower(text)", (_STRING,), TEXT, str.lower),
+    "upper": Function("upper(text)", (_STRING,), TEXT, str.upper),
+    "startswith": Function("startswith(text, 'start')", (_STRING, _STRING), BOOL, str.startswith),
+    "endswith": Function("endswith(text, 'end')", (_STRING, _STRING), BOOL, str.endswith),
 }
 FUNCTION_NAMES: Final = (*FUNCTIONS, "contains", "column")
-"""With the two that are no functions of values: `contains` is `in`, and `column` names a column."""
+"""All names that are called: `contains` is another form of `in`, and `column` names a column."""

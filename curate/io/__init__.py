@@ -1,0 +1,24 @@
+"""Files of records: formats of manifests, and files that appear whole or not at all.
+
+ManifestFormat           what a new format is: reader and writer in one value (`curate_formats` announces it)
+FORMATS, find_format     the formats of curate itself, and which of them a file name means
+read_rows, publish       read and write a manifest
+replacing                write any file atomically, as a writer must
+"""
+
+from curate.io.format import ManifestFormat, Row
+from curate.io.manifest import FORMATS, count_rows, declared_columns, find_format, read_rows
+from curate.io.publish import publish
+from curate.storage import replacing
+
+__all__ = [
+    "FORMATS",
+    "ManifestFormat",
+    "Row",
+    "count_rows",
+    "declared_columns",
+    "find_format",
+    "publish",
+    "read_rows",
+    "replacing",
+]

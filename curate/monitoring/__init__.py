@@ -1,4 +1,4 @@
-"""What work is measured by: throughput, padding, waiting and memory, in figures that can be added up.
+"""Metrics of stages: throughput, padding, waiting and memory, in figures that can be added up.
 
     monitor = PerformanceMonitor()
     monitor.start_monitoring()
@@ -11,5 +11,15 @@ Importing this package loads nothing beyond the standard library and loguru.
 from curate.monitoring.gpu import GpuMeter
 from curate.monitoring.measures import Measures, add_measures, add_to
 from curate.monitoring.performance import PerformanceMonitor, counted_use, statistics_of
+from curate.monitoring.rate import Rate
 
-__all__ = ["GpuMeter", "Measures", "PerformanceMonitor", "add_measures", "add_to", "counted_use", "statistics_of"]
+__all__ = [
+    "GpuMeter",
+    "Measures",
+    "PerformanceMonitor",
+    "Rate",
+    "add_measures",
+    "add_to",
+    "counted_use",
+    "statistics_of",
+]

@@ -1,4 +1,4 @@
-"""Adds up what was measured: plain data, whose kind and name say how two of them become one."""
+"""The addition of measures: plain data whose type and name determine how two values are added."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ Measures: TypeAlias = "Mapping[str, Any]"
 """Numbers, lists, and mappings of these by name; ready for JSON and for a pipe."""
 
 LAST = 200
-"""So many entries of a list are kept, the last ones."""
+"""The maximum length of a list; the last entries are kept."""
 
 
 def add_measures(*parts: Measures) -> dict[str, Any]:
     """Return the sum of measures, as new plain data.
 
     Numbers are added, except under a name that begins with `max_` or `min_`, where the largest or the smallest
-    counts. Mappings are added name by name. Lists follow one another, and the last `LAST` entries are kept. The sum
-    does not depend on how the parts were grouped, so workers, commit units and lives of a run may be added in any way.
+    counts. Mappings are added name by name. Lists are concatenated, and the last `LAST` entries are kept. Addition is
+    associative, so measures of workers, commit units and attempts may be added in any grouping.
 
     Raises:
-        TypeError: a value is something else, or two of one name are of different kinds; the message says which.
+        TypeError: a value has another type, or two values of one name have different types; the message names it.
     """
     total: dict[str, Any] = {}
     for part in parts:
@@ -50,8 +50,8 @@ def add_to(total: dict[str, Any], part: Measures, path: str = "") -> None:
             total[name] = [*(before or ()), *cast("list[Any]", value)][-LAST:]
             continue
         raise TypeError(
-            f"{path}{name}={value!r} cannot be added to {before!r}: a measure is a finite number, a list, or a mapping "
-            "of measures, and stays of its kind"
+            f"{path}{name}={value!r} cannot be added to {before!r}: a measure must be a finite number, a list, or a "
+            "mapping of measures, and keep its type"
         )
 
 

@@ -1,4 +1,4 @@
-"""Measures how fast batches are done, and what kept them from being done faster."""
+"""The performance monitor of a model: throughput, padding and waiting of its batches."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ WARM_UP_BATCHES = 1
 
 
 class PerformanceMonitor:
-    """Adds up batches: throughput, padding, waiting, and how long they take.
+    """Accumulates the throughput, padding, waiting and times of batches.
 
-    The clock is monotonic, and runs from `start_monitoring` to the last batch recorded: figures do not change because
-    somebody looks at them late. What `take_measures` returns is plain data; `add_measures` adds it up over workers and
-    lives of a run, and `statistics_of` reads the sum. Threads may share a monitor.
+    The clock is monotonic, and runs from `start_monitoring` to the last recorded batch: the figures do not depend on
+    when they are read. `take_measures` returns plain data; `add_measures` adds it up over workers and attempts, and
+    `statistics_of` computes the figures of the sum. Threads may share a monitor.
 
     Args:
-        warm_up_batches: so many batches at first, for which memory is allocated and kernels are chosen, count in the
-            totals but not in rates and times per batch, unless there are no others.
-        clock: tells seconds that never run backwards.
+        warm_up_batches: the number of first batches, for which memory is allocated and kernels are chosen, that count
+            in the totals but not in rates and times per batch, unless there are no others.
+        clock: returns monotonic seconds.
     """
 
     def __init__(self, *, warm_up_batches: int = WARM_UP_BATCHES, clock: Callable[[], float] = time.monotonic) -> None:
@@ -37,7 +37,7 @@ class PerformanceMonitor:
         self._new: dict[str, Any] = {}
 
     def start_monitoring(self) -> None:
-        """Start the clock, also after a pause: what has passed since the last batch then does not count."""
+        """Start the clock, or restart it after a pause: the time since the last batch then does not count."""
         with self._lock:
             self._mark = self._clock()
 
@@ -50,14 +50,14 @@ class PerformanceMonitor:
         padded_duration: float | None = None,
         load_wait: float = 0.0,
     ) -> None:
-        """Take note of a batch that is done. One before `start_monitoring` starts the clock at its own beginning.
+        """Record a finished batch. If the clock was not started, it starts at the beginning of this batch.
 
         Args:
-            batch_size: the records in it.
-            audio_duration: their audio together, in seconds.
-            processing_time: how long the model took, in seconds.
-            padded_duration: the audio with its padding, records × longest, in seconds; None: as without padding.
-            load_wait: how long the model had to wait for the batch to be loaded, in seconds.
+            batch_size: the number of records.
+            audio_duration: their total audio, in seconds.
+            processing_time: the time that the model took, in seconds.
+            padded_duration: the audio with its padding, records × longest, in seconds; None: without padding.
+            load_wait: the time that the model waited for the batch to be loaded, in seconds.
         """
         with self._lock:
             now = self._clock()
@@ -78,47 +78,47 @@ class PerformanceMonitor:
             add_to(self._new, {phase: batch, "shapes": {shape: 1}})
 
     def note(self, measures: Measures) -> None:
-        """Take note of something else, under a name that `statistics_of` knows; see there."""
+        """Record other measures, under the names that `statistics_of` lists."""
         with self._lock:
             add_to(self._new, measures)
 
     def take_measures(self) -> dict[str, Any]:
-        """Return what was recorded since the last call, as measures; empty if nothing was."""
+        """Return the measures recorded since the last call, possibly none."""
         with self._lock:
             taken, self._new = self._new, {}
             add_to(self._taken, taken)
             return taken
 
     def measures(self) -> dict[str, Any]:
-        """Return all that was ever recorded, as measures."""
+        """Return all recorded measures."""
         with self._lock:
             return add_measures(self._taken, self._new)
 
     def get_statistics(self) -> dict[str, Any]:
-        """Return the figures so far, see `statistics_of`; empty if nothing was recorded."""
+        """Return the figures so far, see `statistics_of`; empty if no batch was recorded."""
         return statistics_of(self.measures())
 
 
 def statistics_of(measures: Measures) -> dict[str, Any]:
-    """Return the figures of measures that were perhaps added up over workers; empty if no batch was recorded.
+    """Return the figures of measures, which may be sums over workers; empty if no batch was recorded.
 
-    Seconds, bytes and shares (1.0 is all). Of several workers, `total_processing_time` is the sum, so rates are those
-    of one worker. What could not be measured is not there.
+    Units are seconds, bytes and shares (1.0 is all). For several workers, `total_processing_time` is the sum, so rates
+    are those of one worker. Figures that could not be measured are absent.
 
-    Of all batches: `batches`, `total_samples`, `total_audio_hours`, `total_processing_time`, `audio_s`, `padded_s`,
+    All batches: `batches`, `total_samples`, `total_audio_hours`, `total_processing_time`, `audio_s`, `padded_s`,
     `waste` (padding, as a share of the audio), `load_wait_s`, `model_s`.
 
-    Without the `warm_up_batches`: `samples_per_second`, `rtfx` (audio seconds per second of the wall; the same is
+    Without the `warm_up_batches`: `samples_per_second`, `rtfx` (audio seconds per second of wall time; the same as
     `throughput_audio_hours_per_hour`), and of the model's time `average_batch_time`, `batch_time_std`,
     `batch_time_p50`, `batch_time_p95` (within 1 %).
 
-    Of a card: `allocated_bytes` (the most between batches), `reserved_bytes` (the most that the allocator kept),
-    `peak_bytes` (the most during a batch), `gpu_utilisation` (the mean of one reading after each batch).
+    GPU: `allocated_bytes` (the maximum between batches), `reserved_bytes` (the maximum that the allocator kept),
+    `peak_bytes` (the maximum during a batch), `gpu_utilisation` (the mean of one reading after each batch).
 
-    Of the shapes of batches: `shapes`, `<records>x<longest in seconds, rounded up>` with how many there were.
+    Shapes of batches: `shapes`, the count of each `<records>x<longest in seconds, rounded up>`.
 
-    Of the controller: `ooms`, `history` (`Adjustment`). Of the recogniser: `used`, such as `cuda_graphs`; where it
-    differs, each value with how often it was told.
+    Controller: `ooms`, `history` (`Adjustment`). Recogniser: `used`, such as `cuda_graphs`; where workers differ, each
+    value with its count.
     """
     warm_up: Measures = measures.get("warm_up", {})
     steady: Measures = measures.get("steady", {})
@@ -159,7 +159,7 @@ def statistics_of(measures: Measures) -> dict[str, Any]:
 
 
 def counted_use(used: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is in use as measures: each value, told once."""
+    """Return the values in use as measures: each value with a count of 1."""
     return {"used": {name: {json.dumps(value): 1} for name, value in used.items()}}
 
 

@@ -1,4 +1,4 @@
-"""How values are spread, in bounded memory and so that spreads add up: moments, and counts by order of size."""
+"""The distribution of values in bounded memory: moments and a histogram, which add up across workers."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any, cast
 from curate.monitoring.measures import Measures
 
 ERROR = 0.01
-"""Quantiles are within so much of the true value, relatively."""
+"""The maximum relative error of a quantile."""
 
 _RATIO = (1 + ERROR) / (1 - ERROR)
-"""Each bucket ends so many times above the one before: an estimate in its middle is never further off than `ERROR`.
+"""The ratio of the ends of neighbouring buckets: an estimate in the middle of a bucket has at most the error `ERROR`.
 
-From a microsecond to a day there are some 1,300 of them, however many values there were.
+From a microsecond to a day there are some 1,300 buckets, whatever the number of values.
 """
 
 _LEAST = 1e-6
 
 
 def spread_of(value: float) -> dict[str, Any]:
-    """Return the spread of one value, not below 0; `add_measures` adds others to it."""
+    """Return the distribution of one value of at least 0; `add_measures` adds others to it."""
     bucket = math.ceil(math.log(max(value, _LEAST), _RATIO))
     return {
         "count": 1,
@@ -38,12 +38,12 @@ def mean(spread: Measures) -> float:
 
 
 def standard_deviation(spread: Measures) -> float:
-    """Return the deviation of the values themselves, as `numpy.std` does."""
+    """Return the population standard deviation, as `numpy.std` does."""
     return math.sqrt(max(0.0, spread["squares"] / spread["count"] - mean(spread) ** 2))
 
 
 def quantile(spread: Measures, share: float) -> float:
-    """Return the value that `share` of the values do not exceed, at most `ERROR` off."""
+    """Return the value that `share` of the values do not exceed, with a relative error of at most `ERROR`."""
     rank = max(1, math.ceil(share * spread["count"]))
     buckets = cast("Mapping[str, int]", spread["buckets"])
     found = 0

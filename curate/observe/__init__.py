@@ -1,10 +1,14 @@
-"""What curate itself observes of a run, through the same hooks as any plugin.
+"""The observers of a run that curate itself registers, through the same hooks as any plugin's.
 
-MetricsWriter   keeps the events of all lives of a run in `metrics/events.jsonl`
-RunLog          says them to the log
+MetricsWriter   appends the events of all attempts to `metrics/events.jsonl`
+RunLog          logs them
+
+Observers are called in the driver, one at a time, in the thread of the run; one that raises is reported and left out.
+They receive the events that `curate.engine` exports and may not know anything else of the engine: no observer can
+change a run, and none is needed for it.
 """
 
 from curate.observe.logs import RunLog
-from curate.observe.metrics import EVENTS_FILE, MetricsWriter
+from curate.observe.metrics import MetricsWriter
 
-__all__ = ["EVENTS_FILE", "MetricsWriter", "RunLog"]
+__all__ = ["MetricsWriter", "RunLog"]

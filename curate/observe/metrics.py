@@ -1,7 +1,7 @@
-"""The events of a run as lines of JSON, appended through all its lives: what charts over time are drawn from.
+"""Writes the events of a run as lines of JSON, through all its attempts; charts over time are drawn from them.
 
-Counts are of what has been settled, so they are exact; how often they are noted is bounded. The books are not here but
-in the commits: a line that a crash tears off costs a point of a curve and nothing else.
+Counts are of settled records, so they are exact; the number of lines is bounded. The books are kept in the commits: a
+line that a crash tears off costs a point of a curve and nothing else.
 """
 
 from __future__ import annotations
@@ -13,27 +13,24 @@ import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import attrs
 
-from curate import __version__
-from curate.engine.protocol.events import RunFinished, RunProgress, RunStarted, RunStopped, UnitCommitted
+from curate._version import __version__
+from curate.engine import EVENTS_FILE, RunFinished, RunProgress, RunStarted, RunStopped, UnitCommitted
 from curate.machine import Machine
 from curate.plugin import hookimpl
 
-EVENTS_FILE = Path("metrics") / "events.jsonl"
-
 _EVERY_S = 1.0
 _LINES_AT_THIS_RATE = 600
-"""Progress is noted so often; after so many lines half as often, so that a run of weeks has some thousand lines."""
+"""The interval between two lines of progress; it doubles after each 600 lines, so a long run has a few thousand."""
 
 _VERSIONS = ("nemo_toolkit", "torch", "ray", "numpy", "soundfile", "soxr", "jiwer", "whisper-normalizer", "pyarrow")
 
 
 class MetricsWriter:
-    """An observer that appends what happens to `<run_dir>/metrics/events.jsonl`.
+    """An observer that appends the events of a run to `<run_dir>/metrics/events.jsonl`.
 
     Args:
         clock: seconds that never go back.
@@ -80,10 +77,10 @@ class MetricsWriter:
         self._lines += 1
         if self._lines % _LINES_AT_THIS_RATE == 0:
             self._every_s *= 2
-        told = attrs.asdict(event, recurse=False)
+        fields = attrs.asdict(event, recurse=False)
         if not begins:
-            del told["stages"]
-        self._note("progress", told)
+            del fields["stages"]
+        self._note("progress", fields)
 
     @hookimpl
     def curate_on_unit_committed(self, event: UnitCommitted) -> None:
@@ -99,16 +96,16 @@ class MetricsWriter:
         self._note("run_finished", {name: event.summary.get(name) for name in ("status", "wall_s", "rtfx")})
         self._close()
 
-    def _note(self, event: str, told: Mapping[str, Any]) -> None:
+    def _note(self, event: str, fields: Mapping[str, Any]) -> None:
         if self._file is None:
             return
-        line = {"event": event, "at": round(self._now(), 3), **told}
+        line = {"event": event, "at": round(self._now(), 3), **fields}
         self._file.write(json.dumps(line).encode() + b"\n")
         self._file.flush()
 
     @staticmethod
     def _end_torn_line(file: BinaryIO) -> None:
-        """Begin on a new line, whatever a crash has left."""
+        """End a line that a crash has torn off."""
         if file.seek(0, os.SEEK_END):
             file.seek(-1, os.SEEK_END)
             if file.read(1) != b"\n":
@@ -122,7 +119,7 @@ class MetricsWriter:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Return what this machine is, and which process of it."""
+    """Return the properties of this machine, and this process's number."""
     here = Machine.here()
     return {
         "host": platform.node(),
@@ -137,7 +134,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def installed_versions() -> dict[str, str]:
-    """Return the versions of Python, curate and what it works with, where they are installed."""
+    """Return the versions of Python, curate and the packages that results depend on, where they are installed."""
     versions = {"python": platform.python_version(), "curate": __version__}
     for name in _VERSIONS:
         try:

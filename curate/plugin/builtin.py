@@ -1,8 +1,11 @@
-"""What curate itself provides, announced through the same hooks as a stranger's plugin."""
+"""What curate itself provides, announced through the same hooks as a third-party plugin."""
 
 from __future__ import annotations
 
-from curate.plugin import CommandRef, ExecutorRef, RecogniserRef, StageRef, hookimpl
+from collections.abc import Mapping
+
+from curate.errors import RECORD_ERROR_CODES
+from curate.plugin import CommandRef, ExecutorRef, FormatRef, NormaliserRef, RecogniserRef, StageRef, hookimpl
 
 
 @hookimpl
@@ -65,13 +68,13 @@ def curate_stages() -> list[StageRef]:
 @hookimpl
 def curate_executors() -> list[ExecutorRef]:
     return [
-        ExecutorRef("local", "curate.executors.local:LocalExecutor", "Work in this process, without others"),
+        ExecutorRef("local", "curate.executors.local:LocalExecutor", "Run in this process"),
         ExecutorRef(
             "multiprocessing",
             "curate.executors.multiprocessing:MultiprocessingExecutor",
-            "Work in processes of their own, on all cores and cards of this machine",
+            "Run in child processes, on all cores and GPUs of this machine",
         ),
-        ExecutorRef("ray", "curate.executors.ray:RayExecutor", "Work on a Ray cluster", extra="ray"),
+        ExecutorRef("ray", "curate.executors.ray:RayExecutor", "Run on a Ray cluster", extra="ray"),
     ]
 
 
@@ -88,22 +91,60 @@ def curate_recognisers() -> list[RecogniserRef]:
 
 
 @hookimpl
+def curate_normalisers() -> list[NormaliserRef]:
+    return [
+        NormaliserRef(name, f"curate.text.normalisers:{function}", summary)
+        for name, function, summary in (
+            (
+                "whisper-english",
+                "whisper_english",
+                "Whisper's English rules: spelling, contractions, fillers, and spoken numbers to digits",
+            ),
+            (
+                "whisper-basic",
+                "whisper_basic",
+                "Whisper's rules for any language: lower case, no punctuation, no bracketed text",
+            ),
+            ("none", "unchanged", "The text as it is"),
+        )
+    ]
+
+
+@hookimpl
+def curate_formats() -> list[FormatRef]:
+    return [
+        FormatRef("jsonl", "curate.io.jsonl:JSONL", "One JSON object a line", suffixes=(".jsonl",)),
+        FormatRef(
+            "json", "curate.io.jsonl:NEMO_JSON", "The same, as NeMo names it", suffixes=(".json",), writable=False
+        ),
+        FormatRef("jsonl.gz", "curate.io.jsonl:JSONL_GZ", "One JSON object a line, gzipped", suffixes=(".jsonl.gz",)),
+        FormatRef("gz", "curate.io.jsonl:GZ", "The same under any other name", suffixes=(".gz",), writable=False),
+        FormatRef("parquet", "curate.io.parquet:PARQUET", "Parquet, zstd-compressed", suffixes=(".parquet",)),
+    ]
+
+
+@hookimpl
+def curate_error_codes() -> Mapping[str, str]:
+    return RECORD_ERROR_CODES
+
+
+@hookimpl
 def curate_commands() -> list[CommandRef]:
     return [
         CommandRef("run", "curate.cli.run:run", "Run a pipeline"),
         CommandRef("bench", "curate.cli.bench:bench", "Measure, to choose a setting"),
-        CommandRef("doctor", "curate.cli.doctor:doctor", "Say what this machine has, and what is missing"),
+        CommandRef("doctor", "curate.cli.doctor:doctor", "Check this machine and the installation"),
         CommandRef("executors", "curate.cli.executors:executors", "List the executors: where a pipeline can run"),
-        CommandRef("plan", "curate.cli.plan:plan", "Check a pipeline and show what a run would do"),
+        CommandRef("plan", "curate.cli.plan:plan", "Check a pipeline and show its plan"),
         CommandRef(
             "plugins",
             "curate.cli.plugins:plugins",
             "List the plugins and what is wrong with them; `new` begins one",
         ),
         CommandRef("report", "curate.cli.report:report", "Write a page about a run, to look at and to listen to"),
-        CommandRef("compare", "curate.cli.compare:compare", "Say what differs between two runs"),
+        CommandRef("compare", "curate.cli.compare:compare", "Show the differences between two runs"),
         CommandRef("schema", "curate.cli.schema:schema", "Print a JSON schema of pipeline files, for editors"),
         CommandRef("quarantine", "curate.cli.quarantine:quarantine", "Show the records that failed, and retry them"),
-        CommandRef("status", "curate.cli.status:status", "Say how far a run is, and whether its driver lives"),
+        CommandRef("status", "curate.cli.status:status", "Show the progress of a run, and whether its driver is alive"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
     ]

@@ -1,13 +1,12 @@
-"""Finding plugins among the installed distributions, without importing any of them.
+"""Finds plugins among the installed distributions, without importing any of them.
 
 pluggy can load entry points by itself, but it stops at the first broken one and silently skips a second one of the
-same name, and `importlib.metadata.entry_points()` raises if a single distribution's file is malformed. So we look at
-the distributions one by one.
+same name, and `importlib.metadata.entry_points()` raises if a single distribution's file is malformed. So the
+distributions are read one by one.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 
@@ -16,6 +15,7 @@ import attrs
 from curate.errors import PluginError
 from curate.plugin.references import canonical
 from curate.plugin.spec import PROJECT
+from curate.suggest import closest
 
 BUILTIN = "curate-speech"
 """The distribution whose plugins are always on: curate itself."""
@@ -39,19 +39,19 @@ class Candidate:
     error: Exception | None = None
 
     def load(self) -> object:
-        """Import the plugin. Runs a stranger's code, so anything may be raised."""
+        """Import the plugin. This runs third-party code, so anything may be raised."""
         if self.entry_point is None:
             raise self.error or PluginError("it has no entry point")
         return self.entry_point.load()
 
 
 def find_candidates() -> list[Candidate]:
-    """Return what the installed distributions announce, curate's own first, the others by name."""
+    """Return the plugins of the installed distributions, curate's own first, the others by name."""
     seen: set[str] = set()
     found: list[Candidate] = []
     for distribution in metadata.distributions():
         text = distribution.read_text("entry_points.txt")
-        if text is None or f"[{PROJECT}]" not in text:  # the cheap question first: there may be hundreds
+        if text is None or f"[{PROJECT}]" not in text:  # cheap, and there may be hundreds of distributions
             continue
         name = canonical(_name(distribution))
         if name not in seen:  # the same distribution twice on the path: the first one is the one that is imported
@@ -75,7 +75,7 @@ def _candidates(name: str, distribution: metadata.Distribution) -> Iterator[Cand
     try:
         version = distribution.version
         entry_points = list(distribution.entry_points.select(group=PROJECT))
-    except Exception as error:  # noqa: BLE001 (damaged metadata of a stranger is one failed plugin, whatever it raises)
+    except Exception as error:  # noqa: BLE001 (damaged metadata is one failed plugin, whatever it raises)
         yield Candidate(name, None, "", "", error=error)
         return
     for entry_point in entry_points:
@@ -124,7 +124,7 @@ class Selection:
         return None
 
     def absent(self, candidates: Iterable[Candidate]) -> Iterator[Candidate]:
-        """Yield those that the allow-list names and nobody has installed, as candidates that fail to load.
+        """Yield the plugins that the allow-list names and that are not installed, as candidates that fail to load.
 
         The list is often set for a whole cluster, so this must not stop a run that does not need them.
         """
@@ -135,9 +135,4 @@ class Selection:
 
 
 def _not_installed(name: str, known: Iterable[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=3)
-    if nearest:
-        return f"no installed distribution of that name has a curate plugin; did you mean {' or '.join(nearest)}?"
-    return (
-        f"no installed distribution of that name has a curate plugin; installed: {', '.join(sorted(known)) or 'none'}"
-    )
+    return f"no installed distribution of that name has a curate plugin: {closest(name, sorted(known))}"

@@ -1,7 +1,8 @@
 """A plugin without packaging: one Python file, named on the command line.
 
 The file may answer hooks like any plugin. Its stages need not be announced: every stage class and every decorated
-function at its top level goes by its own `name`. The user named the file, so a broken one is an error at once.
+function at its top level goes by its own `name`. The user named the file, so a broken one is an error
+immediately.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from curate.errors import PluginError
 from curate.plugin.references import Reference, StageRef
+from curate.plugin.status import FILE_MODULE
 from curate.stage import Stage
 from curate.stage_decorator import BatchFunctionStage, RecordFunctionStage
 
@@ -38,7 +40,7 @@ def import_file(path: Path) -> ModuleType:
         raise PluginError(f"{path}: this plugins-file cannot be read: {error.strerror}") from error
     digest = hashlib.sha256(bytes(path.resolve()) + b"\0" + source).hexdigest()[:12]
     stem = re.sub(r"\W", "_", path.stem)
-    name = f"curate_plugins_file_{stem}_{digest}"
+    name = f"{FILE_MODULE}{stem}_{digest}"
     if name in sys.modules:
         return sys.modules[name]
     loader = SourceFileLoader(name, str(path.resolve()))
@@ -48,7 +50,7 @@ def import_file(path: Path) -> ModuleType:
     module.__file__ = loader.path
     sys.modules[name] = module
     try:
-        # Not loader.exec_module: it would write bytecode beside the user's file, and trust what lies there.
+        # Not loader.exec_module: it would write bytecode next to the user's file, and trust what lies there.
         exec(loader.source_to_code(source, loader.path), vars(module))  # noqa: S102
     except (Exception, SystemExit) as error:
         del sys.modules[name]

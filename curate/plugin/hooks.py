@@ -1,8 +1,7 @@
-"""Checks on a plugin's hook functions: misspelt hooks, forgotten decorators and wrong answers are found at once."""
+"""Checks a plugin's hook functions for misspelt hooks, missing decorators and wrong answers when it is loaded."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping
 from types import MappingProxyType
 from typing import Any, cast
@@ -11,17 +10,36 @@ import pluggy
 
 from curate.errors import PluginError
 from curate.plugin import spec
-from curate.plugin.references import CommandRef, ExecutorRef, RecogniserRef, Reference, StageRef
+from curate.plugin.references import (
+    CommandRef,
+    ExecutorRef,
+    FormatRef,
+    NormaliserRef,
+    PanelRef,
+    RecogniserRef,
+    Reference,
+    SchemeRef,
+    StageRef,
+    canonical,
+)
+from curate.suggest import closest
 
 ANNOUNCING: Mapping[str, type[Reference]] = MappingProxyType(
     {
         "curate_stages": StageRef,
         "curate_executors": ExecutorRef,
         "curate_recognisers": RecogniserRef,
+        "curate_normalisers": NormaliserRef,
+        "curate_formats": FormatRef,
+        "curate_storage_schemes": SchemeRef,
+        "curate_report_panels": PanelRef,
         "curate_commands": CommandRef,
     }
 )
-"""Hooks that announce something: hook → what its list holds."""
+"""Hooks that announce references: hook → the type of reference in its list."""
+
+ERROR_CODES = "curate_error_codes"
+"""The hook that announces codes, which are plain strings with a meaning."""
 
 HOOKS = tuple(name for name in vars(spec) if name.startswith("curate_"))
 """All hooks."""
@@ -44,7 +62,7 @@ def register(manager: pluggy.PluginManager, plugin: object, identity: str) -> No
         raise PluginError(f"a plugin is a module or an object, but its entry point names the class {plugin.__name__}")
     other = manager.get_name(plugin)
     if other is not None:
-        raise PluginError(f"it is there already, as {other}, and cannot be there twice")
+        raise PluginError(f"it is registered already, as {other}, and cannot be registered twice")
     _check_hooks(manager, plugin)
     try:
         manager.register(plugin, identity)
@@ -56,7 +74,7 @@ def register(manager: pluggy.PluginManager, plugin: object, identity: str) -> No
 
 
 def unregister(manager: pluggy.PluginManager, identity: str) -> None:
-    """Take a plugin out again, even one whose registration stopped half-way."""
+    """Remove a plugin, even one whose registration stopped half-way."""
     if manager.has_plugin(identity):
         manager.unregister(name=identity)
 
@@ -74,11 +92,9 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
             continue
         hook = options.get("specname") or name
         if hook not in HOOKS:
-            nearest = difflib.get_close_matches(hook, HOOKS, n=1)
-            hint = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(HOOKS)}"
-            raise PluginError(f"there is no hook {hook}: {hint}")
+            raise PluginError(f"there is no hook {hook}: {closest(hook, HOOKS)}")
         if options.get("wrapper") or options.get("hookwrapper"):
-            raise PluginError(f"{name} is a hook wrapper, but plugins are called one at a time: nothing can be wrapped")
+            raise PluginError(f"{name} is a hook wrapper, which is not supported: plugins are called one at a time")
 
 
 def functions(manager: pluggy.PluginManager, hook: str, plugin: object | None = None) -> list[pluggy.HookImpl]:
@@ -88,7 +104,7 @@ def functions(manager: pluggy.PluginManager, hook: str, plugin: object | None = 
 
 
 def announced(manager: pluggy.PluginManager, plugin: object, distribution: str) -> tuple[Reference, ...]:
-    """Ask a plugin what it provides.
+    """Return the references that a plugin announces.
 
     Raises:
         PluginError: an answer of the wrong type, or a name announced twice.
@@ -102,6 +118,32 @@ def announced(manager: pluggy.PluginManager, plugin: object, distribution: str) 
         _check_unique(hook, mine)
         found.extend(reference.owned_by(distribution) for reference in mine)
     return tuple(found)
+
+
+def error_codes(manager: pluggy.PluginManager, plugin: object, distribution: str, *, owned: bool) -> dict[str, str]:
+    """Return the codes that a plugin announces, with their meanings.
+
+    Args:
+        owned: whether the codes must begin with the distribution's name, as those of installed plugins must.
+
+    Raises:
+        PluginError: an answer of the wrong type, or a code that belongs to another distribution.
+    """
+    found: dict[str, str] = {}
+    for implementation in functions(manager, ERROR_CODES, plugin):
+        answer: Any = cast("Callable[[], Any]", implementation.function)()
+        if not isinstance(answer, Mapping):
+            raise PluginError(f"{ERROR_CODES}() must return a dict, code → meaning, not {type(answer).__name__}")
+        for code, meaning in cast("Mapping[Any, Any]", answer).items():
+            if not isinstance(code, str) or not isinstance(meaning, str) or not meaning:
+                raise PluginError(
+                    f"{ERROR_CODES}() must return code → meaning, both strings, not {code!r}: {meaning!r:.80}"
+                )
+            owner = code.partition("/")[0]
+            if owned and canonical(owner) != canonical(distribution):
+                raise PluginError(f"{ERROR_CODES}() announces {code!r}: a code of this plugin begins {distribution}/")
+            found[code] = meaning
+    return found
 
 
 def _checked(hook: str, kind: type[Reference], answer: Any) -> list[Reference]:

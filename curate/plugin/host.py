@@ -2,10 +2,10 @@
 
     host = PluginHost()
     host.stage("asr").load()            a name becomes a class
-    host.rows()                         what was found, and what failed
-    host.on_run_started(event)          tells the observers
+    host.rows()                         every plugin, also those that failed
+    host.on_run_started(event)          calls the observers
 
-A plugin that fails to load is one row with its error; nothing else notices, until somebody asks for what it owns.
+A plugin that fails to load is one row with its error. It affects nothing else, until a name that it owns is used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 import attrs
@@ -23,14 +23,24 @@ from loguru import logger
 
 from curate.errors import PluginError
 from curate.plugin import files, hooks
-from curate.plugin.discovery import Candidate, Selection, find_candidates
+from curate.plugin.discovery import BUILTIN, Candidate, Selection, find_candidates
 from curate.plugin.observers import Observers
-from curate.plugin.references import CommandRef, ExecutorRef, RecogniserRef, StageRef
+from curate.plugin.references import (
+    CommandRef,
+    ExecutorRef,
+    FormatRef,
+    NormaliserRef,
+    PanelRef,
+    RecogniserRef,
+    SchemeRef,
+    StageRef,
+    canonical,
+)
 from curate.plugin.registry import Registry
 from curate.plugin.status import PluginStatus
 
 if TYPE_CHECKING:
-    from curate.engine.protocol.events import (
+    from curate.engine import (
         RecordQuarantined,
         RunFinished,
         RunProgress,
@@ -61,7 +71,7 @@ class PluginHost:
     ) -> None:
         self._manager = hooks.new_manager()
         self._observers = Observers(self._manager)
-        self._file_modules: list[ModuleType] = []
+        self._unannounced: set[str] = set()
         selection = Selection.of(disabled, os.environ if environment is None else environment)
         candidates = find_candidates()
         selection.check(candidates)
@@ -72,17 +82,20 @@ class PluginHost:
         self.stages = Registry(StageRef, self._rows)
         self.executors = Registry(ExecutorRef, self._rows)
         self.recognisers = Registry(RecogniserRef, self._rows)
+        self.normalisers = Registry(NormaliserRef, self._rows)
+        self.formats = Registry(FormatRef, self._rows)
+        self.schemes = Registry(SchemeRef, self._rows)
+        self.panels = Registry(PanelRef, self._rows)
         self.commands = Registry(CommandRef, self._rows)
+        self.error_codes: Mapping[str, str] = MappingProxyType(
+            {code: meaning for row in self._rows for code, meaning in row.error_codes.items()}
+        )
 
     # What was found.
 
     def rows(self) -> Sequence[PluginStatus]:
-        """Return one row for each plugin, whatever became of it: curate's own first, plugins-files last."""
+        """Return one row for each plugin, active or not: curate's own first, plugins-files last."""
         return self._rows
-
-    def file_modules(self) -> Sequence[ModuleType]:
-        """Return the modules of the plugins-files; no worker can import them, so they must be pickled by value."""
-        return tuple(self._file_modules)
 
     def stage(self, name: str) -> StageRef:
         """Return the stage of a plain or qualified name, or raise `PluginError`."""
@@ -96,47 +109,79 @@ class PluginHost:
         """Return the recogniser of a plain or qualified name, or raise `PluginError`."""
         return self.recognisers.resolve(name)
 
+    def normaliser(self, name: str) -> NormaliserRef:
+        """Return the normaliser of a plain or qualified name, or raise `PluginError`."""
+        return self.normalisers.resolve(name)
+
+    def format_of(self, path: Path | str) -> FormatRef | None:
+        """Return the format whose suffix a file's name ends in, the longest suffix first; None: there is none.
+
+        Raises:
+            PluginError: two plugins announce this suffix.
+        """
+        name = Path(path).name
+        longest = max((reference.fits(name) for reference in self.formats), default=0)
+        fitting = [reference for reference in self.formats if longest and reference.fits(name) == longest]
+        if len(fitting) > 1:
+            raise PluginError(self.formats.clash(f"of {name}", fitting))
+        return fitting[0] if fitting else None
+
     def command(self, name: str) -> CommandRef:
         """Return the command of a plain or qualified name, or raise `PluginError`."""
         return self.commands.resolve(name)
 
+    # Error codes.
+
+    def unannounced(self, code: str) -> str:
+        """Return a warning about a code that an active plugin's name begins, but that the plugin does not announce.
+
+        A misspelt code would otherwise pass for another kind of failure. "" where there is nothing to warn about.
+        """
+        owner = canonical(code.partition("/")[0])
+        if code in self.error_codes or "/" not in code:
+            return ""
+        for row in self._rows:
+            if row.distribution == owner and row.status == "active":
+                known = ", ".join(row.error_codes) or "none"
+                return f"{row.distribution} does not announce the error code {code!r} (curate_error_codes: {known})"
+        return ""
+
     # Observers: one typed method for each hook, so that callers are checked.
 
-    def register_observer(self, observer: object) -> None:
-        """Let an object of this process listen to all runs from now on; its methods carry `@hookimpl`.
+    def observed_by(self, *observers: object) -> AbstractContextManager[None]:
+        """Call hooks of objects of this process, too, for the length of a `with` block; methods carry `@hookimpl`.
 
         Raises:
-            PluginError: its hooks are wrong, or it is listening already.
+            PluginError: an object's hooks are wrong, or it is registered already.
         """
-        self._observers.add(observer)
-
-    def observed_by(self, *observers: object) -> AbstractContextManager[None]:
-        """Let objects of this process listen for the length of a `with` block."""
         return self._observers.listening(*observers)
 
     def on_run_started(self, event: RunStarted) -> None:
-        """Tell the observers that a run begins."""
-        self._observers.tell("curate_on_run_started", event)
+        """Call the observers: a run begins."""
+        self._observers.call("curate_on_run_started", event)
 
     def on_progress(self, event: RunProgress) -> None:
-        """Tell the observers how far the run has come."""
-        self._observers.tell("curate_on_progress", event)
+        """Call the observers: the run has progressed."""
+        self._observers.call("curate_on_progress", event)
 
     def on_unit_committed(self, event: UnitCommitted) -> None:
-        """Tell the observers that a commit unit is on disk."""
-        self._observers.tell("curate_on_unit_committed", event)
+        """Call the observers: a commit unit is on disk."""
+        self._observers.call("curate_on_unit_committed", event)
 
     def on_record_quarantined(self, event: RecordQuarantined) -> None:
-        """Tell the observers that a record goes to quarantine."""
-        self._observers.tell("curate_on_record_quarantined", event)
+        """Call the observers: a record goes to quarantine. A code that its plugin does not announce is a warning."""
+        if event.code not in self._unannounced and (warning := self.unannounced(event.code)):
+            self._unannounced.add(event.code)
+            logger.warning("{}", warning)
+        self._observers.call("curate_on_record_quarantined", event)
 
     def on_run_stopped(self, event: RunStopped) -> None:
-        """Tell the observers that the run has stopped before its end."""
-        self._observers.tell("curate_on_run_stopped", event)
+        """Call the observers: the run has stopped before its end."""
+        self._observers.call("curate_on_run_stopped", event)
 
     def on_run_finished(self, event: RunFinished) -> None:
-        """Tell the observers that the run is over."""
-        self._observers.tell("curate_on_run_finished", event)
+        """Call the observers: the run has reached its end."""
+        self._observers.call("curate_on_run_finished", event)
 
     # Loading.
 
@@ -146,7 +191,7 @@ class PluginHost:
             return attrs.evolve(row, status="disabled", error=why_off)
         try:
             return self._registered(row, candidate.load)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 (a stranger's code: whatever it raises is its own failure)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (third-party code: whatever it raises is its own failure)
             logger.warning("the plugin {} failed to load: {}", row.distribution, _one_line(error))
             text = "".join(traceback.format_exception(error))
             return attrs.evolve(row, status="failed", error=_one_line(error), traceback=text)
@@ -160,17 +205,21 @@ class PluginHost:
                 stages = files.top_level_stages(module, row.references)
             except (Exception, SystemExit) as error:
                 raise files.broken(path, error) from error
-            self._file_modules.append(module)
             own = tuple(stage.owned_by(row.distribution) for stage in stages)
             yield attrs.evolve(row, references=row.references + own)
 
     def _registered(self, row: PluginStatus, load: Callable[[], object]) -> PluginStatus:
-        """Load a plugin, register its hooks and ask what it provides; a failure leaves no trace of it."""
+        """Load a plugin, register its hooks and collect what it provides; a failure leaves no trace of it."""
         plugin = load()
         identity = f"plugin {row.distribution}" + (f" (entry point {row.entry})" if row.entry else "")
         hooks.register(self._manager, plugin, identity)
         try:
-            return attrs.evolve(row, references=hooks.announced(self._manager, plugin, row.distribution))
+            owned = row.distribution != BUILTIN and not row.is_file
+            return attrs.evolve(
+                row,
+                references=hooks.announced(self._manager, plugin, row.distribution),
+                error_codes=hooks.error_codes(self._manager, plugin, row.distribution, owned=owned),
+            )
         except BaseException:
             hooks.unregister(self._manager, identity)
             raise

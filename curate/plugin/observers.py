@@ -1,4 +1,4 @@
-"""Telling observers about a run, one at a time, so that a faulty one harms nobody but itself."""
+"""Calls the observers of a run one at a time, so that a faulty one affects only itself."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import pluggy
 from loguru import logger
 
 from curate.errors import PluginError
-from curate.plugin.hooks import ANNOUNCING, functions, register, unregister
+from curate.plugin.hooks import ANNOUNCING, ERROR_CODES, functions, register, unregister
 
 
 class Observers:
-    """The plugins and in-process objects that listen to runs."""
+    """The plugins and in-process objects whose hooks are called during runs."""
 
     def __init__(self, manager: pluggy.PluginManager) -> None:
         self._manager = manager
@@ -23,21 +23,21 @@ class Observers:
         """Add an object whose `curate_on_*` methods carry `@hookimpl`, and return the name it goes by.
 
         Raises:
-            PluginError: its hooks are wrong, or it is listening already.
+            PluginError: its hooks are wrong, or it is registered already.
         """
         name = f"observer {type(observer).__qualname__} at {id(observer):#x}"
         register(self._manager, observer, name)
         try:
-            for hook in ANNOUNCING:
+            for hook in (*ANNOUNCING, ERROR_CODES):
                 if functions(self._manager, hook, observer):
-                    raise PluginError(f"{name} answers {hook}, but only plugins announce things")
+                    raise PluginError(f"{name} answers {hook}, which only plugins may")
         except PluginError:
             self.remove(name)
             raise
         return name
 
     def remove(self, name: str) -> None:
-        """Take an observer out; one that has been left out already is fine."""
+        """Remove an observer, if it has not been removed already."""
         unregister(self._manager, name)
 
     @contextmanager
@@ -48,16 +48,18 @@ class Observers:
                 added.callback(self.remove, self.add(observer))
             yield
 
-    def tell(self, hook: str, event: object) -> None:
-        """Call an observer hook of everybody who has it; whoever raises is reported and left out from then on."""
+    def call(self, hook: str, event: object) -> None:
+        """Call a hook of all observers that have it; one that raises is reported and removed."""
         for implementation in functions(self._manager, hook):
             function = cast("Callable[..., Any]", implementation.function)
             if not self._manager.has_plugin(implementation.plugin_name):
-                continue  # left out a moment ago, by another function of the same observer
+                continue  # removed a moment ago, because of another function of the same observer
             try:
                 function(*(event for _ in implementation.argnames))
-            except Exception:  # noqa: BLE001 (a stranger's code; whatever it raises, the run goes on)
+            except Exception:  # noqa: BLE001 (third-party code; whatever it raises, the run continues)
                 self.remove(implementation.plugin_name)
                 logger.opt(exception=True).warning(
-                    "{} raised in {}; it is left out from now on, and the run goes on", implementation.plugin_name, hook
+                    "{} raised in {}; it is not called any more, and the run continues",
+                    implementation.plugin_name,
+                    hook,
                 )

@@ -4,6 +4,10 @@ Reference
 ├── StageRef         a stage class, or an instance that is changed with `.with_()`
 ├── ExecutorRef      an executor class
 ├── RecogniserRef    a recogniser class
+├── NormaliserRef    a function from string to string
+├── FormatRef        a `curate.io.ManifestFormat`
+├── SchemeRef        a storage scheme, such as `s3`
+├── PanelRef         a function that makes panels of the report
 └── CommandRef       a click command, a verb of the command line
 """
 
@@ -42,7 +46,7 @@ def _check_target(reference: Reference, _: attrs.Attribute[Any], value: Any) -> 
 def _check_text(reference: Reference, attribute: attrs.Attribute[Any], value: Any) -> None:
     if value is not None and not isinstance(value, str):
         raise PluginError(
-            f"{type(reference).__name__}({reference.name!r}, {attribute.name}={value!r}): this must be a text"
+            f"{type(reference).__name__}({reference.name!r}, {attribute.name}={value!r}): must be a string"
         )
 
 
@@ -61,7 +65,8 @@ class Reference:
         PluginError: a name or target that cannot be one.
     """
 
-    kind: ClassVar[str] = "thing"
+    kind: ClassVar[str] = "reference"
+    plural: ClassVar[str] = "references"
 
     name: str = attrs.field(validator=_check_name)
     target: str = attrs.field(validator=_check_target)
@@ -71,7 +76,7 @@ class Reference:
 
     @property
     def qualified_name(self) -> str:
-        """`distribution/name`: unique, whoever else claims the plain name."""
+        """`distribution/name`, which is unique even if another plugin claims the plain name."""
         return f"{self.distribution}/{self.name}" if self.distribution else self.name
 
     def owned_by(self, distribution: str) -> Self:
@@ -82,7 +87,7 @@ class Reference:
         """Import the target and return it.
 
         Raises:
-            PluginError: a dependency is missing (the message says what to install), the target does not exist, or it
+            PluginError: a dependency is missing (the message names the package), the target does not exist, or it
                 is not what was announced.
         """
         module, _, path = self.target.partition(":")
@@ -111,7 +116,7 @@ class Reference:
         return ""
 
     def _unlike(self, found: Any) -> str | None:
-        """Return what the target should have been, or None if it is that."""
+        """Return a description of the target that was expected, or None if this is such a target."""
         return None if isinstance(found, type) else "a class"
 
     def __str__(self) -> str:
@@ -123,6 +128,7 @@ class StageRef(Reference):
     """A stage; `load()` returns a `Stage` class, or the instance that a decorated function is (for `.with_()`)."""
 
     kind: ClassVar[str] = "stage"
+    plural: ClassVar[str] = "stages"
 
     def _unlike(self, found: Any) -> str | None:
         from curate.stage import Stage
@@ -136,6 +142,7 @@ class ExecutorRef(Reference):
     """An executor; `load()` returns its class."""
 
     kind: ClassVar[str] = "executor"
+    plural: ClassVar[str] = "executors"
 
 
 @attrs.frozen(str=False)
@@ -143,6 +150,80 @@ class RecogniserRef(Reference):
     """A recogniser for the stage `asr`; `load()` returns its class."""
 
     kind: ClassVar[str] = "recogniser"
+    plural: ClassVar[str] = "recognisers"
+
+
+@attrs.frozen(str=False)
+class NormaliserRef(Reference):
+    """A normaliser of transcripts; `load()` returns a function from string to string."""
+
+    kind: ClassVar[str] = "normaliser"
+    plural: ClassVar[str] = "normalisers"
+
+    def _unlike(self, found: Any) -> str | None:
+        return None if callable(found) and not isinstance(found, type) else "a function from string to string"
+
+
+def _check_suffixes(reference: Reference, _: attrs.Attribute[Any], value: Any) -> None:
+    if not value or not all(isinstance(suffix, str) and suffix.startswith(".") for suffix in value):
+        raise PluginError(
+            f"{type(reference).__name__}({reference.name!r}, suffixes={value!r}): at least one, each with its dot"
+        )
+
+
+@attrs.frozen(str=False)
+class FormatRef(Reference):
+    """A format of manifests; `load()` returns its `curate.io.ManifestFormat`.
+
+    Args:
+        suffixes: those of the format. They are repeated here so that a file name alone decides which format is loaded.
+        writable: whether the format has a `write`.
+    """
+
+    kind: ClassVar[str] = "format"
+    plural: ClassVar[str] = "formats"
+
+    suffixes: tuple[str, ...] = attrs.field(kw_only=True, converter=tuple[str, ...], validator=_check_suffixes)
+    writable: bool = attrs.field(default=True, kw_only=True)
+
+    def fits(self, file_name: str) -> int:
+        """Return the length of the longest suffix that a file name ends in; 0: none."""
+        name = file_name.lower()
+        return max((len(suffix) for suffix in self.suffixes if name.endswith(suffix)), default=0)
+
+    def _unlike(self, found: Any) -> str | None:
+        own = [getattr(found, name, None) for name in ("read_rows", "suffixes", "write")]
+        if not callable(own[0]):  # a look at the class would need curate.io, which knows nothing of plugins
+            return "a curate.io.ManifestFormat"
+        if (own[1], own[2] is not None) != (self.suffixes, self.writable):
+            return f"a format with the announced suffixes={self.suffixes!r} and writable={self.writable}"
+        return None
+
+
+@attrs.frozen(str=False)
+class SchemeRef(Reference):
+    """A storage scheme, the `s3` of `s3://bucket/key`; `load()` returns a class of `curate.storage.Scheme`.
+
+    The class is called without arguments, in every process that opens a URL of this scheme.
+    """
+
+    kind: ClassVar[str] = "storage scheme"
+    plural: ClassVar[str] = "schemes"
+
+    def _unlike(self, found: Any) -> str | None:
+        methods = (getattr(found, name, None) for name in ("open", "identity", "writing"))
+        return None if all(map(callable, methods)) else "a class that implements curate.storage.Scheme"
+
+
+@attrs.frozen(str=False)
+class PanelRef(Reference):
+    """Panels of the report; `load()` returns a function that makes them from the reader of a run."""
+
+    kind: ClassVar[str] = "report panel"
+    plural: ClassVar[str] = "panels"
+
+    def _unlike(self, found: Any) -> str | None:
+        return None if callable(found) and not isinstance(found, type) else "a function that takes the reader of a run"
 
 
 @attrs.frozen(str=False)
@@ -150,8 +231,22 @@ class CommandRef(Reference):
     """A verb of the command line; `load()` returns its `click.Command`."""
 
     kind: ClassVar[str] = "command"
+    plural: ClassVar[str] = "commands"
 
     def _unlike(self, found: Any) -> str | None:
         import click
 
         return None if isinstance(found, click.Command) else "a click.Command"
+
+
+KINDS: tuple[type[Reference], ...] = (
+    StageRef,
+    ExecutorRef,
+    RecogniserRef,
+    NormaliserRef,
+    FormatRef,
+    SchemeRef,
+    PanelRef,
+    CommandRef,
+)
+"""Every kind of reference, in the order of listings."""

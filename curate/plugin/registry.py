@@ -1,21 +1,22 @@
-"""Names and what they stand for: one table for each kind of thing that plugins announce."""
+"""Resolves names: one table for each kind of reference that plugins announce."""
 
 from __future__ import annotations
 
-import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Generic, TypeVar
 
 from curate.errors import PluginError
+from curate.plugin.discovery import BUILTIN
 from curate.plugin.references import Reference, canonical
 from curate.plugin.status import PluginStatus
+from curate.suggest import closest, nearest
 
 R = TypeVar("R", bound=Reference)
 
 
 class Registry(Generic[R]):
-    """The things of one kind, found by `name` or `distribution/name`.
+    """The references of one kind, found by `name` or `distribution/name`.
 
     Args:
         kind: which references this table takes from the rows.
@@ -37,14 +38,14 @@ class Registry(Generic[R]):
             yield from self._owners[name]
 
     def shortest_name(self, reference: R) -> str:
-        """Return the plain name if nobody else claims it, and otherwise the qualified one."""
+        """Return the plain name if it is unique, and otherwise the qualified one."""
         return reference.name if len(self._owners[reference.name]) == 1 else reference.qualified_name
 
     def resolve(self, name: str) -> R:
-        """Return what goes by a plain or a qualified name.
+        """Return the reference of a plain or a qualified name.
 
         Raises:
-            PluginError: nobody announces it (with the nearest names, and plugins that might have), or two do.
+            PluginError: no plugin announces it (with the nearest names, and plugins that might have), or two do.
         """
         distribution, _, plain = name.rpartition("/")
         owners = self._owners.get(plain, [])
@@ -53,33 +54,33 @@ class Registry(Generic[R]):
         if not owners:
             raise PluginError(self._unknown(name, distribution, plain))
         if len(owners) > 1:
-            raise PluginError(self._clash(name, owners))
+            raise PluginError(self.clash(name, owners))
         return owners[0]
 
-    def _clash(self, name: str, owners: Iterable[R]) -> str:
+    def clash(self, name: str, owners: Sequence[R]) -> str:
+        """Return the error of a name that several references answer to."""
         qualified = sorted({one.qualified_name for one in owners})
         if len(qualified) == 1:
             targets = " and ".join(one.target for one in owners)
             return f"{self._kind.kind} {name!r} is announced twice by one distribution, as {targets}: that is its bug"
-        off = " or ".join(one.distribution for one in owners)
+        files = {row.distribution for row in self._rows if row.is_file}
+        off = sorted({one.distribution for one in owners} - files - {BUILTIN})
+        hint = f", or switch one off (--no-plugin {' or '.join(off)})" if off else ""
         return (
-            f"{self._kind.kind} {name!r} is announced by {len(qualified)} plugins: write {' or '.join(qualified)}, "
-            f"or switch one off (--no-plugin {off})"
+            f"{self._kind.kind} {name!r} is announced by {len(qualified)} plugins: write {' or '.join(qualified)}{hint}"
         )
 
     def _unknown(self, name: str, distribution: str, plain: str) -> str:
         kind = self._kind.kind
         known = [self.shortest_name(reference) for reference in self]
-        nearest = difflib.get_close_matches(plain, self._owners, n=3)
-        if distribution and plain in self._owners:
-            nearest = [reference.qualified_name for reference in self._owners[plain]]
-        if nearest:
-            hint = f"did you mean {' or '.join(nearest)}?"
-        else:
-            hint = f"there are {', '.join(known)}" if known else f"no plugin announces any {kind}"
+        near = nearest(plain, known)
+        hint = closest(plain, known) if known else f"no plugin announces any {kind}"
+        if distribution and plain in self._owners:  # the name is right, and its distribution wrong
+            near = " or ".join(repr(reference.qualified_name) for reference in self._owners[plain])
+            hint = f"did you mean {near}?"
         lines = [f"unknown {kind} {name!r}: {hint}"]
-        if not nearest:
-            lines.append("One of a plugins-file is known when the file is given: curate --plugins-file FILE …")
+        if near is None:
+            lines.append("A plugins-file has to be named: curate --plugins-file FILE …")
         for row in self._rows:
             if distribution and canonical(row.distribution) != canonical(distribution):
                 continue

@@ -1,13 +1,14 @@
-"""The hooks that a plugin may answer, and nothing else: this page is the contract with a stranger's code."""
+"""The hooks that a plugin may answer, and nothing else: this page is the contract with third-party code."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import pluggy
 
 if TYPE_CHECKING:
-    from curate.engine.protocol.events import (
+    from curate.engine import (
         RecordQuarantined,
         RunFinished,
         RunProgress,
@@ -15,7 +16,16 @@ if TYPE_CHECKING:
         RunStopped,
         UnitCommitted,
     )
-    from curate.plugin.references import CommandRef, ExecutorRef, RecogniserRef, StageRef
+    from curate.plugin.references import (
+        CommandRef,
+        ExecutorRef,
+        FormatRef,
+        NormaliserRef,
+        PanelRef,
+        RecogniserRef,
+        SchemeRef,
+        StageRef,
+    )
 
 PROJECT = "curate"
 """pluggy's project name, the prefix of every hook, and the entry-point group."""
@@ -23,8 +33,8 @@ PROJECT = "curate"
 hookspec = pluggy.HookspecMarker(PROJECT)
 hookimpl = pluggy.HookimplMarker(PROJECT)
 
-# What a plugin provides. Asked once, when the plugin is loaded, so an answer must cost nothing: references name a
-# module, and the module is imported only when the thing is used.
+# What a plugin provides. Each hook is called once, when the plugin is loaded, so an answer must cost nothing: a
+# reference names a module, which is imported when it is used for the first time.
 
 
 @hookspec
@@ -47,23 +57,48 @@ def curate_commands() -> list[CommandRef]:  # pyright: ignore[reportReturnType]
     """Announce verbs of the command line."""
 
 
+@hookspec
+def curate_normalisers() -> list[NormaliserRef]:  # pyright: ignore[reportReturnType]
+    """Announce normalisers of transcripts, for stages with a `normaliser` setting."""
+
+
+@hookspec
+def curate_formats() -> list[FormatRef]:  # pyright: ignore[reportReturnType]
+    """Announce formats of manifests that `read_manifest` reads and `merge` writes."""
+
+
+@hookspec
+def curate_storage_schemes() -> list[SchemeRef]:  # pyright: ignore[reportReturnType]
+    """Announce stores for URL schemes (`curate.storage.Scheme`); runs open local paths only so far."""
+
+
+@hookspec
+def curate_error_codes() -> Mapping[str, str]:  # pyright: ignore[reportReturnType]
+    """Announce the codes `<distribution>/<code>` that this plugin's stages give to bad records, with their meanings."""
+
+
+@hookspec
+def curate_report_panels() -> list[PanelRef]:  # pyright: ignore[reportReturnType]
+    """Announce panels that are added to the report of every run."""
+
+
 # What a plugin observes of a run. Called in the driver, one plugin at a time, between two steps of the scheduler: keep
-# it short. A plugin whose observer raises is reported and left out from then on, and the run goes on.
+# it short. A plugin whose observer raises is reported and removed, and the run continues.
 
 
 @hookspec
 def curate_on_run_started(event: RunStarted) -> None:
-    """A run begins, or goes on after it was interrupted."""
+    """A run begins, or resumes after it was interrupted."""
 
 
 @hookspec
 def curate_on_progress(event: RunProgress) -> None:
-    """The run has come further: counts so far. Called every now and then, not for every record."""
+    """The run has progressed: counts so far. Called at intervals, not for every record."""
 
 
 @hookspec
 def curate_on_unit_committed(event: UnitCommitted) -> None:
-    """A commit unit is on disk; what it holds cannot be lost any more."""
+    """A commit unit is on disk; its records cannot be lost any more."""
 
 
 @hookspec

@@ -1,12 +1,16 @@
-"""What is known about one plugin after the host has tried to load it."""
+"""The outcome of loading one plugin: what it provides, or why it is not active."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 import attrs
 
-from curate.plugin.references import CommandRef, ExecutorRef, RecogniserRef, Reference, StageRef
+from curate.plugin.references import KINDS, CommandRef, ExecutorRef, RecogniserRef, Reference, StageRef
+
+FILE_MODULE = "curate_plugins_file_"
+"""How the names of the modules begin that plugins-files become."""
 
 Status: TypeAlias = Literal["active", "failed", "disabled"]
 
@@ -16,7 +20,7 @@ class PluginStatus:
     """One plugin: a row of `curate plugins`.
 
     Args:
-        distribution: who ships it, in pip's spelling; for a plugins-file, its path.
+        distribution: the distribution that ships it, in pip's spelling; of a plugins-file, its path.
         version: of the distribution, if known.
         entry: the name of its entry point; empty for a plugins-file.
         module: the module that answers the hooks.
@@ -24,6 +28,7 @@ class PluginStatus:
         error: why it is not active, in one line.
         traceback: the whole traceback of a failure.
         references: what it provides.
+        error_codes: the codes that its stages give to bad records, with their meanings.
     """
 
     distribution: str
@@ -34,6 +39,18 @@ class PluginStatus:
     error: str | None = None
     traceback: str | None = attrs.field(default=None, repr=False)
     references: tuple[Reference, ...] = ()
+    error_codes: Mapping[str, str] = attrs.field(factory=dict[str, str])
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a plugins-file, and not an installed distribution."""
+        return self.module.startswith(FILE_MODULE)
+
+    def provides(self) -> dict[str, list[str]]:
+        """Return the names of what it announces, by kind: `stages`, `executors`, …, `error_codes`."""
+        found: dict[str, list[str]] = {kind.plural: list(self._names(kind)) for kind in KINDS}
+        found["error_codes"] = list(self.error_codes)
+        return found
 
     @property
     def stages(self) -> tuple[str, ...]:

@@ -6,5 +6,6 @@ write_report("runs/today")          # runs/today/report.html
 """
 
 from curate.report.page import REPORT_FILE, write_report
+from curate.report.panels import BarChart, Column, LineChart, Panel, Table
 
-__all__ = ["REPORT_FILE", "write_report"]
+__all__ = ["REPORT_FILE", "BarChart", "Column", "LineChart", "Panel", "Table", "write_report"]

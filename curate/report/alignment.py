@@ -7,15 +7,15 @@ from itertools import zip_longest
 from typing import Literal, TypeAlias, cast
 
 import attrs
+from loguru import logger
 
-from curate.errors import PlanError, RecordError
+from curate.plugin import PluginHost
 from curate.report.columns import Comparison
 from curate.report.samples import Sample
 from curate.report.sanitize import printable
-from curate.text import normaliser
 
 _MAX_UNITS = 120
-"""So many words, or characters, of each text are aligned; a longer text is cut there."""
+"""At most this many words, or characters, of each text are aligned; a longer text is cut there."""
 
 Kind: TypeAlias = Literal["equal", "substitute", "delete", "insert"]
 
@@ -41,18 +41,14 @@ class Alignment:
     cut: bool
 
 
-def align(sample: Sample, compared: Comparison) -> Alignment:
-    """Align a sample's texts, normalised as the stage did it."""
+def align(sample: Sample, compared: Comparison, host: PluginHost) -> Alignment:
+    """Align a sample's texts, normalised as the stage did it; as they are where the normaliser fails or is missing."""
     reference, hypothesis = sample.reference, sample.hypothesis or ""
     try:
-        normalise = normaliser(compared.normaliser)
-        reference, hypothesis = normalise(reference), normalise(hypothesis)
-    except (
-        PlanError,
-        RecordError,
-        ValueError,
-    ):
-        pass  # rules that only a plugin knows, or that fail on the text: it is shown as it is
+        normalise = host.normaliser(compared.normaliser).load()
+        reference, hypothesis = str(normalise(reference)), str(normalise(hypothesis))
+    except Exception as error:  # noqa: BLE001 (third-party code, on any string)
+        logger.debug("normaliser {!r} was not applied to {}: {}", compared.normaliser, sample.id, error)
     expected, recognised = _units(reference, compared.unit), _units(hypothesis, compared.unit)
     cut = max(len(expected), len(recognised)) > _MAX_UNITS
     return Alignment(tuple(_pairs(expected[:_MAX_UNITS], recognised[:_MAX_UNITS])), cut)

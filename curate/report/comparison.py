@@ -1,4 +1,4 @@
-"""Two runs side by side: what was set otherwise, which records came to another end, and how fast each went.
+"""Compares two runs: settings that differ, records that ended differently, and the speed of each.
 
 Records are matched by `_id`, in an index on disk, so memory does not grow with their number.
 """
@@ -14,25 +14,23 @@ from typing import Any
 
 import attrs
 
+from curate.engine import NOT_SET, RunDifference, RunReader
 from curate.records import ID
 from curate.report.columns import Columns, columns_of
 from curate.report.flow import balance
 from curate.report.histogram import Histogram
-from curate.report.run_files import RunFiles
 from curate.report.samples import as_number, record_of
 from curate.report.sanitize import printable
-from curate.report.scan import FATES
+from curate.report.scan import FATES, rows_of
 from curate.report.speed import speed_of
-
-_NOT_SET = "(not set)"
 
 
 @attrs.frozen
 class RunSide:
-    """What one of the runs came to.
+    """The results of one of the runs.
 
     Args:
-        error_rate: the median over its records, kept or not; None: it compares no texts.
+        error_rate: the median over its records, kept or not; None: it does not compare texts.
         rtfx: seconds of audio for each second of work.
     """
 
@@ -50,16 +48,6 @@ class RunSide:
 
 
 @attrs.frozen
-class Setting:
-    """A setting, an input or a version in which the runs differ."""
-
-    stage: str
-    name: str
-    a: Any
-    b: Any
-
-
-@attrs.frozen
 class RecordOutcome:
     """How a record ended in one of the runs."""
 
@@ -70,7 +58,7 @@ class RecordOutcome:
 
 @attrs.frozen
 class Change:
-    """A record that ended otherwise in the two runs."""
+    """A record that ended differently in the two runs."""
 
     id: str
     a: RecordOutcome
@@ -99,7 +87,7 @@ class Comparison:
 
     a: RunSide
     b: RunSide
-    settings: tuple[Setting, ...]
+    settings: tuple[RunDifference, ...]
     moved: Mapping[tuple[str, str], int]
     only_in_a: int
     only_in_b: int
@@ -109,11 +97,11 @@ class Comparison:
 
     @property
     def changed(self) -> int:
-        """How many records came to another end."""
+        """The number of records that ended differently."""
         return sum(count for (a, b), count in self.moved.items() if a != b)
 
     def changes(self, limit: int | None = None) -> Iterator[Change]:
-        """Yield the records that came to another end, by their ids."""
+        """Yield the records that ended differently, by their ids."""
         rows = self._index.execute(
             "SELECT id, a_fate, a_stage, a_because, b_fate, b_stage, b_because FROM ends "
             "WHERE a_fate <> b_fate ORDER BY id LIMIT ?",
@@ -125,20 +113,21 @@ class Comparison:
 
 @contextmanager
 def comparing(a: Path, b: Path) -> Generator[Comparison]:
-    """Compare two runs; a temporary index of their records lives for the length of the block.
+    """Compare two runs; a temporary index of their records exists inside of the block.
 
     Raises:
-        RunDirectoryError: one of them is no run, or one of another version.
+        RunDirectoryError: one of them is not a run directory, or has another format.
     """
-    runs = (RunFiles.open(a), RunFiles.open(b))
-    columns = tuple(columns_of(files.settings) for files in runs)
+    runs = (RunReader(a), RunReader(b))
+    columns = tuple(columns_of(run.settings) for run in runs)
+    problems: list[str] = []
     with tempfile.TemporaryDirectory() as folder, closing(sqlite3.connect(Path(folder) / "ends.sqlite")) as index:
         index.executescript(
             "PRAGMA synchronous = OFF; PRAGMA cache_size = -65536;"  # in KiB
             "CREATE TABLE ends (id TEXT PRIMARY KEY, a_fate TEXT, a_stage TEXT, a_because TEXT, a_rate REAL,"
             " b_fate TEXT, b_stage TEXT, b_because TEXT, b_rate REAL) WITHOUT ROWID"
         )
-        rates = [_fill(index, side, *pair) for side, pair in zip("ab", zip(runs, columns, strict=True), strict=True)]
+        rates = [_fill(index, side, run, of, problems) for side, run, of in zip("ab", runs, columns, strict=True)]
         yield Comparison(
             a=_side(runs[0], rates[0]),
             b=_side(runs[1], rates[1]),
@@ -147,12 +136,12 @@ def comparing(a: Path, b: Path) -> Generator[Comparison]:
             only_in_a=_count(index, "a_fate IS NOT NULL AND b_fate IS NULL"),
             only_in_b=_count(index, "b_fate IS NOT NULL AND a_fate IS NULL"),
             rates=_rates(index),
-            problems=tuple(problem for files in runs for problem in files.problems),
+            problems=tuple(problems),
             index=index,
         )
 
 
-def _fill(index: sqlite3.Connection, side: str, files: RunFiles, columns: Columns) -> Histogram:
+def _fill(index: sqlite3.Connection, side: str, run: RunReader, columns: Columns, problems: list[str]) -> Histogram:
     """Put a run's records into the index, and return their error rates."""
     rates = Histogram()
     names = ", ".join(f"{side}_{name}" for name in ("fate", "stage", "because", "rate"))
@@ -161,7 +150,7 @@ def _fill(index: sqlite3.Connection, side: str, files: RunFiles, columns: Column
 
     def rows() -> Iterator[tuple[str, str, str, str, float | None]]:
         for fate in FATES:
-            for row in files.records(fate):
+            for row in rows_of(run, fate, problems):
                 rate = None if compared is None else as_number(record_of(fate, row).get(compared.column))
                 if rate is not None:
                     rates.add(rate)
@@ -175,14 +164,14 @@ def _fill(index: sqlite3.Connection, side: str, files: RunFiles, columns: Column
     return rates
 
 
-def _side(files: RunFiles, rates: Histogram) -> RunSide:
-    terms = {term.kind: term for term in balance(files)}
-    speed = speed_of(files.events)
-    summary = files.summary or {}
+def _side(run: RunReader, rates: Histogram) -> RunSide:
+    terms = {term.kind: term for term in balance(run)}
+    speed = speed_of(run.events())
+    summary = run.summary or {}
     return RunSide(
-        run_dir=str(files.directory),
-        name=printable(files.run.get("name", ""), 200),
-        state=files.state.name,
+        run_dir=str(run.run_dir),
+        name=printable(run.name, 200),
+        state=run.status.value,
         records_in=terms["in"].records,
         kept=terms["kept"].records,
         filtered=terms["filtered"].records,
@@ -198,36 +187,21 @@ def _rounded(value: float | None) -> float | None:
     return None if value is None else round(value, 3)
 
 
-def _differences(a: RunFiles, b: RunFiles) -> Iterator[Setting]:
-    """Yield what was set otherwise, in the order of the stages."""
-    for stage in dict.fromkeys((*a.settings, *b.settings)):
-        old, new = a.settings.get(stage), b.settings.get(stage)
-        if old is None or new is None:
-            yield Setting(stage, "stage", _there(old), _there(new))
-            continue
-        for name in dict.fromkeys((*old, *new)):
-            if old.get(name, _NOT_SET) != new.get(name, _NOT_SET):
-                yield Setting(stage, name, old.get(name, _NOT_SET), new.get(name, _NOT_SET))
-    if a.layout != b.layout and list(a.settings) == list(b.settings):
-        yield Setting("", "phases", a.layout, b.layout)
-    if a.run.get("inputs") != b.run.get("inputs"):
-        yield Setting("", "inputs", a.run.get("inputs"), b.run.get("inputs"))
-    old_versions, new_versions = _versions(a), _versions(b)
-    for name in dict.fromkeys((*old_versions, *new_versions)):
-        if old_versions.get(name, _NOT_SET) != new_versions.get(name, _NOT_SET):
-            yield Setting("", name, old_versions.get(name, _NOT_SET), new_versions.get(name, _NOT_SET))
+def _differences(a: RunReader, b: RunReader) -> Iterator[RunDifference]:
+    """Yield the differences of the settings and inputs, then of the versions and executors."""
+    yield from a.differences(b)
+    old, new = _versions(a), _versions(b)
+    for name in dict.fromkeys((*old, *new)):
+        if old.get(name, NOT_SET) != new.get(name, NOT_SET):
+            yield RunDifference("", name, old.get(name, NOT_SET), new.get(name, NOT_SET))
 
 
-def _there(settings: Mapping[str, Any] | None) -> str:
-    return "(absent)" if settings is None else str(settings.get("class", "present"))
-
-
-def _versions(files: RunFiles) -> Mapping[str, Any]:
-    """Return what the last life of a run ran with and on."""
-    if not files.lives:
-        return {"curate": files.run.get("curate")}
-    life = files.lives[-1]
-    return {**life.get("versions", {}), "executor": life.get("executor")}
+def _versions(run: RunReader) -> Mapping[str, Any]:
+    """Return the versions and the executor of a run's last attempt."""
+    attempts = run.attempts()
+    if not attempts:
+        return {"curate": run.description["curate"]}
+    return {**attempts[-1].get("versions", {}), "executor": attempts[-1].get("executor")}
 
 
 def _moved(index: sqlite3.Connection) -> dict[tuple[str, str], int]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from curate.engine import RunReader
 from curate.report.columns import DURATION, SPEAKING_RATE
-from curate.report.flow import BalanceTerm, ExitReason, StageFlow
+from curate.report.flow import SOURCES, BalanceTerm, ExitReason, StageFlow
 from curate.report.histogram import Bars, Histogram
-from curate.report.run_files import RunFiles
 from curate.report.sanitize import printable
 from curate.report.scan import FATES, Survey
 from curate.report.speed import Speed
@@ -77,23 +77,23 @@ def rate_name(survey: Survey) -> str:
 
 
 def shares(terms: Sequence[BalanceTerm]) -> list[dict[str, Any]]:
-    """Return what became of the records, and of their audio, as parts of a whole."""
-    out = [term for term in terms if term.kind not in ("in", "children")]
+    """Return the outcomes of the records, and of their audio, as parts of a whole."""
+    out = [term for term in terms if term.kind not in SOURCES]
     rows: list[dict[str, Any]] = []
     for what, amounts in (("records", [term.records for term in out]), ("audio", [term.ms for term in out])):
         whole = sum(amounts)
         if whole > 0:
             parts = [{"kind": t.kind, "share": f"{a / whole:.6f}"} for t, a in zip(out, amounts, strict=True) if a > 0]
-            told = ", ".join(f"{t.what} {a / whole:.1%}" for t, a in zip(out, amounts, strict=True) if a > 0)
-            rows.append({"what": what, "parts": parts, "told": told})
+            label = ", ".join(f"{t.what} {a / whole:.1%}" for t, a in zip(out, amounts, strict=True) if a > 0)
+            rows.append({"what": what, "parts": parts, "label": label})
     return rows
 
 
-def headlines(files: RunFiles, terms: Sequence[BalanceTerm], survey: Survey, speed: Speed) -> list[dict[str, str]]:
+def headlines(run: RunReader, terms: Sequence[BalanceTerm], survey: Survey, speed: Speed) -> list[dict[str, str]]:
     """Return the few numbers that one looks at first."""
     by_kind = {term.kind: term for term in terms}
     came, kept = by_kind["in"], by_kind["kept"]
-    whole = sum(term.records for term in terms if term.kind not in ("in", "children"))
+    whole = sum(term.records for term in terms if term.kind not in SOURCES)
     found = [
         _figure("", "Records in", count(came.records), f"{audio(came.ms)} of audio"),
         _figure("kept", "Kept", count(kept.records), share(kept.records / whole) if whole else ""),
@@ -106,14 +106,14 @@ def headlines(files: RunFiles, terms: Sequence[BalanceTerm], survey: Survey, spe
             weighted = f"{survey.errors / survey.words:.1%} over all words" if survey.words else ""
             name = "Median WER" if compared.unit == "word" else "Median CER"
             found.append(_figure("", name, rate(of_all.quantile(0.5) or 0.0), weighted))
-    summary = files.summary or {}
+    summary = run.summary or {}
     times = summary.get("rtfx") or speed.rtfx
     if times:
         found.append(_figure("", "Times real time", number(round(times, 2)), "audio per time of work"))
     worked_s = speed.worked_s or summary.get("wall_s")
     if worked_s:
-        lives = len(files.lives)
-        found.append(_figure("", "Time of work", seconds(worked_s), f"in {lives} lives" if lives > 1 else ""))
+        attempts = len(run.attempts())
+        found.append(_figure("", "Time of work", seconds(worked_s), f"in {attempts} attempts" if attempts > 1 else ""))
     return found
 
 
@@ -123,7 +123,7 @@ def _figure(kind: str, what: str, value: str, more: str) -> dict[str, str]:
 
 def reason_rows(left: Sequence[ExitReason], terms: Sequence[BalanceTerm]) -> list[dict[str, Any]]:
     """Return why records were left out, as rows of a table."""
-    came = max(sum(term.records for term in terms if term.kind in ("in", "children")), 1)
+    came = max(sum(term.records for term in terms if term.kind in SOURCES), 1)
     return [
         {
             "stage": printable(one.stage, 80),
@@ -144,8 +144,7 @@ def funnel(flows: Sequence[StageFlow]) -> dict[str, Any]:
         "stages": [
             {
                 "name": printable(flow.name, 60),
-                # what a stage made of split parents is not what came to it
-                "out": flow.records_in - flow.filtered - flow.quarantined - flow.split,
+                "out": flow.remained,
                 "filtered": flow.filtered,
                 "quarantined": flow.quarantined,
                 "split": flow.split,
@@ -190,7 +189,7 @@ def _title(column: str, survey: Survey) -> str:
 
 def _statistics(what: str, histogram: Histogram) -> dict[str, Any]:
     values = [histogram.mean, *(histogram.quantile(part) for part in (0.5, 0.95, 1.0))]
-    return {"what": what, "count": histogram.count, "told": [number(value) for value in values]}
+    return {"what": what, "count": histogram.count, "values": [number(value) for value in values]}
 
 
 def _joined(histograms: Any) -> Histogram:
@@ -213,7 +212,7 @@ def throughput(speed: Speed) -> dict[str, Any] | None:
     first = long[0]
     return {
         "kind": "throughput",
-        "lives": [at_s for at_s in speed.lives if at_s > 0],
+        "attempts": [at_s for at_s in speed.attempts if at_s > 0],
         "phases": [{"name": f"phase {phase}", "at": at_s} for phase, at_s in begins.items() if len(begins) > 1],
         "points": [
             {"at_s": 0.0, "records_per_s": first.records_per_s, "rtfx": first.rtfx},
@@ -256,10 +255,10 @@ _PERFORMANCE: Sequence[tuple[str, str, str]] = (
 )
 
 
-def performance(files: RunFiles) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+def performance(run: RunReader) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
     """Yield, for each stage that has measured its batches, what is written about them, and the chart of their shapes;
     figures that it did not measure are left out."""
-    for name, stage in (files.summary or {}).get("by_stage", {}).items():
+    for name, stage in (run.summary or {}).get("by_stage", {}).items():
         measured: dict[str, Any] = dict(stage.get("performance") or {})
         if measured.get("batches") and measured.get("total_samples"):
             measured["mean_batch"] = measured["total_samples"] / measured["batches"]
@@ -276,7 +275,7 @@ def performance(files: RunFiles) -> Iterator[tuple[dict[str, Any], dict[str, Any
 
 
 def _batch_shares(measured: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what of a batch is audio and what padding, and what of the time the model worked and waited."""
+    """Yield the shares of audio and padding in the batches, and of work and waiting in the model's time."""
     padding_s = measured.get("padded_s", 0.0) - measured.get("audio_s", 0.0)
     for what, (name, good), (other, bad) in (
         ("batches", ("audio", measured.get("audio_s", 0.0)), ("padding", max(padding_s, 0.0))),
@@ -288,14 +287,14 @@ def _batch_shares(measured: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 {"kind": "kept", "share": f"{good / whole:.6f}"},
                 {"kind": "waiting", "share": f"{bad / whole:.6f}"},
             ]
-            told = f"{name} {share(good / whole)}, {other} {share(bad / whole)}"
-            yield {"what": what, "told": told, "parts": [part for part in parts if float(part["share"]) > 0]}
+            label = f"{name} {share(good / whole)}, {other} {share(bad / whole)}"
+            yield {"what": what, "label": label, "parts": [part for part in parts if float(part["share"]) > 0]}
 
 
 def _shapes(measured: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the chart of how many batches had so many records and so long a longest one.
+    """Return the chart of the numbers of batches by their number of records and the length of their longest one.
 
-    They are told as `shapes`, `<records>x<seconds>` → how many batches.
+    The measure `shapes` maps `<records>x<seconds>` to the number of batches.
     """
     points: list[list[float]] = []
     shapes: Mapping[str, Any] = measured.get("shapes") or {}

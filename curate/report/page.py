@@ -1,4 +1,4 @@
-"""The page: what was found out about a run, put into the template with everything that it needs to open offline."""
+"""The page: the sections of a report, put into the template with everything that it needs to open offline."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from curate import __version__
-from curate.io.atomic import write_atomically
+from curate._version import __version__
+from curate.engine import RunReader
+from curate.plugin import PluginHost, current_host
 from curate.report import environment, figures
-from curate.report.alignment import align
 from curate.report.clips import BUDGET_BYTES, Clip, ClipMaker
 from curate.report.columns import columns_of
 from curate.report.figures import audio, count, number, rate, seconds, share
 from curate.report.flow import balance, reasons, stage_flows
-from curate.report.run_files import RunFiles
+from curate.report.panels import Chart, OwnPanel
 from curate.report.samples import Sample
 from curate.report.sanitize import printable
-from curate.report.scan import FATES, Survey
+from curate.report.scan import Survey
+from curate.report.sections import Findings, sections
 from curate.report.speed import speed_of
+from curate.report.state import status_sentence
+from curate.storage import write_atomically
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 REPORT_FILE = "report.html"
-
-_WORST = 12
-_SAMPLES = {"kept": 10, "filtered": 18, "quarantined": 18}
 
 _FILTERS: Mapping[str, Callable[..., str]] = {
     "audio": audio,
@@ -45,13 +45,20 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
 }
 
 
-def write_report(run_dir: str | Path, path: str | Path | None = None, *, budget_bytes: int = BUDGET_BYTES) -> Path:
-    """Write the report of a run, which may be done, stopped, killed or still going.
+def write_report(
+    run_dir: str | Path,
+    path: str | Path | None = None,
+    *,
+    budget_bytes: int = BUDGET_BYTES,
+    host: PluginHost | None = None,
+) -> Path:
+    """Write the report of a run, whatever its status is.
 
     Args:
         run_dir: the run directory; only its files are read, and the audio that its records name, below the run's roots.
         path: where the report goes; `report.html` in the run directory by default.
-        budget_bytes: how much audio there may be in it.
+        budget_bytes: the most audio that it may hold.
+        host: the plugins, for their panels, the meanings of their error codes and their normalisers.
 
     Raises:
         RunDirectoryError: there is no run, or one of another version.
@@ -59,50 +66,18 @@ def write_report(run_dir: str | Path, path: str | Path | None = None, *, budget_
     """
     directory = Path(run_dir)
     target = directory / REPORT_FILE if path is None else Path(path)
-    write_atomically(target, render(directory, budget_bytes=budget_bytes).encode())
+    write_atomically(target, render(directory, budget_bytes=budget_bytes, host=host).encode())
     return target
 
 
-def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES) -> str:
-    """Return the report of a run as text."""
-    files = RunFiles.open(run_dir)
-    charts: list[dict[str, Any]] = []
-
-    def chart(described: dict[str, Any] | None) -> int | None:
-        """Add a chart and return its number, or None where there is nothing to draw."""
-        if described is None:
-            return None
-        charts.append(described)
-        return len(charts) - 1
-
-    columns = columns_of(files.settings)
-    survey = Survey.of(files, columns)
-    terms, flows, left = balance(files), stage_flows(files), reasons(files)
-    speed = speed_of(files.events)
-    page: dict[str, Any] = {
-        "name": printable(files.run.get("name", ""), 200),
-        "curate": __version__,
-        "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "state": files.state,
-        "facts": environment.facts(files, speed),
-        "balance": terms,
-        "shares": figures.shares(terms),
-        "figures": figures.headlines(files, terms, survey, speed),
-        "funnel": chart(figures.funnel(flows)),
-        "reasons": figures.reason_rows(left, terms),
-        "histograms": [
-            {**one, "chart": chart(drawn)} for one, drawn in figures.histograms(survey) if drawn is not None
-        ],
-        "throughput": chart(figures.throughput(speed)),
-        "stages": chart(figures.stages(flows, speed)),
-        "performance": [{**one, "shapes": chart(drawn)} for one, drawn in figures.performance(files)],
-        "failures": environment.failures(left, survey),
-        "settings": environment.stage_settings(files),
-        "boxes": environment.boxes(files),
-        "rate_name": figures.rate_name(survey),
-        "rate_column": "" if columns.comparison is None else printable(columns.comparison.column, 60),
-    }
-    roots, missing = _roots(files)
+def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES, host: PluginHost | None = None) -> str:
+    """Return the report of a run as HTML."""
+    run, problems = RunReader(run_dir), list[str]()
+    if run.summary is None and (run_dir / "summary.json").exists():
+        problems.append(f"{run_dir.name}/summary.json cannot be read")
+    survey = Survey.of(run, columns_of(run.settings), problems)
+    terms, speed = balance(run), speed_of(run.events())
+    roots, missing = _roots(run)
     with ClipMaker(roots, budget_bytes) as clips:
 
         def clip(sample: Sample) -> Clip:
@@ -110,39 +85,50 @@ def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES) -> str:
                 return Clip(None, missing)
             return clips.clip(sample.path, sample.offset_s, sample.duration_s)
 
-        compared = columns.comparison
-        worst = [] if compared is None else survey.worst.samples()[:_WORST]
-        page["worst"] = [
-            {"sample": sample, "clip": clip(sample), "alignment": align(sample, compared)}
-            for sample in worst
-            if compared is not None
-        ]
-        page["samples"] = [
-            {
-                "fate": fate,
-                "count": next(term.records for term in terms if term.kind == fate),
-                "shown": [{"sample": one, "clip": clip(one)} for one in survey.samples[fate].taken(_SAMPLES[fate])],
-                "first": False,
-            }
-            for fate in FATES
-        ]
-    for group in page["samples"]:
-        if group["shown"]:
-            group["first"] = True
-            break
-    page["problems"] = [printable(problem) for problem in files.problems[:20]]
-    return _filled(page, charts)
+        shown = sections(
+            Findings(
+                run,
+                survey,
+                terms,
+                stage_flows(run),
+                reasons(run),
+                speed,
+                host or current_host(),
+                clip,
+                problems,
+            )
+        )
+    compared = survey.columns.comparison
+    page: dict[str, Any] = {
+        "name": printable(run.name, 200),
+        "curate": __version__,
+        "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "state": {"name": run.status.value, "sentence": status_sentence(run)},
+        "facts": environment.facts(run, speed),
+        "figures": figures.headlines(run, terms, survey, speed),
+        "sections": shown,
+        "rate_column": "" if compared is None else printable(compared.column, 60),
+        "problems": [printable(problem) for problem in problems[:20]],
+    }
+    return _filled(page)
 
 
-def _roots(files: RunFiles) -> tuple[Sequence[str] | None, str]:
+def _roots(run: RunReader) -> tuple[Sequence[str] | None, str]:
     """Return where audio may be read from (None: anywhere), or why it may not be read at all."""
-    if "audio_roots" not in files.run:
+    if "audio_roots" not in run.description:
         return (), "run.json does not say where audio may be read from"
-    return files.run["audio_roots"], ""
+    return run.description["audio_roots"], ""
 
 
-def _filled(page: dict[str, Any], charts: Sequence[Mapping[str, Any]]) -> str:
+def _filled(page: dict[str, Any]) -> str:
     from markupsafe import Markup
+
+    charts: list[Mapping[str, Any]] = []
+
+    def number_of(chart: Chart) -> int:
+        """Add a chart to the page's data and return its number, by which the page's script finds it."""
+        charts.append(chart.described())
+        return len(charts) - 1
 
     scripts = [_asset("echarts.common.min.js"), _asset("report.js")]
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
@@ -153,16 +139,25 @@ def _filled(page: dict[str, Any], charts: Sequence[Mapping[str, Any]]) -> str:
     # our own files, and JSON in which no `<` is left
     page["scripts"] = [Markup(script) for script in scripts]
     page["style"] = Markup(_asset("report.css"))
+    environment = _environment(number_of)
+    body = environment.get_template("sections.html.j2").render(page=page)
     page["data"] = Markup(_embedded({"charts": charts}))
-    return _environment().get_template("report.html.j2").render(page=page)
+    return environment.get_template("report.html.j2").render(page=page, body=Markup(body))
 
 
-def _environment() -> Environment:
+def _environment(number_of: Callable[[Chart], int]) -> Environment:
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_asset))
     environment.filters.update(_FILTERS)
+    ours: dict[str, dict[str, Any]] = {"filters": {"chart": number_of}, "tests": {"own": _is_own}}
+    environment.filters.update(ours["filters"])
+    environment.tests.update(ours["tests"])
     return environment
+
+
+def _is_own(panel: object) -> bool:
+    return isinstance(panel, OwnPanel)
 
 
 def _asset(name: str) -> str:

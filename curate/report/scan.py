@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from curate.engine import RunReader
+from curate.records import Record
 from curate.report.columns import DURATION, SPEAKING_RATE, Columns
 from curate.report.histogram import Histogram
-from curate.report.run_files import Fate, RunFiles
-from curate.report.samples import Reservoirs, Worst, as_number, record_of
+from curate.report.samples import Fate, Reservoirs, Worst, as_number, record_of
 from curate.report.sanitize import printable
 
 FATES: tuple[Fate, ...] = ("kept", "filtered", "quarantined")
+
+
+def rows_of(run: RunReader, fate: Fate, problems: list[str]) -> Iterator[Record]:
+    """Yield the kept records, or the notes about those with another fate, that have the record under `record`."""
+    read = {"kept": run.records, "filtered": run.filtered, "quarantined": run.failed}
+    return read[fate](damaged=problems)
+
 
 _KEPT_SAMPLES = 10
 _EACH_SAMPLES = 6
@@ -39,16 +47,22 @@ class Survey:
         self.words = 0
 
     @classmethod
-    def of(cls, files: RunFiles, columns: Columns) -> Survey:
-        """Read all records of a run once."""
+    def of(cls, run: RunReader, columns: Columns, problems: list[str]) -> Survey:
+        """Read all records of a run once.
+
+        Args:
+            run: the run.
+            columns: what to look at.
+            problems: receives a message about every unit file that cannot be read.
+        """
         survey = cls(columns)
         for fate in FATES:
-            for row in files.records(fate):
+            for row in rows_of(run, fate, problems):
                 survey.see(fate, row)
         return survey
 
     def see(self, fate: Fate, row: Mapping[str, Any]) -> None:
-        """Take a row of a shard in."""
+        """Count a kept record, or a note about one that was not kept."""
         self.counts[fate] += 1
         record = record_of(fate, row)
         words = _count_words(record.get(self.columns.text))
@@ -68,8 +82,8 @@ class Survey:
 def _group(fate: Fate, row: Mapping[str, Any]) -> str:
     if fate == "kept":
         return ""
-    told = row.get("code") if fate == "quarantined" else str(row.get("reason", "")).partition(" (")[0]
-    return printable(f"{row.get('stage')} {told}", 200)
+    cause = row.get("code") if fate == "quarantined" else str(row.get("reason", "")).partition(" (")[0]
+    return printable(f"{row.get('stage')} {cause}", 200)
 
 
 def _count_words(text: Any) -> int:

@@ -1,15 +1,18 @@
-"""The stages that a user composes. Each is loaded when it is first used."""
+"""The built-in stages of pipelines. Each is imported when it is first used."""
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from curate.suggest import closest
+
 if TYPE_CHECKING:
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
+    from curate.stages.sources.manifest_source import ManifestSource
     from curate.stages.sources.partition import Partition
     from curate.stages.text.error_rates import CharacterErrorRate, WordErrorRate
     from curate.stages.write.merge import Merge
@@ -20,6 +23,7 @@ _HOME = {
     "CharacterErrorRate": "text.error_rates",
     "DynamicBatchAsrStage": "recognise.asr",
     "InferenceAsrNemoStage": "recognise.asr",
+    "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
     "Partition": "sources.partition",
     "QualityFilter": "filter.quality",
@@ -35,6 +39,7 @@ __all__ = [
     "CharacterErrorRate",
     "DynamicBatchAsrStage",
     "InferenceAsrNemoStage",
+    "ManifestSource",
     "Merge",
     "Partition",
     "QualityFilter",
@@ -45,12 +50,14 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME:
-        raise AttributeError(f"module 'curate.stages' has no attribute {name!r}; it has {', '.join(__all__)}")
-    value = getattr(importlib.import_module(f"curate.stages.{_HOME[name]}"), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a type checker would take any name for a known one
+
+    def __getattr__(name: str) -> Any:
+        if name not in _HOME:
+            raise AttributeError(f"module 'curate.stages' has no attribute {name!r}: {closest(name, __all__)}")
+        value = getattr(importlib.import_module(f"curate.stages.{_HOME[name]}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,12 @@
-"""For the tests of plugin authors: what a stage or an executor must keep, and tiny recordings.
+"""For the tests of plugin authors: the contract of every extension point, and tiny recordings.
 
-StageContract            tests of a stage, to be inherited
-ExecutorContract         tests of an executor, to be inherited
+StageContract            tests to inherit: a stage
+SourceContract           … a source
+WriterContract           … a writer
+FormatContract           … a format of manifests
+RecogniserContract       … a recogniser
+NormaliserContract       … a normaliser
+ExecutorContract         … an executor
 assert_plugin_is_light   announcing a plugin imports nothing heavy
 write_tone, …            recordings made on the spot
 """
@@ -9,11 +14,20 @@ write_tone, …            recordings made on the spot
 from curate.testing.audio import write_broken, write_silence, write_tone
 from curate.testing.executors import ExecutorContract
 from curate.testing.lightness import assert_plugin_is_light
+from curate.testing.normalisers import NormaliserContract
+from curate.testing.recognisers import RecogniserContract
+from curate.testing.sources import SourceContract
 from curate.testing.stages import StageContract
+from curate.testing.writers import FormatContract, WriterContract
 
 __all__ = [
     "ExecutorContract",
+    "FormatContract",
+    "NormaliserContract",
+    "RecogniserContract",
+    "SourceContract",
     "StageContract",
+    "WriterContract",
     "assert_plugin_is_light",
     "write_broken",
     "write_silence",

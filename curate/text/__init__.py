@@ -1,6 +1,6 @@
-"""Normalise transcripts and count their word and character errors: thin over whisper-normalizer and jiwer.
+"""Normalisation of transcripts, and their word and character errors, on top of whisper-normalizer and jiwer.
 
-Importing this package loads neither; each is loaded by the first call that needs it.
+Importing this package loads neither; the first call that needs one loads it.
 """
 
 from curate.text.error_rates import ErrorRate, character_errors, corpus_rate, word_errors

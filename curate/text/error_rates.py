@@ -1,4 +1,4 @@
-"""Word and character error rates: how far a hypothesis is from its reference, counted by jiwer."""
+"""Word and character error rates of a hypothesis against its reference, counted by jiwer."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class ErrorRate:
     """The errors of one hypothesis, in words or in characters.
 
-    They belong to one alignment with the fewest errors; where several have equally few, jiwer's choice divides them
-    into substitutions, deletions and insertions.
+    They belong to one alignment with the fewest errors; if several alignments have equally few, jiwer chooses the
+    division into substitutions, deletions and insertions.
     """
 
     hits: int
@@ -39,18 +39,18 @@ class ErrorRate:
 
     @property
     def rate(self) -> float:
-        """Errors per word (or character) of the reference: 0.0 is equal; insertions can take it above 1.0."""
+        """Errors per word (or character) of the reference: 0.0 if equal; insertions can raise it above 1.0."""
         return self.errors / self.reference_length
 
 
 def word_errors(reference: str, hypothesis: str) -> ErrorRate:
-    """Count the word errors of a hypothesis; both texts already normalised, words being what blanks separate.
+    """Count the word errors of a hypothesis; both texts must be normalised, and whitespace separates words.
 
-    One pair a call, because a list of pairs in one call of jiwer saves only a third of its 15 µs, and normalising
+    Takes one pair per call: a list of pairs in one call of jiwer would save only a third of its 15 µs, and normalising
     costs more than that.
 
     Raises:
-        RecordError: `empty_text` if the reference has no word. An empty hypothesis is fine: its rate is 1.0.
+        RecordError: `empty_text` if the reference has no word. An empty hypothesis is valid: its rate is 1.0.
     """
     import jiwer
 
@@ -60,10 +60,10 @@ def word_errors(reference: str, hypothesis: str) -> ErrorRate:
 
 
 def character_errors(reference: str, hypothesis: str) -> ErrorRate:
-    """Count the character errors of a hypothesis; both texts already normalised, a run of blanks being one character.
+    """Count the character errors of a hypothesis; both texts must be normalised, and a run of blanks is one character.
 
     Raises:
-        RecordError: `empty_text` if the reference has only blanks. An empty hypothesis is fine: its rate is 1.0.
+        RecordError: `empty_text` if the reference has only blanks. An empty hypothesis is valid: its rate is 1.0.
     """
     import jiwer
 
@@ -73,25 +73,25 @@ def character_errors(reference: str, hypothesis: str) -> ErrorRate:
 
 
 def corpus_rate(error_rates: Iterable[ErrorRate]) -> float:
-    """The error rate of a corpus: all errors over all reference words, so that long utterances weigh more.
+    """Return the error rate of a corpus: all errors divided by all reference words, so that long utterances weigh more.
 
-    (The mean of the rates would let a one-word utterance count as much as a lecture.)
+    (In the mean of the rates a one-word utterance would count as much as a lecture.)
 
     Raises:
-        ValueError: there is nothing to sum over.
+        ValueError: there are no error rates.
     """
     errors = reference_length = 0
     for each in error_rates:
         errors += each.errors
         reference_length += each.reference_length
     if not reference_length:
-        raise ValueError("the error rate of no utterances has no meaning")
+        raise ValueError("the error rate of zero utterances is undefined")
     return errors / reference_length
 
 
 @functools.cache
 def _transforms() -> tuple[jiwer.Compose, jiwer.Compose]:
-    # jiwer's defaults leave a tab inside a word and cost a third more; blanks are settled by `_single_blanks` instead.
+    # jiwer's defaults leave a tab inside a word and cost a third more; `_single_blanks` handles whitespace instead.
     import jiwer
 
     return (
@@ -103,7 +103,7 @@ def _transforms() -> tuple[jiwer.Compose, jiwer.Compose]:
 def _reference(text: str) -> str:
     text = _single_blanks(text)
     if not text:
-        raise RecordError("empty_text", "the reference is empty after normalising, so an error rate has no meaning")
+        raise RecordError("empty_text", "the reference is empty after normalising, so its error rate is undefined")
     return text
 
 

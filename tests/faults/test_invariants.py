@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from curate import AudioBatch, Gather, InfrastructureError, Partitioner, Pipeline, ProcessingStage, Source
+from curate.engine import RunResult
 from curate.engine.accounting.counts import RecordCounts
+from curate.engine.durability.commit_file import seal, unseal
 from curate.engine.durability.directory_store import DirectoryStore
-from curate.engine.run import RunResult
 from curate.engine.scheduling.tracker import InFlightTracker
 from curate.errors import AccountingError
 from curate.records import Failed, Record
@@ -164,11 +165,14 @@ def test_a_unit_that_is_committed_twice_is_one(tmp_path: Path, monkeypatch: pyte
 def test_a_commit_that_somebody_has_changed_is_found_out(tmp_path: Path, what: str) -> None:
     run(Cheats("loses"), run_dir=tmp_path)
     (path,) = (tmp_path / "commits").glob("p0-*.json")
-    commit = json.loads(path.read_bytes())
+    commit = unseal(path.read_bytes())
     if what == "account":
         commit["account"]["books"]["kept"] -= 1
     else:
         commit["ranges"][0][1] -= 1
-    path.write_text(json.dumps(commit))
+    path.write_text(json.dumps(commit) + "\n")
+    with pytest.raises(InfrastructureError, match=rf"the commit .*{path.name} is damaged"):
+        run(Cheats("loses"), run_dir=tmp_path)
+    path.write_bytes(seal(commit))  # as a program with a mistake would write it
     with pytest.raises((AccountingError, InfrastructureError), match=r"not balance|gave other records"):
         run(Cheats("loses"), run_dir=tmp_path)

@@ -1,4 +1,4 @@
-"""Trouble of the machine stops a run with exit code 4 and names the file; when it is over, the same command goes on."""
+"""Trouble of the machine stops a run with exit code 4 and names the file; the same command resumes it later."""
 
 from __future__ import annotations
 
@@ -23,8 +23,10 @@ STAGES = """
 import os
 from curate import AudioBatch, processing_stage
 from curate.engine.durability import commit as commit_module
+from curate.io import failpoints
 
 commit_module.UNIT_BYTES = 8000
+failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
 
 @processing_stage(name="mischief", writes=[])
 def mischief(batch: AudioBatch) -> AudioBatch:  # batches, so that none travel together and there are many units
@@ -128,7 +130,7 @@ def test_a_disk_that_refuses(project: Path, well: list[str], executor: str, plac
     folder = "out." if "publish" in place else "commits/" if "commit:" in place else "data/"
     assert f"error: cannot write {run_dir}/{folder}" in ended.err
     assert says in ended.err
-    assert "The same command goes on with this run" in ended.err
+    assert "Run the same command again to resume" in ended.err
     goes_on(project, run_dir, well, executor)
 
 

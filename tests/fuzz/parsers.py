@@ -24,7 +24,8 @@ with atheris.instrument_imports(include=["curate", "yaml"]):
     from curate.config.yaml_reader import parse, parse_value
     from curate.errors import ConfigError, InfrastructureError, PlanError, RecordError
     from curate.expressions import Expression
-    from curate.io.manifest import parse_line, read_rows
+    from curate.io import read_rows
+    from curate.io.jsonl import parse_line
     from curate.io.rows import decode_row, encode_row
 
 FILE = Path(tempfile.mkdtemp(prefix="curate-fuzz-"), "input")

@@ -3,6 +3,8 @@
 What had to be mended is said where it stands, behind "mended:". Names that we answer differently are at the end.
 """
 
+# pyright: reportReturnType=false
+# the documents' code takes it that a stage returns one batch
 from __future__ import annotations
 
 import hashlib
@@ -23,7 +25,7 @@ from curate.errors import PlanError, PluginError
 from curate.monitoring import PerformanceMonitor
 from curate.stages import AudioDuration, InferenceAsrNemoStage, ReadRecords, WordErrorRate
 
-torch = pytest.importorskip("torch", reason="needs torch (the extra `nemo`)")
+torch = pytest.importorskip("torch", reason="needs torch: make .venv/.dev-all")
 pytestmark = pytest.mark.nemo
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "pipelines" / "quickstart"
@@ -47,7 +49,7 @@ def utterances() -> Utterances:
 
 @pytest.fixture(scope="module")
 def asr_stage() -> Iterator[InferenceAsrNemoStage]:
-    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit (the extra `nemo`)")
+    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit: make .venv/.dev-all")
     stage = InferenceAsrNemoStage(model_name=MODEL).with_(batch_size=4)
     stage.setup()
     yield stage
@@ -666,7 +668,7 @@ def test_batch_size_benchmarking(utterances: Utterances) -> None:
 
 def test_a_device_is_not_chosen_by_number() -> None:
     with pytest.raises(TypeError, match=r"device_id.*\.with_\(workers=<cards>\)"):
-        Resources(gpus=1.0, device_id=0)
+        Resources(gpus=1.0, device_id=0)  # pyright: ignore[reportArgumentType]
 
 
 def test_parallel_stages_are_workers() -> None:

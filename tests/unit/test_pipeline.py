@@ -58,7 +58,7 @@ def test_only_stages_are_added() -> None:
 
 def test_a_pipelines_name_can_be_a_folder() -> None:
     for name in ("", ".", "..", "a/b"):
-        with pytest.raises(PlanError, match="is no name for a pipeline"):
+        with pytest.raises(PlanError, match=r"invalid pipeline name '.*': it is also used as the run directory's name"):
             Pipeline(name)
 
 
@@ -323,9 +323,9 @@ def test_an_error_of_the_iterator_is_the_callers() -> None:
 @pytest.mark.parametrize(
     ("stage", "message"),
     [
-        (ReadRecords(ROWS), "takes its batches from you, so leave the source out"),
-        (Merge("o.jsonl"), "stage 'merge' is a writer, and a stream has none"),
-        (Partition(), "stage 'partition' is a partitioner, and a stream has none"),
+        (ReadRecords(ROWS), "takes its batches from the caller, so leave the source out"),
+        (Merge("o.jsonl"), "stage 'merge' is a writer, and Pipeline.stream takes processing stages only"),
+        (Partition(), "stage 'partition' is a partitioner, and Pipeline.stream takes processing stages only"),
     ],
 )
 def test_a_stream_has_nothing_that_needs_a_run(stage: Any, message: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import subprocess
@@ -14,10 +15,21 @@ from typing import Any
 
 import pytest
 
-from curate import CompositeStage, Gather, Pipeline, ProcessingStage, RecordStage, Resources, Writer, processing_stage
-from curate.errors import PlanError
-from curate.plan import Plan
+from curate import (
+    AudioBatch,
+    CompositeStage,
+    Gather,
+    Pipeline,
+    ProcessingStage,
+    RecordStage,
+    Resources,
+    Writer,
+    processing_stage,
+)
+from curate.errors import PlanError, PluginError
+from curate.plan import Plan, make_plan
 from curate.records import Record, RecordReader
+from curate.resolution import Resolved
 from curate.stage import Stage
 from curate.stages import Merge, Partition, QualityFilter, ReadManifest, ReadRecords
 
@@ -89,7 +101,7 @@ def test_columns_are_declared_as_a_list() -> None:
         def process_record(self, record: Record) -> Record:
             return record
 
-    refused(r"stage 'text': reads\(\) returns the text 'x'; return a list", READ, Text())
+    refused(r"stage 'text': reads\(\) returns the string 'x'; return a list", READ, Text())
 
 
 # Hops and phases.
@@ -158,7 +170,7 @@ def test_a_pipeline_has_stages() -> None:
 
 
 def test_a_pipeline_begins_with_a_source() -> None:
-    refused("begins with 'a', which is no source: begin with", step("a"))
+    refused("begins with 'a', which is not a source: begin with", step("a"))
 
 
 def test_there_is_one_source() -> None:
@@ -237,6 +249,136 @@ def test_names_are_made_unique() -> None:
     assert len(made.settings) == 5
 
 
+class Alike(CompositeStage):
+    def decompose(self) -> Sequence[Stage]:
+        return [step("a"), step("a")]
+
+
+class Endless(CompositeStage):
+    def decompose(self) -> Sequence[Stage]:
+        return [step("a"), Endless(), Endless()]
+
+
+class Broken(CompositeStage):
+    def decompose(self) -> Sequence[Stage]:
+        raise ValueError("no parts")
+
+
+def test_parts_of_equal_composites_and_names_are_numbered_where_they_are_equal() -> None:
+    made = plan(READ, Alike(), Alike())
+    assert [stage.name for stage in made.stages][1:] == ["alike.a", "alike.a-2", "alike-2.a", "alike-2.a-2"]
+
+
+def test_a_name_that_a_part_has_already_is_numbered() -> None:
+    assert [stage.name for stage in plan(READ, step("alike.a"), Alike()).stages][1:] == [
+        "alike.a",
+        "alike.a-3",
+        "alike.a-2",
+    ]
+
+
+def test_a_composite_that_contains_itself_is_a_plan_error() -> None:
+    refused(r"stage 'endless': Endless contains itself; change what decompose\(\) returns", READ, Endless())
+    with pytest.raises(PlanError, match="Endless contains itself"):
+        Pipeline("p", [READ, Endless()]).describe()
+
+
+def test_a_composite_that_cannot_be_decomposed_is_named() -> None:
+    refused(r"stage 'broken': decompose\(\) raised ValueError: no parts", READ, Broken())
+
+
+def test_a_part_that_vanished_after_it_was_changed_is_named() -> None:
+    @dataclass
+    class Optional(CompositeStage):
+        short: bool = False
+
+        def decompose(self) -> Sequence[Stage]:
+            return [step("a")] if self.short else [step("a"), step("b")]
+
+    changed = Optional().with_(parts={"b": {"retries": 1}})
+    assert plan(READ, changed).stages[2].stage.retries == 1
+    message = r"stage 'optional': decompose\(\) raised TypeError: Optional has no part 'b'"
+    refused(message, READ, changed.with_(short=True))
+
+
+# Names in settings.
+
+
+class Names:
+    """Stands for the plugin host, and counts how often it is asked."""
+
+    asked = 0
+
+    def recogniser(self, name: str) -> Any:
+        raise PluginError(f"unknown recogniser {name!r}")
+
+    def normaliser(self, name: str) -> Any:
+        self.asked += 1
+        return self
+
+    distribution = "pytest"
+
+    def load(self) -> Any:
+        return str.upper
+
+
+@dataclass
+class Named(ProcessingStage):
+    rule: str = "upper"
+    length: int = 1
+
+    def resolve(self, host: Any) -> Any:
+        found = host.normaliser(self.rule)
+        return self.with_resolved(rule=Resolved(found.load(), found.distribution))
+
+    def process(self, batch: AudioBatch) -> AudioBatch:
+        return batch
+
+
+def test_names_are_resolved_once_and_kept_until_their_setting_changes() -> None:
+    host = Names()
+    original = Named()
+    made = make_plan("p", [READ, original], host=host)
+    stage = made.stages[1].stage
+
+    assert (host.asked, original.resolved) == (1, {})
+    assert stage.resolved == {"rule": Resolved(str.upper, "pytest")}
+    assert stage.with_(length=2, workers=3).resolved == stage.resolved
+    assert stage.with_(rule="lower").resolved == {}
+    assert copy.deepcopy(stage).resolved == stage.resolved
+
+
+def test_a_name_that_is_not_known_is_an_error_of_its_stage() -> None:
+    class Asks(Named):
+        def resolve(self, host: Any) -> Any:
+            return host.recogniser("ears")
+
+    with pytest.raises(PlanError, match="stage 'asks': unknown recogniser 'ears'") as caught:
+        make_plan("p", [READ, Asks()], host=Names())
+    assert caught.value.stage == "asks"
+
+
+def test_parts_of_composites_are_resolved_too() -> None:
+    class Pair(CompositeStage):
+        def decompose(self) -> Sequence[Stage]:
+            return [Named(), Named()]
+
+    made = make_plan("p", [READ, Pair()], host=Names())
+    assert [bool(stage.stage.resolved) for stage in made.stages] == [False, True, True]
+
+
+# Fusing.
+
+
+def test_a_stage_that_is_not_fused_has_a_hop_of_its_own() -> None:
+    apart = plan(READ, step("a"), step("b", fuse=False), step("c"), step("d"))
+    together = plan(READ, step("a"), step("b"), step("c"), step("d"))
+    assert [hop.name for hop in apart.phases[0].hops] == ["a", "b", "c+d"]
+    assert [hop.name for hop in together.phases[0].hops] == ["a+b+c+d"]
+    assert apart.layout == together.layout
+    assert "fuse" not in apart.settings["b"]
+
+
 def test_composites_are_taken_apart_to_any_depth() -> None:
     checked: list[str] = []
 
@@ -265,7 +407,7 @@ def test_composites_are_taken_apart_to_any_depth() -> None:
 
 def test_two_writers_of_one_file_are_named() -> None:
     refused(
-        r"stages 'merge' and 'merge-2' both write (./)?o.jsonl; give one another path",
+        r"stages 'merge' and 'merge-2' both write (./)?o.jsonl; change one of the paths",
         READ,
         Merge("o.jsonl"),
         Merge("./o.jsonl"),
@@ -284,7 +426,7 @@ def test_a_writer_may_not_write_where_the_run_keeps_its_own_files(path: str) -> 
         def outputs(self) -> Sequence[str]:
             return [path]
 
-    refused(f"stage 'strange' writes {path}, but the run keeps its own files there", READ, Strange())
+    refused(f"stage 'strange' writes {path}, a path that the run directory reserves for itself", READ, Strange())
 
 
 def test_resources_are_checked_for_the_executor() -> None:
@@ -437,7 +579,7 @@ def test_a_setting_that_cannot_be_sent_to_a_worker_is_named() -> None:
         def process_record(self, record: Record) -> Record:
             return record
 
-    refused("stage 'locks': lock holds what no run can use: a lock cannot be sent to a worker", READ, Locks())
+    refused("stage 'locks': field 'lock' is not serializable: a lock cannot be sent to a worker", READ, Locks())
 
 
 # Printing.
@@ -522,7 +664,7 @@ def test_a_stage_that_cannot_be_copied_is_found_before_the_run_begins(tmp_path: 
 def test_an_object_that_holds_a_set_is_the_same_in_every_process() -> None:
     script = """
 import json
-from curate.settings import describe_value
+from curate.fingerprint import describe_value
 class Plain:
     def __init__(self):
         self.words = {"alpha", "beta", "gamma", "delta"}

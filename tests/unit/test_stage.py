@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +14,10 @@ import attrs
 import pytest
 
 from curate import AudioBatch, CompositeStage, ProcessingStage, RecordError, RecordStage, Reject, Resources
+from curate.composite import leaves, unique_names
 from curate.records import Record
+from curate.resolution import Resolved
+from curate.run_time_options import RUN_TIME_OPTIONS
 from curate.stage import Stage, called_method
 
 
@@ -71,13 +77,13 @@ def test_an_unknown_option_is_a_type_error_with_the_nearest_name() -> None:
         Recognise("a").with_(model_nam="b")
     with pytest.raises(TypeError, match="did you mean 'batch_size'"):
         Recognise("a").with_(batchsize=3)
-    with pytest.raises(TypeError, match="it knows model_name, beam, language, name, batch_size"):
+    with pytest.raises(TypeError, match="choose from model_name, beam, language, name, batch_size"):
         Recognise("a").with_(zzz=3)
 
 
 @pytest.mark.parametrize("name", ["device_id", "pipeline_parallel", "async_processing", "num_workers"])
 def test_names_that_are_answered_differently_say_how(name: str) -> None:
-    with pytest.raises(TypeError, match=rf"has no option '{name}': .*(workers|prefetch_batches)"):
+    with pytest.raises(TypeError, match=rf"has no option '{name}': .*(workers|fuse)"):
         Recognise("a").with_(**{name: 1})
 
 
@@ -220,9 +226,100 @@ class Both(CompositeStage):
 
 def test_a_composite_hands_its_run_time_options_to_its_parts() -> None:
     first, second = Both(beam=3).with_(workers=2, name="pair").parts()
-    assert (first.name, second.name) == ("pair.recognise", "pair.recognise")
+    assert (first.name, second.name) == ("pair.recognise", "pair.recognise-2")
     assert (first.workers, second.workers, first.beam) == (2, 2, 3)  # pyright: ignore
     assert [part.workers for part in Both().parts()] == [None, 7]
+
+
+@dataclass
+class Nested(CompositeStage):
+    def decompose(self) -> Sequence[Stage]:
+        return [Both(), Recognise("c")]
+
+
+def test_one_part_of_a_composite_is_changed_and_the_others_are_not() -> None:
+    both = Both(beam=3).with_(workers=2)
+    changed = both.with_(parts={"recognise-2": {"batch_size": 32, "beam": 5}}).with_(
+        parts={"recognise-2": {"workers": 9}}, name="pair"
+    )
+    first, second = changed.parts()
+    assert (first.batch_size, first.workers, first.settings()["beam"]) == (Recognise("a").batch_size, 2, 3)
+    assert (second.batch_size, second.workers, second.settings()["beam"]) == (32, 9, 5)
+    assert (second.name, [part.batch_size for part in both.parts()]) == ("pair.recognise-2", [1, 1])
+
+
+def test_a_part_of_a_part_is_changed_through_its_composite() -> None:
+    changed = Nested().with_(parts={"both": {"retries": 2, "parts": {"recognise": {"retries": 5}}}})
+    assert [part.name for one in changed.parts() for part in leaves(one)] == [
+        "nested.both.recognise",
+        "nested.both.recognise-2",
+        "nested.recognise",
+    ]
+    assert [part.retries for one in changed.parts() for part in leaves(one)] == [5, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("parts", "says"),
+    [
+        ({"recogniser": {}}, "Both has no part 'recogniser': did you mean 'recognise'"),
+        ({"recognise": {"beem": 1}}, "Recognise has no option 'beem': did you mean 'beam'"),
+        ({"recognise": {"parts": {}}}, "Recognise has no option 'parts'"),
+        ({"recognise": {"name": "x"}}, "the part 'recognise' keeps its name"),
+        ({"recognise": 3}, "'recognise' must be a mapping, not 3"),
+        (["recognise"], "takes a mapping, part → settings"),
+    ],
+)
+def test_a_change_that_no_part_takes_is_refused_where_it_is_written(parts: Any, says: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(says)):
+        Both().with_(parts=parts)
+
+
+def test_a_value_that_a_part_refuses_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match=r"Recognise\.with_\(workers=…\): 0 is not a whole number"):
+        Both().with_(parts={"recognise": {"workers": 0}})
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["a", "b"], ["a", "b"]),
+        (["a", "a", "a"], ["a", "a-2", "a-3"]),
+        (["a", "a", "a-2"], ["a", "a-3", "a-2"]),
+        (["a-2", "a", "a"], ["a-2", "a", "a-3"]),
+    ],
+)
+def test_equal_names_are_numbered_past_those_that_are_taken(names: list[str], expected: list[str]) -> None:
+    assert unique_names(names) == expected
+
+
+# Run-time options.
+
+
+@attrs.define
+class Slotted(ProcessingStage):
+    limit: int = 3
+
+    def process(self, batch: AudioBatch) -> AudioBatch:
+        return batch
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda stage: pickle.loads(pickle.dumps(stage, 5))])
+@pytest.mark.parametrize("kind", [Slotted, Recognise])
+def test_copies_for_workers_keep_the_run_time_options(copied: Any, kind: Any) -> None:
+    stage = (kind() if kind is Slotted else kind("a")).with_(batch_size=7, name="other", resources=Resources(cpus=2))
+    other = copied(stage.with_resolved(limit=Resolved("x")))
+    assert (other.batch_size, other.name, other.resources.cpus) == (7, "other", 2.0)
+    assert other.overrides == stage.overrides
+    assert other.resolved == {"limit": Resolved("x")}
+    assert other.settings() == stage.settings()
+
+
+def test_every_run_time_option_is_an_attribute_with_its_default() -> None:
+    assert {name: getattr(Stage, name) for name in RUN_TIME_OPTIONS} == {
+        name: option.default for name, option in RUN_TIME_OPTIONS.items()
+    }
+    annotated = {name for name in Stage.__annotations__ if not name.startswith("_")} - {"tuning"}
+    assert annotated == set(RUN_TIME_OPTIONS)
 
 
 # Which method the engine calls.

@@ -1,6 +1,6 @@
 """The books of a run: every record, and every millisecond of audio, is accounted for.
 
-records in + children = kept + filtered + quarantined + split parents
+records in + children + joins = kept + filtered + quarantined + split parents + joined parts
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from curate.records import audio_ms
 
 @dataclass(slots=True)
 class RecordCounts:
-    """Counts of records and of their audio in milliseconds (integers, so that sums are exact in any order)."""
+    """Counts of records and of their audio in milliseconds (integers, so that sums are exact in any order).
+
+    Args:
+        children: the records that split parents became.
+        joins: the records that were made by joining parts; `joined` counts the parts.
+    """
 
     records_in: int = 0
     children: int = 0
@@ -24,12 +29,16 @@ class RecordCounts:
     filtered: int = 0
     quarantined: int = 0
     split: int = 0
+    joins: int = 0
+    joined: int = 0
     in_ms: int = 0
     children_ms: int = 0
     kept_ms: int = 0
     filtered_ms: int = 0
     quarantined_ms: int = 0
     split_ms: int = 0
+    joins_ms: int = 0
+    joined_ms: int = 0
 
     def add(self, other: RecordCounts) -> None:
         """Add another's counts to these."""
@@ -38,14 +47,14 @@ class RecordCounts:
 
     @property
     def processed(self) -> int:
-        """Records that stages were given, or would have been: a split record counts as its parts."""
-        return self.records_in + self.children - self.split
+        """Records that stages were given, or would have been: a split one counts as its parts, joined parts as one."""
+        return self.records_in + self.children - self.split + self.joins - self.joined
 
     @property
     def measured_ms(self) -> int:
         """Audio whose length was not known when it came in, or was corrected by a stage that measures it."""
-        out_ms = self.kept_ms + self.filtered_ms + self.quarantined_ms + self.split_ms
-        return out_ms - self.in_ms - self.children_ms
+        out_ms = self.kept_ms + self.filtered_ms + self.quarantined_ms + self.split_ms + self.joined_ms
+        return out_ms - self.in_ms - self.children_ms - self.joins_ms
 
     def subtract(self, other: RecordCounts) -> None:
         """Take another's counts from these."""
@@ -56,18 +65,18 @@ class RecordCounts:
         """Check the identity.
 
         Args:
-            measures_audio: whether a stage says that it writes `duration`, or does not say what it writes.
+            measures_audio: whether a stage says that it writes `duration`, or does not declare its columns.
 
         Raises:
             AccountingError: the books do not balance.
         """
-        into = self.records_in + self.children
-        out = self.kept + self.filtered + self.quarantined + self.split
+        into = self.records_in + self.children + self.joins
+        out = self.kept + self.filtered + self.quarantined + self.split + self.joined
         if into != out:
             raise AccountingError(
-                f"the books do not balance: {self.records_in} in + {self.children} children != {self.kept} kept + "
-                f"{self.filtered} filtered + {self.quarantined} quarantined + {self.split} split parents "
-                f"({out - into:+d}); the run directory is not to be trusted"
+                f"the books do not balance: {self.records_in} in + {self.children} children + {self.joins} joins != "
+                f"{self.kept} kept + {self.filtered} filtered + {self.quarantined} quarantined + {self.split} split "
+                f"parents + {self.joined} joined parts ({out - into:+d}); do not trust the run directory"
             )
         if self.measured_ms and not measures_audio:
             raise AccountingError(
@@ -102,7 +111,7 @@ class FinishedInputs:
     each_ms: Sequence[int] = ()
 
     def roots(self, wanted: Collection[int]) -> dict[int, FinishedInputs]:
-        """Return what became of single roots, by position."""
+        """Return the outcomes of single roots, by position."""
         found: dict[int, FinishedInputs] = {}
         seq_of: dict[str, int] = {}
         for seq, identity, in_ms in zip(self.seqs, self.ids, self.each_ms, strict=True):
@@ -131,11 +140,11 @@ class FinishedInputs:
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing has happened to these roots but that they are kept."""
+        """Whether all of these roots are kept."""
         return not (self.filtered or self.quarantined or self.splits)
 
     def books(self) -> RecordCounts:
-        """Return what these roots add to the books."""
+        """Return the contribution of these roots to the books."""
         return RecordCounts(
             records_in=len(self.seqs),
             children=sum(split.children for split in self.splits),
@@ -153,7 +162,7 @@ class FinishedInputs:
 
 
 def sum_counts(settled: Iterable[FinishedInputs]) -> RecordCounts:
-    """Return what settled roots add to the books together; nearly all are merely kept, and quickly added."""
+    """Return the contribution of settled roots to the books; most are only kept, and quickly added."""
     total = RecordCounts()
     records_in = kept = in_ms = kept_ms = 0
     for each in settled:
@@ -166,3 +175,21 @@ def sum_counts(settled: Iterable[FinishedInputs]) -> RecordCounts:
             total.add(each.books())
     total.add(RecordCounts(records_in, kept=kept, in_ms=in_ms, kept_ms=kept_ms))
     return total
+
+
+def stage_counts(settled: FinishedInputs) -> dict[str, dict[str, int]]:
+    """Return the contribution of settled roots to the counts of each stage, as `StageFlow` names them."""
+    counts: dict[str, dict[str, int]] = {}
+
+    def count(stage: str, what: str, amount: int = 1) -> None:
+        of_stage = counts.setdefault(stage, {})
+        of_stage[what] = of_stage.get(what, 0) + amount
+
+    for _, note in settled.filtered:
+        count(note.stage, "filtered")
+    for _, note in settled.quarantined:
+        count(note.stage, "quarantined")
+    for split in settled.splits:
+        count(split.stage, "split")
+        count(split.stage, "children", split.children)
+    return counts

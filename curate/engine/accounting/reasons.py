@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from curate.records import Record, audio_ms
 
 MAX_REASONS = 20
-"""So many different reasons are told apart for each stage; the rest are counted together, as `OTHER_REASONS`."""
+"""The maximum number of reasons counted for each stage; the rest are counted together, as `OTHER_REASONS`."""
 
 OTHER_REASONS = "other"
 
@@ -21,7 +21,7 @@ _VALUES = re.compile(r" \([^()]+ = ")
 
 
 def clause_of(reason: str) -> str:
-    """Return what a reason has in common with others: `wer <= 0.3 (wer = 0.52)` is about `wer <= 0.3`."""
+    """Return the clause of a reason, without the record's values: `wer <= 0.3` of `wer <= 0.3 (wer = 0.52)`."""
     return _VALUES.split(reason, maxsplit=1)[0]
 
 

@@ -1,4 +1,4 @@
-"""Commit units: the finished records that are made permanent at once, whatever batches they came in."""
+"""Commits: units of finished records that become permanent together, whatever batches they came in."""
 
 from __future__ import annotations
 
@@ -9,12 +9,13 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from operator import itemgetter
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from curate.engine.accounting.counts import FinishedInputs, RecordCounts, sum_counts
+from curate.engine.accounting.counts import FinishedInputs, RecordCounts, stage_counts, sum_counts
 from curate.engine.accounting.reasons import Reasons, clause_of, count_reasons, subtract_reasons
+from curate.engine.accounting.stage_flow import StageCounts, add_stage_counts
 from curate.engine.durability.intervals import Intervals, Range, Ranges, ranges_of
 from curate.engine.durability.positions import InputPositions
 from curate.engine.protocol.messages import Filtered, OutputRow, Quarantined
@@ -22,27 +23,27 @@ from curate.records import Record
 
 UNIT_BYTES = 4 * 1024 * 1024
 UNIT_SECONDS = 30.0
-"""A unit is committed when it takes so many bytes of the driver's memory, or is so old."""
+"""The size in the driver's memory, and the age, at which a unit is committed."""
 
 UNITS_OF_A_SIZE = 256
 LARGEST = 16
-"""After so many units they grow, up to so many times the size: the driver keeps something of every commit as well, so
-that of a long run neither the units nor their number may take much.
+"""The number of units after which their size grows, and its largest multiple. The driver also keeps some kilobytes of
+every commit, so in a long run neither the size of the units nor their number may grow without bound.
 """
 
 _ROW_BYTES = 150
-"""What a row takes, about, beside its content: it is an object in a list, with a position, an id and a length."""
+"""The approximate size of a row without its content: an object in a list, with a position, an id and a length."""
 
 _NOTE_BYTES = 1024
-"""What the note of a record that was left out or that failed takes, about, beside its traceback and long values."""
+"""The approximate size of a note about a filtered or failed record, without its traceback and long values."""
 
 _CONTAINERS = frozenset({list, dict, tuple})
 _ITEM_BYTES = 64
-"""What an item of a list or dict takes, about."""
+"""The approximate size of an item of a list or dict."""
 
 
 class OutputRows:
-    """Rows and, beside them, the positions of the roots that they descend from: two lists are quicker than pairs."""
+    """Rows and the positions of the roots that they descend from, as two lists, which are faster than pairs."""
 
     def __init__(self) -> None:
         self.seqs: list[int] = []
@@ -66,22 +67,30 @@ class OutputRows:
 
 
 class CommitBuffer:
-    """Settled roots that are committed at once.
+    """Settled roots that are committed together.
 
     Args:
         places: the positions of the phase's input.
         retried: positions of roots that had failed and are done again.
-        after: how many commits there are.
+        after: the number of commits so far.
+        unit_bytes: the size at which a unit of a short run is full; None: `UNIT_BYTES`.
     """
 
-    def __init__(self, places: InputPositions | None = None, retried: Collection[int] = (), *, after: int = 0) -> None:
+    def __init__(
+        self,
+        places: InputPositions | None = None,
+        retried: Collection[int] = (),
+        *,
+        after: int = 0,
+        unit_bytes: int | None = None,
+    ) -> None:
         self._places = InputPositions() if places is None else places
         self._retried = retried
         self.settled: list[FinishedInputs] = []
         self.name = ""
-        """What it is called on disk; a commit that is interrupted and done again keeps it, so it is one commit."""
+        """The unit's name on disk; a commit that is interrupted and repeated keeps it, so it stays one commit."""
         self.bytes = 0
-        self._most_bytes = UNIT_BYTES * min(LARGEST, max(1.0, after / UNITS_OF_A_SIZE))
+        self._max_bytes = (unit_bytes or UNIT_BYTES) * min(LARGEST, max(1.0, after / UNITS_OF_A_SIZE))
         self._books: RecordCounts | None = None
         self.busy_s: Mapping[str, float] = {}
         self.measures: Mapping[str, Any] = {}
@@ -98,7 +107,7 @@ class CommitBuffer:
 
     @property
     def full(self) -> bool:
-        return self.bytes >= self._most_bytes or (
+        return self.bytes >= self._max_bytes or (
             self._started is not None and time.monotonic() - self._started >= UNIT_SECONDS
         )
 
@@ -108,12 +117,12 @@ class CommitBuffer:
             self._books = sum_counts(self.settled)
         return self._books
 
-    def apart(self) -> dict[int, FinishedInputs]:
+    def individually_tracked(self) -> dict[int, FinishedInputs]:
         """Return the roots whose outcome a retry may replace: they, or what they came from, failed now or before."""
         found: dict[int, FinishedInputs] = {}
         for settled in self.settled:
             seqs = {seq for seq, _ in settled.quarantined}
-            if self._places.slots or self._retried:
+            if self._places.retry_gaps or self._retried:
                 seqs.update(seq for seq in settled.seqs if seq in self._retried or self._places.gap_of(seq) is not None)
             if seqs:
                 found.update(settled.roots(seqs))
@@ -139,21 +148,21 @@ class CommitBuffer:
 
 
 def _bytes_of(record: Record) -> int:
-    """Return what a record's texts and containers take, about: they may be of any length."""
+    """Return the approximate size of a record's strings and containers, which may have any length."""
     texts = sum(len(value) for value in record.values() if isinstance(value, str | bytes))
     return texts + sum(_ITEM_BYTES * len(value) for value in record.values() if type(value) in _CONTAINERS)
 
 
 @attrs.frozen
 class CommitStats:
-    """What some roots add to the books of a run.
+    """The contribution of some roots to the books of a run.
 
     Args:
-        stages: for each stage, how many records it filtered, failed on, split, and into how many.
-        codes: how many records failed with each code.
+        stages: the outcomes at each stage, as `StageFlow` names them; what is 0 is left out.
+        codes: the number of records that failed with each code.
         id_checksum: see `id_checksum_of`; a later attempt compares it with the ids of its input there.
-        reasons: why the stages filtered.
-        stage_codes: with which codes records failed at each stage.
+        reasons: stage → the reasons for which it filtered.
+        stage_codes: stage → the codes with which records failed there.
     """
 
     books: RecordCounts
@@ -175,7 +184,7 @@ class CommitStats:
         failed = sorted((pair for each in settled for pair in each.quarantined), key=itemgetter(0))
         return cls(
             books,
-            _stage_counts(settled),
+            _added(map(stage_counts, settled)),
             codes,
             id_checksum(chain.from_iterable(each.ids for each in settled)),
             count_reasons((note.stage, clause_of(note.reason), note.record) for _, note in filtered),
@@ -208,22 +217,11 @@ class CommitStats:
         )
 
 
-def _stage_counts(settled: Sequence[FinishedInputs]) -> dict[str, dict[str, int]]:
-    counts: dict[str, dict[str, int]] = {}
-
-    def count(stage: str, what: str, amount: int = 1) -> None:
-        of_stage = counts.setdefault(stage, {"filtered": 0, "quarantined": 0, "split": 0, "children": 0})
-        of_stage[what] += amount
-
-    for each in settled:
-        for _, note in each.filtered:
-            count(note.stage, "filtered")
-        for _, note in each.quarantined:
-            count(note.stage, "quarantined")
-        for split in each.splits:
-            count(split.stage, "split")
-            count(split.stage, "children", split.children)
-    return counts
+def _added(parts: Iterable[StageCounts]) -> StageCounts:
+    total: dict[str, dict[str, int]] = {}
+    for part in parts:
+        add_stage_counts(total, part)
+    return total
 
 
 def _minus(whole: Mapping[str, int], part: Mapping[str, int]) -> dict[str, int]:
@@ -231,15 +229,38 @@ def _minus(whole: Mapping[str, int], part: Mapping[str, int]) -> dict[str, int]:
     return {name: amount for name, amount in left.items() if amount}
 
 
+UnitFileKind: TypeAlias = Literal["data", "filtered", "quarantine", "audio", "shard"]
+"""What a file of a commit holds: kept rows, notes about records that were filtered or failed, new audio, or a published
+shard. Writers of audio and of shards commit their files in the same list.
+"""
+
+
+@attrs.frozen
+class UnitFile:
+    """A file that a commit names.
+
+    Args:
+        path: relative to the run directory.
+        size: in bytes.
+        sha256: of the content, in hexadecimal digits.
+    """
+
+    kind: UnitFileKind
+    path: str
+    size: int
+    sha256: str
+
+
 @attrs.frozen
 class Commit:
-    """What `commits/<unit>.json` says; keys, counts, sizes and checksums.
+    """The content of `commits/<unit>.json`: keys, counts, sizes and checksums.
 
     Args:
         number: counted over all phases, so that of two outcomes of one root the later one counts.
-        apart: the positions of the roots whose outcome a retry may replace; each has a range of its own.
+        fingerprint: the run's; a fork takes over commits that have the fingerprint of the run before.
+        individually_tracked: the positions of the roots whose outcome a retry may replace; each has a range of its own.
         measures: what the stages have measured, by their names; see `ProcessingStage.take_measures`.
-        replaced: those of them whose outcome counts no more; the account is without them.
+        replaced: those of them whose outcome no longer counts; the account is without them.
     """
 
     unit: str
@@ -249,10 +270,15 @@ class Commit:
     rows: int
     account: CommitStats
     busy_s: Mapping[str, float]
-    files: Mapping[str, Mapping[str, Any]]
-    apart: Sequence[int] = ()
+    files: Sequence[UnitFile]
+    fingerprint: str = ""
+    individually_tracked: Sequence[int] = ()
     measures: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     replaced: frozenset[int] = frozenset()
+
+    def file(self, kind: UnitFileKind) -> UnitFile | None:
+        """Return the commit's first file of a kind; None: it has none."""
+        return next((file for file in self.files if file.kind == kind), None)
 
     @property
     def books(self) -> RecordCounts:
@@ -289,13 +315,13 @@ def positions_of(commits: Iterable[Commit]) -> Intervals:
 def id_checksum(ids: Iterable[str]) -> int:
     """Return a checksum of ids that does not depend on their order, below 2**64; sums of it can be added.
 
-    The cubes keep ids that merely share their digits from adding up to the same.
+    The cubes keep ids that only share their digits from adding up to the same sum.
     """
     total = 0
     for identity in ids:
         try:
             encoded = identity.encode()
-        except UnicodeEncodeError:  # rare, and to say so beforehand takes as long again
+        except UnicodeEncodeError:  # rare, and a check beforehand would take as long again
             encoded = identity.encode(errors="surrogatepass")
         crc = zlib.crc32(encoded)
         total += crc * crc * crc
@@ -315,12 +341,12 @@ def ranges_in_order(commits: Iterable[Commit]) -> Iterator[Range]:
 def describe_unit(
     unit: CommitBuffer, number: int, phase: int, rows: OutputRows, busy_s: Mapping[str, float]
 ) -> tuple[Commit, dict[int, CommitStats]]:
-    """Return what a commit says of a unit, and the accounts of the roots whose outcome may be replaced.
+    """Return the commit of a unit, and the accounts of the roots whose outcome may be replaced.
 
     Args:
-        rows: the unit's own, which are costly to sort twice.
+        rows: the unit's own rows, which are costly to sort twice.
     """
-    accounts = {seq: CommitStats.of([settled]) for seq, settled in unit.apart().items()}
+    accounts = {seq: CommitStats.of([settled]) for seq, settled in unit.individually_tracked().items()}
     commit = Commit(
         unit=unit.name,
         phase=phase,
@@ -329,8 +355,8 @@ def describe_unit(
         rows=len(rows),
         account=CommitStats.of(unit.settled),
         busy_s=dict(busy_s),
-        files={},
-        apart=tuple(accounts),
+        files=(),
+        individually_tracked=tuple(accounts),
         measures=unit.measures,
     )
     return commit, accounts

@@ -1,12 +1,12 @@
-"""Decides which outcomes count, from the commits alone: a retry replaces what a root had come to before.
+"""The resolution of commits: it decides from the commits alone which outcomes of an input are current.
 
-Commits are numbered over all phases, and none is ever rewritten. So
+A retry replaces the earlier outcome of an input. Commits are numbered over all phases, and none is ever rewritten. So
 
-- of two outcomes of one root, the one with the higher number counts;
-- what a later phase made of records that have been replaced is void if its number is lower than the replacement's;
-- a phase behind a gather has seen everything, so all of it is void if anything before it was replaced later.
+- of two outcomes of one input, the one with the higher number is current;
+- a later phase's outcome of replaced records is superseded if its number is lower than the replacement's;
+- a phase after a gather depends on all records, so all of it is superseded if any record before it is replaced later.
 
-Void is what has to be done again; the run does it when it goes on, whoever began the retry and died.
+Superseded work has to be done again. The run does so when it resumes, even if the attempt that began the retry crashed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from curate.engine.durability.positions import InputPositions, positions_after
 
 @attrs.frozen
 class CurrentCommits:
-    """What counts.
+    """The current commits of a run.
 
     Args:
         commits: phase → its commits, with the positions that are replaced in each; accounts are not yet corrected.
         places: phase → the positions of its input.
-        void: commits that count no more at all, because a gather before them has to be done again.
+        superseded: commits of which no outcome is current, because a gather before them has to be done again.
     """
 
     commits: Mapping[int, Sequence[Commit]]
@@ -37,17 +37,20 @@ class CurrentCommits:
 def resolve_commits(
     commits: Mapping[int, Sequence[Commit]], gathers: Collection[int], retried: Mapping[int, Collection[int]]
 ) -> CurrentCommits:
-    """Find out which outcomes count.
+    """Determine which outcomes are current.
 
     Args:
-        commits: phase → what was found on disk.
+        commits: phase → all commits on disk.
         gathers: the phases that begin with a gather.
-        retried: phase → positions of roots that are to be done again now, whatever they had come to.
+        retried: phase → positions of inputs to be done again now, whatever their outcome.
     """
     counting: dict[int, Sequence[Commit]] = {}
     places: dict[int, InputPositions] = {0: InputPositions()}
     superseded: list[Commit] = []
-    since: dict[int, int] = {}  # slot of the phase's input → only commits with a higher number know what it holds now
+    # `since` maps a gap of the phase's input to the number of the commit that filled it last. A commit of this phase
+    # with a lower number has processed the records that were in the gap before, so its outcome of them is superseded.
+    # `everything_since` is the same for all positions after a gather, whose output depends on every record before it.
+    since: dict[int, int] = {}
     everything_since = -1
     for phase in range(max(commits, default=-1) + 1):
         if phase in gathers:
@@ -61,25 +64,25 @@ def resolve_commits(
             attrs.evolve(commit, replaced=frozenset(replaced.get(commit.number, ()))) for commit in found
         ]
         places[phase + 1] = _behind(places[phase], counting[phase])
-        by_origin = zip(places[phase + 1].origins, places[phase + 1].slots, strict=True)
+        by_origin = zip(places[phase + 1].gap_origins, places[phase + 1].retry_gaps, strict=True)
         since = {slot: since_here[origin] for origin, slot in by_origin if origin in since_here}
     return CurrentCommits(counting, places, superseded)
 
 
 def _behind(before: InputPositions, commits: Sequence[Commit]) -> InputPositions:
-    apart = frozenset(position for commit in commits for position in commit.apart)
+    apart = frozenset(position for commit in commits for position in commit.individually_tracked)
     return positions_after(before, ranges_in_order(commits), apart)
 
 
 def _replaced(
     commits: Sequence[Commit], places: InputPositions, since: Mapping[int, int], retried: Collection[int]
 ) -> tuple[dict[int, set[int]], dict[int, int]]:
-    """Return, by commit, the positions whose outcome counts no more, and since when what they come to is known."""
+    """Return the replaced positions of each commit, and for each gap the number of the commit that filled it last."""
     replaced: dict[int, set[int]] = {}
     newest: dict[int, Commit] = {}
     known_since = dict(since)
     for commit in commits:
-        for position in commit.apart:
+        for position in commit.individually_tracked:
             slot = places.gap_of(position)
             if position in retried or (slot is not None and commit.number < since.get(slot, -1)):
                 replaced.setdefault(commit.number, set()).add(position)

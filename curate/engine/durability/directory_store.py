@@ -1,69 +1,85 @@
-"""The store that survives any crash: shards and commits below a run directory.
+"""The store that survives any crash: unit files and commits below a run directory.
 
-The rename of `commits/<unit>.json` is the only commit point; whoever reads shards lists them from the commits. Inside a
-unit rows are sorted by their root's position in the phase's input, and the commit says which positions it holds, so the
-input's order is restored by reading ranges one after the other.
+The rename of `commits/<unit>.json` is the only commit point; readers take the list of unit files from the commits. Rows
+of a unit are sorted by their root's position in the phase's input, and the commit names the positions that it holds, so
+the input's order is restored by reading ranges one after the other.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import attrs
 
 from curate.engine.durability.commit import (
     Commit,
     CommitBuffer,
-    CommitStats,
+    UnitFile,
+    UnitFileKind,
     describe_unit,
     positions_of,
     ranges_in_order,
 )
+from curate.engine.durability.commit_file import encode_commit, number_of, read_accounts, read_commit
 from curate.engine.durability.commit_resolution import resolve_commits
-from curate.engine.durability.intervals import Intervals, Ranges
+from curate.engine.durability.intervals import Intervals
 from curate.engine.durability.positions import InputPositions, positions_after
 from curate.engine.durability.unit_files import UnitReader, read_notes
 from curate.engine.protocol.messages import Filtered, Quarantined
 from curate.errors import InfrastructureError
-from curate.io.atomic import TEMPORARY, replacing, sync_directory, write_atomically
 from curate.io.failpoints import failpoint
 from curate.io.rows import encode_note
 from curate.records import ID, Record, RecordReader
+from curate.storage import TEMPORARY, replacing, sync_directory, write_atomically
 
-SHARDS = ("data", "filtered", "quarantine")
-"""The folders of the shards."""
+UNIT_FOLDERS = ("data", "filtered", "quarantine")
+"""The folders of the unit files."""
 
 _BYTES_TOGETHER = 128 * 1024
 
 
 class DirectoryStore:
-    """Shards and commits below a run directory.
+    """Unit files and commits below a run directory.
 
     Args:
         directory: the run directory.
         gathers: the phases that begin with a gather.
-        check: called before every commit; raises if this process may not write any more.
+        check: called before every commit; raises if this process may no longer write.
+        fingerprint: the run's, which every new commit carries.
+        fingerprints: the ones that the commits already there may carry; none: any.
+
+    Raises:
+        InfrastructureError: a commit is damaged or of another run, naming it.
     """
 
     encodes = True
 
-    def __init__(self, directory: Path, gathers: Collection[int] = (), check: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        gathers: Collection[int] = (),
+        check: Callable[[], None] | None = None,
+        fingerprint: str = "",
+        fingerprints: Collection[str] = (),
+    ) -> None:
         self._directory = directory
         self._gathers = frozenset(gathers)
         self._check = check
+        self._fingerprint = fingerprint
+        self._fingerprints = frozenset(fingerprints)
         self._retried: dict[int, frozenset[int]] = {}
         self._commits: dict[int, list[Commit]] = {}
-        for folder in (*SHARDS, "commits"):
+        for folder in (*UNIT_FOLDERS, "commits"):
             (directory / folder).mkdir(parents=True, exist_ok=True)
         self._load()
         self._remove_orphans()
 
     def _load(self) -> None:
-        found = read_commits(self._directory)
+        found = read_commits(self._directory, self._fingerprints)
         everything = [commit for commits in found.values() for commit in commits]
         self._next = 1 + max((commit.number for commit in everything), default=-1)
         valid = resolve_commits(found, self._gathers, self._retried)
@@ -78,11 +94,9 @@ class DirectoryStore:
         }
 
     def _remove_orphans(self) -> None:
-        """Delete what a crash left behind: temporary files, and shards that no commit names."""
-        named = {
-            Path(str(file["path"])) for commits in self._commits.values() for c in commits for file in c.files.values()
-        }
-        for folder in SHARDS:
+        """Delete the leftovers of a crash: temporary files, and unit files that no commit names."""
+        named = {Path(file.path) for commits in self._commits.values() for commit in commits for file in commit.files}
+        for folder in UNIT_FOLDERS:
             for path in (self._directory / folder).iterdir():
                 if path.relative_to(self._directory) not in named and path.is_file():  # a folder is not the run's
                     path.unlink()
@@ -91,7 +105,7 @@ class DirectoryStore:
                 path.unlink(missing_ok=True)  # another driver's, that is just being refused
 
     def retry(self, positions: Mapping[int, Collection[int]]) -> None:
-        """Count roots, by phase, as not done, whatever they have come to; what they come to now replaces it."""
+        """Count roots, by phase, as not done, whatever their outcome was; their next outcome replaces it."""
         self._retried = {phase: frozenset(chosen) for phase, chosen in positions.items() if chosen}
         self._load()
 
@@ -102,7 +116,7 @@ class DirectoryStore:
                 places = InputPositions()
                 continue
             commits = self.commits(number - 1)
-            apart = frozenset(position for commit in commits for position in commit.apart)
+            apart = frozenset(position for commit in commits for position in commit.individually_tracked)
             places = positions_after(places, ranges_in_order(commits), apart)
         return places
 
@@ -119,36 +133,35 @@ class DirectoryStore:
         if not unit.name:
             unit.name, self._next = f"p{phase}-{self._next:06d}", self._next + 1
         rows, filtered, quarantined = unit.rows(), unit.filtered(), unit.quarantined()
-        files: dict[str, dict[str, Any]] = {}
+        files: list[UnitFile] = []
         if rows:
-            files["data"] = self._write(f"data/{unit.name}.jsonl", cast("list[bytes]", rows.rows))
+            files.append(self._write("data", unit.name, cast("list[bytes]", rows.rows)))
         if filtered:
-            notes = (encode_note(_describe_filtered(*pair)) for pair in filtered)
-            files["filtered"] = self._write(f"filtered/{unit.name}.jsonl", notes)
+            files.append(self._write("filtered", unit.name, (encode_note(_describe_filtered(*p)) for p in filtered)))
         if quarantined:
             notes = (encode_note(describe_quarantined(*pair)) for pair in quarantined)
-            files["quarantine"] = self._write(f"quarantine/{unit.name}.jsonl", notes)
+            files.append(self._write("quarantine", unit.name, notes))
         failpoint("commit.after_data")
-        described, accounts = describe_unit(unit, _number(unit.name), phase, rows, busy_s)
-        commit = attrs.evolve(described, files=files)
-        content = json.dumps(_to_dict(commit, accounts)).encode() + b"\n"
+        described, accounts = describe_unit(unit, number_of(unit.name), phase, rows, busy_s)
+        commit = attrs.evolve(described, files=tuple(files), fingerprint=self._fingerprint)
+        content = encode_commit(commit, accounts)
         path = self._directory / "commits" / f"{unit.name}.json"
-        write_atomically(path, content, written="commit.after_temporary_commit")
+        write_atomically(path, content, before_rename=partial(failpoint, "commit.after_temporary_commit"))
         failpoint("commit.after_rename")
         commits = self._commits.setdefault(phase, [])
         if not commits or commits[-1].unit != unit.name:
             commits.append(commit)
         return commit
 
-    def _write(self, path: str, lines: Iterable[bytes]) -> dict[str, Any]:
-        """Write a shard, never holding all of it in memory, and return what its commit says of it."""
-        size, digest = 0, hashlib.sha256()
-        with replacing(self._directory / path, written="commit.after_temporary") as file:
+    def _write(self, kind: UnitFileKind, unit: str, lines: Iterable[bytes]) -> UnitFile:
+        """Write a unit file, never holding all of it in memory, and return its description for the commit."""
+        path, size, digest = f"{kind}/{unit}.jsonl", 0, hashlib.sha256()
+        with replacing(self._directory / path, before_rename=partial(failpoint, "commit.after_temporary")) as file:
             for content in _together(lines):
                 size += len(content)
                 digest.update(content)
                 file.write(content)
-        return {"path": path, "size": size, "sha256": digest.hexdigest()}
+        return UnitFile(kind, path, size, digest.hexdigest())
 
     def commits(self, phase: int) -> Sequence[Commit]:
         return self._commits.get(phase, [])
@@ -157,7 +170,7 @@ class DirectoryStore:
         failpoint("phase.before_complete")
         write_atomically(self._completion(phase), b"{}\n")
         if self._retried.pop(phase, None):
-            self._load()  # what later phases have made of what was replaced is void
+            self._load()  # later outcomes of replaced records are superseded
 
     def is_complete(self, phase: int) -> bool:
         if phase in self._retried or not self._completion(phase).exists():
@@ -177,7 +190,7 @@ class DirectoryStore:
 
 
 def _together(lines: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield lines in pieces that are worth a call each."""
+    """Yield lines joined to pieces of a size that is worth a call."""
     held: list[bytes] = []
     size = 0
     for line in lines:
@@ -190,83 +203,45 @@ def _together(lines: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def read_commits(directory: Path) -> dict[int, list[Commit]]:
-    """Return the commits of a run directory by phase, in the order in which they were made, none yet judged.
+def read_commits(directory: Path, fingerprints: Collection[str] = ()) -> dict[int, list[Commit]]:
+    """Return all commits of a run directory by phase, in the order in which they were made.
+
+    Args:
+        directory: the run directory.
+        fingerprints: the fingerprints that its commits may carry; none: any.
 
     Raises:
-        InfrastructureError: one of them is damaged.
+        InfrastructureError: one of them is damaged, or of another run.
     """
     commits: dict[int, list[Commit]] = {}
-    for path in sorted((directory / "commits").glob("p*-*.json"), key=lambda path: _number(path.stem)):
-        commit = _read_commit(path)
+    for path in sorted((directory / "commits").glob("p*-*.json"), key=lambda path: number_of(path.stem)):
+        commit = read_commit(path)
+        if fingerprints and commit.fingerprint not in fingerprints:
+            raise InfrastructureError(
+                f"the commit {path} is of another run: its fingerprint is {commit.fingerprint}; remove the file, or "
+                "use a new --run-dir"
+            )
         commits.setdefault(commit.phase, []).append(commit)
     return dict(sorted(commits.items()))
 
 
-def current_commits(directory: Path, gathers: Collection[int]) -> dict[int, list[Commit]]:
-    """Return the commits of a run directory that count, without changing anything in it; a run may be at work there."""
-    valid = resolve_commits(read_commits(directory), gathers, {})
+def current_commits(
+    directory: Path, gathers: Collection[int], fingerprints: Collection[str] = ()
+) -> dict[int, list[Commit]]:
+    """Return the commits of a run directory that count; nothing in it is changed, so a run may be at work there."""
+    valid = resolve_commits(read_commits(directory, fingerprints), gathers, {})
     return {phase: [_corrected(directory, commit) for commit in commits] for phase, commits in valid.commits.items()}
 
 
-def _number(unit: str) -> int:
-    return int(unit.rpartition("-")[2])
-
-
-def _to_dict(commit: Commit, accounts: Mapping[int, CommitStats]) -> dict[str, Any]:
-    return {
-        "unit": commit.unit,
-        "phase": commit.phase,
-        "rows": commit.rows,
-        "ranges": list(commit.ranges),
-        "account": commit.account.to_dict(),
-        "apart": {str(position): account.to_dict() for position, account in accounts.items()},
-        "busy_s": commit.busy_s,
-        "measures": commit.measures,
-        "files": commit.files,
-    }
-
-
-def _read_commit(path: Path) -> Commit:
-    described = _read(path)
-    try:
-        return Commit(
-            unit=described["unit"],
-            phase=described["phase"],
-            number=_number(described["unit"]),
-            ranges=Ranges(described["ranges"]),
-            rows=described["rows"],
-            account=CommitStats.from_dict(described["account"]),
-            busy_s=described["busy_s"],
-            measures=described["measures"],
-            files=described["files"],
-            apart=tuple(map(int, described["apart"])),
-        )
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise _damaged(path, error) from error
-
-
 def _corrected(directory: Path, commit: Commit) -> Commit:
-    """Return a commit whose account is without that of the outcomes that count no more."""
+    """Return a commit whose account is without that of the outcomes that no longer count."""
     if not commit.replaced:
         return commit
-    path = directory / "commits" / f"{commit.unit}.json"
-    accounts = _read(path)["apart"]
+    accounts = read_accounts(directory / "commits" / f"{commit.unit}.json")
     account = commit.account
     for position in commit.replaced:
-        account = account.without(CommitStats.from_dict(accounts[str(position)]))
+        account = account.without(accounts[position])
     return attrs.evolve(commit, account=account)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        return cast("dict[str, Any]", json.loads(path.read_bytes()))
-    except (ValueError, OSError) as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> InfrastructureError:
-    return InfrastructureError(f"{path} is damaged ({error}); it was written by another program or version")
 
 
 def _describe_filtered(position: int, note: Filtered) -> Record:

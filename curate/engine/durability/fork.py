@@ -1,4 +1,4 @@
-"""A new run that takes over from another what a change of the pipeline has left as it was."""
+"""Forks a run: the new one takes over the phases that a change of the pipeline has not touched."""
 
 from __future__ import annotations
 
@@ -14,39 +14,41 @@ from loguru import logger
 
 from curate.engine.durability.commit import positions_of
 from curate.engine.durability.commit_resolution import CurrentCommits, resolve_commits
-from curate.engine.durability.directory_store import SHARDS, read_commits
-from curate.io.atomic import TEMPORARY, sync_directory, write_json
+from curate.engine.durability.directory_store import UNIT_FOLDERS, read_commits
+from curate.storage import TEMPORARY, sync_directory, write_json
 
 
 def fork_run(old: Path, before: Mapping[str, Any], new: Path, now: Mapping[str, Any]) -> int:
     """Make a run directory from the phases of another that are complete and the same, and return how many there are.
 
-    The shards get a second name where the file system allows it, and are copied elsewhere; nobody ever changes one.
-    The new directory appears whole or not at all.
+    The unit files, which are never changed, are linked where the file system allows it, and copied elsewhere. The new
+    directory appears whole or not at all.
 
     Args:
         old: the run directory that is forked.
         before: its `run.json`.
         new: the new run directory, which does not exist or is empty.
-        now: what its `run.json` will say.
+        now: the content of its future `run.json`.
     """
     valid = resolve_commits(read_commits(old), before["gathers"], {})
     phases = sum(1 for _ in _reusable(old, before, now, valid))
     building = new.with_name(f"{new.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
     new.parent.mkdir(parents=True, exist_ok=True)
     try:
-        for folder in (*SHARDS, "commits"):
+        for folder in (*UNIT_FOLDERS, "commits"):
             (building / folder).mkdir(parents=True)
         for phase in range(phases):
             for commit in valid.commits.get(phase, ()):
-                for file in commit.files.values():
-                    _link(old / str(file["path"]), building / str(file["path"]))
+                for file in commit.files:
+                    _link(old / file.path, building / file.path)
                 name = f"commits/{commit.unit}.json"
                 _link(old / name, building / name)
             _link(old / f"commits/complete-{phase}.json", building / f"commits/complete-{phase}.json")
-        for folder in (*SHARDS, "commits"):
+        for folder in (*UNIT_FOLDERS, "commits"):
             sync_directory(building / folder)
-        write_json(building / "run.json", {**now, "forked_from": {"run": str(old.resolve()), "phases": phases}})
+        fingerprints = [before["fingerprint"], *before.get("forked_from", {}).get("fingerprints", ())]
+        forked_from = {"run": str(old.resolve()), "phases": phases, "fingerprints": fingerprints}
+        write_json(building / "run.json", {**now, "forked_from": forked_from})
         building.rename(new)
         sync_directory(new.parent)
     finally:

@@ -1,26 +1,27 @@
-"""What a run has read: enough of its input files to notice when one of them has changed, or has merely grown."""
+"""Describes the input files of a run, so that one that has changed, or has only grown, is noticed."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from curate.errors import InfrastructureError, RunDirectoryError
 from curate.records import Failed, Record
 from curate.stage import Source
+from curate.storage import Identity, identity
 
 _EDGE_BYTES = 65_536
 _BLOCK_BYTES = 1 << 20
 
 
 def describe_inputs(paths: Sequence[Path], *, checksums: bool) -> list[dict[str, Any]]:
-    """Return what `run.json` says of the input files.
+    """Return the description of the input files for `run.json`.
 
     Args:
         paths: the files.
-        checksums: whether to read them as a whole, for their sha256; otherwise size, time of change and both ends tell.
+        checksums: whether to read them whole, for their sha256; otherwise size, time of change and both ends are kept.
     """
     described: list[dict[str, Any]] = []
     for path in paths:
@@ -38,26 +39,25 @@ def read_unchanged(source: Source) -> Iterator[Record | Failed]:
     """Yield a source's records.
 
     Raises:
-        InfrastructureError: an input file has changed meanwhile, so that what was read is neither the old nor the new.
+        InfrastructureError: an input file has changed meanwhile, so the records are neither the old nor the new ones.
     """
     paths = source.inputs()
-    before = [_stamp(path) for path in paths]
+    before = [_identity(path) for path in paths]
     yield from source.read()
-    for path, stamp in zip(paths, before, strict=True):
-        if _stamp(path) != stamp:
-            raise InfrastructureError(f"{path} has changed while it was read; give it back, or use a new --run-dir")
+    for path, found in zip(paths, before, strict=True):
+        if _identity(path) != found:
+            raise InfrastructureError(f"{path} has changed while it was read; restore it, or use a new --run-dir")
 
 
-def _stamp(path: Path) -> tuple[int, int] | None:
+def _identity(path: Path) -> Identity | None:
     try:
-        status = path.stat()
+        return identity(path)
     except FileNotFoundError:
         return None
-    return status.st_size, status.st_mtime_ns
 
 
 def changed_input(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str:
-    """Return the first input that is not what it was and how, and "" if all of them are."""
+    """Return a clause about the first input that differs from what it was; "" if none does."""
     old, new = ({str(entry["path"]): entry for entry in entries} for entries in (before, now))
     for name in (*old, *new):
         if name not in old:
@@ -83,8 +83,13 @@ def _is_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     return found == old["sha256"]
 
 
-def check_grown(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> None:
-    """Check that nothing has happened to the inputs but lines that were added behind the last one.
+def check_grown(
+    before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], can_grow: Callable[[Path], bool]
+) -> None:
+    """Check that the inputs have not changed, except for lines that were added at the end of the last one.
+
+    Args:
+        can_grow: whether more bytes at the end of a file are more records, as its source says.
 
     Raises:
         RunDirectoryError: something else has.
@@ -96,8 +101,8 @@ def check_grown(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, 
             f"{changed_input(before, now)}; records are numbered through all inputs, so use a new --run-dir"
         )
     path, size = Path(last_old["path"]), int(last_old["size"])
-    if path.suffix not in (".jsonl", ".json"):
-        raise RunDirectoryError(f"--grown: {path} cannot grow at its end; only .jsonl can, so use a new --run-dir")
+    if not can_grow(path):
+        raise RunDirectoryError(f"--grown: the format of {path} cannot grow at its end; use a new --run-dir")
     with path.open("rb") as file:
         whole = "sha256" in last_old
         same = int(now[-1]["size"]) >= size and (
@@ -106,7 +111,7 @@ def check_grown(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, 
         file.seek(max(size - 1, 0))
         if not same or (size and file.read(1) != b"\n"):
             raise RunDirectoryError(
-                f"--grown: {path} has changed before its old end at byte {size}, too, or its last line went on; "
+                f"--grown: {path} has changed before its old end at byte {size}, too, or its last line was extended; "
                 "use a new --run-dir"
             )
 

@@ -1,9 +1,9 @@
-"""One driver for a run directory: the second is told who holds it, and a dead holder stands in nobody's way.
+"""Admits one driver to a run directory: a second one is refused with the holder's name, and a dead holder is replaced.
 
-The lock is a file `driver-<number>.json` that says who holds it. Whoever wants the lock links a file of its own under
-the next free number, which a file system lets only one of several succeed in, network file systems without file locks
-included. Numbers only rise: a holder that leaves marks its file, and only who holds a higher number removes it. So the
-highest number is always there to be seen, and nobody removes a file that may have become another's in the meantime.
+The lock is a file `driver-<number>.json` with its holder. A driver takes the lock by linking a file of its own under
+the next free number; a file system lets only one of several succeed, network file systems without file locks included.
+Numbers only rise: a holder that leaves marks its file, and only the holder of a higher number removes it. So the
+highest number is always visible, and no process removes a file that may have become another's in the meantime.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from typing import Any, Self, cast
 import attrs
 
 from curate.errors import InfrastructureError, RunDirectoryError
-from curate.io.atomic import TEMPORARY
+from curate.storage import TEMPORARY
 
 HEARTBEAT_S = 10.0
-"""So often a driver gives a sign of life."""
+"""The interval between two heartbeats of a driver."""
 
 STALE_S = 120.0
-"""A driver on another machine that has given no sign of life for so long counts as dead."""
+"""A driver on another machine without a heartbeat for this time counts as dead."""
 
 _NAME = re.compile(r"driver-(\d{6,})\.json")
 
 
 @attrs.frozen
 class Holder:
-    """Who holds a run directory, or held it last.
+    """The process that holds a run directory, or held it last.
 
     Args:
         host: the machine's name.
-        machine: tells this boot of the machine, and this space of process numbers, from others of the same name.
+        machine: distinguishes this boot of the machine, and this space of process numbers, from others of its name.
         pid: the driver's process.
-        process_started: when that process began, in the machine's own units; tells a process number used twice.
+        process_started: when that process began, in the machine's own units; distinguishes reused process numbers.
         since: when it took the lock, seconds since the epoch.
         released: whether it has left in order.
         number: of the lock file.
-        silent_s: how long ago it gave its last sign of life.
+        silent_s: the time since its last heartbeat.
     """
 
     host: str
@@ -61,7 +61,7 @@ class Holder:
 
     @property
     def alive(self) -> bool:
-        """Whether it may still be at work: on this machine its process is there, elsewhere it was heard from."""
+        """Whether it may still be at work: on this machine, its process exists; elsewhere, its heartbeat is recent."""
         if self.released:
             return False
         if self.machine == _machine():
@@ -69,18 +69,18 @@ class Holder:
         return self.silent_s < STALE_S
 
     def described(self) -> str:
-        """Return who it is, for a person."""
+        """Return a description of it for a person."""
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
-        heard = "" if self.machine == _machine() else f", last heard of {max(self.silent_s, 0):.0f} s ago"
-        return f"process {self.pid} on {self.host} since {since}{heard}"
+        heartbeat = "" if self.machine == _machine() else f", last heartbeat {max(self.silent_s, 0):.0f} s ago"
+        return f"process {self.pid} on {self.host} since {since}{heartbeat}"
 
 
 class DriverLock:
-    """The lock of this process on a run directory, with a thread that gives signs of life while it is held.
+    """The lock of this process on a run directory, with a thread that sends heartbeats while it is held.
 
     Args:
         directory: the run directory.
-        on_beat: called with every sign of life, and once at the end; what it raises is its own affair.
+        on_beat: called with every heartbeat; it must not raise.
     """
 
     def __init__(self, directory: Path, on_beat: Callable[[], None] | None = None) -> None:
@@ -133,23 +133,23 @@ class DriverLock:
                 left.replace(self._path(self._number))
 
     def check(self) -> None:
-        """Make sure that nobody has taken this process for dead, and the lock with it.
+        """Check that no other driver has taken this process for dead and replaced it.
 
         Raises:
-            InfrastructureError: somebody has, or nobody can say; nothing may be written any more.
+            InfrastructureError: one has, or the directory cannot be read; this process may no longer write.
         """
         try:
             is_mine = self._is_mine()
             holder = None if is_mine else holder_of(self._directory)
         except OSError as error:
             raise InfrastructureError(
-                f"the run directory {self._directory} cannot be read any more: {error.strerror}"
+                f"the run directory {self._directory} can no longer be read: {error.strerror}"
             ) from error
         if not is_mine:
-            now = "nobody" if holder is None else holder.described()
+            now = "no driver" if holder is None else holder.described()
             raise InfrastructureError(
-                f"{self._directory} is held by {now}: this process gave no sign of life for {STALE_S:.0f} s or more, "
-                "so it counted as dead and writes nothing more"
+                f"{self._directory} is held by {now}: this process sent no heartbeat for {STALE_S:.0f} s or more, so "
+                "it counted as dead and stops writing"
             )
 
     def _is_mine(self) -> bool:
@@ -167,7 +167,7 @@ class DriverLock:
 
 
 def holder_of(directory: Path, *, now: float | None = None) -> Holder | None:
-    """Return who holds a run directory or held it last; None: nobody ever has.
+    """Return the process that holds a run directory or held it last; None: there was none.
 
     Args:
         directory: the run directory.
@@ -184,8 +184,8 @@ def holder_of(directory: Path, *, now: float | None = None) -> Holder | None:
         except FileNotFoundError:
             continue  # the next holder has just removed it
         try:
-            said = cast("dict[str, Any]", json.loads(text))
-            return Holder(**said, number=number, silent_s=silent_s)
+            described = cast("dict[str, Any]", json.loads(text))
+            return Holder(**described, number=number, silent_s=silent_s)
         except (ValueError, TypeError):  # by a crash of a machine, while it was written
             return Holder("unknown", "", 0, "", path.stat().st_mtime, number=number, silent_s=silent_s)
 
@@ -197,7 +197,7 @@ def is_lock(name: str) -> bool:
 
 def _refusal(directory: Path, holder: Holder) -> RunDirectoryError:
     here = holder.machine == _machine()
-    wait = "" if here else f"; if it is dead, it counts as dead {STALE_S:.0f} s after its last sign of life"
+    wait = "" if here else f"; if it is dead, it counts as dead {STALE_S:.0f} s after its last heartbeat"
     return RunDirectoryError(
         f"{directory} is in use by {holder.described()}: wait for it, stop it, or choose another --run-dir{wait}"
     )
@@ -209,7 +209,7 @@ def _numbers(directory: Path) -> list[int]:
 
 
 def _linked(source: Path, target: Path) -> bool:
-    """Give a file a second name, if nobody has that name yet; return whether it worked."""
+    """Link a file under a second name, unless that name is taken; return whether it was not."""
     try:
         os.link(source, target)
     except FileExistsError:
@@ -238,16 +238,16 @@ def _me() -> dict[str, Any]:
 
 
 def _machine() -> str:
-    """Return what tells this machine, since it was started, from others: equal process numbers are equal processes."""
+    """Return a name of this boot of this machine; under one name, equal process numbers are equal processes."""
     parts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
-        parts.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 (it is no path: pid:[4026531836])
+        parts.append(os.readlink("/proc/self/ns/pid"))  # noqa: PTH115 (not a path: pid:[4026531836])
     return " ".join(parts)
 
 
 def _process_started(pid: int) -> str:
-    """Return when a process of this machine began; "" if there is none, or it is dead and merely not yet buried."""
+    """Return when a process of this machine began; "" if there is none, or it is a zombie."""
     try:
         state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return "" if state in "ZX" else fields[18]

@@ -1,14 +1,14 @@
-"""Positions of a phase's input that stay what they are when a failure of the phase before is repaired later.
+"""Stable positions of a phase's input: they do not change when a failure in the phase before is retried later.
 
-What a phase keeps is the next one's input, and commits name records by their position in it. If positions were merely
-counted, a record that is kept at last would shift all behind it. So a root that failed in part or as a whole leaves a
-*slot* in the numbering of the next phase: `GAP` positions, of which what was kept of the root takes the first ones,
-often none. A retry fills the slot in another way, and nobody else's position changes.
+The records that a phase keeps are the input of the next phase, and commits identify records by their position in it.
+If positions were simply counted, a record that a retry keeps would shift all later ones. So an input that failed, as a
+whole or in part, leaves a *gap* in the numbering of the next phase: `GAP` positions, of which the records that were
+kept of this input take the first ones, often none. A retry fills the gap differently, and other positions stay.
 
-    kept by the phase before     a b (c failed) d        a b c d            (c was repaired)
-    positions                    0 1            2+SLOT   0 1 2 2+SLOT
+    kept by the phase before     a b (c failed) d       a b c d            (c was retried)
+    positions                    0 1            2+GAP   0 1 2 2+GAP
 
-Slots are handed down: in the phase after, what became of a slot's records is in a slot again.
+Gaps are inherited: in the phase after that, the descendants of a gap's records are in a gap again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import attrs
 from curate.engine.durability.intervals import Intervals, Range
 
 GAP = 1 << 32
-"""Positions that a slot has; a root has fewer descendants."""
+"""The number of positions in a gap; an input has fewer descendants."""
 
 
 @attrs.frozen
@@ -30,14 +30,14 @@ class InputPositions:
     """The positions of a phase's input.
 
     Args:
-        runs: `(first position, how many records)`, ascending; None: they are counted from 0, and nobody knows how many.
-        slots: the first positions of the slots, ascending.
-        origins: for every slot, the slot or the failed root of the phase before that it stands for.
+        runs: `(first position, number of records)`, ascending; None: positions are counted from 0 to an unknown end.
+        retry_gaps: the first positions of the gaps, ascending.
+        gap_origins: for every gap, the gap or the failed input of the phase before that it stands for.
     """
 
     runs: tuple[tuple[int, int], ...] | None = None
-    slots: tuple[int, ...] = ()
-    origins: tuple[int, ...] = ()
+    retry_gaps: tuple[int, ...] = ()
+    gap_origins: tuple[int, ...] = ()
 
     def __iter__(self) -> Iterator[int]:
         """Yield the position of every record, in order."""
@@ -47,40 +47,45 @@ class InputPositions:
 
     @property
     def total(self) -> int | None:
-        """How many records there are; None: nobody knows."""
+        """The number of records; None if unknown."""
         return None if self.runs is None else sum(records for _, records in self.runs)
 
     def gap_of(self, position: int) -> int | None:
-        """Return the slot that a position lies in."""
-        place = bisect_right(self.slots, position) - 1
-        return self.slots[place] if place >= 0 and position < self.slots[place] + GAP else None
+        """Return the first position of the gap that a position lies in, or None."""
+        place = bisect_right(self.retry_gaps, position) - 1
+        return self.retry_gaps[place] if place >= 0 and position < self.retry_gaps[place] + GAP else None
 
     def holds_exactly(self, done: Intervals) -> bool:
-        """Return whether `done` are all positions and no others; where they are counted, whether none is left out."""
+        """Return whether `done` is exactly the set of positions; if they are counted, whether none is missing."""
         if self.runs is None:
             return len(done) == done.end
         return list(done) == list(Intervals((first, first + records - 1) for first, records in self.runs if records))
 
 
 def positions_after(before: InputPositions, ranges: Iterable[Range], apart: frozenset[int]) -> InputPositions:
-    """Return the positions of what a phase has kept, which is the next one's input.
+    """Return the positions of the records that a phase has kept, which are the input of the next phase.
 
     Args:
         before: the positions of the phase's own input.
-        ranges: what became of them, ascending.
-        apart: the positions of roots that failed, now or before a retry.
+        ranges: its finished ranges, ascending.
+        apart: the positions of inputs that failed, now or before a retry.
     """
     runs: list[tuple[int, int]] = []
-    slots: list[int] = []
-    origins: list[int] = []
-    end = 0  # behind the last record or slot
-    inherited, left, filled = iter(before.slots), -1, -1
+    retry_gaps: list[int] = []
+    gap_origins: list[int] = []
+    # The ranges are walked in ascending order, with `end` after the last record or gap so far. A range lies in an
+    # inherited gap (before `left`), where its rows go to the next free positions of the new gap (`filled`); or it is
+    # an input that failed, which opens a gap of its own; or it appends its rows at `end`. Only the last case moves
+    # `end` by the number of rows, so a retry, which changes rows inside gaps only, leaves all other positions as they
+    # are. Gaps without a range are opened all the same, so that their number does not depend on their content.
+    end = 0
+    inherited, left, filled = iter(before.retry_gaps), -1, -1
     coming = next(inherited, None)
 
-    def open_slot(origin: int) -> None:
+    def open_gap(origin: int) -> None:
         nonlocal end
-        slots.append(end)
-        origins.append(origin)
+        retry_gaps.append(end)
+        gap_origins.append(origin)
         end += GAP
 
     def put(position: int, rows: int) -> None:
@@ -93,19 +98,19 @@ def positions_after(before: InputPositions, ranges: Iterable[Range], apart: froz
 
     for first, _, rows in ranges:
         while coming is not None and coming <= first:
-            open_slot(coming)
-            left, filled = coming + GAP, slots[-1]
+            open_gap(coming)
+            left, filled = coming + GAP, retry_gaps[-1]
             coming = next(inherited, None)
         if first < left:
             put(filled, rows)
             filled += rows
         elif first in apart:
-            open_slot(first)
-            put(slots[-1], rows)
+            open_gap(first)
+            put(retry_gaps[-1], rows)
         else:
             put(end, rows)
             end += rows
     while coming is not None:
-        open_slot(coming)
+        open_gap(coming)
         coming = next(inherited, None)
-    return InputPositions(tuple(runs), tuple(slots), tuple(origins))
+    return InputPositions(tuple(runs), tuple(retry_gaps), tuple(gap_origins))

@@ -1,4 +1,4 @@
-"""`state.json`: where a run is, for those who look from outside. The run itself never reads it."""
+"""`state.json`: the progress and the state of a run, for readers outside of the driver, which never reads it itself."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from typing import Any
 import attrs
 
 from curate.engine.protocol.events import RunProgress
-from curate.io.atomic import TEMPORARY
+from curate.engine.protocol.run_status import RunStatus
+from curate.storage import TEMPORARY
 
 STATE = "state.json"
 
 
 class ProgressFile:
-    """Writes where a run is, now and then; what cannot be written is left out, as it is needed for nothing.
+    """Writes the progress of an attempt, now and then. A write that fails is passed over: no result depends on it.
 
     Args:
         directory: the run directory.
         executor: the executor's name.
-        phases: how many phases there are.
-        count: returns how many records the input has, if that can be known; asked once, from the heartbeat's thread.
+        phases: the number of phases.
+        count: returns the number of records of the input, None if it is not known; called once, from the heartbeat's
+            thread.
     """
 
     def __init__(self, directory: Path, executor: str, phases: int, count: Callable[[], int | None]) -> None:
@@ -36,14 +38,14 @@ class ProgressFile:
         self._expected: int | None = None
         self._first: RunProgress | None = None
         self._latest: RunProgress | None = None
-        self._status = "running"
+        self._status, self._error = RunStatus.RUNNING, ""
 
     def begin(self, expected: int | None) -> None:
-        """A phase begins; `expected` is how many records it has, if that is known already."""
+        """Begin a phase of `expected` records; None: their number is not known yet."""
         self._expected, self._first = expected, None
 
     def note(self, event: RunProgress) -> None:
-        """Take in how far the phase is."""
+        """Record the progress of the phase."""
         first = self._first is None
         self._latest = event
         if first:
@@ -51,33 +53,32 @@ class ProgressFile:
         if first or event.ended:
             self.write()
 
-    def end(self, status: str) -> None:
-        """The run is over, or stops."""
-        self._status = status
+    def end(self, status: RunStatus, error: str = "") -> None:
+        """Record the end of the attempt, and the error that stopped it."""
+        self._status, self._error = status, error
         self.write()
 
     def write(self) -> None:
-        """Write the file; not synced, because after a crash of the machine it says nothing true anyway."""
+        """Write the file; it is not synced, because after a crash of the machine it is out of date anyway."""
         first, latest = self._first, self._latest
-        if latest is None or first is None:
-            return
-        state: dict[str, Any] = {
-            **self._about,
-            **attrs.asdict(latest),
-            "status": self._status,
-            "written": time.time(),
-            "expected": self._expected,
-            "since": {"records_in": first.records_in, "audio_s": first.audio_s, "elapsed_s": first.elapsed_s},
-        }
+        state: dict[str, Any] = {**self._about, "status": self._status, "error": self._error, "written": time.time()}
+        if latest is not None and first is not None:
+            state |= {
+                **attrs.asdict(latest),
+                "expected": self._expected,
+                "since": {"records_in": first.records_in, "audio_s": first.audio_s, "elapsed_s": first.elapsed_s},
+            }
         temporary = self._directory / f"{STATE}{TEMPORARY}{os.getpid()}-{threading.get_ident()}"
         with contextlib.suppress(OSError):
             temporary.write_text(json.dumps(state))
             temporary.replace(self._directory / STATE)
 
     def beat(self) -> None:
-        """Write the file from the heartbeat's thread."""
+        """Write the file from the heartbeat's thread, if there is progress to report."""
         latest = self._latest
-        if latest is not None and latest.phase == 0 and self._expected is None:
-            with contextlib.suppress(OSError):  # the run finds out by itself
+        if latest is None:
+            return
+        if latest.phase == 0 and self._expected is None:
+            with contextlib.suppress(OSError):  # the driver meets the same error
                 self._expected = self._count()
         self.write()

@@ -1,55 +1,57 @@
-"""The run directory: whose run it holds, and what has to be the same for that run to go on."""
+"""The run directory: the run that it holds, and the checks before that run is resumed."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
-from curate import __version__
+from curate._version import __version__
 from curate.engine.durability.directory_store import DirectoryStore, read_commits
 from curate.engine.durability.fork import fork_run
 from curate.engine.durability.inputs import changed_input, check_grown, describe_inputs
 from curate.engine.durability.lock import DriverLock, is_lock
+from curate.engine.durability.run_differences import describe_difference
 from curate.engine.protocol.options import RunOptions
 from curate.errors import InfrastructureError, RunDirectoryError
-from curate.io.atomic import TEMPORARY, sync_directory, write_json
 from curate.plan import KEPT_BY_THE_RUN, Plan
 from curate.stage import Source, Writer
+from curate.storage import TEMPORARY, sync_directory, write_json
 
-_FORMAT = 3
+_FORMAT = 4
+"""The version of the run directory's files; a directory of another version is refused."""
 
 
 class RunDirectory:
-    """A directory that holds one run: `run.json`, shards, commits, and the files that writers publish.
+    """A directory that holds one run: `run.json`, unit files, commits, and the files that writers publish.
 
-    It is held from its opening to its closing, against any other driver.
+    It is locked from its opening to its closing.
     """
 
     def __init__(self, path: Path, plan: Plan, lock: DriverLock) -> None:
         self.path = path
-        self.store = DirectoryStore(path, gathers_of(plan), lock.check)
+        known = fingerprints_of(_read(path / "run.json"))
+        self.store = DirectoryStore(path, gathers_of(plan), lock.check, plan.fingerprint, known)
 
     @classmethod
     @contextmanager
     def held(
         cls, path: Path, plan: Plan, options: RunOptions, *, on_beat: Callable[[], None] | None = None
     ) -> Generator[RunDirectory]:
-        """Open a run directory to begin the plan's run, or to go on with it, and hold it meanwhile.
+        """Open a run directory to begin or to resume the plan's run, and hold its lock meanwhile.
 
         Args:
             path: the directory; with `options.fork`, the one that is forked.
-            plan: what is to be run in it.
-            options: what else is known about the run.
+            plan: the plan to run in it.
+            options: the options of this attempt.
             on_beat: called now and then while it is held.
 
         Raises:
-            RunDirectoryError: it holds something else, naming the first thing that differs, or another driver is at
-                work in it.
+            RunDirectoryError: it holds another run, naming the first difference, or something else, or another driver
+                is at work in it.
             InfrastructureError: it cannot be written.
         """
         try:
@@ -59,12 +61,12 @@ class RunDirectory:
             _check_outputs(path, plan)
             if path.exists() and not (path / "run.json").exists() and _holds_other_things(path):
                 raise RunDirectoryError(
-                    f"{path} holds other things and no run; choose an empty or a new directory with --run-dir"
+                    f"{path} is not empty and holds no run; choose an empty or a new directory with --run-dir"
                 )
             path.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
                 lock = stack.enter_context(DriverLock(path, on_beat))
-                _settle(path, described, options)
+                _settle(path, plan, described, options)
                 directory = cls(path, plan, lock)
                 held = stack.pop_all()
         except OSError as error:
@@ -80,11 +82,16 @@ def gathers_of(plan: Plan) -> list[int]:
     return [phase.number for phase in plan.phases if phase.gather is not None]
 
 
+def fingerprints_of(described: Mapping[str, Any]) -> frozenset[str]:
+    """Return the fingerprints that the commits of a run may carry: its own, and those of the runs that it forked."""
+    return frozenset({described["fingerprint"], *described.get("forked_from", {}).get("fingerprints", ())})
+
+
 def read_run(path: Path) -> dict[str, Any]:
-    """Return what `run.json` says.
+    """Return the content of `run.json`.
 
     Raises:
-        RunDirectoryError: there is none, or it is not a run's, or another version's.
+        RunDirectoryError: there is none, or it is not a run's, or of another format.
     """
     if not (path / "run.json").exists():
         raise RunDirectoryError(
@@ -96,31 +103,33 @@ def read_run(path: Path) -> dict[str, Any]:
     return described
 
 
-def _settle(path: Path, described: Mapping[str, Any], options: RunOptions) -> None:
-    """Compare the run in a directory with what is to be run, or write down what will be."""
+def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOptions) -> None:
+    """Compare the run in a directory with the one to start, or describe the new run in `run.json`."""
     file = path / "run.json"
     before = _read(file) if file.exists() else None
     if before is None:
         write_json(file, described)
         return
     kept = {name: before[name] for name in ("forked_from",) if name in before}
-    if not _has_begun(path):  # nothing of what the settings were is in there
+    if not _has_begun(path):  # no result of the settings of then is in there
         write_json(file, {**described, **kept})
         return
-    _compare(path, before, described, grown=options.grown)
+    source = plan.stages[0].stage
+    can_grow = source.can_grow if options.grown and isinstance(source, Source) else None
+    _compare(path, before, described, can_grow)
     if before["inputs"] == described["inputs"] and options.origin in (None, before.get("origin")):
         return
     if options.grown and changed_input(before["inputs"], described["inputs"]):
         _reopen(path, described)
     inputs = [
-        {**was, **now} if was["size"] == now["size"] else now  # keeps a checksum that was taken once
+        {**was, **now} if was["size"] == now["size"] else now  # keeps a checksum from an earlier attempt
         for was, now in zip(before["inputs"], described["inputs"], strict=True)
     ]
     write_json(file, {**described, **kept, "inputs": inputs, "origin": described["origin"] or before.get("origin")})
 
 
 def _reopen(path: Path, described: Mapping[str, Any]) -> None:
-    """Let a run go on whose input has grown: no phase is complete, and what saw everything has not seen enough."""
+    """Reopen a run whose input has grown: no phase is complete, and phases behind a gather have to start again."""
     commits = path / "commits"
     for completion in commits.glob("complete-*.json"):
         completion.unlink()
@@ -134,11 +143,11 @@ def _reopen(path: Path, described: Mapping[str, Any]) -> None:
 
 
 def _forked(old: Path, new: Path, described: Mapping[str, Any]) -> Path:
-    """Return the run directory of a fork, which is made unless an earlier life has."""
+    """Return the run directory of a fork, and make it unless an earlier attempt has."""
     if (new / "run.json").exists():
         return new
     if new.exists() and _holds_other_things(new):
-        raise RunDirectoryError(f"--fork {new}: it holds other things and no run; choose an empty or a new directory")
+        raise RunDirectoryError(f"--fork {new}: it is not empty and holds no run; choose an empty or a new directory")
     before = read_run(old)
     changed = changed_input(before["inputs"], described["inputs"])
     if changed:
@@ -148,12 +157,12 @@ def _forked(old: Path, new: Path, described: Mapping[str, Any]) -> Path:
 
 
 def _holds_other_things(path: Path) -> bool:
-    """Return whether there is more than what a crash at the very beginning leaves."""
+    """Return whether there is more than the leftovers of a crash at the very beginning."""
     return not path.is_dir() or any(TEMPORARY not in entry.name and not is_lock(entry.name) for entry in path.iterdir())
 
 
 def _has_begun(path: Path) -> bool:
-    """Return whether something is committed, or published."""
+    """Return whether anything is committed or published."""
     commits = path / "commits"
     return (path / "summary.json").exists() or (commits.is_dir() and any(commits.glob("*.json")))
 
@@ -188,23 +197,28 @@ def _read(path: Path) -> dict[str, Any]:
 def _check_format(directory: Path, before: Mapping[str, Any]) -> None:
     if before["format"] != _FORMAT:
         raise RunDirectoryError(
-            f"{directory} was written by curate {before.get('curate')} in format {before['format']}, "
-            f"and this is curate {__version__} with format {_FORMAT}; use a new --run-dir"
+            f"{directory} was written by curate {before.get('curate')} in format {before['format']}, but curate "
+            f"{__version__} reads and writes format {_FORMAT}; use a new --run-dir"
         )
 
 
-def _compare(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any], *, grown: bool) -> None:
-    """Refuse a directory whose run would give other results than the plan."""
-    remedy = "use a new --run-dir, or change it back to go on with this run"
+def _compare(
+    directory: Path,
+    before: Mapping[str, Any],
+    now: Mapping[str, Any],
+    can_grow: Callable[[Path], bool] | None,
+) -> None:
+    """Refuse a directory whose run has other results than the plan would have."""
+    remedy = "use a new --run-dir, or change it back to resume this run"
     _check_format(directory, before)
     if before["fingerprint"] != now["fingerprint"]:
         raise RunDirectoryError(
-            f"{directory} holds a run with other settings: {_difference(before, now)}; {remedy}, or use --fork NEW_DIR "
-            "for a new run that takes over the phases before the change"
+            f"{directory} holds a run with other settings: {describe_difference(before, now)}; {remedy}, or use "
+            "--fork NEW_DIR for a new run that takes over the phases before the change"
         )
     changed = changed_input(before["inputs"], now["inputs"])
-    if changed and grown:
-        check_grown(before["inputs"], now["inputs"])
+    if changed and can_grow is not None:
+        check_grown(before["inputs"], now["inputs"], can_grow)
     elif changed:
         raise RunDirectoryError(
             f"{directory}: {changed} since the run began; {remedy}, or use curate run with --grown if it only has more "
@@ -213,9 +227,9 @@ def _compare(directory: Path, before: Mapping[str, Any], now: Mapping[str, Any],
 
 
 def _check_outputs(directory: Path, plan: Plan) -> None:
-    """Refuse to publish over what is read, over what another writer publishes, and over the run's own files.
+    """Refuse to publish over an input, over another writer's file, or over the run's own files.
 
-    The plan compares the paths as they are written; here it is known where they lie, and links are followed.
+    The plan compares the paths as they are written; here they are resolved, and links are followed.
     """
     own = {os.path.realpath(directory / name) for name in KEPT_BY_THE_RUN}
     owners: dict[str, str] = {}
@@ -233,41 +247,3 @@ def _check_outputs(directory: Path, plan: Plan) -> None:
                     f"stages {owners[place]!r} and {planned.name!r} both have {place}; give the second another path"
                 )
             owners[place] = planned.name
-
-
-def _difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    """Name the first stage and setting in which two runs differ."""
-    old, new = before["settings"], now["settings"]
-    if list(old) != list(new):
-        return f"its stages were {', '.join(old)}, and now they are {', '.join(new)}"
-    for stage in new:  # in the order of the pipeline
-        for name in {**old[stage], **new[stage]}:
-            was, is_now = old[stage].get(name), new[stage].get(name)
-            if was != is_now:
-                return f"stage {stage!r} {_change(name, was, is_now)}"
-    return f"its phases were {_shown(before['layout'])}, and now they are {_shown(now['layout'])} (see `checkpoint`)"
-
-
-_CODE = re.compile(r"(?P<name>[^:]*:[^:]+):[0-9a-f]{16}")
-
-
-def _change(name: str, was: Any, is_now: Any) -> str:
-    """Say how a setting has changed; of a description, where it has, and of code only that it has."""
-    if isinstance(was, dict) and isinstance(is_now, dict):
-        old, new = cast("dict[str, Any]", was), cast("dict[str, Any]", is_now)
-        if old.keys() == new.keys():
-            return next(_change(key, old[key], new[key]) for key in old if old[key] != new[key])
-        if "function" in old and "function" in new and old["function"] != new["function"]:
-            return _change(name, old["function"], new["function"])
-    if isinstance(was, list) and isinstance(is_now, list):
-        pairs = list(zip(cast("list[Any]", was), cast("list[Any]", is_now), strict=False))
-        if len(was) == len(is_now) and any(isinstance(item, dict) or _CODE.fullmatch(str(item)) for item, _ in pairs):  # pyright: ignore[reportUnknownArgumentType]
-            return next(_change(name, item, now) for item, now in pairs if item != now)
-    old_code, new_code = _CODE.fullmatch(str(was)), _CODE.fullmatch(str(is_now))  # pyright: ignore[reportUnknownArgumentType]
-    if old_code and new_code and old_code["name"] == new_code["name"]:
-        return f"is not what it was: the code of {old_code['name'].partition(':')[2]} has changed"
-    return f"had {name} = {was!r}, and now it is {is_now!r}"
-
-
-def _shown(layout: Sequence[Sequence[str]]) -> str:
-    return " | ".join(", ".join(phase) for phase in layout)

@@ -1,4 +1,4 @@
-"""Where a run keeps what is finished, as the engine sees it, and the store that is merely memory."""
+"""The store of a run's finished records, as the engine sees it, and its implementation in memory."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from curate.records import ID, Record, RecordReader
 
 
 class Store(Protocol):
-    """Where a run keeps what is finished."""
+    """The store of a run's finished records."""
 
     encodes: bool
     """Whether rows are lines of JSON (True) or records."""
@@ -42,15 +42,15 @@ class Store(Protocol):
         ...
 
     def complete(self, phase: int) -> None:
-        """Note that a phase's input has been worked on to its end."""
+        """Record that a phase has worked on all of its input."""
         ...
 
     def is_complete(self, phase: int) -> bool:
-        """Return whether `complete` was called, in this life of the run or an earlier one."""
+        """Return whether `complete` was called, in this attempt or an earlier one."""
         ...
 
     def reader(self, phase: int) -> RecordReader:
-        """Return what a phase has kept, in the order of its input."""
+        """Return the records that a phase has kept, in the order of its input."""
         ...
 
     def failures(self) -> Iterator[tuple[int, Record]]:

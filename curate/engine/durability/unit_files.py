@@ -1,17 +1,17 @@
-"""Reads what commits name: kept rows in the order of the input, and notes about those that were not kept."""
+"""Reads unit files: kept rows in the order of the input, and notes about the records that were not kept."""
 
 from __future__ import annotations
 
 import hashlib
 import heapq
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO, Self, cast
+from typing import Any, BinaryIO, Literal, Self, cast
 
 import attrs
 
-from curate.engine.durability.commit import Commit
+from curate.engine.durability.commit import Commit, UnitFile
 from curate.errors import InfrastructureError
 from curate.io.rows import decode_row, without_id
 from curate.records import Record
@@ -19,7 +19,7 @@ from curate.records import Record
 
 @attrs.frozen
 class UnitReader:
-    """Reads committed shards in the order of the input."""
+    """Reads committed rows in the order of the input."""
 
     directory: Path
     commits: tuple[Commit, ...]
@@ -45,11 +45,11 @@ def _ranges(number: int, commit: Commit) -> Iterator[tuple[int, int, int]]:
 
 
 _OPEN_FILES = 64
-"""So many shards are open at once at most, however much the units overlap."""
+"""The maximum number of unit files that are open at the same time, however much the units overlap."""
 
 
 class _Cursors:
-    """A place in every shard that is being read; the files that were not needed for long are closed meanwhile."""
+    """A position in every unit file that is being read; the least recently read files are closed meanwhile."""
 
     def __init__(self, directory: Path, commits: Sequence[Commit]) -> None:
         self._directory = directory
@@ -66,7 +66,7 @@ class _Cursors:
             file.close()
 
     def read(self, number: int, rows: int) -> Iterator[bytes]:
-        """Yield the next rows of a commit's shard."""
+        """Yield the next rows of a commit."""
         file = self._open.pop(number, None) or self._opened(number)
         self._open[number] = file
         for _ in range(rows):
@@ -81,42 +81,49 @@ class _Cursors:
             file = self._open.pop(idle)
             self._offsets[idle] = file.tell()
             file.close()
-        shard = self._commits[number].files["data"]
-        path = self._directory / str(shard["path"])
+        described = cast("UnitFile", self._commits[number].file("data"))
+        path = self._directory / described.path
         try:
             file = path.open("rb", buffering=1 << 18)
             if number not in self._offsets:
-                check_unit_file(file, path, shard)
+                check_unit_file(file, path, described)
             file.seek(self._offsets.get(number, 0))
         except OSError as error:
             raise InfrastructureError(f"{path} is named by a commit, but cannot be read: {error.strerror}") from error
         return file
 
 
-def check_unit_file(file: BinaryIO, path: Path, shard: Mapping[str, Any]) -> None:
+def check_unit_file(file: BinaryIO, path: Path, described: UnitFile) -> None:
+    """Compare an open unit file with its description in the commit, and close it if they differ.
+
+    Raises:
+        InfrastructureError: the size or the checksum is another one.
+    """
     size, digest = path.stat().st_size, hashlib.file_digest(cast("Any", file), "sha256").hexdigest()
-    if (size, digest) != (shard["size"], shard["sha256"]):
+    if (size, digest) != (described.size, described.sha256):
         file.close()
         raise InfrastructureError(
-            f"{path} is damaged: it has {size} bytes with sha256 {digest}, and its commit says {shard['size']} bytes "
-            f"with sha256 {shard['sha256']}; delete the run directory, or restore the file"
+            f"{path} is damaged: it has {size} bytes with sha256 {digest}, and its commit names {described.size} bytes "
+            f"with sha256 {described.sha256}; restore the file, or delete the run directory"
         )
 
 
-def read_notes(directory: Path, folder: str, commits: Iterable[Commit]) -> Iterator[tuple[Commit, Record]]:
-    """Yield the notes that count about records that were left out (`filtered`) or failed (`quarantine`).
+def read_notes(
+    directory: Path, kind: Literal["filtered", "quarantine"], commits: Iterable[Commit]
+) -> Iterator[tuple[Commit, Record]]:
+    """Yield the notes that count about records that were filtered or failed (`quarantine`).
 
     Raises:
-        InfrastructureError: a shard is damaged or missing.
+        InfrastructureError: a unit file is damaged or missing.
     """
     for commit in commits:
-        shard = commit.files.get(folder)
-        if shard is None:
+        described = commit.file(kind)
+        if described is None:
             continue
-        path = directory / str(shard["path"])
+        path = directory / described.path
         try:
             with path.open("rb") as file:
-                check_unit_file(file, path, shard)
+                check_unit_file(file, path, described)
                 file.seek(0)
                 for line in file:
                     note = cast("Record", json.loads(line))

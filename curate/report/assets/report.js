@@ -175,7 +175,7 @@
         return whole < 7200 ? `${short(seconds / 60)} min` : `${short(seconds / 3600)} h`;
       };
       const marks = [
-        ...chart.lives.map((at) => ({ name: "resumed", xAxis: at })),
+        ...chart.attempts.map((at) => ({ name: "resumed", xAxis: at })),
         ...chart.phases.map((phase) => ({ name: phase.name, xAxis: phase.at })),
       ];
       return {
@@ -239,6 +239,49 @@
               data: chart.points,
             },
           ],
+        },
+      };
+    },
+
+    bars(chart) {
+      const shades = ["accent", "kept", "filtered", "quarantined", "split", "faint"];
+      return {
+        ...base(),
+        option: {
+          legend: { ...base().legend, show: chart.series.length > 1 },
+          grid: { left: 8, right: 14, top: chart.series.length > 1 ? 40 : 30, bottom: 4, containLabel: true },
+          tooltip: { ...base().tooltip, valueFormatter: short },
+          xAxis: axis({ type: "category", data: chart.categories }),
+          yAxis: axis({ type: "value", name: chart.unit, axisLine: { show: false } }),
+          series: chart.series.map((one, place) => ({
+            name: one.name,
+            type: "bar",
+            stack: "all",
+            itemStyle: { color: colour(shades[place % shades.length]) },
+            data: one.values,
+          })),
+        },
+      };
+    },
+
+    lines(chart) {
+      const shades = ["accent", "kept", "filtered", "quarantined", "split", "faint"];
+      return {
+        ...base(),
+        option: {
+          legend: { ...base().legend, show: chart.series.length > 1 },
+          grid: { left: 8, right: 18, top: chart.series.length > 1 ? 52 : 30, bottom: 22, containLabel: true },
+          tooltip: { ...base().tooltip, axisPointer: { type: "line" }, valueFormatter: short },
+          xAxis: axis({ type: "value", name: chart.x_unit, nameLocation: "middle", nameGap: 24, splitLine: { show: false } }),
+          yAxis: axis({ type: "value", name: chart.unit, axisLine: { show: false } }),
+          series: chart.series.map((one, place) => ({
+            name: one.name,
+            type: "line",
+            showSymbol: one.points.length < 30,
+            lineStyle: { width: 2, color: colour(shades[place % shades.length]) },
+            itemStyle: { color: colour(shades[place % shades.length]) },
+            data: one.points,
+          })),
         },
       };
     },

@@ -1,1 +1,1 @@
-"""Filters by the values of columns."""
+"""Filters: stages that drop records by the values of their columns."""

@@ -1,4 +1,4 @@
-"""Filters: by an expression over the columns, and by the value of one column."""
+"""The quality filters: by an expression over the columns, and by the value of one column."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _OPERATORS = ("==", "!=", "<", "<=", ">", ">=", "in", "not in")
 
 
 class _ExpressionFilter(RecordStage):
-    """What the filters share: a record that fails the expression is left out, with the clause that it failed."""
+    """The base class of expression filters: a record is filtered with the clause that it failed as the reason."""
 
     cardinality = "filters"
     _expression: Expression
 
     def reads(self) -> Collection[str]:
-        return self._expression.required - {ID}  # which every record has
+        return self._expression.required - {ID}  # every record has an id
 
     def writes(self) -> Collection[str]:
         return ()
@@ -34,11 +34,11 @@ class _ExpressionFilter(RecordStage):
 
 @dataclass
 class QualityFilter(_ExpressionFilter):
-    """Keeps the records for which an expression is true, and says for each of the others which clause it failed.
+    """Keeps the records for which an expression is true; the reason of each filtered record is the clause it failed.
 
     Args:
-        expression: such as `wer <= 0.3 and 0.5 <= duration <= 30`; the clauses are what stands between the `and`s.
-            A column that some records lack is allowed for with `is None`: `snr is None or snr > 10`.
+        expression: such as `wer <= 0.3 and 0.5 <= duration <= 30`; its clauses are the parts between the `and`s.
+            Use `is None` for a column that some records lack: `snr is None or snr > 10`.
     """
 
     expression: str
@@ -54,7 +54,7 @@ class ValueFilter(_ExpressionFilter):
     Args:
         column: the column.
         operator: `==`, `!=`, `<`, `<=`, `>`, `>=`, `in` or `not in`.
-        value: what it is compared with, a number, a text, True or False; a list of these for `in` and `not in`.
+        value: the value to compare with: a number, a string, True or False; a list of these for `in` and `not in`.
     """
 
     column: str
@@ -71,7 +71,7 @@ class ValueFilter(_ExpressionFilter):
         values: list[Any] = list(self.value) if takes_list else [self.value]
         for value in values:
             if not _is_literal(value):
-                raise PlanError(f"value={value!r:.80} is no number, text, True or False to compare with")
+                raise PlanError(f"value={value!r:.80}: must be a number, a string, True or False")
         column = column_source(self.column)
         self._expression = Expression(f"{column} {self.operator} {values if takes_list else values[0]!r}")
 

@@ -1,1 +1,1 @@
-"""Measures of a signal."""
+"""Measures: stages that write properties of the audio signal."""

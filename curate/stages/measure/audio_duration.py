@@ -1,4 +1,4 @@
-"""Measures how long each recording is."""
+"""The stage that measures the duration of each recording."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from curate.stage import RecordStage
 class AudioDuration(RecordStage):
     """Writes each record's `duration` in seconds, from the file's header, which is checked against the file.
 
-    A record with an `offset` is a segment: its `duration` is what was said about it, or the rest of the file.
+    A record with an `offset` is a segment: its `duration` is kept, or set to the rest of the file if it is missing.
 
     Args:
         filepath_key: the column that holds the path of the audio.
-        only_missing: leave records alone that have a duration.
+        only_missing: do not measure records that have a duration.
     """
 
     filepath_key: str = DEFAULT_FILEPATH_KEY
@@ -44,7 +44,7 @@ class AudioDuration(RecordStage):
             if not is_finite_number(offset_s) or offset_s < 0:
                 raise RecordError("bad_value", f"offset = {offset_s!r:.80} is not a number of seconds")
             if offset_s >= duration_s:
-                raise RecordError("bad_segment", f"offset {offset_s} s is behind the end of the file at {duration_s} s")
+                raise RecordError("bad_segment", f"offset {offset_s} s is past the end of the file at {duration_s} s")
             duration_s -= offset_s
         record["duration"] = round(duration_s, 6)
         return record

@@ -1,1 +1,1 @@
-"""Speech recognition stages."""
+"""Recognisers: stages that transcribe speech."""

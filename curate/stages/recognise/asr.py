@@ -1,4 +1,4 @@
-"""The ASR stages: what they are told, and what they write. How a worker does it is in `transcription`."""
+"""The ASR stages: their settings and the columns that they write. The work of a worker is in `transcription`."""
 
 from __future__ import annotations
 
@@ -8,32 +8,33 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cache
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import attrs
 from loguru import logger
 
-from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model, is_oom
+from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model
 from curate.asr.checkpoint import local_path
 from curate.batching import BatchController
 from curate.errors import InfrastructureError, PlanError
+from curate.fingerprint import describe_code
+from curate.gpu_errors import is_oom
 from curate.monitoring import counted_use, statistics_of
-from curate.plugin import current_host
+from curate.plugin import resolved_setting
 from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
-from curate.settings import describe_code
+from curate.resolution import PluginLookup, Resolved
 from curate.stage import ProcessingStage
-from curate.stages.recognise.micro_batches import DEFAULT_MAX_BATCH_S, MicroBatches
+from curate.stages.recognise.micro_batches import DEFAULT_MAX_BATCH_S, DEFAULT_SATURATION_S, MicroBatches
 from curate.stages.recognise.transcription import OutOfRange, Transcribed, Transcriber, TranscriptionFailed
 
-_OF_THE_STAGE = ("min_s", "max_s", "max_batch_s", "batch_size", "assumed_s", "cost", "scale")
-"""Options of the batchers that are fields here, or none of the user's business."""
+_STAGE_SETTINGS = ("min_s", "max_s", "max_batch_s", "batch_size", "assumed_s", "cost", "scale")
+"""Options of the batchers that are fields of the stage, or that the stage sets itself."""
 
 
 @dataclass
 class _AsrStage(ProcessingStage):
-    """What all ASR stages share: batching, loading ahead, and writing what was recognised."""
+    """The base class of the ASR stages: batching, prefetching, and writing of transcripts."""
 
     filepath_key: str | None = field(default=None, kw_only=True)
     pred_text_key: str = field(default="pred_text", kw_only=True)
@@ -42,6 +43,7 @@ class _AsrStage(ProcessingStage):
     batching: str = field(default="static", kw_only=True)
     max_batch_s: float | None = field(default=None, kw_only=True)
     memory_share: float | None = field(default=None, kw_only=True)
+    saturation_s: float | None = field(default=DEFAULT_SATURATION_S, kw_only=True)
     min_s: float | None = field(default=None, kw_only=True)
     max_s: float | None = field(default=None, kw_only=True)
     batching_options: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
@@ -50,40 +52,42 @@ class _AsrStage(ProcessingStage):
     prefetch_batches = 2
     checkpoint = True
     thread_safe = False
-    tuning = frozenset({"batching", "max_batch_s", "memory_share", "batching_options"})
+    tuning = frozenset({"batching", "max_batch_s", "memory_share", "saturation_s", "batching_options"})
 
     def __post_init__(self) -> None:
         self._transcriber: Transcriber | None = None
-        leaves_out = self.min_s is not None or self.max_s is not None
-        self.cardinality = "filters" if leaves_out else "maps"
+        has_bounds = self.min_s is not None or self.max_s is not None
+        self.cardinality = "filters" if has_bounds else "maps"
 
     def make_recogniser(self) -> Recogniser:
         """Return the recogniser of one worker, not yet set up."""
         raise NotImplementedError(f"{type(self).__name__} must define make_recogniser()")
 
     def is_oom(self, error: BaseException) -> bool:
-        """Say whether an error of the recogniser means that a smaller batch should be tried here.
+        """Return whether an error of the recogniser means that the stage should try a smaller batch.
 
-        With `static` batches none does: whoever calls is told, and the engine narrows down to the guilty record.
+        With `static` batches none does: the error is raised, and the engine isolates the record that causes it.
         """
         return self.batching != "static" and is_oom(error)
 
     def check(self) -> None:
         if self.batching_options.get("drop_remainder"):
-            raise PlanError("drop_remainder would leave out other records with other batches; it is for training")
-        for name in _OF_THE_STAGE:
+            raise PlanError("drop_remainder would make the output depend on the batches; it is for training")
+        for name in _STAGE_SETTINGS:
             if name in self.batching_options:
-                raise PlanError(f"stage {self.name!r}: {name} is no batching option, but a setting of the stage itself")
+                raise PlanError(f"stage {self.name!r}: {name} is a setting of the stage, not a batching option")
+        if self.saturation_s is not None and not self.saturation_s > 0:
+            raise PlanError(f"stage {self.name!r}: saturation_s must be above 0, or null, not {self.saturation_s:g}")
         self.make_batches()
         self.make_recogniser()
 
     def make_batches(self) -> MicroBatches:
-        """Return what plans the micro-batches and holds them against the memory there is."""
+        """Return the planner of the micro-batches."""
         strategy = self.batching
         if strategy == "memory" and self.max_batch_s is not None:
             strategy = "length"
         if strategy == "bucket" and self.max_s is None:
-            raise PlanError(f"stage {self.name!r}: batching 'bucket' needs max_s: longer records have no bucket")
+            raise PlanError(f"stage {self.name!r}: batching 'bucket' needs max_s, the length of its longest bucket")
         return MicroBatches(
             strategy,
             self._batcher_options(strategy),
@@ -92,12 +96,13 @@ class _AsrStage(ProcessingStage):
             memory_share=self.memory_share,
             device_share=self.resources.gpus if 0 < self.resources.gpus < 1 else 1.0,
             device_bytes=self.resources.gpu_memory_gb * 1e9 or None,
+            saturation_s=self.saturation_s,
         )
 
     def _batcher_options(self, strategy: str) -> dict[str, Any]:
         options: dict[str, Any] = {"min_s": self.min_s, "max_s": self.max_s, **self.batching_options}
         if self._on_gpu and strategy in ("length", "memory") and "batch_shuffle_window" not in options:
-            options.setdefault("largest_first", True)  # what graphs are captured for is then large enough for the next
+            options.setdefault("largest_first", True)  # CUDA graphs of one batch are then large enough for the next
         return options
 
     @property
@@ -105,16 +110,16 @@ class _AsrStage(ProcessingStage):
         return self.resources.gpus > 0 or self.resources.gpu_memory_gb > 0
 
     def batching_report(self) -> dict[str, Any]:
-        """Return what this worker's batches were: how they are planned, each change of the budget, and the figures.
+        """Return this worker's batching strategy, the changes of its budget, and the figures of `PerformanceMonitor`.
 
-        Empty before `setup`, and after `teardown`, which logs it. The figures are those of `PerformanceMonitor`.
+        Empty before `setup`, and after `teardown`, which logs the report.
         """
         if self._transcriber is None:
             return {}
         transcriber = self._transcriber
         return {
             **transcriber.batches.report(),
-            "recogniser": transcriber.used(),
+            "recogniser": transcriber.runtime_info(),
             "performance": transcriber.monitor.get_statistics(),
         }
 
@@ -122,7 +127,7 @@ class _AsrStage(ProcessingStage):
         if self._transcriber is None:
             return {}
         measures = self._transcriber.monitor.take_measures()
-        return measures | counted_use(self._transcriber.used()) if measures else {}
+        return measures | counted_use(self._transcriber.runtime_info()) if measures else {}
 
     def describe_measures(self, measures: Mapping[str, Any]) -> Mapping[str, Any]:
         return statistics_of(measures)
@@ -173,9 +178,9 @@ class _AsrStage(ProcessingStage):
             )
 
     def stream(self, batch: AudioBatch) -> Iterator[AudioBatch]:
-        """Yield the records with their `pred_text` in parts, as the model is done with them, in any order."""
+        """Yield the records with their `pred_text` in parts, as the model finishes them, in any order."""
         if self._transcriber is None:
-            raise InfrastructureError(f"stage {self.name!r} was not set up: call setup() before process(batch)")
+            raise InfrastructureError(f"stage {self.name!r} is not set up: call setup() before process(batch)")
         outcomes = self._transcriber.run(
             batch.data,
             filepath_key=self.filepath_key or batch.filepath_key,
@@ -195,7 +200,7 @@ class _AsrStage(ProcessingStage):
                         yield batch.with_data(records)
 
     def _out_of_range(self, seconds: float) -> str:
-        """Say why a record is left out whose column `duration` did not tell."""
+        """Return the reason to filter a record of this length, empty to keep it."""
         if self.min_s is not None and seconds < self.min_s:
             return f"shorter than {self.min_s:g} s"
         if self.max_s is not None and seconds > self.max_s:
@@ -213,7 +218,7 @@ class _AsrStage(ProcessingStage):
 
 @dataclass
 class InferenceAsrNemoStage(_AsrStage):
-    """Writes what a NeMo model recognises (CTC, RNNT, TDT or hybrid; characters or word pieces) to `pred_text`.
+    """Transcribes audio with a NeMo model (CTC, RNNT, TDT or hybrid; characters or word pieces) into `pred_text`.
 
     The device follows from the resources: with `gpus`, CUDA; otherwise as many threads as `cpus`.
 
@@ -224,17 +229,21 @@ class InferenceAsrNemoStage(_AsrStage):
         timestamps: also write `words`: text, start and end in seconds.
         confidence: also write `confidence`, 0 to 1.
         decoder: `ctc` or `rnnt`, for a hybrid model.
-        dtype: `fp32`, `bf16` or `fp16`; `auto` is bf16 on cards that have it, else fp32.
+        dtype: `fp32`, `bf16` or `fp16`; `auto` is bf16 on GPUs that support it, else fp32.
         decoding: `greedy_batch`, or `greedy`: one record after the other, slow, the same text.
         label_looping: for transducers: False loops over frames, slower, the same text.
         cuda_graphs: for transducers on a GPU: capture the loop as CUDA graphs; False does not.
-        batching: `static` (`batch_size` records, in the order they come), `length` (records of like length, at most
-            `max_batch_s` padded seconds at once), `memory` (records of like length, as many as fit into the GPU's
-            memory; where that cannot be told, as `length`), `duration` or `bucket`.
+        attention: `sdpa`: torch's fused kernels, `nemo`: NeMo's own, equal to rounding; `auto` is `sdpa` on a GPU.
+        tf32: on a GPU: fp32 matrix products and convolutions may round to TF32, which is faster.
+        batching: `static` (`batch_size` records, in arrival order), `length` (records of similar length, at most
+            `max_batch_s` padded seconds together), `memory` (records of similar length, as many as fit into the GPU's
+            memory; `length` where the memory cannot be measured), `duration` or `bucket`.
         max_batch_s: the budget of a batch in seconds of audio, padding included, also in place of `memory`; not for
             `static`. None: 200.
         memory_share: with `memory`, the share of the free memory that a batch may need, None: 0.8. When it is given,
             batches also grow towards that share of the GPU's memory, as far as measured peaks leave room.
+        saturation_s: with `memory`, the padded seconds that saturate the GPU: larger batches are not planned. None: as
+            large as the memory allows.
         min_s: shorter records are filtered.
         max_s: longer records are filtered.
         batching_options: further options of the batcher, such as `max_items` or `multiple_of`.
@@ -246,9 +255,11 @@ class InferenceAsrNemoStage(_AsrStage):
     decoding: str = "greedy_batch"
     label_looping: bool = field(default=True, kw_only=True)
     cuda_graphs: bool = field(default=True, kw_only=True)
+    attention: str = field(default="auto", kw_only=True)
+    tf32: bool = field(default=False, kw_only=True)
 
     name = "asr_nemo"
-    tuning = _AsrStage.tuning | {"cuda_graphs"}
+    tuning = _AsrStage.tuning | {"cuda_graphs", "attention"}
 
     def check(self) -> None:
         super().check()
@@ -267,6 +278,10 @@ class InferenceAsrNemoStage(_AsrStage):
             decoding=self.decoding,
             label_looping=self.label_looping,
             cuda_graphs=self.cuda_graphs,
+            attention=self.attention,
+            tf32=self.tf32,
+            gpu_share=self.resources.gpus if 0 < self.resources.gpus < 1 else 1.0,
+            gpu_memory_gb=self.resources.gpu_memory_gb or None,
         )
 
     def fingerprint(self) -> Mapping[str, Any]:
@@ -278,17 +293,17 @@ class InferenceAsrNemoStage(_AsrStage):
 
 @dataclass
 class DynamicBatchAsrStage(InferenceAsrNemoStage):
-    """As `InferenceAsrNemoStage`, with batches of records of like length that fill a budget and shrink when they must.
+    """Like `InferenceAsrNemoStage`, with batches of records of similar length that fill a budget and shrink on OOM.
 
-    Without sizes, a batch is as large as the GPU's memory allows, or `max_batch_s` padded seconds where that is given
-    or there is no GPU. With `initial_batch_size` it is a number of records, which shrinks when memory runs out and
-    recovers, never below `min_batch_size`. Whatever still does not fit is split down to the record that does not fit by
-    itself, and only that one goes to quarantine (`oom`).
+    Without sizes, a batch is as large as the GPU's memory allows, or `max_batch_s` padded seconds if that is given or
+    there is no GPU. With `initial_batch_size` the budget is a number of records, which shrinks when memory runs out and
+    recovers, never below `min_batch_size`. A batch that still does not fit is split down to the record that does not
+    fit alone, and only that record goes to quarantine (`oom`).
 
     Args:
         initial_batch_size: the number of records to begin with; None: the budget is in memory or seconds.
-        min_batch_size: the least that running out of memory shrinks it to.
-        max_batch_size: the most that it grows to, where `memory_share` is given.
+        min_batch_size: the minimum to which an OOM shrinks the batch size.
+        max_batch_size: the maximum to which the batch size grows, if `memory_share` is given.
     """
 
     batching: str = field(default="memory", kw_only=True)
@@ -310,22 +325,24 @@ class DynamicBatchAsrStage(InferenceAsrNemoStage):
 
 @dataclass
 class AsrStage(_AsrStage):
-    """Writes what any recogniser hears to `pred_text`; plugins announce recognisers by name.
+    """Transcribes audio with any registered recogniser into `pred_text`; plugins register recognisers by name.
 
     Args:
-        recogniser: a registered name, `curate plugins` lists them.
+        recogniser: a registered name; `curate plugins` lists them.
         options: the recogniser's own settings.
         filepath_key: the column with the path of the audio; None: the batch's, `audio_filepath` in a run.
         pred_text_key: the column that is written.
         timestamps: also write `words`: text, start and end in seconds.
         confidence: also write `confidence`, 0 to 1.
-        batching: `static` (`batch_size` records, in the order they come), `length` (records of like length, at most
-            `max_batch_s` padded seconds at once), `memory` (records of like length, as many as fit into the GPU's
-            memory; where that cannot be told, as `length`), `duration` or `bucket`.
+        batching: `static` (`batch_size` records, in arrival order), `length` (records of similar length, at most
+            `max_batch_s` padded seconds together), `memory` (records of similar length, as many as fit into the GPU's
+            memory; `length` where the memory cannot be measured), `duration` or `bucket`.
         max_batch_s: the budget of a batch in seconds of audio, padding included, also in place of `memory`; not for
             `static`. None: 200.
         memory_share: with `memory`, the share of the free memory that a batch may need, None: 0.8. When it is given,
             batches also grow towards that share of the GPU's memory, as far as measured peaks leave room.
+        saturation_s: with `memory`, the padded seconds that saturate the GPU: larger batches are not planned. None: as
+            large as the memory allows.
         min_s: shorter records are filtered.
         max_s: longer records are filtered.
         batching_options: further options of the batcher, such as `max_items` or `multiple_of`.
@@ -336,25 +353,24 @@ class AsrStage(_AsrStage):
 
     name = "asr"
 
+    def resolve(self, host: PluginLookup) -> Self:
+        reference = host.recogniser(self.recogniser)
+        return self.with_resolved(recogniser=Resolved(reference.load(), reference.distribution))
+
     def make_recogniser(self) -> Recogniser:
-        reference = current_host().recogniser(self.recogniser)
         asked = {name: True for name in ("timestamps", "confidence") if getattr(self, name)}
         try:
-            return reference.load()(**{**asked, **self.options})
+            return resolved_setting(self, "recogniser").value(**{**asked, **self.options})
         except TypeError as error:
             raise PlanError(f"recogniser {self.recogniser!r} does not take these options: {error}") from None
 
     def fingerprint(self) -> Mapping[str, Any]:
-        reference = current_host().recogniser(self.recogniser)
-        try:
-            version = metadata.version(reference.distribution)
-        except (metadata.PackageNotFoundError, ValueError):  # it comes from a plugins-file
-            version = ""
-        return {"recogniser_code": describe_code(reference.load()), "recogniser_version": version}
+        found = resolved_setting(self, "recogniser")
+        return {"recogniser_code": describe_code(found.value), "recogniser_version": found.version}
 
 
 @cache
 def _sha256(path: Path, mtime_ns: int) -> str:
-    """Return the checksum of a model file; reading it once for each version of it is enough."""
+    """Return the checksum of a model file, which is read once for each version of it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,1 +1,1 @@
-"""Sources, and the partitioner that cuts their records into batches."""
+"""Sources: stages that read records, and the partitioner that cuts records into batches."""

@@ -1,4 +1,4 @@
-"""Cuts the stream of records into the batches that travel together."""
+"""The partitioner: it cuts the stream of records into batches."""
 
 from __future__ import annotations
 
@@ -16,27 +16,28 @@ from curate.records import AudioBatch, Record
 from curate.stage import Partitioner
 
 WINDOW_RECORDS = 8192
-"""A length-aware plan over 1,024 records wastes 4 to 30 % more padding than one over so many."""
+"""The default batch size: a length-aware plan over 1,024 records wastes 4 to 30 % more padding."""
 
 
 @dataclass
 class Partition(Partitioner):
     """Cuts batches by number of records, by seconds of audio, or into a number of parts of equal duration.
 
-    The batch is the window over which an ASR stage plans its own, much smaller, batches; how many records the model
-    sees at once is the stage's `batch_size`. Where the records have a `duration`, those of like length travel together,
-    so that a stage does not have odd lengths left over at the end of every window. The cuts depend on the input alone
-    (of a resumed run: on what is left of it), and no result depends on the cuts.
+    A batch is the window over which an ASR stage plans its own, much smaller, batches; the stage's `batch_size` is the
+    number of records in one call of the model. Where the records have a `duration`, records of similar length are
+    batched together, so that a stage does not have rare lengths left over at the end of every window. The cuts depend
+    on the input alone (in a resumed run, on the unfinished records), and no result depends on the cuts.
 
     Args:
-        max_records: the most records in a batch; with `parts` on average. By length, three times as many are held, and
-            a record can leave a dozen batches after its turn.
-        max_audio_s: the most audio in a batch, in seconds by the column `duration`; a longer record travels alone.
-        parts: cut so many batches of about equal duration at a time, one for each card for example, out of up to
-            `max_records` for each; the longest is at most 4/3 of what it could be at best.
+        max_records: the maximum number of records in a batch; with `parts`, the average. By length, three times as many
+            are held, and a record can be up to a dozen batches late.
+        max_audio_s: the maximum audio in a batch, in seconds by the column `duration`; a longer record forms a batch
+            alone.
+        parts: the number of batches of about equal duration that are cut together, for example one for each GPU, from
+            up to `max_records` for each; the longest is at most 4/3 of the optimum.
         weights: mix the datasets (by the column `dataset_name`) so that their hours, not their records, are in
             proportion to these weights, as far as they are within twice `max_records` of each other in the input. A
-            dataset that is not named counts 1, and nothing is left out. Then cut in that order.
+            dataset without a weight counts 1, and no record is dropped. Batches are then cut in that order.
         by_length: with `max_records` alone: False cuts in the order of the input, one batch at a time.
     """
 
@@ -50,16 +51,16 @@ class Partition(Partitioner):
 
     def __post_init__(self) -> None:
         if self.max_records < 1:
-            raise PlanError(f"max_records={self.max_records}: a batch has at least 1 record")
+            raise PlanError(f"max_records={self.max_records}: must be at least 1")
         if self.max_audio_s is not None and not self.max_audio_s > 0:
             raise PlanError(f"max_audio_s={self.max_audio_s}: must be above 0 seconds")
         if self.parts is not None and self.parts < 1:
             raise PlanError(f"parts={self.parts}: must be at least 1")
         if self.parts is not None and self.max_audio_s is not None:
-            raise PlanError("give either parts or max_audio_s: they answer the same question differently")
+            raise PlanError("parts and max_audio_s both set the size of a batch: choose one")
         for dataset, weight in (self.weights or {}).items():
             if not 0 < weight < math.inf:
-                raise PlanError(f"weights: {dataset} has {weight!r}; a weight is a number above 0")
+                raise PlanError(f"weights: {dataset} has {weight!r}; a weight must be a number above 0")
 
     def reads(self) -> tuple[str, ...]:
         return ("duration",) if self.max_audio_s is not None or self.parts is not None or self.weights else ()
@@ -77,10 +78,10 @@ class Partition(Partitioner):
             return self._in_order(records)
         first = list(islice(records, self.max_records))
         records = chain(first, records)
-        return self._of_like_length(records) if any(map(_seconds, first)) else self._in_order(records)
+        return self._by_length(records) if any(map(_seconds, first)) else self._in_order(records)
 
-    def _of_like_length(self, records: Iterator[Record]) -> Iterator[list[Record]]:
-        """Cut windows that are made of whole planned batches; a record without a duration counts as a typical one."""
+    def _by_length(self, records: Iterator[Record]) -> Iterator[list[Record]]:
+        """Cut windows of whole planned batches; a record without a duration counts as one of typical length."""
         held: dict[int, Record] = {}
 
         def durations() -> Iterator[float | None]:
@@ -116,14 +117,14 @@ class Partition(Partitioner):
                 yield [window[position] for position in positions]
 
     def _mixed(self, records: Iterator[Record], weights: Mapping[str, float]) -> Iterator[Record]:
-        """Yield the next record of the dataset of which the fewest seconds for its weight have gone."""
+        """Yield the next record of the dataset with the least audio taken in proportion to its weight."""
         waiting: dict[str, deque[Record]] = {}
         taken: dict[str, float] = {}
 
         def hold(record: Record) -> None:
             name = str(record.get("dataset_name", ""))
             if not waiting.get(name):
-                # one that was away does not catch up: what the others got meanwhile was nobody else's
+                # A dataset that had no waiting records does not catch up: its share went to the others meanwhile.
                 taken[name] = max(taken.get(name, 0.0), min((taken[other] for other in waiting), default=0.0))
             waiting.setdefault(name, deque()).append(record)
 
@@ -141,7 +142,7 @@ class Partition(Partitioner):
 
 
 def _seconds(record: Record) -> float:
-    """Return a record's length, 0 where it is not known."""
+    """Return a record's length in seconds, 0 if it is unknown."""
     value: object = record.get("duration")
     if isinstance(value, bool) or not isinstance(value, Real):
         return 0.0

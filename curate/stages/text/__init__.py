@@ -1,1 +1,1 @@
-"""Measures of texts."""
+"""Text measures: stages that compare and measure transcripts."""

@@ -1,1 +1,1 @@
-"""Writers of published files."""
+"""Writers: stages that publish files."""

@@ -1,4 +1,4 @@
-"""Publishes the kept records as one file, in the order of the input."""
+"""The merge stage: it publishes the kept records as one file, in the order of the input."""
 
 from __future__ import annotations
 
@@ -7,39 +7,53 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.errors import PlanError
-from curate.io.publish import FORMATS, publish
+from curate.io import ManifestFormat, publish
+from curate.plugin import current_host
 from curate.records import RecordReader
 from curate.stage import RUN_FOLDERS, Writer
 
 
 @dataclass
 class Merge(Writer):
-    """Writes one manifest that appears whole or not at all.
+    """Writes one manifest atomically: it is complete or does not exist.
 
     Args:
-        path: where to; a relative path lies inside the run directory. The ending says the format: `.jsonl`,
-            `.jsonl.gz` or `.parquet`.
+        path: the file to write; a relative path lies inside the run directory. The suffix selects the format: `.jsonl`,
+            `.jsonl.gz`, `.parquet`, or that of a plugin.
     """
 
     path: str | Path
 
     def check(self) -> None:
         path = Path(os.path.normpath(self.path))
-        if not path.name.endswith(tuple(FORMATS)):
-            raise PlanError(f"path={str(self.path)!r}: the ending says the format, and is one of {', '.join(FORMATS)}")
+        _format_of(path)
         if path.is_absolute():
             above = next(folder for folder in path.parents if folder.exists())
             if not above.is_dir() or not os.access(above, os.W_OK):
-                raise PlanError(f"path={str(self.path)!r}: {above} is no folder that may be written to")
+                raise PlanError(f"path={str(self.path)!r}: cannot write to {above}")
         elif path.parts[0] == "..":
             raise PlanError(f"path={str(self.path)!r} leaves the run directory; use an absolute path instead")
         elif len(path.parts) > 1 and path.parts[0] in RUN_FOLDERS:
-            raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is where the run keeps its own files")
+            raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is reserved for the run's own files")
 
     def outputs(self) -> tuple[str, ...]:
         return (os.path.normpath(self.path),)
 
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
         path = directory / os.path.normpath(self.path)
-        publish(records, path)
+        publish(records, path, format=_format_of(path))
         return [path]
+
+
+def _format_of(path: Path) -> ManifestFormat:
+    """Return the format that a path's suffix says.
+
+    Raises:
+        PlanError: it says none, or one that is only read.
+    """
+    host = current_host()
+    reference = host.format_of(path)
+    if reference is None or not reference.writable:
+        known = ", ".join(suffix for one in host.formats if one.writable for suffix in one.suffixes)
+        raise PlanError(f"path={str(path)!r}: the suffix must be one of {known}")
+    return reference.load()

@@ -1,1 +1,1 @@
-"""What a plugin for curate looks like: a stage in ten lines, and an executor whose workers are threads."""
+"""What a plugin for curate looks like: one small module for each extension point."""

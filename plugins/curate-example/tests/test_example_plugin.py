@@ -7,16 +7,34 @@ import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from curate import AudioBatch, RecordError
+from curate import AudioBatch, ProcessingStage, RecordError
 from curate.config import load_pipeline
 from curate.errors import ConfigError
+from curate.io import ManifestFormat
 from curate.plugin import PluginHost
+from curate.report import write_report
+from curate.testing import (
+    FormatContract,
+    NormaliserContract,
+    RecogniserContract,
+    SourceContract,
+    StageContract,
+    WriterContract,
+    write_silence,
+    write_tone,
+)
 from curate_example import plugin
+from curate_example.formats import TSV
+from curate_example.normalisers import letters
+from curate_example.recognisers import Loudness
+from curate_example.sources import ReadTextFiles
 from curate_example.stages import characters_per_second
 from curate_example.threads import ThreadsExecutor
+from curate_example.writers import WriteText
 
 PIPELINE = """\
 executor: {use: threads, workers: 2}
@@ -70,7 +88,9 @@ def test_the_stage_is_still_a_function() -> None:
     with pytest.raises(RecordError, match="no speed"):
         characters_per_second({"text": "abcde", "duration": 0.0})
     batch = AudioBatch([{"text": "abc", "duration": 3.0}])
-    assert characters_per_second.process(batch).data[0]["characters_per_s"] == 1.0
+    done = characters_per_second.process(batch)
+    assert isinstance(done, AudioBatch)
+    assert done.data[0]["characters_per_s"] == 1.0
 
 
 def test_announcing_imports_nothing_heavy() -> None:
@@ -90,3 +110,75 @@ def test_curate_finds_it_where_it_is_installed() -> None:
     host = PluginHost(environment={})
     assert host.executor("threads").load() is ThreadsExecutor
     assert host.stage("curate-example/characters_per_second").load() is characters_per_second
+
+
+def test_everything_that_it_announces_can_be_loaded(host: PluginHost) -> None:
+    [row] = [row for row in host.rows() if row.is_file]
+    assert {kind for kind, names in row.provides().items() if not names} == {"schemes"}
+    for reference in row.references:
+        reference.load()
+
+
+EVERYTHING = """\
+stages:
+  - {use: read_text_files, manifest: list.txt}
+  - {use: audio_duration}
+  - {use: asr, recogniser: loudness}
+  - {use: characters_per_second}
+  - {use: character_error_rate, normaliser: letters}
+  - {use: write_text, path: texts.txt}
+  - {use: merge, path: out.tsv}
+"""
+
+
+def test_a_pipeline_with_all_of_it(host: PluginHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_tone(tmp_path / "tone.wav", seconds=0.5)
+    write_silence(tmp_path / "silence.wav", seconds=1.0)
+    (tmp_path / "list.txt").write_text("tone.wav\tLoud!\nsilence.wav\tloud\nno tab\n")
+    (tmp_path / "all.yaml").write_text(EVERYTHING)
+    configured = load_pipeline(Path("all.yaml"), host=host)
+    result = configured.pipeline.run(run_dir="run", host=host, max_failures=1)
+    assert result.summary["failures"] == {"curate-example/no_tab": 1}
+    assert Path("run/texts.txt").read_text() == "Loud!\nloud\n"
+    rows = [row for _, row in TSV.read_rows(Path("run/out.tsv"), 0) if isinstance(row, dict)]
+    assert [(row["pred_text"], row["cer"], row["duration"]) for row in rows] == [("loud", "0.0", 0.5), ("", "1.0", 1.0)]
+    page = write_report("run", host=host).read_text()
+    assert '<div class="card" id="speed-of-speech">' in page
+    assert "the line has no tab between name and text" in page
+
+
+class TestCharactersPerSecond(StageContract):
+    def stage(self) -> ProcessingStage:
+        return characters_per_second
+
+    def records(self, folder: Path) -> list[dict[str, Any]]:
+        return [{"text": "abc", "duration": 1.0}, {"text": "abc", "duration": 0.0}]
+
+
+class TestReadTextFiles(SourceContract):
+    def source(self, folder: Path) -> ReadTextFiles:
+        (folder / "list.txt").write_text("a.wav\tone\nb.wav\ttwo\nbroken\n")
+        return ReadTextFiles(folder / "list.txt")
+
+
+class TestWriteText(WriterContract):
+    def writer(self) -> WriteText:
+        return WriteText("texts.txt")
+
+
+class TestTsv(FormatContract):
+    def format(self) -> ManifestFormat:
+        return TSV
+
+
+class TestLoudness(RecogniserContract):
+    def recogniser(self) -> Any:
+        return Loudness()
+
+
+class TestLetters(NormaliserContract):
+    examples = {"Groß, größer! 12": "groß größer"}  # noqa: RUF012
+
+    def normaliser(self) -> Any:
+        return letters

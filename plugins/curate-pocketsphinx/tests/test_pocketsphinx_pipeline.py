@@ -34,7 +34,7 @@ except metadata.PackageNotFoundError:
 
 @pytest.fixture
 def transcribe(speech_folder: Path, tmp_path: Path) -> Transcribe:
-    """Run the English pipeline over a set of clips, in an order of choice, and return what it wrote."""
+    """Run the English pipeline over a set of clips, in an order of choice, and return its output."""
 
     def run(name: str, order: Callable[[list[str]], list[str]] = list, *sets: str) -> Rows:
         source = speech_folder / name
@@ -95,7 +95,7 @@ def test_options_reach_the_recogniser_and_their_mistakes_the_plan() -> None:
         AsrStage("pocketsphinx", options={"options": {"remove_nose": True}}).check()
 
 
-def test_curate_lists_it_and_a_broken_plugin_beside_it(tmp_path: Path) -> None:
+def test_curate_lists_it_next_to_a_broken_plugin(tmp_path: Path) -> None:
     broken = tmp_path / "curate_broken-2.0.dist-info"
     broken.mkdir()
     (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: curate-broken\nVersion: 2.0\n")

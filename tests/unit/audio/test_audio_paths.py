@@ -13,7 +13,7 @@ import pytest
 from audio_files import encoded, tone
 
 from curate.audio import load, load_record, probe
-from curate.audio.files import blame, open_file
+from curate.audio.files import classify_os_error, open_file
 from curate.errors import InfrastructureError, RecordError
 
 
@@ -157,7 +157,7 @@ def test_trouble_of_the_machine_is_not_the_record_s(wav: Path, monkeypatch: pyte
     monkeypatch.setattr(os, "open", fail)
     with pytest.raises(InfrastructureError):
         load(wav)
-    assert isinstance(blame(OSError(number, "x"), "a.wav"), InfrastructureError)
+    assert isinstance(classify_os_error(OSError(number, "x"), "a.wav"), InfrastructureError)
 
 
 def test_a_disk_that_fails_while_decoding_is_not_taken_for_a_damaged_file(
@@ -205,7 +205,7 @@ def test_later_bytes_come_from_the_descriptor_not_from_the_name(wav: Path) -> No
         wav.unlink()
         wav.write_bytes(b"another file")
         assert file.pread(4, 0) == b"RIFF"
-        assert stat.S_ISREG(os.fstat(file.fd).st_mode)
+        assert stat.S_ISREG(os.fstat(file.stored.fileno()).st_mode)
 
 
 def test_two_files_read_the_same_whatever_was_read_before(wav: Path) -> None:

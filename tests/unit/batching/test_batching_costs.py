@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.batching import ITEMS, PADDED_SECONDS, Calibration, CostModel
@@ -21,7 +21,6 @@ def test_a_model_is_found_again_from_its_own_costs(truth: tuple[float, float, fl
         assert found.cost(n, length_s) == pytest.approx(real.cost(n, length_s), rel=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 64), st.floats(0.1, 60.0), st.floats(1.0, 1e10)), min_size=1, max_size=30))
 def test_no_sample_costs_more_than_the_model_says(samples: list[tuple[int, float, float]]) -> None:
     model = CostModel.fit(samples)
@@ -30,7 +29,6 @@ def test_no_sample_costs_more_than_the_model_says(samples: list[tuple[int, float
         assert cost <= model.cost(n, length_s) * (1 + 1e-6)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.builds(CostModel, st.floats(0, 10), st.floats(0, 5), st.floats(0, 2), per_item=st.floats(0, 3)),
     st.floats(0.1, 1e4),
@@ -39,7 +37,7 @@ def test_no_sample_costs_more_than_the_model_says(samples: list[tuple[int, float
 def test_the_most_that_fits_is_the_most_that_fits(model: CostModel, budget: float, length_s: float) -> None:
     import numpy as np
 
-    most = model.most(budget, length_s)
+    most = model.max_items(budget, length_s)
     assert most == 0 or model.cost(most, length_s) <= budget * (1 + 2e-9)
     assert most >= 2**40 or model.cost(most + 1, length_s) > budget
     assert int(model.caps(budget, np.array([length_s]))[0]) == most
@@ -49,14 +47,14 @@ def test_what_costs_nothing_is_not_bounded_by_the_budget() -> None:
     import numpy as np
 
     free = CostModel(a=0.0)
-    assert free.most(1.0, 5.0) == free.caps(1.0, np.array([5.0]))[0] == 2**40
+    assert free.max_items(1.0, 5.0) == free.caps(1.0, np.array([5.0]))[0] == 2**40
 
 
 def test_padded_seconds_and_items_count_what_they_say() -> None:
     assert PADDED_SECONDS.cost(4, 2.5) == 10.0
     assert ITEMS.cost(4, 2.5) == 4.0
-    assert PADDED_SECONDS.most(200.0, 40.0) == 5
-    assert PADDED_SECONDS.most(0.3, 0.1) == 3, "three times 0.1 is above 0.3 in the last bit only"
+    assert PADDED_SECONDS.max_items(200.0, 40.0) == 5
+    assert PADDED_SECONDS.max_items(0.3, 0.1) == 3, "three times 0.1 is above 0.3 in the last bit only"
 
 
 @pytest.mark.parametrize("samples", [[], [(0, 1.0, 1.0)], [(1, 1.0, float("nan"))], [(1, 1.0, -1.0)]])

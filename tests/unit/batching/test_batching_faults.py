@@ -39,13 +39,11 @@ def test_a_lasting_oom_ends_instead_of_backing_off_for_ever() -> None:
         raise MemoryError("blocked")
 
     parts = list(
-        run_splitting(
-            range(32), never_fits, is_oom=is_memory_error, on_oom=lambda items, _: controller.oom(len(items), 5.0)
-        )
+        run_splitting(range(32), never_fits, is_oom=is_memory_error, on_oom=lambda items, _: controller.record_oom(5.0))
     )
     assert [part.item for part in parts if isinstance(part, Unfit)] == list(range(32))
     assert attempts == 2 * 32 - 1
-    assert controller.most(5.0) == 4
+    assert controller.max_items(5.0) == 4
 
 
 @pytest.mark.parametrize(("scale", "expected"), [(4.0, 128), (0.125, 4)])
@@ -107,18 +105,18 @@ def test_the_cost_of_an_item_does_not_include_the_weights() -> None:
     measured = [(n, 5.0, weights + n * item) for n in (1, 2, 4, 8, 16)]
     model = CostModel.fit(measured)
     assert model.cost(32, 5.0) == pytest.approx(weights + 32 * item, rel=1e-6)
-    assert model.most(weights + 32 * item, 5.0) == 32
+    assert model.max_items(weights + 32 * item, 5.0) == 32
 
 
 def test_one_high_peak_does_not_ratchet_the_size_down_to_one() -> None:
     """A peak that is never reset stays above the target for ever."""
     controller = BatchController.by_size(32, 1, 128, target_share=0.8)
-    controller.clean(32, 5.0, peak_share=0.95)
-    shrunk = controller.most(5.0)
+    controller.record_success(32, 5.0, peak_share=0.95)
+    shrunk = controller.max_items(5.0)
     assert shrunk < 32
     for _ in range(40 * PATIENCE):
-        controller.clean(controller.most(5.0), 5.0, peak_share=0.5 * controller.scale(5.0))
-    assert controller.most(5.0) > 32
+        controller.record_success(controller.max_items(5.0), 5.0, peak_share=0.5 * controller.scale(5.0))
+    assert controller.max_items(5.0) > 32
 
 
 @pytest.mark.parametrize("unknown", [None, float("nan"), 0, 0.0, -1.0, float("inf"), "3.0", True])
@@ -158,7 +156,7 @@ def test_sizing_says_what_it_computes_and_is_safe_for_the_longest(gpu_memory_gb:
 def test_a_size_does_not_shrink_while_batches_are_clean() -> None:
     controller = BatchController(200.0)
     for _ in range(500):
-        controller.clean(40, 5.0, peak_share=0.99)
+        controller.record_success(40, 5.0, peak_share=0.99)
     assert controller.scale(5.0) == 1.0
     assert not controller.history
 

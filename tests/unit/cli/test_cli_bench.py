@@ -83,11 +83,11 @@ def test_it_can_be_drawn(project: Path, capsys: pytest.CaptureFixture[str]) -> N
     ("arguments", "says"),
     [
         (["--sizes", "4,x"], "--sizes 4,x: write whole numbers"),
-        (["--stage", "crowd"], "there are crowded"),
-        (["--set", "stages.crowded.most=0"], "not even one record at a time fits"),
+        (["--stage", "crowd"], "can be measured are crowded"),
+        (["--set", "stages.crowded.most=0"], "one record at a time does not fit"),
         (["--replicas", "1,2", "--sizes", "1"], "--executor multiprocessing"),
         (["--budgets", "60", "--sizes", "1"], "cannot be measured with"),
-        (["--plot", "bench.txt"], "a plot ends with .svg"),
+        (["--plot", "bench.txt"], "the suffix of a plot must be one of .svg"),
         (["--limit", "0"], "both are at least 1"),
     ],
 )

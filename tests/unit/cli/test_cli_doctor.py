@@ -28,7 +28,7 @@ def test_it_says_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
 
     assert outcome.code == 0
     assert json.loads(outcome.out)["able_to_run"] is True
-    for name in ("python", "curate", "cores", "memory", "cards", "soundfile", "soxr", "pyarrow", "jiwer", "./runs"):
+    for name in ("python", "curate", "cores", "memory", "GPUs", "soundfile", "soxr", "pyarrow", "jiwer", "./runs"):
         assert found[name]["status"] == "ok", found[name]
     assert found["libsndfile"]["found"][0].isdigit()
     assert "local" in found["executors"]["found"]

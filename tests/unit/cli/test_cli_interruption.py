@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM stop a run in order: what is finished is kept, and the same command goes on with it."""
+"""Ctrl-C and SIGTERM stop a run in order: finished records are kept, and the same command resumes it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ stages:
   - {use: merge, path: out.jsonl}
 """
 
-ADVICE = "The same command goes on with this run: what is finished is kept in runs/p\n"
+ADVICE = "Run the same command again to resume: finished records are kept in runs/p\n"
 
 
 def start(folder: Path, how: str) -> subprocess.Popen[str]:
@@ -66,7 +66,7 @@ def goes_on(project: Path, done: int = 2) -> None:
     process = start(project, "well")
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
-    assert (f"going on with the run in runs/p: {done} records are done" in err) == (done > 0)
+    assert (f"resuming the run in runs/p: {done} records are finished" in err) == (done > 0)
     assert len((project / "runs/p/out.jsonl").read_text().splitlines()) == 4
 
 
@@ -105,7 +105,7 @@ def test_ctrl_c_finishes_what_is_in_flight(project: Path) -> None:
     os.mkfifo(project / "gate")
     with hanging(project, "wait") as process:
         process.send_signal(signal.SIGINT)
-        read_until(process, "finishing what is in flight")
+        read_until(process, "finishing the records in flight")
         (project / "gate").write_text("go on")
         _, err = process.communicate(timeout=60)
 
@@ -117,7 +117,7 @@ def test_ctrl_c_finishes_what_is_in_flight(project: Path) -> None:
 def test_ctrl_c_twice_stops_at_once_and_keeps_what_is_finished(project: Path) -> None:
     with hanging(project) as process:
         process.send_signal(signal.SIGINT)
-        read_until(process, "finishing what is in flight")
+        read_until(process, "finishing the records in flight")
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
 
@@ -166,7 +166,7 @@ def test_the_grace_ends_a_run_that_does_not_let_go(project: Path) -> None:
         _, err = process.communicate(timeout=60)
 
     assert process.returncode == 143
-    assert "a stage has not let go" in err
+    assert "a stage has not returned for" in err
 
 
 def test_trouble_of_the_machine_says_how_to_go_on(project: Path) -> None:

@@ -71,5 +71,5 @@ def test_a_name_that_cannot_be_one_is_refused(tmp_path: Path, name: str) -> None
 
 def test_nothing_is_overwritten(tmp_path: Path) -> None:
     write_plugin("mine", tmp_path)
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="exists already"):
         write_plugin("mine", tmp_path)

@@ -17,7 +17,7 @@ from curate.plugin import PluginHost, hookimpl
 from curate.stages import QualityFilter, ReadRecords
 
 BEGIN = RunProgress(0, ("read", "asr"), 100, 90, 10, 0, 1000.0, 0.0, came=(100, 90))
-SUMMARY = {"status": "done", "wall_s": 12.0, "records_in": 200, "kept": 170, "filtered": 20, "quarantined": 10}
+SUMMARY = {"status": "finished", "wall_s": 12.0, "records_in": 200, "kept": 170, "filtered": 20, "quarantined": 10}
 LATER = RunProgress(0, ("read", "asr"), 200, 180, 20, 0, 2000.0, 10.0, came=(200, 180))
 
 
@@ -72,7 +72,7 @@ def test_lines_are_printed_at_the_begin_and_the_end_and_seldom_between() -> None
         f"phase 0: {counts}; records/s: read 10.0, asr 9.0",
         f"phase 0 has ended: {counts}",
         "phase 1 begins: read, asr",
-        "the run is done, after 12.0 s: 200 records in, 170 kept, 20 filtered, 10 quarantined",
+        "the run is finished, after 12.0 s: 200 records in, 170 kept, 20 filtered, 10 quarantined",
     ]
 
 
@@ -82,7 +82,7 @@ def test_a_run_that_goes_on_says_so_and_counts_its_own_speed_only() -> None:
     progress.curate_on_progress(BEGIN)
     progress.curate_on_progress(attrs.evolve(LATER, ended=True))
 
-    assert out.getvalue().startswith("going on with the run in runs/p: 100 records are done\n")
+    assert out.getvalue().startswith("resuming the run in runs/p: 100 records are finished\n")
     assert "100.0 times real time" in out.getvalue()
 
 
@@ -133,4 +133,4 @@ def test_lines_of_json_have_the_numbers_as_fields() -> None:
 def test_a_run_that_stops_says_why() -> None:
     progress, out, _ = lines()
     progress.curate_on_run_stopped(RunStopped(None, False, "InfrastructureError: the disk is full"))
-    assert out.getvalue() == "the run has stopped: InfrastructureError: the disk is full\n"
+    assert out.getvalue() == "the run stopped: InfrastructureError: the disk is full\n"

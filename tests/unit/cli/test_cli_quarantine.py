@@ -50,7 +50,7 @@ def mine(project: Path, curate: Callable[..., Any]) -> Callable[..., Any]:
 def test_list_counts_by_stage_and_code_with_an_example(project: Path, mine: Any) -> None:
     mine("run", "p.yaml")
     words = [line.split() for line in mine("quarantine", "list", "runs/p").out.splitlines()]
-    assert words[0] == ["stage", "code", "records", "such", "as"]
+    assert words[0] == ["stage", "code", "records", "meaning", "such", "as"]
     assert words[1][:3] == ["measure", "stage_error", "2"]
     kinds = json.loads(mine("quarantine", "list", "runs/p", "--json").out)
     assert [(kind["stage"], kind["code"], kind["records"]) for kind in kinds] == [
@@ -58,6 +58,7 @@ def test_list_counts_by_stage_and_code_with_an_example(project: Path, mine: Any)
         ("read_manifest", "bad_json", 1),
     ]
     assert kinds[1]["example"].endswith("m.jsonl:7")
+    assert kinds[1]["meaning"] == "the manifest line is not one JSON object"
     assert [
         kind["code"] for kind in json.loads(mine("quarantine", "list", "runs/p", "--code", "bad_json", "--json").out)
     ]
@@ -159,20 +160,23 @@ def test_status_of_a_run_that_is_done(project: Path, mine: Any) -> None:
     assert mine("status", "runs/p").code == 2
     mine("run", "p.yaml")
     found = status(mine)
-    assert (found["name"], found["status"], found["live"]) == ("p", "done", None)
+    assert (found["name"], found["status"], found["live"]) == ("p", "finished", None)
     (phase,) = found["phases"]
     assert (phase["records_in"], phase["kept"], phase["quarantined"], phase["complete"]) == (7, 4, 3, True)
     assert found["failures"][0] == {"stage": "measure", "code": "stage_error", "records": 2}
     assert found["driver"]["pid"] == os.getpid()
     shown = mine("status", "runs/p").out
-    assert "p in runs/p: done" in shown
+    assert "p in runs/p: finished" in shown
     assert "failed: 2 stage_error at measure" in shown
 
 
 def test_status_of_a_run_that_was_stopped(project: Path, mine: Any) -> None:
     mine("run", "p.yaml", "--max-failures", "2")
-    assert status(mine)["status"].startswith("stopped: 3 records have failed, more than max_failures = 2 allows")
-    assert "\n" not in status(mine)["status"]
+    found = status(mine)
+    assert found["status"] == "failed"
+    assert found["error"].startswith("3 records have failed, more than max_failures = 2 allows")
+    assert "\n" not in found["error"]
+    assert "p in runs/p: failed (3 records have failed" in mine("status", "runs/p").out
 
 
 HANGS = """
@@ -216,11 +220,11 @@ def test_status_of_a_run_at_work_and_of_one_that_was_killed(project: Path, mine:
     process.kill()
     process.wait()
     lines = watching.communicate(timeout=60)[0].splitlines()
-    assert json.loads(lines[-1])["status"] == "dead"
+    assert json.loads(lines[-1])["status"] == "crashed"
     assert watching.returncode == 0
     shown = mine("status", "runs/p").out
-    assert "is dead" in shown
-    assert "the same command goes on with this run" in shown
+    assert "was killed" in shown
+    assert "Run the same command again to resume" in shown
 
 
 def test_progress_and_estimate_come_from_the_state_that_the_driver_leaves(project: Path, mine: Any) -> None:

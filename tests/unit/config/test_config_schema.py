@@ -12,7 +12,7 @@ import yaml
 from curate.config.overrides import TOP_LEVEL
 from curate.config.schema import pipeline_schema, schema_of
 from curate.plugin import PluginHost
-from curate.settings import RUN_TIME_OPTIONS
+from curate.run_time_options import RUN_TIME_OPTIONS
 
 ROOT = Path(__file__).parents[3]
 

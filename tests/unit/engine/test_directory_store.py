@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from curate.engine.accounting.counts import FinishedInputs
 from curate.engine.durability import unit_files
 from curate.engine.durability.commit import CommitBuffer
+from curate.engine.durability.commit_file import seal
 from curate.engine.durability.directory_store import DirectoryStore
 from curate.engine.protocol.messages import Filtered, Quarantined
 from curate.errors import InfrastructureError
@@ -19,7 +21,7 @@ from curate.io.rows import encode_row
 
 
 def settled(*seqs: int, rows_each: int = 1, **notes: Any) -> FinishedInputs:
-    rows = [encode_row({"_id": f"r:{seq}", "seq": seq, "k": k}) for seq in seqs for k in range(rows_each)]
+    rows: list[Any] = [encode_row({"_id": f"r:{seq}", "seq": seq, "k": k}) for seq in seqs for k in range(rows_each)]
     row_seqs = [seq for seq in seqs for _ in range(rows_each)]
     return FinishedInputs(list(seqs), rows, row_seqs, 0, 0, **named(*seqs), **notes)
 
@@ -57,7 +59,7 @@ def test_lines_are_the_rows_without_their_ids(tmp_path: Path) -> None:
     assert list(store.reader(0).lines()) == [b'{"seq": 0, "k": 0}\n']
 
 
-def test_only_a_few_shards_are_open_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reader_opens_a_bounded_number_of_unit_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(unit_files, "_OPEN_FILES", 3)
     store = DirectoryStore(tmp_path)
     for first in range(20):  # every unit spans the whole input
@@ -91,7 +93,7 @@ def test_notes_say_what_became_of_a_record(tmp_path: Path) -> None:
     made = commit(
         DirectoryStore(tmp_path), FinishedInputs([0, 1], [], [], 0, 0, [(0, left_out)], [(1, failed)], **named(0, 1))
     )
-    assert "data" not in made.files
+    assert [file.kind for file in made.files] == ["filtered", "quarantine"]
     (line,) = (tmp_path / "filtered").glob("*.jsonl")
     assert json.loads(line.read_bytes()) == {
         "_id": "r:0",
@@ -149,7 +151,7 @@ def test_what_no_commit_names_is_removed(tmp_path: Path) -> None:
 @pytest.mark.parametrize("damage", [b"", b'{"_id": "r:0", "seq": 9, "k": 0}\n', b"x" * 1000])
 def test_a_damaged_shard_is_named(tmp_path: Path, damage: bytes) -> None:
     made = commit(DirectoryStore(tmp_path), settled(0))
-    path = tmp_path / made.files["data"]["path"]
+    path = tmp_path / made.file("data").path
     path.write_bytes(damage)
     with pytest.raises(InfrastructureError, match=r"data/p0-000000.jsonl is damaged: it has \d+ bytes"):
         read(DirectoryStore(tmp_path))
@@ -157,17 +159,53 @@ def test_a_damaged_shard_is_named(tmp_path: Path, damage: bytes) -> None:
 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     made = commit(DirectoryStore(tmp_path), settled(0))
-    (tmp_path / made.files["data"]["path"]).unlink()
+    (tmp_path / made.file("data").path).unlink()
     with pytest.raises(InfrastructureError, match=r"p0-000000\.jsonl is named by a commit, but cannot be read"):
         read(DirectoryStore(tmp_path))
 
 
-@pytest.mark.parametrize("damage", [b"", b"{}", b'{"unit": "x"', b"[]", b'{"ranges": 1}'])
-def test_a_damaged_commit_is_named(tmp_path: Path, damage: bytes) -> None:
+@pytest.mark.parametrize(
+    "damage", [b"", b"{}", b'{"unit": "x"', b"[]", b'{"ranges": 1}', seal({"unit": "p0-000000"}), seal({"unit": "x"})]
+)
+def test_damaged_commit_is_named(tmp_path: Path, damage: bytes) -> None:
     commit(DirectoryStore(tmp_path), settled(0))
     (tmp_path / "commits" / "p0-000000.json").write_bytes(damage)
-    with pytest.raises(InfrastructureError, match=r"p0-000000.json is damaged"):
+    with pytest.raises(InfrastructureError, match=r"the commit .*p0-000000.json is damaged"):
         DirectoryStore(tmp_path)
+
+
+def test_commit_with_one_changed_byte_is_named(tmp_path: Path) -> None:
+    commit(DirectoryStore(tmp_path), settled(0, 1, 2), settled(5))
+    path = tmp_path / "commits" / "p0-000000.json"
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(InfrastructureError, match=r"the commit .*p0-000000.json is damaged"):
+            DirectoryStore(tmp_path)
+    path.write_bytes(content)
+    assert list(DirectoryStore(tmp_path).done(0)) == [(0, 2), (5, 5)]
+
+
+def test_commit_names_its_files_and_the_run(tmp_path: Path) -> None:
+    made = commit(DirectoryStore(tmp_path, fingerprint="f1"), settled(0))
+    described = json.loads((tmp_path / "commits" / "p0-000000.json").read_bytes())
+    content = (tmp_path / "data" / "p0-000000.jsonl").read_bytes()
+    assert described["files"] == [
+        {
+            "kind": "data",
+            "path": "data/p0-000000.jsonl",
+            "size": len(content),
+            "sha256": hashlib.sha256(content).hexdigest(),
+        }
+    ]
+    assert described["fingerprint"] == made.fingerprint == "f1"
+    DirectoryStore(tmp_path, fingerprint="f2", fingerprints=("f1", "f2"))
+
+
+def test_commit_of_another_run_is_named(tmp_path: Path) -> None:
+    commit(DirectoryStore(tmp_path, fingerprint="f1"), settled(0))
+    with pytest.raises(InfrastructureError, match=r"the commit .*p0-000000.json is of another run: .* f1"):
+        DirectoryStore(tmp_path, fingerprint="f2", fingerprints=("f2",))
 
 
 def test_a_unit_is_full_by_its_bytes_or_its_age(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from curate import Gather, Pipeline, processing_stage
+from curate.engine import RunResult
 from curate.engine.durability import commit as commit_module
 from curate.engine.protocol.options import RunOptions
-from curate.engine.run import RunResult
 from curate.errors import RunDirectoryError
 from curate.stages import Merge, QualityFilter, ReadManifest
 
@@ -72,7 +72,8 @@ def test_a_threshold_is_reconsidered_without_doing_the_work_before_it_again(mani
     assert LOG == []
     assert xs(result) == list(range(20))
     assert result.run_dir == new
-    assert json.loads((new / "run.json").read_bytes())["forked_from"] == {"run": str(old), "phases": 1}
+    described, forked = (json.loads((path / "run.json").read_bytes()) for path in (new, old))
+    assert described["forked_from"] == {"run": str(old), "phases": 1, "fingerprints": [forked["fingerprint"]]}
     assert {path: path.read_bytes() for path in before} == before
     assert xs(run(manifest, new, 400)) == list(range(20))  # it is a run of its own
     assert xs(run(manifest, old, 400, fork=new)) == list(range(20))  # and the same command goes on with it
@@ -126,7 +127,7 @@ def test_a_fork_needs_a_run_and_an_empty_place(manifest: Path, tmp_path: Path) -
     run(manifest, tmp_path / "old")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.tex").write_text("precious")
-    with pytest.raises(RunDirectoryError, match="holds other things"):
+    with pytest.raises(RunDirectoryError, match="is not empty and holds no run"):
         run(manifest, tmp_path / "old", 400, fork=tmp_path / "full")
 
 

@@ -91,7 +91,7 @@ def test_a_process_number_that_was_given_away_again_is_no_driver(left: Path) -> 
 def test_a_driver_elsewhere_is_believed_while_it_gives_signs_of_life(left: Path) -> None:
     say(left, host="node7", machine="node7 another boot", pid=4711)
     with pytest.raises(
-        RunDirectoryError, match=r"process 4711 on node7 since .*, last heard of \d+ s ago.*counts as dead"
+        RunDirectoryError, match=r"process 4711 on node7 since .*, last heartbeat \d+ s ago.*counts as dead"
     ):
         DriverLock(left).__enter__()
     (path,) = left.glob("driver-*.json")
@@ -116,7 +116,7 @@ def test_a_driver_that_was_taken_for_dead_writes_nothing_more(tmp_path: Path, mo
     with DriverLock(tmp_path) as first:
         first.check()
         monkeypatch.setattr(lock, "_process_started", lambda pid: "")  # it is frozen, so to speak
-        with DriverLock(tmp_path), pytest.raises(InfrastructureError, match="gave no sign of life"):
+        with DriverLock(tmp_path), pytest.raises(InfrastructureError, match="sent no heartbeat"):
             first.check()
     holder = holder_of(tmp_path)
     assert holder is not None
@@ -129,7 +129,7 @@ def test_a_run_directory_that_cannot_be_read_any_more_is_named(tmp_path: Path, m
 
     with DriverLock(tmp_path) as held, monkeypatch.context() as patch:
         patch.setattr(Path, "exists", refused)
-        with pytest.raises(InfrastructureError, match=r"cannot be read any more: Permission denied"):
+        with pytest.raises(InfrastructureError, match=r"can no longer be read: Permission denied"):
             held.check()
 
 

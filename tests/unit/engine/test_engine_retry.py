@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from curate import Gather, Pipeline, RecordError, RecordStage, Reject, UsageError
+from curate.engine import RunResult
 from curate.engine.durability import commit as commit_module
 from curate.engine.durability.directory_store import DirectoryStore
 from curate.engine.protocol.options import Retry, RunOptions
-from curate.engine.run import RunResult
-from curate.engine.run_status import failed_records
+from curate.engine.run_reader import RunReader
 from curate.records import Record
 from curate.stages import Merge, Partition, QualityFilter, ReadRecords
 from tests.shuffled_executor import ShuffledExecutor
@@ -144,7 +144,7 @@ def test_after_the_cause_is_mended_it_is_as_if_nothing_had_failed(tmp_path: Path
 def test_only_the_records_that_failed_are_worked_on_again(tmp_path: Path) -> None:
     WORLD.broken = {("first", 7, 1), ("first", 20, 0), ("third", 30, 0)}
     run(tmp_path)
-    failed = {note["_id"] for note in failed_records(tmp_path)}
+    failed = {note["_id"] for note in RunReader(tmp_path).failed()}
     assert failed == {"records:8/1", "records:21/0", "records:31/0/0"}
     WORLD.broken, WORLD.log = set(), []
     run(tmp_path, retry=Retry())
@@ -220,7 +220,7 @@ def test_a_retry_that_is_stopped_before_it_has_published_goes_on_when_it_is_aske
         patch.setattr(Merge, "write", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(tmp_path / "run", retry=Retry())
-    assert not list(failed_records(tmp_path / "run"))
+    assert not list(RunReader(tmp_path / "run").failed())
     run(tmp_path / "run", retry=Retry())
     assert outcome(tmp_path / "run") == outcome(tmp_path / "well")
     with pytest.raises(UsageError, match="no record has failed"):

@@ -13,6 +13,8 @@ import pytest
 from curate import Gather, InfrastructureError, Pipeline, ProcessingStage, Source, processing_stage
 from curate.engine.durability import commit as commit_module
 from curate.engine.durability import directory_store
+from curate.engine.durability.commit_file import seal, unseal
+from curate.engine.durability.run_directory import read_run
 from curate.errors import AccountingError, RunDirectoryError
 from curate.records import AudioBatch, Failed, Record
 from curate.stages import Merge, Partition, QualityFilter, ReadManifest, ReadRecords
@@ -201,7 +203,7 @@ def test_a_new_and_a_lost_input_are_refused(tmp_path: Path) -> None:
 
 def test_a_directory_that_holds_other_things_is_refused_and_untouched(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("precious")
-    with pytest.raises(RunDirectoryError, match="holds other things and no run"):
+    with pytest.raises(RunDirectoryError, match="is not empty and holds no run"):
         pipeline(Works()).run(run_dir=tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
 
@@ -213,17 +215,20 @@ def test_a_foreign_run_json_is_refused(tmp_path: Path, content: str) -> None:
         pipeline(Works()).run(run_dir=tmp_path)
 
 
-def test_a_run_of_another_format_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [3, 99])
+def test_run_directory_of_another_format_is_refused(tmp_path: Path, number: int) -> None:
     pipeline(Works()).run(run_dir=tmp_path)
     described = json.loads((tmp_path / "run.json").read_bytes())
-    (tmp_path / "run.json").write_text(json.dumps({**described, "format": 99}))
-    with pytest.raises(RunDirectoryError, match=r"was written by curate .* in format 99"):
+    (tmp_path / "run.json").write_text(json.dumps({**described, "format": number}))
+    with pytest.raises(RunDirectoryError, match=rf"was written by curate .* in format {number}, .* format 4; use"):
         pipeline(Works()).run(run_dir=tmp_path)
+    with pytest.raises(RunDirectoryError, match=rf"in format {number}"):
+        read_run(tmp_path)
 
 
 def test_a_file_is_no_run_directory(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
-    with pytest.raises(RunDirectoryError, match="holds other things"):
+    with pytest.raises(RunDirectoryError, match="is not empty and holds no run"):
         pipeline(Works()).run(run_dir=tmp_path / "file")
 
 
@@ -270,8 +275,8 @@ def test_a_gather_that_shuffles_otherwise_in_the_next_life_is_found_out(tmp_path
 
 def test_commits_that_overlap_are_an_accounting_error(tmp_path: Path) -> None:
     pipeline(Works()).run(run_dir=tmp_path)
-    text = (tmp_path / "commits" / "p0-000000.json").read_text()
-    (tmp_path / "commits" / "p0-000099.json").write_text(text.replace('"unit": "p0-000000"', '"unit": "p0-000099"'))
+    described = unseal((tmp_path / "commits" / "p0-000000.json").read_bytes())
+    (tmp_path / "commits" / "p0-000099.json").write_bytes(seal({**described, "unit": "p0-000099"}))
     with pytest.raises(AccountingError, match="some are lost or there twice"):
         pipeline(Works()).run(run_dir=tmp_path)
 
@@ -285,7 +290,7 @@ def test_summary_json_balances(tmp_path: Path) -> None:
 
     pipeline(fails, QualityFilter("x < 30")).run(run_dir=tmp_path)
     summary = json.loads((tmp_path / "summary.json").read_bytes())
-    assert summary["status"] == "done"
+    assert summary["status"] == "finished"
     assert (summary["records_in"], summary["kept"], summary["filtered"], summary["quarantined"]) == (40, 27, 9, 4)
     assert summary["failures"] == {"stage_error": 4}
     assert summary["audio_s"] == sum(row["duration"] for row in ROWS)

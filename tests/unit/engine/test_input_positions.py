@@ -26,18 +26,18 @@ def test_a_failure_leaves_a_slot_and_a_mended_one_fills_it() -> None:
     mended = behind(InputPositions(), (0, 1, 2), (2, 2, 3), (3, 4, 2), apart=(2,))
     assert list(failed) == [0, 1, 2 + GAP, 3 + GAP]
     assert list(mended) == [0, 1, 2, 3, 4, 2 + GAP, 3 + GAP]
-    assert failed.slots == mended.slots == (2,)
-    assert mended.origins == (2,)
+    assert failed.retry_gaps == mended.retry_gaps == (2,)
+    assert mended.gap_origins == (2,)
     assert [mended.gap_of(position) for position in (1, 2, 4, 1 + GAP, 2 + GAP)] == [None, 2, 2, 2, None]
 
 
 def test_slots_are_handed_down_whether_they_hold_something_or_not() -> None:
     before = behind(InputPositions(), (0, 0, 0), (1, 1, 2), (2, 2, 1), (3, 3, 0), apart=(0, 1, 3))
-    assert before.slots == (0, GAP, 2 * GAP + 1)
+    assert before.retry_gaps == (0, GAP, 2 * GAP + 1)
     first, second, plain = GAP, GAP + 1, 2 * GAP
     places = behind(before, (first, first, 1), (second, second, 2), (plain, plain, 1), apart=(first, second))
-    assert places.slots == (0, GAP, 2 * GAP + 1)
-    assert places.origins == before.slots
+    assert places.retry_gaps == (0, GAP, 2 * GAP + 1)
+    assert places.gap_origins == before.retry_gaps
     assert list(places) == [GAP, GAP + 1, GAP + 2, 2 * GAP]
 
 

@@ -15,8 +15,16 @@ from curate.stages import Merge, ReadRecords
 
 def test_the_identity() -> None:
     RecordCounts(records_in=5, children=4, kept=3, filtered=3, quarantined=1, split=2).check(measures_audio=False)
-    with pytest.raises(AccountingError, match=r"5 in \+ 0 children != 3 kept \+ 1 filtered .* \(-1\)"):
+    with pytest.raises(AccountingError, match=r"5 in \+ 0 children \+ 0 joins != 3 kept \+ 1 filtered .* \(-1\)"):
         RecordCounts(records_in=5, kept=3, filtered=1).check(measures_audio=True)
+
+
+def test_joined_parts_balance_with_their_joins() -> None:
+    counts = RecordCounts(records_in=4, joins=1, joined=3, kept=2, in_ms=40, joins_ms=30, joined_ms=30, kept_ms=40)
+    counts.check(measures_audio=False)
+    assert (counts.processed, counts.measured_ms) == (2, 0)
+    with pytest.raises(AccountingError, match=r"4 in .* \+ 0 joins != .* \+ 3 joined parts \(\+1\)"):
+        RecordCounts(records_in=4, joined=3, kept=2).check(measures_audio=False)
 
 
 def test_audio_has_to_balance_unless_a_stage_measures_it() -> None:

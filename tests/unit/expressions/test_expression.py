@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import PlanError, RecordError
@@ -312,7 +312,7 @@ class TestRefusals:
             ("a == None", "write `is None`", 5),
             ("a is 3", "write ==", 5),
             ("len(a) is None", "only a column", 0),
-            ("a in [None]", "None goes only with `is`", 6),
+            ("a in [None]", "None is only allowed after `is`", 6),
             ("a in []", "empty list", 5),
             ("a in [b]", "only numbers, 'text'", 6),
             ("a in {1}", "write a list", 5),
@@ -330,8 +330,8 @@ class TestRefusals:
             ("'a' * 1000000000 == a", "needs a number", 0),
             ("(a < 1) == b", "cannot be compared", 1),
             ("startswith(a, 'b') == c", "is a condition", 0),
-            ("lenght(a) > 1", "did you mean len?", 0),
-            ("foo(a)", "no function `foo`", 0),
+            ("lenght(a) > 1", "did you mean 'len'?", 0),
+            ("foo(a)", "unknown function `foo`", 0),
             ("len(a, b) > 1", "write len(x)", 0),
             ("len(x=a) > 1", "without names", 0),
             ("min(a) > 1", "write min(x, y, …)", 0),
@@ -344,7 +344,7 @@ class TestRefusals:
             ("+a > 1", "plus sign", 0),
             ("a[0] > 1", "meta.snr", 0),
             ("a.__class__ == 'x'", "__class__", 0),
-            ("__import__('os').system('true')", "no function `__import__('os').system`", 0),
+            ("__import__('os').system('true')", "unknown function `__import__('os').system`", 0),
             ("lower(a).b > 1", "only a column has parts", 0),
             ("a.b.__init__ is None", "__init__", 0),
             ("f'{a}' == 'b'", "f-strings", 0),
@@ -382,7 +382,7 @@ class TestRefusals:
 
     @pytest.mark.parametrize("value", [True, 3, None, ["a"]])
     def test_what_yaml_did_not_read_as_text_is_refused(self, value: Any) -> None:
-        assert "must be text" in refusal(value)
+        assert "must be a string" in refusal(value)
 
     def test_the_place_in_a_text_of_several_lines_is_given_by_line(self) -> None:
         assert refusal("a < 1\n  and b = 2").splitlines()[:3] == [
@@ -519,7 +519,6 @@ def verdict(expression: Expression, record: dict[str, Any]) -> bool | None:
         return None
 
 
-@settings(max_examples=500)
 @given(CONDITIONS, RECORDS)
 def test_an_expression_says_what_python_says(text: str, record: dict[str, Any]) -> None:
     assert verdict(Expression(text), record) == pythons_verdict(text, record)
@@ -570,7 +569,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=1000)
 @given(SOUP, st.dictionaries(st.sampled_from(["wer", "duration", "meta", "x"]), VALUES))
 def test_any_text_is_an_expression_or_a_plan_error(text: str, record: dict[str, Any]) -> None:
     try:
@@ -583,7 +581,6 @@ def test_any_text_is_an_expression_or_a_plan_error(text: str, record: dict[str, 
         assert error.code in ("missing_column", "bad_value")
 
 
-@settings(max_examples=300)
 @given(
     CONDITIONS, st.fixed_dictionaries({}, optional=dict.fromkeys(["n", "m", "s", "t", "flag", "tags", "meta"], VALUES))
 )

@@ -14,8 +14,8 @@ import pytest
 from pyarrow import parquet
 
 from curate.errors import InfrastructureError, RecordError
-from curate.io import manifest
-from curate.io.manifest import read_rows
+from curate.io import jsonl as jsonl_format
+from curate.io import read_rows
 
 
 def rows(path: Path, after: int = 0) -> list[tuple[int, Any]]:
@@ -91,7 +91,7 @@ class TestLines:
     def test_a_line_that_is_too_long_costs_itself_and_little_memory(
         self, jsonl: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(manifest, "MAX_LINE_BYTES", 20)
+        monkeypatch.setattr(jsonl_format, "MAX_LINE_BYTES", 20)
         content = b'{"a": "' + b"x" * 11 + b'"}\n' + b"x" * 1000 + b'\n{"a": 3}\n' + b"y" * 21
         first, (two, (code, _)), third, (four, (last_code, _)) = rows(written(jsonl, content))
         assert first == (1, {"a": "x" * 11})  # exactly 20 bytes, and the newline

@@ -10,8 +10,9 @@ import pytest
 from loguru import logger
 
 from curate import InfrastructureError, Pipeline, processing_stage
+from curate.engine import EVENTS_FILE
 from curate.engine.protocol.events import RunFinished, RunProgress, RunStarted
-from curate.observe import EVENTS_FILE, MetricsWriter
+from curate.observe import MetricsWriter
 from curate.plugin import PluginHost
 from curate.stages import Merge, ReadRecords
 
@@ -95,7 +96,7 @@ def test_progress_is_noted_seldom_and_more_seldom_the_longer_it_takes(tmp_path: 
         writer.curate_on_progress(progress(step))
     writer.curate_on_progress(progress(100_000, ended=True))
     writer.curate_on_progress(progress(0, phase=1))
-    writer.curate_on_run_finished(RunFinished(tmp_path, {"status": "done"}))
+    writer.curate_on_run_finished(RunFinished(tmp_path, {"status": "finished"}))
     told = events(tmp_path)
     assert len(told) < 3500
     noted = [event["records_in"] for event in told if event["event"] == "progress"]
@@ -112,5 +113,5 @@ def test_what_happens_is_said_to_the_log(tmp_path: Path, host: PluginHost) -> No
     finally:
         logger.remove(sink)
         logger.disable("curate")
-    assert said[0] == "run p begins on local, 0 records are done"
-    assert "the run is over: 1 in, 1 kept, 0 filtered, 0 quarantined" in said
+    assert said[0] == "run p starts on local; 0 records are finished already"
+    assert "run finished: 1 in, 1 kept, 0 filtered, 0 quarantined" in said

@@ -53,7 +53,7 @@ BROKEN = {
     ),
     "unknown hook": (
         "from curate.plugin import hookimpl\n@hookimpl\ndef curate_stage():\n    return []",
-        r"there is no hook curate_stage: did you mean curate_stages\?",
+        r"there is no hook curate_stage: did you mean 'curate_stages'\?",
     ),
     "forgotten decorator": ("def curate_stages():\n    return []", "lacks its decorator"),
     "unknown argument": (
@@ -135,7 +135,7 @@ def test_the_same_module_announced_by_two_distributions_loads_once(site: Site) -
     host = PluginHost()
 
     assert host.stage("first").distribution == "one"
-    assert "it is there already, as plugin one" in str(row_of(host, "two").error)
+    assert "it is registered already, as plugin one" in str(row_of(host, "two").error)
 
 
 def test_an_entry_point_may_name_an_object_but_no_class(site: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -11,7 +12,7 @@ from loguru import logger
 
 from curate.errors import PluginError
 from curate.plugin import PluginHost, hookimpl
-from curate.plugin.hooks import ANNOUNCING, HOOKS
+from curate.plugin.hooks import ANNOUNCING, ERROR_CODES, HOOKS
 from tests.unit.plugin.distributions import Site
 
 EVENT = cast("Any", object())
@@ -49,7 +50,7 @@ def warnings() -> Iterator[list[str]]:
 def test_every_observer_hook_has_a_typed_method() -> None:
     host = PluginHost()
     for hook in HOOKS:
-        if hook not in ANNOUNCING:
+        if hook not in (*ANNOUNCING, ERROR_CODES):
             assert callable(getattr(host, hook.removeprefix("curate_")))
 
 
@@ -73,22 +74,20 @@ def test_observers_hear_events_whether_plugin_file_or_object(site: Site) -> None
     host.on_unit_committed(EVENT)
 
     assert importlib.import_module(module).heard == [EVENT, "committed"]
-    assert vars(host.file_modules()[0])["heard"] == [EVENT, "committed"]
+    assert vars(sys.modules[host.rows()[-1].module])["heard"] == [EVENT, "committed"]
 
 
 def test_an_observer_that_raises_is_reported_once_and_left_out(warnings: list[str]) -> None:
     host, good, bad, other = PluginHost(), Listener(), Grumbler(), Listener()
-    for observer in (good, bad, other):
-        host.register_observer(observer)
-
-    for _ in range(3):
-        host.on_progress(EVENT)
-        host.on_run_started(EVENT)
+    with host.observed_by(good, bad, other):
+        for _ in range(3):
+            host.on_progress(EVENT)
+            host.on_run_started(EVENT)
 
     assert len(bad.heard) == 1
     assert len(good.heard) == len(other.heard) == 6
     (line,) = warnings
-    assert "Grumbler" in line and "curate_on_progress" in line and "the run goes on" in line
+    assert "Grumbler" in line and "curate_on_progress" in line and "the run continues" in line
     assert "not today" in line
 
 
@@ -162,22 +161,28 @@ def test_an_observer_with_wrong_hooks_is_refused_at_once() -> None:
     class Undecorated:
         def curate_on_progress(self, event: object) -> None: ...
 
-    class ActivityReporter:
+    class Announces:
         @hookimpl
         def curate_stages(self) -> list[object]:
             return []
 
     host = PluginHost()
-    for observer, error in [(Misspelt(), "did you mean curate_on_progress"), (Undecorated(), "lacks its decorator")]:
-        with pytest.raises(PluginError, match=error):
-            host.register_observer(observer)
-    with pytest.raises(PluginError, match="only plugins announce things"):
-        host.register_observer(ActivityReporter())
+    for observer, error in [(Misspelt(), "did you mean 'curate_on_progress'"), (Undecorated(), "lacks its decorator")]:
+        with pytest.raises(PluginError, match=error), host.observed_by(observer):
+            raise AssertionError("it was registered")
+    with (
+        pytest.raises(PluginError, match="answers curate_stages, which only plugins may"),
+        host.observed_by(Announces()),
+    ):
+        raise AssertionError("it was registered")
 
 
 def test_the_same_observer_cannot_listen_twice() -> None:
     host, listener = PluginHost(), Listener()
-    host.register_observer(listener)
 
-    with pytest.raises(PluginError, match="it is there already"):
-        host.register_observer(listener)
+    with (
+        host.observed_by(listener),
+        pytest.raises(PluginError, match="it is registered already"),
+        host.observed_by(listener),
+    ):
+        raise AssertionError("it was registered")

@@ -67,7 +67,7 @@ def test_no_plugin_wins_over_the_allow_list(site: Site) -> None:
 def test_a_misspelt_no_plugin_is_an_error_with_the_nearest_name(site: Site) -> None:
     site.install_stage("curate-loud", "shout")
 
-    with pytest.raises(PluginError, match=r"--no-plugin curate-lout.*did you mean curate-loud"):
+    with pytest.raises(PluginError, match=r"--no-plugin curate-lout.*did you mean 'curate-loud'"):
         PluginHost(disabled=["curate-lout"])
 
 
@@ -79,7 +79,7 @@ def test_a_misspelt_name_in_the_allow_list_is_a_failed_row(site: Site) -> None:
     (row,) = [row for row in host.rows() if row.distribution == "curate-lout"]
     assert row.status == "failed"
     assert "CURATE_PLUGINS lists it" in str(row.error)
-    assert "did you mean curate-loud" in str(row.error)
+    assert "did you mean 'curate-loud'" in str(row.error)
 
 
 def test_the_built_in_plugin_cannot_be_switched_off() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import attrs
 import pytest
 
+from curate.plugin import PluginHost
 from curate.report.alignment import Alignment, align
 from curate.report.columns import Comparison, columns_of
 from curate.report.samples import Sample, sample_of
@@ -16,7 +17,7 @@ def aligned(reference: str, hypothesis: str | None, compared: Comparison = WORDS
     columns = attrs.evolve(columns_of({}), comparison=compared)
     row = {"_id": "a:1", "text": reference, "pred_text": hypothesis}
     sample: Sample = sample_of("kept", row, columns)
-    return align(sample, compared)
+    return align(sample, compared, PluginHost())
 
 
 def told(alignment: Alignment) -> list[tuple[str, str, str]]:

@@ -53,7 +53,7 @@ def test_a_changed_threshold_names_exactly_the_records_that_changed_fate(
 def test_it_is_told_in_words(runs: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", *map(str, runs), "--limit", "1"]) == 0
     out = capsys.readouterr().out
-    assert "2 of 9 records came to another end." in out
+    assert "2 of 9 records ended differently." in out
     assert "2 kept in A, filtered in B" in out
     assert "records:2" in out and "records:3" not in out
     assert "1 more: --limit 0 or --json shows all of them" in out
@@ -63,7 +63,7 @@ def test_a_run_is_the_same_as_itself(runs: tuple[Path, Path], capsys: pytest.Cap
     assert main(["compare", str(runs[0]), str(runs[0])]) == 0
     out = capsys.readouterr().out
     assert "The settings, inputs and versions are the same." in out
-    assert "0 of 9 records came to another end." in out
+    assert "0 of 9 records ended differently." in out
 
 
 def test_records_of_one_run_only_are_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

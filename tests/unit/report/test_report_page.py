@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from curate.errors import InfrastructureError, RunDirectoryError
-from curate.report import write_report
+from curate.plugin import PluginHost
+from curate.report import BarChart, Panel, Table, write_report
 from curate.report.page import render
 from tests.runs import hostile_run, small_run
 
@@ -119,7 +120,7 @@ def test_the_page_opens_nothing_but_itself(run_dir: Path) -> None:
 
 def test_what_stages_have_measured_of_their_batches_is_shown(copy: Path) -> None:
     page = render(copy)
-    assert ": batches</h3>" not in page
+    assert ": batches</bdi></h3>" not in page
     summary = json.loads((copy / "summary.json").read_text())
     measured = {
         "batches": 4,
@@ -136,7 +137,7 @@ def test_what_stages_have_measured_of_their_batches_is_shown(copy: Path) -> None
     summary["by_stage"]["word_error_rate"]["performance"] = measured
     (copy / "summary.json").write_text(json.dumps(summary))
     page = render(copy)
-    assert "word_error_rate</bdi>: batches</h3>" in page
+    assert "word_error_rate: batches</bdi></h3>" in page
     assert "audio 75.0%, padding 25.0%" in page
     assert "at work 75.0%, waiting 25.0%" in page
     assert '<td class="key">Records in a batch, on average</td><td class="number">12.5</td>' in page
@@ -148,9 +149,12 @@ def test_a_run_that_was_killed_shows_what_there_is_and_says_so(copy: Path) -> No
     (copy / "summary.json").unlink()
     events = (copy / "metrics" / "events.jsonl").read_text().splitlines()
     (copy / "metrics" / "events.jsonl").write_text("\n".join([*events[:-1], '{"torn": ']))
+    (lock,) = copy.glob("driver-*.json")
+    lock.write_text(json.dumps({**json.loads(lock.read_bytes()), "released": False, "process_started": "another"}))
+    (copy / "state.json").unlink()
     page = render(copy)
-    assert 'class="notice unfinished"' in page
-    assert "it was killed" in page
+    assert 'class="notice crashed"' in page
+    assert "its driver was killed" in page
     assert balance(page)["kept"][0] == 4
 
 
@@ -178,9 +182,8 @@ with DriverLock(Path({str(copy)!r})):
 )
 def test_a_run_that_stopped_says_why(copy: Path, interrupted: bool, state: str) -> None:
     (copy / "summary.json").unlink()
-    stopped = {"event": "run_stopped", "at": 0, "interrupted": interrupted, "error": "OSError: disk <full>"}
-    with (copy / "metrics" / "events.jsonl").open("a") as file:
-        file.write(json.dumps(stopped) + "\n")
+    described = json.loads((copy / "state.json").read_bytes())
+    (copy / "state.json").write_text(json.dumps({**described, "status": state, "error": "OSError: disk <full>"}))
     page = render(copy)
     assert f'class="notice {state}"' in page
     assert ("disk &lt;full&gt;" in page) == (not interrupted)
@@ -199,7 +202,7 @@ def test_what_is_not_finished_is_still_on_the_way(copy: Path) -> None:
 def test_a_run_without_metrics_has_no_curve_and_says_so(copy: Path) -> None:
     shutil.rmtree(copy / "metrics")
     page = render(copy)
-    assert "No metrics of this run" in page
+    assert "holds no metrics, so there is no curve" in page
     assert not any(chart["kind"] == "throughput" for chart in charts(page))
 
 
@@ -254,3 +257,73 @@ def test_a_hostile_manifest_shows_as_text(tmp_path: Path) -> None:
     assert "\u202e" not in page and "\x00" not in page and "\x1b" not in page
     assert "\u27e8U+202E\u27e9" in page and "\u2400" in page
     assert "more characters)" in page
+
+
+PANELS = """
+from curate.plugin import PanelRef, hookimpl
+from curate.report import BarChart, LineChart, Panel, Table
+
+
+@hookimpl
+def curate_report_panels():
+    return [
+        PanelRef("texts", f"{__name__}:texts", "Count letters"),
+        PanelRef("fails", f"{__name__}:fails", "Fail"),
+        PanelRef("twice", f"{__name__}:twice", "Claim another anchor"),
+        PanelRef("nothing", f"{__name__}:nothing", "Show nothing"),
+    ]
+
+
+def texts(run):
+    lengths = [len(record["text"]) for record in run.records()]
+    yield Panel("Letters <b>", "letters", BarChart(["a", "b"], {"one": [1, float("nan")]}, unit="letters"),
+                Table(["record", "letters"], [(str(place), length) for place, length in enumerate(lengths)]))
+    yield Panel("Over time", "over-time", LineChart({"x": [(0, 1), (2, 3)]}), note="a note", section="speed")
+
+
+def fails(run):
+    raise RuntimeError("no such column")
+
+
+def twice(run):
+    return Panel("Again", "balance")
+
+
+def nothing(run):
+    return None
+"""
+
+
+def test_panels_of_plugins_are_added_and_one_that_fails_is_a_problem(run_dir: Path, tmp_path: Path) -> None:
+    (tmp_path / "panels.py").write_text(PANELS)
+    page = render(run_dir, host=PluginHost(plugin_files=[tmp_path / "panels.py"], environment={"CURATE_PLUGINS": ""}))
+    more = page[page.index('<section id="more">') : page.index('<section id="setup">')]
+    assert '<a href="#more">More</a>' in page
+    assert '<div class="card" id="letters"><h3><bdi>Letters &lt;b&gt;</bdi></h3>' in more
+    assert re.findall(r"<bdi>(\d+)</bdi></td><td class=\"number\">(\d+)</td>", more)[0] == ("0", "18")
+    speed = page[page.index('<section id="speed">') : page.index('<section id="listen">')]
+    assert 'id="over-time"' in speed
+    (bars,) = [chart for chart in charts(page) if chart["kind"] == "bars"]
+    assert bars["series"] == [{"name": "one", "values": [1.0, None]}]
+    (lines,) = [chart for chart in charts(page) if chart["kind"] == "lines"]
+    assert lines["series"] == [{"name": "x", "points": [[0.0, 1.0], [2.0, 3.0]]}]
+    assert "fails&#39;" in page and "RuntimeError: no such column" in page
+    assert "another &#39;balance&#39;; choose another anchor" in page
+
+
+def test_a_page_without_plugins_has_no_section_for_them(run_dir: Path) -> None:
+    page = render(run_dir, host=PluginHost(environment={"CURATE_PLUGINS": ""}))
+    assert 'id="more"' not in page
+
+
+@pytest.mark.parametrize(
+    ("make", "error"),
+    [
+        (lambda: Panel("A", "Not an anchor"), "lower-case letters"),
+        (lambda: BarChart(["a"], {"one": [1, 2]}), "2 numbers for 1 categories"),
+        (lambda: Table(["a", "b"], [(1,)]), "1 cells for 2 columns"),
+    ],
+)
+def test_a_panel_that_does_not_fit_together_is_refused_where_it_is_made(make: Any, error: str) -> None:
+    with pytest.raises(ValueError, match=error):
+        make()

@@ -33,7 +33,7 @@ def test_two_lives_are_joined_and_what_an_earlier_life_did_counts_once() -> None
             progress(1, 190, 5.0),
         ]
     )
-    assert speed.lives == (10.0,)
+    assert speed.attempts == (10.0,)
     assert speed.phase_s == {0: 15.0, 1: 5.0}
     assert speed.workers == {0: 3, 1: 1}
     assert [point.records_per_s for point in speed.points] == [10.0, 20.0, 38.0]

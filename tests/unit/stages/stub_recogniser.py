@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 from curate.asr import Recogniser, Transcript, Word
 from curate.stages.recognise.asr import AsrStage
@@ -49,6 +49,9 @@ class StubAsrStage(AsrStage):
     make: Callable[[], Any] = StubRecogniser
 
     name = "asr"
+
+    def resolve(self, host: Any) -> Self:
+        return self
 
     def make_recogniser(self) -> Recogniser:
         return self.make()

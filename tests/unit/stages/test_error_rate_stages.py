@@ -1,4 +1,4 @@
-"""Word and character error rates of records, and what is no text to compare."""
+"""Word and character error rates of records, and values that are not strings."""
 
 from __future__ import annotations
 

@@ -109,11 +109,11 @@ def test_a_flag_can_be_asked_for() -> None:
         ("in", "en", "takes a list"),
         ("in", [], "empty list"),
         ("==", ["en"], "takes one value"),
-        ("==", None, "no number, text"),
-        ("<", float("nan"), "no number, text"),
-        ("<", float("inf"), "no number, text"),
-        ("in", [1, None], "no number, text"),
-        ("==", {"a": 1}, "no number, text"),
+        ("==", None, "must be a number, a string"),
+        ("<", float("nan"), "must be a number, a string"),
+        ("<", float("inf"), "must be a number, a string"),
+        ("in", [1, None], "must be a number, a string"),
+        ("==", {"a": 1}, "must be a number, a string"),
     ],
 )
 def test_what_compares_with_nothing_is_refused(operator: str, value: Any, complaint: str) -> None:

@@ -51,12 +51,12 @@ def test_an_absolute_path_lies_outside_the_run_directory(tmp_path: Path) -> None
     ("path", "complaint"),
     [
         ("out.csv", r"one of \.jsonl, \.jsonl\.gz, \.parquet"),
-        ("", "the ending says the format"),
+        ("", "the suffix must be one of"),
         ("../out.jsonl", "leaves the run directory"),
         ("a/../../out.jsonl", "leaves the run directory"),
-        ("data/out.jsonl", "data/ is where the run keeps its own files"),
-        ("./commits/x/out.jsonl", "commits/ is where"),
-        ("/dev/null/out.jsonl", "/dev/null is no folder"),
+        ("data/out.jsonl", "data/ is reserved for the run"),
+        ("./commits/x/out.jsonl", "commits/ is reserved"),
+        ("/dev/null/out.jsonl", "cannot write to /dev/null"),
     ],
 )
 def test_a_path_that_cannot_be_is_a_mistake_in_the_plan(path: str, complaint: str) -> None:

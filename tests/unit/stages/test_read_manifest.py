@@ -168,7 +168,7 @@ class TestFiles:
 
     def test_reading_on_from_a_file_that_is_not_read_is_refused(self, write: Write) -> None:
         write("m.jsonl", {"text": "a"})
-        with pytest.raises(PlanError, match=r"no record 'n\.jsonl:1'"):
+        with pytest.raises(PlanError, match=r"unknown record 'n\.jsonl:1'"):
             list(ReadManifest("m.jsonl").read(after="n.jsonl:1"))
 
     def test_a_file_that_was_cut_off_stops_the_run(self, write: Write) -> None:
@@ -201,16 +201,16 @@ class TestMistakes:
 
     def test_a_pipe_is_no_manifest_and_does_not_hang(self, write: Write) -> None:
         os.mkfifo(write("a.jsonl").with_name("pipe.jsonl"))
-        assert "pipe.jsonl is no regular file" in mistake(ReadManifest("pipe.jsonl"))
+        assert "pipe.jsonl is not a regular file" in mistake(ReadManifest("pipe.jsonl"))
 
     def test_no_manifest_at_all_is_an_error(self) -> None:
-        assert "give a path" in mistake(ReadManifest([]))
+        assert "give one path" in mistake(ReadManifest([]))
 
     @pytest.mark.parametrize("again", ["a.jsonl", "./a.jsonl", "*.jsonl", "link.jsonl"])
     def test_a_file_that_would_be_read_twice_is_an_error(self, write: Write, again: str) -> None:
         path = write("a.jsonl", {"text": "a"})
         Path("link.jsonl").symlink_to(path)
-        assert "given twice" in mistake(ReadManifest(["a.jsonl", again]))
+        assert "listed twice" in mistake(ReadManifest(["a.jsonl", again]))
 
     def test_a_manifest_without_rows_is_an_error(self, write: Write) -> None:
         write("a.jsonl", b"", b"  ")
@@ -222,7 +222,7 @@ class TestMistakes:
     def test_what_is_no_manifest_is_named_with_its_first_trouble(self, write: Write, content: bytes) -> None:
         write("a.jsonl", content)
         message = mistake(ReadManifest("a.jsonl"))
-        assert "a.jsonl is no manifest" in message
+        assert "a.jsonl is not a manifest" in message
         assert "JSON" in message
 
     def test_audio_elsewhere_is_answered_with_the_line_to_paste(self, write: Write, tmp_path: Path) -> None:

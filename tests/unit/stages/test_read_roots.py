@@ -19,5 +19,5 @@ def test_one_root_may_be_given_as_it_is(tmp_path: Path) -> None:
 
 
 def test_a_root_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(PlanError, match="nowhere is no folder"):
+    with pytest.raises(PlanError, match="nowhere is not a folder"):
         ReadRecords([], roots=[tmp_path / "nowhere"]).check()

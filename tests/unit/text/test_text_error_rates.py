@@ -90,7 +90,7 @@ def test_the_corpus_rate_weighs_by_length() -> None:
 
 
 def test_the_corpus_rate_of_nothing_has_no_meaning() -> None:
-    with pytest.raises(ValueError, match="no meaning"):
+    with pytest.raises(ValueError, match="undefined"):
         corpus_rate([])
 
 

@@ -81,7 +81,7 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
 
 
 def test_a_name_near_nothing_is_answered_with_all() -> None:
-    with pytest.raises(PlanError, match="known are whisper-english, whisper-basic, none"):
+    with pytest.raises(PlanError, match="choose from whisper-english, whisper-basic, none"):
         normaliser("qqq")
 
 

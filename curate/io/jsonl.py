@@ -1,0 +1,144 @@
+"""JSON Lines, plain and gzipped: one JSON object a line, as NeMo's manifests are.
+
+Lines are split at `\\n` only, never at U+2028, and are bounded in length. A broken line costs one record; a file that
+ends in the middle stops the run, because a short dataset must never look like a whole one.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import math
+import zlib
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import attrs
+
+from curate.errors import RecordError
+from curate.io.failpoints import failpoint
+from curate.io.format import ManifestFormat, Row, not_counted
+from curate.records import Record, RecordReader
+
+MAX_LINE_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 100
+"""How deeply the values of a record may be nested: what Python can read, it cannot always write or pickle."""
+
+_COUNTED_BYTES = 256 * 1024 * 1024
+"""At most this much of a manifest is read to count its rows, which takes about a tenth of a second."""
+
+_LINES_PER_WRITE = 128
+
+_BOM = b"\xef\xbb\xbf"
+
+
+def _read(path: Path, after: int) -> Iterator[Row]:
+    with path.open("rb") as file:
+        yield from _json_rows(file, after)
+
+
+def _read_gzip(path: Path, after: int) -> Iterator[Row]:
+    with path.open("rb") as raw:
+        if not raw.peek(1):
+            raise EOFError("it has no bytes, and even an empty gzip file has some")
+        try:
+            yield from _json_rows(cast("BinaryIO", gzip.GzipFile(fileobj=raw)), after)
+        except zlib.error as error:
+            raise EOFError(str(error)) from error
+
+
+def _count(path: Path) -> int | None:
+    """Return the number of lines, blank ones too; of a large file, an estimate from its beginning."""
+    with path.open("rb") as file:
+        size, seen, newlines = path.stat().st_size, 0, 0
+        last = b"\n"
+        while seen < _COUNTED_BYTES and (block := file.read(1 << 20)):
+            seen, newlines, last = seen + len(block), newlines + block.count(b"\n"), block[-1:]
+        if seen == size:
+            return newlines + (last != b"\n")
+        return round(newlines * size / seen) if newlines else None
+
+
+def _json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
+    number = 0
+    while line := file.readline(MAX_LINE_BYTES + 1):
+        number += 1
+        if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
+            while not line.endswith(b"\n") and (line := file.readline(MAX_LINE_BYTES)):
+                continue
+            parsed = RecordError("line_too_long", f"the line is longer than {MAX_LINE_BYTES} bytes")
+        elif number <= after:
+            continue
+        else:
+            line = line.removeprefix(_BOM) if number == 1 else line
+            if not line.strip():
+                continue
+            parsed = parse_line(line)
+        if number > after:
+            yield number, parsed
+
+
+def parse_line(line: bytes) -> Record | RecordError:
+    """Return the JSON object on a line, or the error of a line that is none. NaN and infinities are not JSON."""
+    try:
+        value: Any = _decode(line.decode())
+    except UnicodeDecodeError as error:
+        return RecordError("bad_json", f"the line is not UTF-8: {error.reason} at byte {error.start}")
+    except RecursionError:
+        return RecordError("bad_json", "the JSON is nested too deeply")
+    except ValueError as error:  # also a number of more than 4300 digits
+        return RecordError("bad_json", f"the line is not JSON: {error}")
+    if not isinstance(value, dict):
+        return RecordError("bad_json", f"the line is not a JSON object but a {type(value).__name__}")
+    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        return RecordError("bad_json", f"the JSON is nested more than {MAX_DEPTH} deep")
+    return cast("Record", value)
+
+
+def _depth(value: Any) -> int:
+    kind = cast("type[Any]", type(value))
+    inner: list[Any] = list(value.values() if kind is dict else value if kind is list else ())
+    return 1 + max(map(_depth, inner), default=0) if kind in (dict, list) else 0
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text:.40} is too large for a number")
+    return value
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not a JSON value")
+
+
+# made once: `json.loads` with options makes a decoder for every line
+_decode = json.JSONDecoder(parse_float=_finite_float, parse_constant=_refuse_constant).decode
+
+
+def _write(records: RecordReader, file: BinaryIO) -> None:
+    lines = records.lines()
+    while some := list(islice(lines, _LINES_PER_WRITE)):
+        file.writelines(some)
+        failpoint("publish.during")
+
+
+def _write_gzip(records: RecordReader, file: BinaryIO) -> None:
+    # without a time and a name in the header, so that equal records give equal bytes
+    with gzip.GzipFile(filename="", mode="wb", fileobj=file, mtime=0) as packed:
+        _write(records, cast("BinaryIO", packed))
+
+
+JSONL = ManifestFormat("jsonl", (".jsonl",), _read, _count, write=_write, can_grow=True)
+"""One JSON object a line."""
+
+NEMO_JSON = attrs.evolve(JSONL, name="json", suffixes=(".json",), write=None)
+"""The same under the suffix that NeMo's manifests have; not written, because it promises one JSON value."""
+
+JSONL_GZ = ManifestFormat("jsonl.gz", (".jsonl.gz",), _read_gzip, not_counted, write=_write_gzip)
+"""JSON Lines, gzipped."""
+
+GZ = attrs.evolve(JSONL_GZ, name="gz", suffixes=(".gz",), write=None)
+"""The same under any other name that ends in `.gz`."""

@@ -1,0 +1,216 @@
+"""Parquet: column order, schema and row groups depend on the records alone."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Collection, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from loguru import logger
+
+from curate.errors import InfrastructureError, RecordError
+from curate.io.failpoints import failpoint
+from curate.io.format import ManifestFormat, Row
+from curate.records import ID, Record, RecordReader
+
+_ROWS_A_GROUP = 16_384
+
+
+def _count(path: Path) -> int | None:
+    return cast("int", _footer(path).num_rows)
+
+
+def _columns(path: Path) -> Collection[str] | None:
+    return cast("list[str]", _footer(path).schema.to_arrow_schema().names)
+
+
+def _footer(path: Path) -> Any:
+    from pyarrow import parquet
+
+    try:
+        return cast("Any", parquet).read_metadata(path)
+    except _arrow().ArrowException as error:
+        raise EOFError(str(error)) from error
+
+
+def _read(path: Path, after: int) -> Iterator[Row]:
+    from pyarrow import parquet
+
+    arrow = _arrow()
+    number = 0
+    try:
+        with cast("Any", parquet).ParquetFile(path) as file:
+            names = cast("list[str]", file.schema_arrow.names)
+            twice = next((name for name in names if names.count(name) > 1), None)
+            if twice is not None:
+                raise InfrastructureError(
+                    f"the manifest {path} has two columns {twice!r}; a record holds one of a name"
+                )
+            for batch in file.iter_batches(batch_size=4096, use_threads=False):
+                first, number = number, number + cast("int", batch.num_rows)
+                if number <= after:
+                    continue
+                for position, row in enumerate(_rows_of(batch, arrow), start=first + 1):
+                    if position > after:
+                        yield position, row
+    except arrow.ArrowException as error:
+        raise EOFError(str(error)) from error
+
+
+def _rows_of(batch: Any, arrow: Any) -> list[Record | RecordError]:
+    """Return the rows of a batch; a value that Python cannot hold (a string that is not UTF-8) costs its row."""
+    try:
+        return list(map(_checked, cast("list[Record]", batch.to_pylist())))
+    except (arrow.ArrowException, ValueError, OverflowError):
+        return [_row_of(batch.slice(at, 1), arrow) for at in range(batch.num_rows)]
+
+
+def _row_of(batch: Any, arrow: Any) -> Record | RecordError:
+    try:
+        return _checked(cast("list[Record]", batch.to_pylist())[0])
+    except (arrow.ArrowException, ValueError, OverflowError) as error:
+        return RecordError("bad_row", f"the row holds what no record may have: {error}")
+
+
+def _checked(row: Record) -> Record | RecordError:
+    """Return a row of Parquet, if JSON can hold it as well."""
+    for name, value in row.items():
+        problem = _not_json(value)
+        if problem:
+            return RecordError("bad_row", f"column {name!r} holds {problem}, which no record may have")
+    return row
+
+
+def _not_json(value: Any) -> str:
+    """Return a description of the part of a value that is not JSON, and `""` if all of it is."""
+    kind = cast("type[Any]", type(value))
+    if value is None or kind is str or kind is int or kind is bool:
+        return ""
+    if kind is float:
+        return "" if math.isfinite(value) else repr(value)
+    if kind is dict or kind is list:
+        inner: list[Any] = list(value.values() if kind is dict else value)
+        return next(filter(None, (_not_json(item) for item in inner)), "")
+    return f"a {kind.__name__}"
+
+
+def _write(records: RecordReader, file: BinaryIO) -> None:
+    from pyarrow import parquet
+
+    schema = _schema(records)
+    with cast("Any", parquet).ParquetWriter(file, schema, compression="zstd") as writer:
+        for group in _groups(records):
+            writer.write_table(_table(group, schema), row_group_size=_ROWS_A_GROUP)
+            failpoint("publish.during")
+
+
+def _groups(records: RecordReader) -> Iterator[list[Record]]:
+    rows = iter(records)
+    while group := list(islice(rows, _ROWS_A_GROUP)):
+        for record in group:
+            record.pop(ID, None)
+        yield group
+
+
+def _schema(records: RecordReader) -> Any:
+    """Return the columns in the order of their first appearance, each with a type that holds all its values."""
+    arrow = _arrow()
+    types: dict[str, Any] = {}
+    widened: set[str] = set()
+    for group in _groups(records):
+        for name in dict.fromkeys(name for record in group for name in record):
+            found = _type_of([record.get(name) for record in group])
+            known = types.get(name, found)
+            types[name] = _type_for_both(known, found)
+            if known not in (found, arrow.null()):
+                widened.add(name)
+    for group in _groups(records) if widened else ():  # a whole number may be too large for the float it must become
+        for name in widened:
+            if not _fits([record.get(name) for record in group], types[name]):
+                types[name] = _json_text()
+    for name, kind in types.items():
+        if kind == _json_text():
+            logger.warning("column {!r} holds values that share no Parquet type; it is written as JSON text", name)
+    return arrow.schema(list(types.items()))
+
+
+def _type_of(values: list[Any]) -> Any:
+    """Return the type that holds all of these values; JSON text, if there is none."""
+    try:
+        found = _arrow().array(values).type
+    except _misfits():
+        return _json_text()
+    return _json_text() if _has_empty_struct(found) else found
+
+
+def _type_for_both(a: Any, b: Any) -> Any:
+    arrow = _arrow()
+    schemas = [arrow.schema([("value", a)]), arrow.schema([("value", b)])]
+    try:
+        return arrow.unify_schemas(schemas, promote_options="permissive").field(0).type
+    except _misfits():
+        return _json_text()
+
+
+def _fits(values: list[Any], kind: Any) -> bool:
+    if kind == _json_text():
+        return True
+    try:
+        _arrow().array(values, type=kind)
+    except _misfits():
+        return False
+    return True
+
+
+def _has_empty_struct(kind: Any) -> bool:
+    """Return whether a type has a struct without fields somewhere, which Parquet cannot hold."""
+    types = _arrow().types
+    if types.is_struct(kind):
+        return kind.num_fields == 0 or any(_has_empty_struct(field.type) for field in kind)
+    return types.is_list(kind) and _has_empty_struct(kind.value_type)
+
+
+def _json_text() -> Any:
+    # a large string is used for nothing else, so the type itself says that the values are JSON
+    return _arrow().large_string()
+
+
+def _misfits() -> tuple[type[Exception], ...]:
+    """Return the exceptions for values that Arrow cannot hold: mixed types, too large numbers, lone surrogates."""
+    return (_arrow().ArrowException, OverflowError, UnicodeEncodeError)
+
+
+def _arrow() -> Any:
+    import pyarrow
+
+    return pyarrow  # as Any: it has no type stubs
+
+
+def _table(group: list[Record], schema: Any) -> Any:
+    columns: list[Any] = []
+    for field in schema:
+        values = [record.get(field.name) for record in group]
+        if field.type == _json_text():
+            values = [None if value is None else _encoded(value) for value in values]
+        columns.append(_arrow().array(values, type=field.type))
+    return _arrow().table(columns, schema=schema)
+
+
+def _encoded(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if text.isascii() or _is_utf8(text) else json.dumps(value)
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:  # lone surrogates, as in file names that are not UTF-8
+        return False
+    return True
+
+
+PARQUET = ManifestFormat("parquet", (".parquet",), _read, _count, _columns, _write)
+"""Parquet, zstd-compressed."""

@@ -1,0 +1,253 @@
+"""The sections of the report: curate's own panels, and behind them those of plugins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, cast
+
+import attrs
+
+from curate.engine import RunReader
+from curate.plugin import PluginHost
+from curate.report import environment, figures
+from curate.report.alignment import align
+from curate.report.clips import Clip
+from curate.report.figures import audio, count, number, share
+from curate.report.flow import BalanceTerm, ExitReason, StageFlow
+from curate.report.panels import MORE, Column, DrawnChart, OwnPanel, Panel, Section, Table
+from curate.report.samples import Sample
+from curate.report.scan import FATES, Survey
+from curate.report.speed import Speed
+
+_WORST = 12
+_SAMPLES = {"kept": 10, "filtered": 18, "quarantined": 18}
+
+
+@attrs.frozen
+class Findings:
+    """What was found out about a run, for the panels that show it.
+
+    Args:
+        run: the reader of the run.
+        terms: the balance.
+        flows: the stages.
+        left: why records left.
+        clip: makes the clip of a sample.
+        problems: receives what could not be read or shown, in words.
+    """
+
+    run: RunReader
+    survey: Survey
+    terms: Sequence[BalanceTerm]
+    flows: Sequence[StageFlow]
+    left: Sequence[ExitReason]
+    speed: Speed
+    host: PluginHost
+    clip: Callable[[Sample], Clip]
+    problems: list[str]
+
+
+def sections(found: Findings) -> list[Section]:
+    """Return the sections in the order of the page; one without panels is left out."""
+    compared = found.survey.columns.comparison
+    own = [
+        Section(
+            "balance",
+            "Balance",
+            "Every record is accounted for, and so is every millisecond of audio.",
+            list(_balance(found)),
+        ),
+        Section(
+            "distributions",
+            "Distributions",
+            "A whole bar is all records that came in, its green part those that were kept. A line is a filter's limit.",
+            list(_distributions(found)),
+            "grid three",
+        ),
+        Section(
+            "speed",
+            "Speed",
+            "Times are of work: the time between two attempts of the run is left out.",
+            list(_speed(found)),
+        ),
+        Section(
+            "errors",
+            f"The worst {figures.rate_name(found.survey)}",
+            "Above the reference, below the recognised text, both as they were compared.",
+            list(_worst(found)) if compared is not None else [],
+            label="Errors",
+        ),
+        Section(
+            "listen",
+            "Listen",
+            "Records taken at random: of those left out, some for each reason.",
+            [OwnPanel("", "samples", body="listen", data=_samples(found), bare=True)],
+        ),
+        Section(
+            "failures",
+            "Failures",
+            "Records that failed, by stage and code, with an example of each.",
+            [OwnPanel("", "codes", body="failures", data=_failures(found), bare=True)],
+        ),
+        Section("setup", "Setup", "What was run, with what, and where.", list(_setup(found))),
+    ]
+    further = Section(MORE, "Further panels", "From plugins.", [], label="More")
+    return [section for section in _with_plugins([*own[:-1], further, own[-1]], found) if section.panels]
+
+
+# curate's own panels.
+
+
+def _balance(found: Findings) -> Iterator[Panel]:
+    yield OwnPanel(
+        "",
+        "equation",
+        wide=True,
+        body="equation",
+        data={"terms": found.terms, "shares": figures.shares(found.terms)},
+    )
+    yield Panel("From stage to stage", "funnel", DrawnChart(figures.funnel(found.flows)), wide=True)
+    rows = figures.reason_rows(found.left, found.terms)
+    if rows:
+        yield Panel(
+            "Why records were left out",
+            "reasons",
+            table=Table(
+                [
+                    Column("Stage", "name"),
+                    Column("Because", "pill"),
+                    Column("Records", "number"),
+                    Column("Of those in", "number"),
+                    Column("Audio", "number"),
+                ],
+                [
+                    (
+                        row["stage"],
+                        (row["fate"], row["because"]),
+                        count(row["records"]),
+                        share(row["share"]),
+                        audio(row["ms"]),
+                    )
+                    for row in rows
+                ],
+            ),
+            wide=True,
+        )
+
+
+def _distributions(found: Findings) -> Iterator[Panel]:
+    for place, (one, drawn) in enumerate(figures.histograms(found.survey), start=1):
+        if drawn is None:
+            continue
+        headings = [Column("", "key"), *(Column(title, "number") for title in _STATISTICS)]
+        rows = [(row["what"], count(row["count"]), *row["values"]) for row in one["rows"]]
+        yield OwnPanel(
+            one["title"],
+            f"distribution-{place}",
+            DrawnChart(drawn),
+            Table(headings, rows, tight=True),
+            notes=[
+                {"limit": f"{threshold.operator} {number(threshold.value)}", "stage": threshold.stage}
+                for threshold in one["thresholds"]
+            ],
+        )
+
+
+_STATISTICS = ("Records", "Mean", "Median", "95 %", "Most")
+
+
+def _speed(found: Findings) -> Iterator[Panel]:
+    throughput = figures.throughput(found.speed)
+    if throughput is not None:
+        yield Panel("Throughput", "throughput", DrawnChart(throughput), wide=True)
+    else:
+        note = "The run directory holds no metrics, so there is no curve."
+        yield OwnPanel("", "throughput", note=note, body="empty", data=note, bare=True)
+    stages = figures.stages(found.flows, found.speed)
+    if stages is not None:
+        note = "Of the time that the workers of a stage's phase had."
+        yield Panel("Stages at work", "stages", DrawnChart(stages), note=note, wide=True)
+    for place, (one, shapes) in enumerate(figures.performance(found.run), start=1):
+        note = "" if shapes is None else "Batches by their longest record and their number of records."
+        yield OwnPanel(
+            f"{one['stage']}: batches",
+            f"batches-{place}",
+            None if shapes is None else DrawnChart(shapes),
+            Table([Column("", "key"), Column("", "number")], one["rows"]),
+            note,
+            shares=one["shares"],
+        )
+
+
+def _worst(found: Findings) -> Iterator[Panel]:
+    compared = found.survey.columns.comparison
+    shown = [
+        {"sample": sample, "clip": found.clip(sample), "alignment": align(sample, compared, found.host)}
+        for sample in found.survey.worst.samples()[:_WORST]
+        if compared is not None
+    ]
+    if shown:
+        yield OwnPanel("", "worst", body="worst", data=shown, bare=True)
+
+
+def _samples(found: Findings) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = [
+        {
+            "fate": fate,
+            "count": next(term.records for term in found.terms if term.kind == fate),
+            "shown": [
+                {"sample": one, "clip": found.clip(one)} for one in found.survey.samples[fate].taken(_SAMPLES[fate])
+            ],
+            "first": False,
+        }
+        for fate in FATES
+    ]
+    for group in groups:
+        if group["shown"]:
+            group["first"] = True
+            break
+    return groups
+
+
+def _failures(found: Findings) -> list[dict[str, Any]]:
+    return environment.failures(found.left, found.survey, found.host)
+
+
+def _setup(found: Findings) -> Iterator[Panel]:
+    settings = environment.stage_settings(found.run)
+    yield OwnPanel("Stages", "stage-settings", wide=True, body="settings", data=settings)
+    for box in environment.boxes(found.run):
+        rows = [tuple(row) for row in box["rows"]]
+        yield Panel(
+            box["title"], f"setup-{box['title'].lower()}", table=Table([Column("", "key"), Column("", "")], rows)
+        )
+
+
+# Panels of plugins.
+
+
+def _with_plugins(own: Sequence[Section], found: Findings) -> list[Section]:
+    """Return the sections with the panels of plugins behind curate's own; one that fails is among the problems."""
+    added: dict[str, list[Panel]] = {section.anchor: [] for section in own}
+    taken = {"top", *added, *(panel.anchor for section in own for panel in section.panels)}
+    for reference in found.host.panels:
+        try:
+            for panel in _panels_of(reference.load()(found.run)):
+                if panel.anchor in taken:
+                    raise ValueError(f"the page has another {panel.anchor!r}; choose another anchor")
+                taken.add(panel.anchor)
+                added[panel.section if panel.section in added else MORE].append(panel)
+        except Exception as error:  # noqa: BLE001 (third-party code; the rest of the report is not to suffer)
+            found.problems.append(f"{reference} failed: {type(error).__name__}: {error}")
+    return [attrs.evolve(section, panels=[*section.panels, *added[section.anchor]]) for section in own]
+
+
+def _panels_of(answer: object) -> list[Panel]:
+    """Return the panels that a plugin's function has returned: one, several, or none."""
+    if answer is None:
+        return []
+    panels = [answer] if isinstance(answer, Panel) else list(cast("Iterable[object]", answer))
+    for panel in panels:
+        if not isinstance(panel, Panel):
+            raise TypeError(f"a function for the report returns panels, not {panel!r:.80}")
+    return cast("list[Panel]", panels)

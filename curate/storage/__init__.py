@@ -1,0 +1,38 @@
+"""Files by path or URL: opens a range, writes a whole file, detects a change.
+
+open_file, open_range   a seekable binary file, or a part of one, with its size and identity
+identity                size and time of change (or tag) of a stored object, without reading it
+replacing, …            local files that appear whole or not at all
+Scheme                  what a store behind a URL scheme implements; `register` adds it, `lookup` finds it
+
+curate itself reads and writes local paths only; a path without a scheme is local. The package runs wherever files are
+opened, in the driver and in workers, and starts no thread. It knows nothing of records, manifests or audio: an error is
+an `OSError` with its `errno`, and the caller decides whether it concerns one record or the whole run.
+"""
+
+from curate.storage.access import identity, open_file, open_range
+from curate.storage.atomic import TEMPORARY, read_json, replacing, sync_directory, write_atomically, write_json
+from curate.storage.file import Identity, StoredFile
+from curate.storage.local import LocalFile, NotRegularError, open_local
+from curate.storage.scheme import Scheme, lookup, register, scheme_of
+
+__all__ = [
+    "TEMPORARY",
+    "Identity",
+    "LocalFile",
+    "NotRegularError",
+    "Scheme",
+    "StoredFile",
+    "identity",
+    "lookup",
+    "open_file",
+    "open_local",
+    "open_range",
+    "read_json",
+    "register",
+    "replacing",
+    "scheme_of",
+    "sync_directory",
+    "write_atomically",
+    "write_json",
+]

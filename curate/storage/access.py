@@ -1,0 +1,62 @@
+"""Opens stored objects by path or URL, whole or in part, and identifies them."""
+
+from __future__ import annotations
+
+import os
+
+from curate.storage.file import Identity, StoredFile
+from curate.storage.scheme import store_of
+
+
+class _Range(StoredFile):
+    """A part of another file, such as a member of an archive; closing it closes the other."""
+
+    def __init__(self, whole: StoredFile, offset: int, length: int) -> None:
+        own = whole.identity
+        super().__init__(Identity(own.uri, max(0, min(length, own.size - offset)), own.mtime_ns, own.tag))
+        self._whole = whole
+        self._offset = offset
+
+    def pread(self, length: int, offset: int) -> bytes:
+        return self._whole.pread(max(0, min(length, self.size - offset)), self._offset + offset)
+
+    def close(self) -> None:
+        self._whole.close()
+        super().close()
+
+
+def open_file(uri: str | os.PathLike[str]) -> StoredFile:
+    """Open a stored object for reading.
+
+    Args:
+        uri: a local path, or a URL whose scheme is registered.
+
+    Raises:
+        LookupError: the URL's scheme is not registered.
+        NotRegularError: the path names something other than a file.
+        OSError: the object does not exist or cannot be read.
+    """
+    name = os.fspath(uri)
+    return store_of(name).open(name)
+
+
+def open_range(uri: str | os.PathLike[str], offset: int, length: int) -> StoredFile:
+    """Open `length` bytes of a stored object, from `offset`, as a file of their own; see `open_file`.
+
+    Raises:
+        ValueError: the offset or the length is negative.
+    """
+    if offset < 0 or length < 0:
+        raise ValueError(f"offset={offset}, length={length}: neither may be negative")
+    return _Range(open_file(uri), offset, length)
+
+
+def identity(uri: str | os.PathLike[str]) -> Identity:
+    """Return the identity of a stored object, without reading it.
+
+    Raises:
+        LookupError: the URL's scheme is not registered.
+        OSError: the object does not exist or cannot be reached.
+    """
+    name = os.fspath(uri)
+    return store_of(name).identity(name)

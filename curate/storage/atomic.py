@@ -1,0 +1,76 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+from curate.errors import InfrastructureError
+
+TEMPORARY = ".tmp-"
+"""Part of the name of a file that is being written; such a file without its writer is the leftover of a crash."""
+
+
+@contextlib.contextmanager
+def replacing(path: Path, *, before_rename: Callable[[], object] | None = None) -> Generator[BinaryIO]:
+    """Open a temporary file next to `path`; on a clean exit sync it to disk and rename it to `path`.
+
+    Args:
+        path: the file.
+        before_rename: called when the temporary file is complete and synced.
+
+    Raises:
+        InfrastructureError: the file cannot be written (disk full, read-only, no permission), naming it.
+    """
+    temporary = path.with_name(f"{path.name}{TEMPORARY}{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        if before_rename is not None:
+            before_rename()
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise InfrastructureError(f"cannot write {path}: {error.strerror or error}") from error
+        raise
+
+
+def write_atomically(path: Path, content: bytes, *, before_rename: Callable[[], object] | None = None) -> None:
+    """Write a whole file with `replacing`."""
+    with replacing(path, before_rename=before_rename) as file:
+        file.write(content)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as a whole file of JSON, indented for people."""
+    try:
+        content = json.dumps(value, indent=1, ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # lone surrogates, as in file names that are not UTF-8
+        content = json.dumps(value, indent=1).encode()
+    write_atomically(path, content + b"\n")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Return the object in a file of JSON; an empty one if the file is missing, or torn by a crash of the machine."""
+    try:
+        return cast("dict[str, Any]", json.loads(path.read_bytes()))
+    except (OSError, ValueError):
+        return {}
+
+
+def sync_directory(directory: Path) -> None:
+    """Make renames inside a directory survive a crash of the machine."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
