@@ -34,12 +34,18 @@ class ActivityReporter(Protocol):
         """The stage touches nothing until it announces something again."""
         ...
 
+    def progress(self) -> None:
+        """The worker has made progress with what it has announced. Called from any thread."""
+        ...
+
 
 class SharedActivity:
     """An announcer that writes into memory which its driver reads, even when the worker is gone or hangs.
 
     A word is the batch's number; every stage then has a count and as many positions in the batch, or a range of them in
     a single word. A store is a word, so a worker that dies between two of them leaves a record too many at the worst.
+    The last word counts signs of progress, such as blocks of audio that are read: the page changes with each, and that is
+    all that the driver looks for.
 
     Args:
         words: shared memory, as unsigned 64-bit integers, of `words_for(stages)` words; all 0 at first.
@@ -53,11 +59,11 @@ class SharedActivity:
     @staticmethod
     def words_for(stages: int) -> int:
         """Return how many words the page of a hop with so many stages takes."""
-        return 1 + stages * (1 + CAPACITY)
+        return 1 + stages * (1 + CAPACITY) + 1
 
     def begin(self, number: int, ids: list[str]) -> None:
         words = self._words
-        for stage in range(1, len(words), 1 + CAPACITY):
+        for stage in range(1, len(words) - 1, 1 + CAPACITY):
             words[stage] = 0
         words[0] = number
         self._ids, self._places = ids, None
@@ -84,13 +90,17 @@ class SharedActivity:
     def idle(self, stage: int) -> None:
         self._words[1 + stage * (1 + CAPACITY)] = 0
 
+    def progress(self) -> None:
+        words = self._words
+        words[len(words) - 1] = (words[len(words) - 1] + 1) & _COUNT  # two threads may lose one count, but not both
+
 
 def read_activity(words: Sequence[int]) -> tuple[int, Mapping[int, Sequence[int] | None]]:
     """Return what a page says: the batch's number, and for every stage that has announced something the positions of
     the records in the batch; None for any of them.
     """
     announced: dict[int, Sequence[int] | None] = {}
-    for stage, place in enumerate(range(1, len(words), 1 + CAPACITY)):
+    for stage, place in enumerate(range(1, len(words) - 1, 1 + CAPACITY)):
         count = words[place]
         if count & _RANGE:
             start = (count ^ _RANGE) >> _START
