@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
+from curate.audio import AudioSettings
 from curate.composite import CompositeStage, check_depth
 from curate.errors import PlanError
 from curate.plan import Plan, make_plan
@@ -26,12 +27,14 @@ class Pipeline:
     Args:
         name: for logs, reports and the default run directory, `runs/<name>`.
         stages: the first stages; more come with `add_stage`.
+        audio: how every stage hears audio: channels, tolerance, wrong durations; part of the fingerprint.
     """
 
-    def __init__(self, name: str, stages: Iterable[Stage] = ()) -> None:
+    def __init__(self, name: str, stages: Iterable[Stage] = (), *, audio: AudioSettings | None = None) -> None:
         if name in ("", ".", "..") or "/" in name:
             raise PlanError(f"invalid pipeline name {name!r}: it is also used as the run directory's name")
         self.name = name
+        self.audio = AudioSettings() if audio is None else audio
         self.stages: list[Stage] = []
         for stage in stages:
             self.add_stage(stage)
@@ -74,7 +77,7 @@ class Pipeline:
 
         plugins = _host(host)
         with use_host(plugins):
-            plan = make_plan(self.name, self.stages, host=plugins)
+            plan = make_plan(self.name, self.stages, host=plugins, audio=self.audio)
         if executor is not None:
             _executor(executor, host).check(plan)
         return plan
@@ -107,6 +110,7 @@ class Pipeline:
         host: PluginHost | None = None,
         max_failures: int | None = None,
         max_failure_ratio: float | None = None,
+        audio_memory: int | str | None = None,
         options: RunOptions | None = None,
     ) -> RunResult:
         """Run the pipeline to its end.
@@ -121,6 +125,8 @@ class Pipeline:
             max_failures: the maximum number of records in quarantine.
             max_failure_ratio: the maximum share of records in quarantine, checked from 200 records on. Without either,
                 the larger of 100 records and 1 %.
+            audio_memory: the decoded audio that each worker holds at most, such as `"256MB"` (the default) or a number of
+                bytes. It changes the speed and no result; 0: nothing is decoded ahead.
             options: further options of this attempt: a fork, a retry, an input that has grown.
 
         Raises:
@@ -135,6 +141,8 @@ class Pipeline:
         options = options or RunOptions()
         if (max_failures, max_failure_ratio) != (None, None):
             options = attrs.evolve(options, budget=ErrorBudget(max_failures, max_failure_ratio))
+        if audio_memory is not None:
+            options = attrs.evolve(options, audio_memory_bytes=parse_bytes(audio_memory, "audio_memory"))
         chosen, plugins = _executor(executor, host), _host(host)
         plan = self.plan(chosen, host=plugins)
         directory = None if run_dir is None else Path(run_dir)
@@ -166,7 +174,7 @@ class Pipeline:
         chosen, plugins = _executor(executor, host), _host(host)
         if any(isinstance(stage, Source) for stage in self.stages):
             raise PlanError("Pipeline.stream takes its batches from the caller, so leave the source out")
-        plan = make_plan(self.name, self.stages, host=plugins, streaming=True)
+        plan = make_plan(self.name, self.stages, host=plugins, streaming=True, audio=self.audio)
         chosen.check(plan)
         return stream_plan(plan, chosen, map(_checked_batch, batches))
 

@@ -218,6 +218,7 @@ class _PhaseRun:
         self._store = run.store
         self._observers = run.observers
         self._options = run.options
+        self._directory = run.directory
         self._state = run.state
         self._places = run.store.places(phase.number)
         self._total = _count_input(phase, self._places)
@@ -283,7 +284,7 @@ class _PhaseRun:
 
     def _process(self, incoming: PhaseInput) -> None:
         """Have the phase's stages work on its input, wherever the executor has its workers."""
-        hops, context = self._phase.hops, WorkerContext(audio_roots=self._plan.audio_roots)
+        hops, context = self._phase.hops, self._context()
         transport = self._executor.open(
             [
                 HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=hop.stages[-1].name)
@@ -304,6 +305,16 @@ class _PhaseRun:
                 raise
         finally:
             transport.close()
+
+    def _context(self) -> WorkerContext:
+        """Return what workers may know about the run."""
+        roots, directory = self._plan.audio_roots, self._directory
+        return WorkerContext(
+            audio_roots=roots if directory is None else roots_in_run(roots, directory),
+            audio=self._plan.audio,
+            audio_memory_bytes=self._options.audio_memory_bytes,
+            run_directory=None if directory is None else str(directory.absolute()),
+        )
 
     def _until_stopped(self, incoming: PhaseInput) -> PhaseInput:
         """Yield what comes until the run is to stop; what is in flight then is still finished."""

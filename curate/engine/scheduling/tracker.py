@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from curate.engine.accounting.counts import FinishedInputs
-from curate.engine.protocol.messages import Filtered, OutputRow, PartialResult, Quarantined, Split
+from curate.engine.protocol.messages import Filtered, NewAudioFile, OutputRow, PartialResult, Quarantined, Split
 from curate.errors import AccountingError, InfrastructureError
 from curate.records import ID, Record, audio_ms, path_below
 
@@ -25,6 +25,7 @@ class _PendingInput:
     filtered: list[Filtered] = field(default_factory=list[Filtered])
     quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
     splits: list[Split] = field(default_factory=list[Split])
+    files: list[NewAudioFile] = field(default_factory=list[NewAudioFile])
 
 
 @dataclass(slots=True)
@@ -149,6 +150,8 @@ class InFlightTracker:
             inputs[note.root].filtered.append(note)
         for note in result.quarantined:
             inputs[note.root].quarantined.append(note)
+        for file in result.files:
+            inputs[file.root].files.append(file)
         forward: list[Record] = []
         if hop == self._last_hop:
             for name, row, ms in zip(kept_roots, result.kept, result.kept_ms, strict=True):
@@ -191,6 +194,7 @@ def _finished_inputs(inputs: list[_PendingInput]) -> FinishedInputs:
         filtered=[(each.seq, note) for each in inputs for note in each.filtered],
         quarantined=[(each.seq, note) for each in inputs for note in each.quarantined],
         splits=[split for each in inputs for split in each.splits],
+        files=[(each.seq, file) for each in inputs for file in each.files],
         ids=[each.identity for each in inputs],
         each_ms=[each.ms for each in inputs],
     )
