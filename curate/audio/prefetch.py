@@ -10,8 +10,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from curate.audio.decode import DEFAULT_RATE_HZ, load_record
-from curate.audio.files import Roots, classify_os_error
+from curate.audio.audio import DEFAULT_RATE_HZ
+from curate.audio.decode import load_record
+from curate.audio.files import Roots, blame
 from curate.errors import InfrastructureError, RecordError
 
 if TYPE_CHECKING:

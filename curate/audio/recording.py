@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,16 @@ if TYPE_CHECKING:
 
 MIN_RATE_HZ, MAX_RATE_HZ, MAX_CHANNELS = 1_000, 768_000, 64
 
-_BLOCK_FRAMES = 65_536
+BLOCK_FRAMES = 65_536
 
-# A decoder that starts in the middle of an MP3 lacks the bits of earlier frames, an Opus decoder converges slowly, and
-# libsndfile's Vorbis seek fails inside the last page: so decoding starts this much earlier, and the extra is dropped.
-_LOSSY_FORMATS = frozenset({"MP3", "OGG"})
-_PREROLL_S = 2.0
+# Codecs whose frames do not depend on earlier ones, so that a seek gives the frames that decoding from the start gives.
+# The others (MP3, Vorbis, Opus, GSM, …) converge after a seek, or miss the place.
+_EXACT_SUBTYPES = frozenset(
+    {
+        *("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"),
+        *("ALAC_16", "ALAC_20", "ALAC_24", "ALAC_32"),
+    }
+)
 
 # Encoders disagree about whether the Xing frame and their own delay count.
 _MPEG_TOLERANCE_FRAMES = 2 * 1152
@@ -39,6 +43,7 @@ class Recording:
         self.declaration = declared
         self._stack = stack
         self.decoder = stack.enter_context(open_decoder(file, declared.patches))
+        self._position = 0
 
     @property
     def declared(self) -> int | None:
@@ -52,19 +57,48 @@ class Recording:
         """How many of the declared frames may be missing."""
         return _MPEG_TOLERANCE_FRAMES if self.decoder.format == "MP3" else 0
 
+    @property
+    def seeks_exactly(self) -> bool:
+        """Whether a segment can be read without what is before it."""
+        return self.decoder.subtype in _EXACT_SUBTYPES
+
     def restart(self) -> None:
         """Decode from the beginning again. The old decoder shares the descriptor's position, so it is closed first."""
         self._stack.close()
         self.decoder = self._stack.enter_context(open_decoder(self.file, self.declaration.patches))
+        self._position = 0
 
-    def start_at(self, frame: int) -> int:
-        """Move the decoder to a frame, or to a place before it, and return its position."""
-        if self.decoder.format in _LOSSY_FORMATS:
-            frame = max(0, frame - round(_PREROLL_S * self.decoder.rate_hz))
-        if frame == 0 or self.decoder.seek(frame):
-            return frame
-        self.restart()
-        return 0
+    def read(self, position: int, frames: int) -> Samples:
+        """Return at most so many frames from `position`, as decoded from the start; none behind the end."""
+        try:
+            self._go_to(position)
+            return self._read(frames) if self._position == position else self._read(0)
+        except DecoderError as error:
+            self.file.require_readable()
+            reached = self._position
+            self.restart()  # after an error a decoder no longer seeks
+            where = f"after {reached / self.decoder.rate_hz:.3f} s"
+            if self.declared is not None and not self.reaches(self.declared):
+                raise RecordError("truncated", f"{self.file.name} breaks off {where}, before its end") from error
+            raise RecordError("decode_error", f"{self.file.name} is damaged {where}: {error}") from error
+
+    def _go_to(self, position: int) -> None:
+        if position == self._position:
+            return
+        if self.seeks_exactly:
+            if self.decoder.seek(position):
+                self._position = position
+                return
+            self.restart()
+        if self._position > position:
+            self.restart()
+        while self._position < position and len(self._read(min(BLOCK_FRAMES, position - self._position))):
+            pass
+
+    def _read(self, frames: int) -> Samples:
+        block = self.decoder.read(frames)
+        self._position += len(block)
+        return block
 
     def reaches(self, frames: int) -> bool:
         """Return whether the file has at least this many frames; leave the decoder at the beginning."""
@@ -101,31 +135,38 @@ class Recording:
                 "has no (or a wrong) Xing header: `ffmpeg -i in.mp3 -c copy out.mp3` writes one",
             )
 
-    def count(self) -> int:
-        """Decode everything and count the frames. The decoder must be at the beginning."""
-        frames = sum(len(block) for block in self.blocks(0))
-        self.require_frames(frames)
-        return frames
+    def stop_within(self, start: int, stop: int | None, declared: int, tolerance_s: float) -> int:
+        """Return the frame to stop at in a file of so many frames; raise when the segment does not lie in them."""
+        rate_hz, name = self.decoder.rate_hz, self.file.name
+        held = f"{name} has {declared / rate_hz:.3f} s"
+        if start >= declared:
+            code = "truncated" if self.declaration.missing_bytes else "bad_segment"
+            raise RecordError(code, f"{held}, and the segment begins at {start / rate_hz:.3f} s")
+        if stop is None:
+            return declared
+        if stop > declared + round(tolerance_s * rate_hz):
+            raise RecordError(
+                "truncated", f"{held}, and the segment ends at {stop / rate_hz:.3f} s: {_tolerated(tolerance_s)}"
+            )
+        return min(stop, declared)
 
-    def blocks(self, position: int, stop: int | None = None) -> Iterator[Samples]:
-        """Yield blocks of shape `(frames, channels)` from `position`, where the decoder is, up to `stop`.
-
-        Nothing after `stop` is read: damage there does not concern this segment.
-        """
-        try:
-            while stop is None or position < stop:
-                block = self.decoder.read(_BLOCK_FRAMES if stop is None else min(_BLOCK_FRAMES, stop - position))
-                if len(block) == 0:
-                    return
-                position += len(block)
-                yield block
-        except DecoderError as error:
+    def require_end(self, start: int, stop: int | None, end: int, tolerance_s: float) -> None:
+        """Raise when decoding ended before the place that the header or the segment asks for."""
+        rate_hz, name = self.decoder.rate_hz, self.file.name
+        if end == start and start > 0 and (stop is None or self.declared is None):
             self.file.require_readable()
-            self.restart()  # after an error a decoder can no longer seek
-            where = f"after {position / self.decoder.rate_hz:.3f} s"
-            if self.declared is not None and not self.reaches(self.declared):
-                raise RecordError("truncated", f"{self.file.name} breaks off {where}, before its end") from error
-            raise RecordError("decode_error", f"{self.file.name} is damaged {where}: {error}") from error
+            raise RecordError("bad_segment", f"the segment begins at {start / rate_hz:.3f} s, behind the end of {name}")
+        if stop is None:
+            self.require_frames(end)
+            return
+        # Without a declared length, `stop` is the record's own rounded figure.
+        known = self.declared is not None
+        if end < stop - (self.slack if known else round(tolerance_s * rate_hz)) or end == start:
+            self.file.require_readable()
+            advice = "" if known else f": {_tolerated(tolerance_s)}"
+            raise RecordError(
+                "truncated", f"{name} ends at {end / rate_hz:.3f} s, before {stop / rate_hz:.3f} s{advice}"
+            )
 
     def require_frames(self, end: int) -> None:
         """Compare the number of decoded frames with the declared one."""
@@ -137,6 +178,10 @@ class Recording:
         if end == 0:
             self.file.require_readable()
             raise RecordError("zero_samples", f"{self.file.name} has a header, but no samples")
+
+
+def _tolerated(tolerance_s: float) -> str:
+    return f"end_tolerance_s, of the pipeline's `audio:` settings, allows {tolerance_s} s"
 
 
 @contextmanager

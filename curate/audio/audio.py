@@ -1,0 +1,476 @@
+"""What a stage hears: a read-only view of a recording or of a segment of it, decoded when it is first used."""
+
+from __future__ import annotations
+
+import math
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from curate.audio.channels import (
+    ChannelChoice,
+    ChannelLevels,
+    channel_of,
+    measure_levels,
+    mixed,
+    require_channel,
+)
+from curate.audio.files import Roots, show
+from curate.audio.reader import FrameReader
+from curate.audio.recording import BLOCK_FRAMES, MAX_RATE_HZ
+from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
+from curate.audio.sndfile import Resampler, resampled_frames
+from curate.errors import RecordError
+
+if TYPE_CHECKING:
+    from curate.audio.sndfile import Samples
+
+DEFAULT_RATE_HZ = 16_000
+"""The sampling rate that speech recognisers expect."""
+
+DEFAULT_MAX_DURATION_S = 3600.0
+"""An hour: 230 MB of float32 at 16 kHz. Longer recordings are read as segments, or block by block."""
+
+DEFAULT_HELD_BYTES = 256 * 2**20
+"""What one recording may take in memory as it was decoded: 23 minutes at 48 kHz in mono."""
+
+_MISMATCH_S, _MISMATCH_RATIO = 0.1, 0.01
+_ENDLESS_S = 1e12  # 30,000 years
+
+
+def _ignore_replacement() -> None:
+    """Where nothing counts the means that were replaced."""
+
+
+class Audio:
+    """A recording or a segment of it, decoded when it is first used and remembered until it is closed.
+
+    A segment's samples are the recording's native frames from `round(offset * rate)` to `round(end * rate)`, as a
+    decoder gives them that began at the start of the stream; they are mixed to one channel, and resampled on their
+    own. So they are the same bits in every run, worker and stage, whatever else of the recording is read.
+
+    An `Audio` is made by the engine for each record, or by `Audio.of(record)`. It may be used by several threads.
+    Whatever is wrong with the recording is raised as a `RecordError` by the first method that meets it.
+    """
+
+    def __init__(
+        self,
+        reader: FrameReader,
+        offset_s: float = 0.0,
+        end_s: float | None = None,
+        *,
+        settings: AudioSettings = DEFAULT_AUDIO_SETTINGS,
+        record: Mapping[str, Any] | None = None,
+        max_duration_s: float = DEFAULT_MAX_DURATION_S,
+        held_bytes: int = DEFAULT_HELD_BYTES,
+        on_mean_replaced: Callable[[], None] = _ignore_replacement,
+    ) -> None:
+        self._reader = reader
+        self._offset_s = offset_s
+        self._end_s = end_s
+        self._settings = settings
+        self._record: Mapping[str, Any] = {} if record is None else record
+        self._max_duration_s = max_duration_s
+        self._held_bytes = held_bytes
+        self._on_mean_replaced = on_mean_replaced
+        self._lock = threading.RLock()
+        self._span: tuple[int, int] | None = None
+        self._native: Samples | None = None
+        self._levels: ChannelLevels | None = None
+        self._mixes: dict[tuple[int, ChannelChoice], Samples] = {}
+        self._mean_replaced = False
+
+    @classmethod
+    def of(
+        cls,
+        record: Mapping[str, Any],
+        *,
+        filepath_key: str = "audio_filepath",
+        roots: Roots = None,
+        settings: AudioSettings = DEFAULT_AUDIO_SETTINGS,
+    ) -> Audio:
+        """Return the audio of a record: the whole file, or with `offset` the segment of `duration` seconds.
+
+        Raises:
+            RecordError: `missing_column`, `bad_path`, `bad_value`, `bad_segment`. The file is opened at the first use.
+        """
+        path, offset_s, end_s = segment_of(record, filepath_key)
+        reader = FrameReader(path, roots, whole_bytes=DEFAULT_HELD_BYTES)
+        return cls(reader, offset_s, end_s, settings=settings, record=record)
+
+    @property
+    def rate_hz(self) -> int:
+        """The recording's own sampling rate."""
+        return self._reader.rate_hz
+
+    @property
+    def channels(self) -> int:
+        """How many channels the recording has, 1 to 64."""
+        return self._reader.channels
+
+    @property
+    def duration_s(self) -> float:
+        """The length of the segment, as it is in the file and not as a record claims it."""
+        start, stop = self._frames()
+        return (stop - start) / self.rate_hz
+
+    @property
+    def claimed_duration_s(self) -> float | None:
+        """The `duration` of a record without `offset` that differs from the true length by more than 0.1 s and 1 %."""
+        claimed: object = self._record.get("duration")
+        if self._end_s is not None or self._record.get("offset") is not None:
+            return None
+        if isinstance(claimed, bool) or not isinstance(claimed, int | float) or not 0 <= claimed < _ENDLESS_S:
+            return None
+        true_s = self.duration_s
+        return float(claimed) if abs(claimed - true_s) > max(_MISMATCH_S, _MISMATCH_RATIO * true_s) else None
+
+    @property
+    def mean_replaced(self) -> bool:
+        """Whether the loudest channel was used, because the channels cancel each other in their mean."""
+        return self._mean_replaced
+
+    @property
+    def held_bytes(self) -> int:
+        """What this audio remembers, without what it shares with others of the same recording."""
+        with self._lock:
+            native = 0 if self._native is None or self._native.base is not None else self._native.nbytes
+            return native + sum(samples.nbytes for samples in self._mixes.values())
+
+    def samples(self, rate_hz: int = DEFAULT_RATE_HZ, channel: int | None = None) -> Samples:
+        """Return the segment as float32 mono `(samples,)` at a rate: read-only, made once per rate and channel.
+
+        Args:
+            rate_hz: the rate of the result, 1 to 768,000.
+            channel: one channel, counted from 0; None is what the settings and the record say.
+
+        Raises:
+            RecordError: what is wrong with the recording or the segment; `too_long` above one hour: use `blocks`.
+            ValueError: `rate_hz` is out of range.
+        """
+        require_rate(rate_hz)
+        with self._lock:
+            choice = self._choice(channel)
+            samples = self._mixes.get((rate_hz, choice))
+            if samples is None:
+                samples = self._joined(rate_hz, choice)
+                samples.flags.writeable = False
+                self._mixes[(rate_hz, choice)] = samples
+            return samples
+
+    def take_samples(self, rate_hz: int = DEFAULT_RATE_HZ, channel: int | None = None) -> Samples:
+        """Return what `samples` returns, as an array of the caller's own that is not remembered."""
+        require_rate(rate_hz)
+        with self._lock:
+            samples = self._joined(rate_hz, self._choice(channel))
+            return samples.copy() if self._native is not None and self.channels == 1 else samples
+
+    def native(self) -> Samples:
+        """Return the segment as the decoder gives it, float32 `(frames, channels)` at the file's own rate; read-only.
+
+        What resampling and mixing change is measured here: clipping, bandwidth, the balance of the channels.
+
+        Raises:
+            RecordError: as `samples`.
+        """
+        import numpy as np
+
+        with self._lock:
+            self._require_length()
+            parts: list[Samples] = []
+            frames = 0
+            for block in self._bounded(self._native_blocks()):
+                self._require_finite(block, frames)
+                frames += len(block)
+                parts.append(block)
+            native = self._native
+            if native is None:
+                native = parts[0] if len(parts) == 1 else np.concatenate(parts)
+                native.flags.writeable = False
+            return native
+
+    def cut(self, start_s: float, end_s: float) -> Audio:
+        """Return a segment of this one, in seconds from its start; it shares what is decoded.
+
+        Raises:
+            RecordError: `bad_value`, `bad_segment`: the times are not finite, or the end is before the start.
+        """
+        start_s, end_s = seconds(start_s, "start_s"), seconds(end_s, "end_s")
+        if end_s < start_s:
+            raise RecordError("bad_segment", f"the segment ends at {end_s} s, before its start at {start_s} s")
+        offset_s = self._offset_s + start_s
+        part = Audio(
+            self._reader,
+            offset_s,
+            offset_s + (end_s - start_s),  # as a record's `offset` and `duration` are added
+            settings=self._settings,
+            record={name: self._record.get(name) for name in ("channel", "channel_selector")},
+            max_duration_s=self._max_duration_s,
+            held_bytes=self._held_bytes,
+            on_mean_replaced=self._on_mean_replaced,
+        )
+        with self._lock:
+            if self._native is not None and self._span is not None:
+                part._borrow(self._native, self._span)
+        return part
+
+    def blocks(self, seconds: float, rate_hz: int = DEFAULT_RATE_HZ) -> Iterator[Samples]:
+        """Yield `samples(rate_hz)` in pieces of so many seconds, the last one shorter, without holding the whole.
+
+        Joined, the pieces are `samples()` bit for bit.
+
+        Raises:
+            RecordError: what is wrong with the recording, at the place where it is met.
+            ValueError: `rate_hz` or `seconds` is out of range.
+        """
+        require_rate(rate_hz)
+        size = round(seconds * rate_hz) if 0 < seconds < _ENDLESS_S else 0
+        if size < 1:
+            raise ValueError(f"blocks of {seconds!r} s hold no sample at {rate_hz} Hz")
+        return self._cut_to(size, rate_hz)
+
+    def decode(self) -> None:
+        """Decode now what the first use would decode, so that a thread can do it ahead."""
+        with self._lock:
+            for _ in self._native_blocks():
+                pass
+
+    def forget(self) -> None:
+        """Drop what is remembered; the next use decodes again."""
+        with self._lock:
+            self._native = None
+            self._mixes.clear()
+
+    def close(self) -> None:
+        """Drop what is remembered, and close the file of a recording that is used by itself."""
+        self.forget()
+        self._reader.close()
+
+    # ------------------------------------------------------------------ where the segment lies
+
+    def _located(self) -> tuple[int, int | None]:
+        if self._span is not None:
+            return self._span
+        return self._reader.locate(self._offset_s, self._end_s, self._settings.end_tolerance_s)
+
+    def _frames(self) -> tuple[int, int]:
+        """The first frame of the segment and the one behind its last, once it is known that they are there."""
+        with self._lock:
+            if self._span is None:
+                start, stop = self._located()
+                if stop is None or self._reader.recording.declared is None:
+                    end = self._reader.end()
+                    self._reader.recording.require_end(
+                        start, stop, max(start, end if stop is None else min(stop, end)), self._tolerance_s
+                    )
+                    stop = end if stop is None else min(stop, end)
+                elif self._end_s is None:
+                    stop = min(stop, self._reader.end())
+                self._span = (start, stop)
+            return self._span
+
+    @property
+    def _tolerance_s(self) -> float:
+        return self._settings.end_tolerance_s
+
+    def _require_length(self) -> None:
+        """Raise for what is too long to be held at once, where that is known without decoding it."""
+        longest = self._longest()
+        start, stop = self._located()
+        if longest is None or stop is None or stop - start <= longest:
+            return
+        # A forged length is no reason to call a short file too long; a true one saves decoding an hour for nothing.
+        if self._reader.reaches(stop):
+            raise self._too_long()
+
+    def _longest(self) -> int | None:
+        return None if math.isinf(self._max_duration_s) else math.floor(self._max_duration_s * self.rate_hz)
+
+    def _too_long(self) -> RecordError:
+        return RecordError(
+            "too_long",
+            f"{self._reader.name} has more than {self._max_duration_s} s to read at once: cut it into segments, read "
+            "it in blocks, or raise the bound",
+        )
+
+    # ------------------------------------------------------------------ native frames
+
+    def _native_blocks(self) -> Iterator[Samples]:
+        """The segment's frames in blocks of the same borders every time; kept when they fit."""
+        start, stop = self._located()
+        if self._native is None and self._held_bytes:
+            self._native = self._reader.held(start, stop, self._tolerance_s)
+        native = self._native
+        if native is not None:
+            self._span = (start, start + len(native))
+            for at in range(0, len(native), BLOCK_FRAMES):
+                yield native[at : at + BLOCK_FRAMES]
+            return
+        kept: list[Samples] | None = [] if self._held_bytes else None
+        kept_bytes = 0
+        position = start
+        for block in self._reader.blocks(start, stop, self._tolerance_s):
+            position += len(block)
+            kept_bytes += block.nbytes
+            if kept_bytes > self._held_bytes:
+                kept = None
+            if kept is not None:
+                kept.append(block)
+            yield block
+        self._span = (start, position)
+        if kept:
+            self._keep(start, kept)
+
+    def _keep(self, start: int, blocks: list[Samples]) -> None:
+        import numpy as np
+
+        native = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+        native.flags.writeable = False
+        if self._end_s is None and start == 0 and self._reader.hold(native):
+            native = native[:]  # a view: the recording owns it
+        self._native = native
+
+    def _bounded(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
+        """The blocks, until they are longer than what may be held at once."""
+        longest = self._longest()
+        frames = 0
+        for block in blocks:
+            frames += len(block)
+            if longest is not None and frames > longest:
+                raise self._too_long()
+            yield block
+
+    def _borrow(self, native: Samples, span: tuple[int, int]) -> None:
+        """Take the frames from what another segment of the recording has decoded, where it covers this one."""
+        start, stop = self._located()
+        if stop is not None and span[0] <= start and stop <= span[1]:
+            self._span = (start, stop)
+            self._native = native[start - span[0] : stop - span[0]]
+
+    def _require_finite(self, block: Samples, before: int) -> None:
+        import numpy as np
+
+        finite = np.isfinite(block)
+        if not finite.all():
+            rows = finite if finite.ndim == 1 else finite.all(axis=1)
+            at_s = (self._located()[0] + before + int(np.argmin(rows))) / self.rate_hz
+            raise RecordError(
+                "non_finite", f"{self._reader.name} holds NaN or infinite samples, the first at {at_s:.3f} s"
+            )
+
+    # ------------------------------------------------------------------ one channel at another rate
+
+    def _choice(self, channel: int | None) -> ChannelChoice:
+        if channel is not None:
+            return require_channel(channel, self.channels, self._reader.name)
+        choice = channel_of(self._record, self._settings.channel, self.channels, self._reader.name)
+        if isinstance(choice, int):
+            require_channel(choice, self.channels, self._reader.name)
+        if self.channels == 1 or choice not in ("mean", "loudest"):
+            return choice if isinstance(choice, int | tuple) else 0
+        levels = self._measured()
+        if levels is None:
+            return "mean"
+        if choice == "mean" and not levels.mean_is_lost:
+            return "mean"
+        if choice == "mean" and not self._mean_replaced:
+            self._mean_replaced = True
+            self._on_mean_replaced()
+        return levels.loudest
+
+    def _measured(self) -> ChannelLevels | None:
+        if self._levels is None:
+            self._levels = measure_levels(self._native_blocks())
+        return self._levels
+
+    def _joined(self, rate_hz: int, choice: ChannelChoice) -> Samples:
+        import numpy as np
+
+        self._require_length()
+        parts = list(self._resampled(self._bounded(self._native_blocks()), rate_hz, choice))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _resampled(self, blocks: Iterator[Samples], rate_hz: int, choice: ChannelChoice) -> Iterator[Samples]:
+        """The blocks at another rate, in pieces whose lengths add up to the exact one."""
+        import numpy as np
+
+        assert choice != "loudest", "resolved to a channel"
+        resampler = None if self.rate_hz == rate_hz else Resampler(self.rate_hz, rate_hz)
+        frames = given = 0
+        pending: Samples | None = None  # what is over the exact length is only known at the end
+        for block in blocks:
+            mono = mixed(block, choice)
+            self._require_finite(mono, frames)
+            frames += len(block)
+            piece = mono if resampler is None else resampler.push(mono)
+            if len(piece):
+                if pending is not None:
+                    yield self._checked(pending)
+                    given += len(pending)
+                pending = piece
+        last = np.zeros(0, np.float32) if resampler is None else resampler.finish()
+        rest = last if pending is None else np.concatenate([pending, last]) if len(last) else pending
+        # libsoxr's own rounding may differ by a sample; the length is ours.
+        length = max(0, resampled_frames(frames, self.rate_hz, rate_hz) - given)
+        if given + length == 0:
+            raise RecordError("zero_samples", f"{self._reader.name} is shorter than one sample of the result")
+        yield self._checked(rest[:length] if len(rest) >= length else np.pad(rest, (0, length - len(rest))))
+
+    def _checked(self, samples: Samples) -> Samples:
+        import numpy as np
+
+        if not np.isfinite(samples).all():  # samples near the largest float overflow in the filter
+            raise RecordError("non_finite", f"{self._reader.name} holds samples too large to resample")
+        return samples
+
+    def _cut_to(self, size: int, rate_hz: int) -> Iterator[Samples]:
+        import numpy as np
+
+        held: list[Samples] = []
+        length = 0
+        for piece in self._resampled(self._native_blocks(), rate_hz, self._choice(None)):
+            held.append(piece)
+            length += len(piece)
+            if length >= size:
+                joined = np.concatenate(held)
+                whole = length - length % size
+                for at in range(0, whole, size):
+                    yield joined[at : at + size]
+                held, length = [joined[whole:]], length - whole
+        if length:
+            yield np.concatenate(held)
+
+
+def segment_of(record: Mapping[str, Any], filepath_key: str) -> tuple[str, float, float | None]:
+    """Return a record's path, and where its audio begins and ends in seconds; None for the end of the file.
+
+    Raises:
+        RecordError: `missing_column` without a path, `bad_path`, `bad_value`, `bad_segment`.
+    """
+    path = record.get(filepath_key)
+    if path is None:
+        raise RecordError("missing_column", f"the record has no {filepath_key!r}")
+    if not isinstance(path, str):
+        raise RecordError("bad_path", f"{filepath_key!r} must be a string, not {type(path).__name__}")
+    offset: object = record.get("offset")
+    if offset is None:
+        return path, 0.0, None
+    duration: object = record.get("duration")
+    offset_s = seconds(offset, "offset")
+    return path, offset_s, None if duration is None else offset_s + seconds(duration, "duration")
+
+
+def seconds(value: object, column: str) -> float:
+    """Return a number of seconds, 0 or more; raise `bad_value` or `bad_segment` for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RecordError("bad_value", f"{column!r} must be a number of seconds, not {show(value)}")
+    if not 0 <= value < _ENDLESS_S:  # NaN fails too, and an integer of many digits can neither be a float nor printed
+        shown = show(value) if isinstance(value, float) or abs(value) < _ENDLESS_S else "a huge number"
+        raise RecordError("bad_segment", f"{column!r} must be a length in seconds, 0 or more, not {shown}")
+    return float(value)
+
+
+def require_rate(rate_hz: int) -> None:
+    """Raise `ValueError` for a rate that no result can have."""
+    if isinstance(rate_hz, bool) or not 1 <= rate_hz <= MAX_RATE_HZ:
+        raise ValueError(f"rate_hz must be 1 to {MAX_RATE_HZ}, not {rate_hz!r}")
