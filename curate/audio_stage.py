@@ -14,13 +14,8 @@ import attrs
 
 from curate.audio import Audio, AudioSettings
 from curate.errors import RecordError
-from curate.io.rows import is_finite_number
 from curate.records import DEFAULT_FILEPATH_KEY, Record
 from curate.stage import RecordStage, Reject, children_of
-
-MISMATCH_S = 0.1
-MISMATCH_SHARE = 0.01
-"""A claimed `duration` that differs from the decoded length by more than the larger of these two is a mismatch."""
 
 CLAIMED_DURATION = "claimed_duration"
 AUDIO_COLUMNS = frozenset({"duration", CLAIMED_DURATION})
@@ -72,6 +67,7 @@ class AudioStage(RecordStage):
         settings = self.context.audio or AudioSettings()
         audio = Audio.of(record, filepath_key=self.filepath_key, roots=self.context.audio_roots, settings=settings)
         with closing(audio):
+            audio.decode()
             correct_duration(record, audio, settings)
             result = self.process_audio(record, audio)
             if isinstance(result, dict | Reject) or result is None:
@@ -95,26 +91,26 @@ class DurationMismatch:
 def correct_duration(record: Record, audio: Audio, settings: AudioSettings) -> DurationMismatch | None:
     """Write the decoded length to a record's `duration`, and return the mismatch with what was claimed, if any.
 
-    A record with an `offset` is a segment: its `duration` is part of its definition, and stays. Doing it twice changes
-    nothing.
+    A record with an `offset` is a segment: its `duration` is part of its definition, and stays. Done again, it changes
+    and returns nothing.
 
     Raises:
-        RecordError: `duration_mismatch`, if the settings ask for it.
+        RecordError: `duration_mismatch`, if the settings ask for it; what is wrong with the recording.
     """
     if record.get("offset") is not None:
         return None
-    decoded_s = round(audio.duration_s, 6)
-    claimed: Any = record.get("duration")
-    mismatch = None
-    if is_finite_number(claimed) and abs(claimed - decoded_s) > max(MISMATCH_S, MISMATCH_SHARE * decoded_s):
-        mismatch = DurationMismatch(float(claimed), decoded_s)
+    decoded_s, claimed = round(audio.duration_s, 6), record.get("duration")
+    if type(claimed) is float and claimed == decoded_s:
+        return None
+    claimed_s = audio.claimed_duration_s
+    if claimed_s is not None:
         if settings.duration_mismatch == "fail":
             raise RecordError(
-                "duration_mismatch", f"duration = {claimed!r} s, but the file holds {decoded_s:.3f} s of audio"
+                "duration_mismatch", f"duration = {claimed_s:g} s, but the file holds {decoded_s:.3f} s of audio"
             )
-        record.setdefault(CLAIMED_DURATION, claimed)
+        record.setdefault(CLAIMED_DURATION, claimed_s)
     record["duration"] = decoded_s
-    return mismatch
+    return None if claimed_s is None else DurationMismatch(claimed_s, decoded_s)
 
 
 def _own_bases(cls: type) -> Iterable[type]:

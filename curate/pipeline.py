@@ -10,9 +10,10 @@ import attrs
 
 from curate.audio import AudioSettings
 from curate.composite import CompositeStage, check_depth
-from curate.errors import PlanError
+from curate.errors import PlanError, UsageError
 from curate.plan import Plan, make_plan
 from curate.records import AudioBatch
+from curate.resources import parse_size
 from curate.stage import Source, Stage, Writer
 from curate.suggest import closest
 
@@ -142,7 +143,7 @@ class Pipeline:
         if (max_failures, max_failure_ratio) != (None, None):
             options = attrs.evolve(options, budget=ErrorBudget(max_failures, max_failure_ratio))
         if audio_memory is not None:
-            options = attrs.evolve(options, audio_memory_bytes=parse_bytes(audio_memory, "audio_memory"))
+            options = attrs.evolve(options, audio_memory_bytes=parse_audio_memory(audio_memory))
         chosen, plugins = _executor(executor, host), _host(host)
         plan = self.plan(chosen, host=plugins)
         directory = None if run_dir is None else Path(run_dir)
@@ -177,6 +178,21 @@ class Pipeline:
         plan = make_plan(self.name, self.stages, host=plugins, streaming=True, audio=self.audio)
         chosen.check(plan)
         return stream_plan(plan, chosen, map(_checked_batch, batches))
+
+
+def parse_audio_memory(size: int | str) -> int:
+    """Return a bound on decoded audio in bytes.
+
+    Raises:
+        UsageError: it is not a size.
+    """
+    try:
+        parsed = parse_size(size)
+    except ValueError as error:
+        raise UsageError(f"audio_memory={size!r}: {error}") from None
+    if parsed < 0:
+        raise UsageError(f"audio_memory={size!r} must be 0 or more")
+    return parsed
 
 
 _PUBLIC = [name for name in vars(Pipeline) if not name.startswith("_")]

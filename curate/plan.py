@@ -19,9 +19,9 @@ from typing import Any, Generic, TypeGuard, TypeVar, get_args
 import attrs
 
 from curate._version import __version__
-from curate.composite import CompositeStage, check_depth, named
 from curate.audio import AudioSettings
 from curate.audio_stage import AUDIO_COLUMNS, hears
+from curate.composite import CompositeStage, check_depth, named
 from curate.errors import CurateError, PlanError, PluginError
 from curate.fingerprint import describe_code, describe_value, distributions
 from curate.resolution import PluginLookup

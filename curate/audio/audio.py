@@ -15,7 +15,7 @@ from curate.audio.channels import (
     mixed,
     require_channel,
 )
-from curate.audio.files import Roots, show
+from curate.audio.files import Roots, printable
 from curate.audio.reader import FrameReader
 from curate.audio.recording import BLOCK_FRAMES, MAX_RATE_HZ
 from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
@@ -463,9 +463,9 @@ def segment_of(record: Mapping[str, Any], filepath_key: str) -> tuple[str, float
 def seconds(value: object, column: str) -> float:
     """Return a number of seconds, 0 or more; raise `bad_value` or `bad_segment` for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RecordError("bad_value", f"{column!r} must be a number of seconds, not {show(value)}")
+        raise RecordError("bad_value", f"{column!r} must be a number of seconds, not {printable(value)}")
     if not 0 <= value < _ENDLESS_S:  # NaN fails too, and an integer of many digits can neither be a float nor printed
-        shown = show(value) if isinstance(value, float) or abs(value) < _ENDLESS_S else "a huge number"
+        shown = printable(value) if isinstance(value, float) or abs(value) < _ENDLESS_S else "a huge number"
         raise RecordError("bad_segment", f"{column!r} must be a length in seconds, 0 or more, not {shown}")
     return float(value)
 

@@ -55,6 +55,7 @@ class RecordingCache:
         filepath_key: the column that holds the path.
         roots: the folders that audio may lie under; None allows any place.
         on_progress: called after every block decoded.
+        on_decode: called whenever decoding begins, in the thread that decodes.
 
     Attributes:
         decodes: how often decoding was begun.
@@ -70,6 +71,7 @@ class RecordingCache:
         filepath_key: str = "audio_filepath",
         roots: Roots = None,
         on_progress: Callable[[], None] = _ignore_progress,
+        on_decode: Callable[[], None] = _ignore_progress,
     ) -> None:
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, not {max_bytes!r}")
@@ -78,6 +80,7 @@ class RecordingCache:
         self._filepath_key = filepath_key
         self._roots = roots
         self._on_progress = on_progress
+        self._on_decode = on_decode
         self._lock = threading.RLock()
         self._recordings: OrderedDict[object, _Recording] = OrderedDict()
         self.decodes = 0
@@ -157,6 +160,7 @@ class RecordingCache:
     def _count_decode(self) -> None:
         with self._lock:
             self.decodes += 1
+        self._on_decode()
 
     def _count_block(self, frames: int, rate_hz: int) -> None:
         with self._lock:

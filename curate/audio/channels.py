@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import attrs
 
-from curate.audio.files import show
+from curate.audio.files import printable
 from curate.audio.settings import ChannelSetting
 from curate.errors import RecordError
 
@@ -63,7 +63,7 @@ def _choice(value: object, column: str, channels: int, name: str) -> ChannelChoi
     if channels == 1:
         return "mean"
     raise RecordError(
-        "bad_value", f"{column!r} must name channels of {name}, counted from 0, not {show(cast('object', value))}"
+        "bad_value", f"{column!r} must name channels of {name}, counted from 0, not {printable(cast('object', value))}"
     )
 
 

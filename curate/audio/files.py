@@ -120,15 +120,15 @@ def open_file(path: str | os.PathLike[str], roots: Roots = None) -> Generator[Au
 def roots_in_run(roots: Roots, run_directory: str | os.PathLike[str]) -> tuple[str, ...]:
     """Return roots below which the run's new audio (`run:audio/…`) can be opened in addition to what `roots` allows."""
     folders = (_ANYWHERE,) if roots is None else tuple(os.fspath(root) for root in roots)
-    return (*folders, f"{RUN_SCHEME}{os.path.abspath(run_directory)}")
+    return (*folders, f"{RUN_SCHEME}{Path(run_directory).absolute()}")
 
 
 def _in_run(path: str, roots: Roots) -> tuple[str, Roots]:
     """Return the place of a run's new audio, and the folder that it must lie in."""
     for root in map(os.fspath, roots or ()):
         if root.startswith(RUN_SCHEME):
-            directory = root.removeprefix(RUN_SCHEME)
-            return os.path.join(directory, path.removeprefix(RUN_SCHEME)), (os.path.join(directory, "audio"),)
+            directory = Path(root.removeprefix(RUN_SCHEME))
+            return str(directory / path.removeprefix(RUN_SCHEME)), (directory / "audio",)
     raise RecordError("outside_root", f"{printable(path)} is new audio of a run, and is read inside this run only")
 
 

@@ -23,8 +23,8 @@ MAX_RATE_HZ = 655_350
 def encode_flac(samples: npt.NDArray[np.floating[Any]], rate_hz: int) -> bytes:
     """Return a FLAC file of 16 bits per sample.
 
-    Samples are scaled by 32768, rounded half to even and limited to what 16 bits hold, so what was decoded from a file of
-    16 bits is encoded without loss.
+    Samples are scaled by 32768, rounded half to even and limited to what 16 bits hold, so what was decoded from a file
+    of 16 bits is encoded without loss.
 
     Args:
         samples: full scale is ±1; of shape (n,) or (frames, channels).
@@ -53,7 +53,5 @@ def encode_flac(samples: npt.NDArray[np.floating[Any]], rate_hz: int) -> bytes:
     scaled = np.rint(array.astype(np.float64) * _FULL_SCALE)
     integers = np.clip(scaled, -_FULL_SCALE, _FULL_SCALE - 1).astype(np.int16)
     file = io.BytesIO()
-    soundfile.write(
-        file, integers, int(rate_hz), format="FLAC", subtype="PCM_16", compression_level=_COMPRESSION_LEVEL
-    )
+    soundfile.write(file, integers, int(rate_hz), format="FLAC", subtype="PCM_16", compression_level=_COMPRESSION_LEVEL)
     return file.getvalue()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from curate.audio.audio import DEFAULT_RATE_HZ
 from curate.audio.decode import load_record
-from curate.audio.files import Roots, blame
+from curate.audio.files import Roots, classify_os_error
 from curate.errors import InfrastructureError, RecordError
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 import attrs
 from loguru import logger
 
+from curate.audio.files import roots_in_run
 from curate.engine.accounting.counts import FinishedInputs, RecordCounts, stage_counts
 from curate.engine.accounting.stage_flow import add_stage_counts, follow_stages
 from curate.engine.durability.commit import CommitBuffer, id_checksum_of

@@ -110,10 +110,7 @@ class DirectoryStore:
 
     def _named(self) -> set[Path]:
         return {
-            Path(file.path)
-            for commits in self._commits.values()
-            for commit in commits
-            for file in commit.valid_files()
+            Path(file.path) for commits in self._commits.values() for commit in commits for file in commit.valid_files()
         }
 
     def _remove_unnamed_audio(self) -> None:

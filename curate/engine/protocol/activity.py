@@ -44,8 +44,8 @@ class SharedActivity:
 
     A word is the batch's number; every stage then has a count and as many positions in the batch, or a range of them in
     a single word. A store is a word, so a worker that dies between two of them leaves a record too many at the worst.
-    The last word counts signs of progress, such as blocks of audio that are read: the page changes with each, and that is
-    all that the driver looks for.
+    The last word counts signs of progress, such as blocks of audio that are read: with each, the page changes, and the
+    driver looks for no more than that.
 
     Args:
         words: shared memory, as unsigned 64-bit integers, of `words_for(stages)` words; all 0 at first.

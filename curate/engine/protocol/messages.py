@@ -15,6 +15,9 @@ from curate.records import Record
 OutputRow: TypeAlias = "Record | bytes"
 """A kept record: a dict on its way to the next hop or into memory, a line of JSON on its way to a shard."""
 
+AUDIO_MEASURES = "audio:"
+"""Begins the name, among the measures of stages, of what a stage group has decoded; no stage's name has a colon."""
+
 
 @dataclass(slots=True)
 class BatchTask:

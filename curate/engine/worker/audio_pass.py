@@ -211,7 +211,7 @@ class _RecordAudio:
             decoded, self._decoded = self._decoded, None
             if decoded is None or decoded.key != key:
                 if decoded is not None:
-                    decoded.close()
+                    decoded.close(self._source)
                 self.current = self._source.open(record, filepath_key)
             else:
                 self.current, decodes = decoded.future.result()
@@ -223,12 +223,12 @@ class _RecordAudio:
         self._release()
         decoded, self._decoded = self._decoded, None
         if decoded is not None:
-            decoded.close()
+            decoded.close(self._source)
 
     def _release(self) -> None:
         current, self.current = self.current, None
         if current is not None:
-            current.close()
+            self._source.close(current)
 
 
 class _Activity:

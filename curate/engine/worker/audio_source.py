@@ -1,4 +1,4 @@
-"""Opens the audio of records for a worker's stages, and counts the decodings and the lengths that were claimed wrongly."""
+"""Opens the audio of records for a worker's stages, and counts decodings and wrongly claimed lengths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AudioSource:
 
     Args:
         context: the roots, the settings and the bound on memory.
-        on_block: called after every block that is read from a file, in any thread.
+        on_block: called after every block that is decoded, in any thread.
     """
 
     def __init__(self, context: WorkerContext, on_block: Callable[[], None]) -> None:
@@ -29,17 +29,25 @@ class AudioSource:
         self._roots = context.audio_roots
         self._on_block = on_block
         self._caches: dict[str, RecordingCache] = {}
+        self._making = threading.Lock()
         self._counted = threading.local()
         self._measures: dict[str, Any] = {}
 
     def open(self, record: Record, filepath_key: str) -> Audio:
-        """Return the audio of a record; the caller closes it. Callable from several threads.
+        """Return the decoded audio of a record; `close` takes it back. Callable from several threads.
 
         Raises:
             RecordError: it cannot be decoded.
             InfrastructureError: the disk or an audio root is at fault.
         """
-        return self._cache(filepath_key).audio(record)
+        audio = self._cache(filepath_key).audio(dict(record))  # a stage may change the record later
+        audio.decode()
+        return audio
+
+    def close(self, audio: Audio) -> None:
+        """Take back audio that no stage needs any more; the recording stays in memory while there is room."""
+        self.count("means_replaced", int(audio.mean_replaced))
+        audio.forget()
 
     def open_and_count(self, record: Record, filepath_key: str) -> tuple[Audio, int]:
         """Return the audio of a record, and the number of decodings that began in this thread for it."""
@@ -88,17 +96,23 @@ class AudioSource:
         self._counted.decodes = self._decodes() + 1
 
     def _cache(self, filepath_key: str) -> RecordingCache:
-        cache = self._caches.get(filepath_key)
-        if cache is None:
-            cache = self._caches[filepath_key] = RecordingCache(
-                max_bytes=self.max_bytes // 2,  # the other half is for what is decoded ahead
-                roots=self._roots,
-                settings=self.settings,
-                filepath_key=filepath_key,
-                on_block=self._on_block,
-                on_decode=self._count_decode,
-            )
-        return cache
+        with self._making:
+            cache = self._caches.get(filepath_key)
+            if cache is None:
+                cache = self._caches[filepath_key] = RecordingCache(
+                    max(1, self.max_bytes),
+                    roots=self._roots,
+                    settings=self.settings,
+                    filepath_key=filepath_key,
+                    on_progress=self._on_block,
+                    on_decode=self._count_decode,
+                )
+            return cache
+
+
+def decoded_bytes(audio: Audio) -> float:
+    """Return about how much memory decoded audio takes: its own frames, and a channel at 16 kHz."""
+    return 4 * audio.duration_s * (audio.rate_hz * audio.channels + 16_000)
 
 
 class SegmentKey:

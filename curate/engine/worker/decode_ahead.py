@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from typing import TypeAlias
 
 import attrs
 
 from curate.audio import Audio
-from curate.engine.worker.audio_source import AudioSource, SegmentKey
+from curate.engine.worker.audio_source import AudioSource, SegmentKey, decoded_bytes
 from curate.engine.worker.record_step import MAX_ANNOUNCED
 from curate.records import Record, audio_ms
 
@@ -43,13 +42,12 @@ class DecodedAhead:
         """Return what it takes in memory, in bytes; an estimate until it is decoded."""
         if not self.future.done() or self.future.cancelled() or self.future.exception() is not None:
             return self.expected_bytes if not self.future.done() else 0.0
-        return float(self.future.result()[0].nbytes)
+        return decoded_bytes(self.future.result()[0])
 
-    def close(self) -> None:
+    def close(self, source: AudioSource) -> None:
         """Release the audio, waiting for a decoding that has begun."""
-        if not self.future.cancel():
-            with suppress(BaseException):  # its error belongs to a record that is not worked on now
-                self.future.result()[0].close()
+        if not self.future.cancel() and self.future.exception() is None:  # an error belongs to a record not at work now
+            source.close(self.future.result()[0])
 
 
 class DecodeAhead:
@@ -94,7 +92,7 @@ class DecodeAhead:
             if at == position:
                 found = decoded
             else:
-                decoded.close()
+                decoded.close(self._source)
         self._begun = max(self._begun, position + 1)
         self._fill(position, 0.0 if found is None else found.held_bytes())
         return found
@@ -106,13 +104,12 @@ class DecodeAhead:
 
     def learn(self, audio: Audio) -> None:
         """Take the size of decoded audio into account for the next estimates."""
-        if audio.duration_s > 0.5:
-            self._bytes_per_s = max(1.0, audio.nbytes / audio.duration_s)
+        self._bytes_per_s = decoded_bytes(audio) / audio.duration_s
 
     def close(self) -> None:
         """Release what was decoded ahead, and wait for what is being decoded."""
         while self._ahead:
-            self._ahead.popleft()[1].close()
+            self._ahead.popleft()[1].close(self._source)
 
     def _fill(self, position: int, held: float) -> None:
         if self._threads is None:
@@ -130,7 +127,7 @@ class DecodeAhead:
             held += expected
             self._announce(position, self._begun)
             key = SegmentKey(record, self._filepath_key)
-            future = self._threads.submit(self._source.open_and_count, dict(record), self._filepath_key)
+            future = self._threads.submit(self._source.open_and_count, record, self._filepath_key)
             self._ahead.append((at, DecodedAhead(key, expected, future)))
 
     def _hears(self, record: Record) -> bool:

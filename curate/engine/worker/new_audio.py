@@ -1,8 +1,8 @@
 """Writes new audio that stages make, as files of the run directory that a commit will name.
 
 A file is written under its final name when the stage makes it, so that the next stage can read it. It is made durable
-(fsync, many files together) before the records that refer to it are acknowledged. Whatever no acknowledged record refers
-to is deleted; what a crash leaves is deleted when the run is resumed.
+(fsync, many files together) before the records that refer to it are acknowledged. Files to which no outcome of a record
+refers are deleted; the leftovers of a crash are deleted when the run is resumed.
 """
 
 from __future__ import annotations
@@ -76,7 +76,10 @@ class NewAudio:
         if samples.ndim == 1:
             changed.pop("channel", None)
             changed.pop("channel_selector", None)
-        for column, value in (("sampling_rate", int(rate_hz)), ("channels", 1 if samples.ndim == 1 else samples.shape[1])):
+        for column, value in (
+            ("sampling_rate", int(rate_hz)),
+            ("channels", 1 if samples.ndim == 1 else samples.shape[1]),
+        ):
             if column in changed:
                 changed[column] = value
         return changed

@@ -17,7 +17,7 @@ from loguru import logger
 
 from curate.audio_stage import hears
 from curate.engine.protocol.activity import ActivityReporter
-from curate.engine.protocol.messages import BatchTask, OutputRow, PartialResult
+from curate.engine.protocol.messages import AUDIO_MEASURES, BatchTask, OutputRow, PartialResult
 from curate.engine.worker.audio_pass import AudioPass
 from curate.engine.worker.audio_source import AudioSource
 from curate.engine.worker.batch_step import BatchStep
@@ -59,7 +59,7 @@ class StageGroupRunner:
         self._audio: AudioSource | None = None
         if any(map(hears, stages)):
             self._audio = AudioSource(context, _report_nothing if reporter is None else reporter.progress)
-        self._audio_measures = "audio:" + "+".join(stage.name for stage in stages)
+        self._audio_measures = AUDIO_MEASURES + "+".join(stage.name for stage in stages)
         self._steps = list(self._make_steps(reporter))
         self._encode = encode
         self._blamed = blamed
