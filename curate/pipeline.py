@@ -126,8 +126,8 @@ class Pipeline:
             max_failures: the maximum number of records in quarantine.
             max_failure_ratio: the maximum share of records in quarantine, checked from 200 records on. Without either,
                 the larger of 100 records and 1 %.
-            audio_memory: the decoded audio that each worker holds at most, such as `"256MB"` (the default) or a number of
-                bytes. It changes the speed and no result; 0: nothing is decoded ahead.
+            audio_memory: the decoded audio that each worker holds at most, in bytes or as a string such as `"256MB"`,
+                which is the default. It changes the speed and no result; 0: nothing is decoded ahead.
             options: further options of this attempt: a fork, a retry, an input that has grown.
 
         Raises:

@@ -133,9 +133,9 @@ class Audio:
     @property
     def held_bytes(self) -> int:
         """What this audio remembers, without what it shares with others of the same recording."""
-        with self._lock:
-            native = 0 if self._native is None or self._native.base is not None else self._native.nbytes
-            return native + sum(samples.nbytes for samples in self._mixes.values())
+        native = self._native  # without the lock, which is held as long as another thread decodes
+        own = 0 if native is None or native.base is not None else native.nbytes
+        return own + sum(samples.nbytes for samples in list(self._mixes.values()))
 
     def samples(self, rate_hz: int = DEFAULT_RATE_HZ, channel: int | None = None) -> Samples:
         """Return the segment as float32 mono `(samples,)` at a rate: read-only, made once per rate and channel.

@@ -82,6 +82,7 @@ class RecordingCache:
         self._on_progress = on_progress
         self._on_decode = on_decode
         self._lock = threading.RLock()
+        self._counting = threading.Lock()  # its own: a thread that decodes holds an audio's lock, and must not wait
         self._recordings: OrderedDict[object, _Recording] = OrderedDict()
         self.decodes = 0
         self.decoded_s = 0.0
@@ -158,17 +159,17 @@ class RecordingCache:
                 total -= held[key]
 
     def _count_decode(self) -> None:
-        with self._lock:
+        with self._counting:
             self.decodes += 1
         self._on_decode()
 
     def _count_block(self, frames: int, rate_hz: int) -> None:
-        with self._lock:
+        with self._counting:
             self.decoded_s += frames / rate_hz
         self._on_progress()
 
     def _count_replaced(self) -> None:
-        with self._lock:
+        with self._counting:
             self.means_replaced += 1
 
 

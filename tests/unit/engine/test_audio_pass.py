@@ -117,9 +117,10 @@ def test_children_hear_the_cut_of_their_parent_without_another_decoding(tmp_path
 
 
 def test_a_stage_that_splits_audio_ends_a_phase(tmp_path: Path) -> None:
-    plan = Pipeline("split", [ReadRecords(recordings(tmp_path, 2)), Halves(), Level("part")]).plan()
-    assert [len(phase.hops) for phase in plan.phases] == [1, 1]
-    assert len(Pipeline("s", [ReadRecords([]), Halves().with_(checkpoint=False), Level("p")]).plan().phases) == 1
+    def phases(split: Halves) -> int:
+        return len(Pipeline("split", [ReadRecords(recordings(tmp_path, 1)), split, Level("part")]).plan().phases)
+
+    assert (phases(Halves()), phases(Halves().with_(checkpoint=False))) == (2, 1)
 
 
 def test_samples_cannot_be_written_to(tmp_path: Path) -> None:
@@ -193,14 +194,6 @@ def test_audio_settings_reach_every_stage_and_the_fingerprint(tmp_path: Path) ->
     ]
     assert plans[0].fingerprint == plans[1].fingerprint != plans[2].fingerprint
     assert plans[2].to_dict()["audio"]["channel"] == 0
-
-
-def test_decoding_runs_ahead_within_32_records_and_announces_them_before(tmp_path: Path) -> None:
-
-    events = watched_pass(recordings(tmp_path, 50, 0.05), Level("a"))
-    assert events.max_ahead <= 32
-    assert events.max_ahead > 1
-    assert not events.touched_before_announced
 
 
 def test_no_memory_decodes_in_the_worker_itself(tmp_path: Path) -> None:
