@@ -1,55 +1,92 @@
-# One virtual environment, .venv; what is installed in it is remembered by stamps, so nothing is installed twice.
+# One virtual environment, .venv. A stamp in it (.dev, .demo, .dev-all, .docs) records what has been installed, so
+# that nothing is installed twice: .dev is light (no torch, NeMo or Ray), .dev-all has everything that any test needs.
 
 PYTHON ?= python3
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 MANIFESTS := pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 
-.PHONY: demo demo-model newcomer test check docs bench bench-gpu soak format clean
+# The two tiers are complements: together they are `make test-all`, and no test is in both.
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := --numprocesses $(JOBS) --dist loadgroup
+LONG := bench or soak
+REST := ray or processes or browser or slow
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-model newcomer test test-core test-rest test-all check check-all coverage docs bench bench-gpu \
+	soak format clean
+
+help:  ## list the targets
+	@awk -F ':.*##  *' '/^[a-z-]+:.*##/ { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.demo  ## transcribe, compare and filter real files, from nothing to a curated manifest
 	rm -rf runs/quickstart
 	$(BIN)/curate run pipelines/quickstart/pipeline.yaml
 
-demo-model: $(VENV)/.demo  ## make the demo's model again with its recipe; needs espeak-ng, some ten minutes
+demo-model: $(VENV)/.demo  ## train the demo's model again by its recipe; needs espeak-ng and about ten minutes
 	cd pipelines/quickstart && \
 	../../$(BIN)/python -m recipe.train_model && ../../$(BIN)/python -m recipe.train_hybrid && \
 	../../$(BIN)/python -m recipe.check_model
 
-newcomer:  ## what README and tutorial tell to type, typed, in an empty environment
+newcomer:  ## type what README and tutorial say, in an empty environment
 	$(PYTHON) tests/docs/newcomer.py
 
-test: $(VENV)/.dev  ## the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev $(VENV)/.demo  ## the quick tier: everything but Ray, trees of processes, browsers and slow tests
+	$(PYTEST) $(PARALLEL) -m "not ($(REST) or $(LONG))"
+
+test-core: $(VENV)/.dev  ## the quick tier without NeMo and torch, in the light environment
+	$(PYTEST) $(PARALLEL) -m "not ($(REST) or $(LONG) or nemo)"
+
+test-rest: $(VENV)/.dev-all  ## what `make test` leaves out: Ray, trees of processes, browsers, slow tests
+	$(PYTEST) $(PARALLEL) -m "($(REST)) and not ($(LONG))"
+
+test-all: $(VENV)/.dev-all  ## the quick tier and the rest in one run
+	$(PYTEST) $(PARALLEL) -m "not ($(LONG))"
+
+soak: $(VENV)/.dev-all  ## what takes an hour: random kills, 10^6 records, peers, 2,000 examples of every property
+	$(PYTEST) -s -m "$(LONG) or hypothesis" --hypothesis-profile nightly --timeout 7200
 
 check: $(VENV)/.dev  ## style, types, architecture
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+	$(BIN)/pyright --project tests
 	$(BIN)/lint-imports
+
+check-all: check docs coverage  ## check, and the documentation and the coverage floors
+
+coverage: $(VENV)/.dev  ## branch coverage of the package and of the engine, subprocesses included, with floors
+	rm -f build/coverage/data*
+	$(BIN)/coverage run -m pytest $(PARALLEL) -m "not (ray or nemo or browser or slow or $(LONG))"
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage html --quiet
+	$(BIN)/coverage report --format total --fail-under $(FLOOR)
+	$(BIN)/coverage report --include 'curate/engine/*' --fail-under $(ENGINE_FLOOR)
 
 docs: $(VENV)/.docs  ## the documentation, without warnings
 	$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet docs build/docs
 
-bench: $(VENV)/.dev  ## ratios against plain loops and peers, printed
-	$(BIN)/python -m pytest tests/bench -s -m "bench or not bench"
+bench: $(VENV)/.dev-all  ## ratios against plain loops and peers, printed; needs a quiet machine
+	$(PYTEST) tests/bench -s -m "bench or not bench"
 
-bench-gpu: $(VENV)/.dev  ## the same on a CUDA card; skips, with the reason, where there is none
-	$(BIN)/python -m pytest tests/gpu -s -rs
+bench-gpu: $(VENV)/.dev-all  ## the same on a CUDA GPU, in ten minutes; results in build/bench-gpu or $$CURATE_BENCH_OUT
+	$(BIN)/python -m tests.gpu.run_sections
 
-soak: $(VENV)/.dev  ## what takes many minutes: hundreds of kills at random moments
-	$(BIN)/python -m pytest tests/faults tests/contract -s -m soak
-
-format: $(VENV)/.dev
+format: $(VENV)/.dev  ## apply ruff's fixes and its format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-clean:
+clean:  ## remove the environment and everything that is built
 	rm -rf $(VENV) build runs .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.dev: $(MANIFESTS) | $(BIN)/python
+	$(INSTALL) --editable '.[dev]' --editable plugins/curate-pocketsphinx --editable plugins/curate-example
+	touch $@
 
 # torch goes first and by its exact version: left to a resolver, it would bring its newest CUDA build
 $(VENV)/.demo: $(MANIFESTS) | $(BIN)/python
@@ -57,8 +94,8 @@ $(VENV)/.demo: $(MANIFESTS) | $(BIN)/python
 	$(INSTALL) --editable '.[nemo]'
 	touch $@
 
-$(VENV)/.dev: $(VENV)/.demo
-	$(INSTALL) --editable '.[dev]' --editable plugins/curate-pocketsphinx --editable plugins/curate-example
+$(VENV)/.dev-all: $(VENV)/.dev $(VENV)/.demo
+	$(INSTALL) --editable '.[dev-all]'
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.dev

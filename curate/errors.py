@@ -6,11 +6,11 @@
     │   ├── PlanError           … because the pipeline does not fit together
     │   ├── PluginError         … because of a plugin: broken, clashing, missing
     │   └── RunDirectoryError   … because of what the run directory already holds
-    ├── RecordError             one record is bad; it goes to quarantine, its neighbours go on
+    ├── RecordError             one record is bad; it goes to quarantine, its neighbours are processed
     ├── StageContractError      a stage broke its declaration: lost, repeated or invented a record
-    ├── BudgetExceededError     more records have failed than the run may lose (exit code 3)
-    ├── InfrastructureError     the trouble is not a record's: the run stops at once (exit code 4)
-    └── AccountingError         the books of a run do not balance (exit code 1; a bug in curate)
+    ├── BudgetExceededError     more records have failed than the run allows (exit code 3)
+    ├── InfrastructureError     not the fault of a record: the run stops immediately (exit code 4)
+    └── AccountingError         the record counts of a run do not balance (exit code 1; a bug in curate)
 
 A stage raises `RecordError` or `InfrastructureError`; whatever else it raises is counted as the record's.
 """
@@ -45,7 +45,7 @@ RECORD_ERROR_CODES: Mapping[str, str] = MappingProxyType(
         "outside_root": "the audio path resolves to a place outside the declared roots",
         "empty_file": "the audio file has no bytes",
         "not_audio": "the file is something else: text, HTML, a Git LFS pointer, an archive, a picture",
-        "decode_error": "the decoder gave up on the file",
+        "decode_error": "the decoder failed on the file",
         "truncated": "the file holds fewer samples than its header or the record's segment asks for",
         "zero_samples": "the file or the segment has no samples",
         "non_finite": "the audio holds NaN or infinite samples",
@@ -66,7 +66,7 @@ RECORD_ERROR_CODES: Mapping[str, str] = MappingProxyType(
         "timeout": "the record alone ran past its deadline",
     }
 )
-"""What can be wrong with one record: code → meaning. Plugins may add codes of their own as `<distribution>/<code>`."""
+"""The reasons for which a record can fail: code → meaning. Plugins may add their own as `<distribution>/<code>`."""
 
 
 class CurateError(Exception):
@@ -118,7 +118,7 @@ class RecordError(CurateError):
             )
         super().__init__(code, message)
         self.code = code
-        self.message = str(message)  # it may well be an error, whose text is meant
+        self.message = str(message)  # an exception is converted to its message
 
     def __str__(self) -> str:
         return self.message
@@ -142,11 +142,11 @@ class StageContractError(CurateError):
 
 
 class BudgetExceededError(CurateError):
-    """More records have failed than `max_failures` or `max_failure_ratio` allows. What is finished is kept."""
+    """More records have failed than `max_failures` or `max_failure_ratio` allows. Finished records are kept."""
 
 
 class InfrastructureError(CurateError):
-    """The run cannot go on, and no record is to blame: disk full, model missing, device gone, `setup` failed."""
+    """The run cannot continue, and no record caused it: disk full, model missing, device gone, `setup` failed."""
 
 
 class AccountingError(CurateError):

@@ -22,7 +22,7 @@ import attrs
 def describe_value(value: Any) -> Any:
     """Return a setting as JSON-ready data that is the same for equal settings, in every process.
 
-    A function is described by its source and by what it uses, because its name says nothing about what it does.
+    A function is described by its source and by the names that it uses, because its own name does not identify it.
 
     Raises:
         TypeError: it cannot be sent to a worker.
@@ -31,9 +31,11 @@ def describe_value(value: Any) -> Any:
 
 
 def describe_code(function: Any) -> Any:
-    """Return what a function or class does: its qualified name with the sha256 of its source, or of its code if that
-    is lost, with the values that a function has closed over or takes by default, and, for one that is in no installed
-    distribution, with the plain globals and the other such functions, classes and modules that it uses.
+    """Return the description of a function's or class's code, as JSON-ready data.
+
+    It is the qualified name with the sha256 of the source (of the bytecode where the source is lost), the values that a
+    function has closed over or takes by default, and, for code that is in no installed distribution, the plain globals
+    and the other such functions, classes and modules that it uses.
     """
     return _describe_code(function, frozenset())
 
@@ -45,41 +47,50 @@ def distributions() -> Mapping[str, list[str]]:
 
 
 def is_installed(module: str) -> bool:
-    """Return whether a module's version says what is in it: not so for a script, a notebook, a plugins-file."""
+    """Return whether a version identifies a module's code: not that of a script, a notebook or a plugins-file."""
     top = module.partition(".")[0]
     return top != "__main__" and (top == "curate" or top in sys.stdlib_module_names or top in distributions())
 
 
 def _describe(value: Any, within: frozenset[int]) -> Any:
-    """Describe a value; `within` are the ids of those that it is part of, so that a circle comes to an end."""
-    if value is None or (isinstance(value, str | bool | int | float) and not isinstance(value, enum.Enum)):
+    """Describe a value; `within` are the ids of the values that it is part of, so that a cycle ends."""
+    if isinstance(value, enum.Enum):
+        return f"{type(value).__qualname__}.{value.name}"
+    if value is None or isinstance(value, str | bool | int | float):
         return value
     if id(value) in within:
         return "…"
     within |= {id(value)}
-    if isinstance(value, enum.Enum):
-        return f"{type(value).__qualname__}.{value.name}"
     if isinstance(value, Mapping):
         return {str(name): _describe(item, within) for name, item in cast("Mapping[Any, Any]", value).items()}
     if isinstance(value, list | tuple):
         return [_describe(item, within) for item in cast("list[Any]", value)]
     if isinstance(value, set | frozenset):
         return sorted((_describe(item, within) for item in cast("set[Any]", value)), key=repr)
+    if isinstance(value, type) or inspect.isroutine(value):
+        return _describe_code(value, within)
+    return _describe_object(value, within)
+
+
+def _describe_object(value: Any, within: frozenset[int]) -> Any:
     if attrs.has(type(value)):  # pyright: ignore[reportUnknownArgumentType]
         return _describe(attrs.asdict(value, recurse=False), within)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if dataclasses.is_dataclass(value):
         return {field.name: _describe(getattr(value, field.name), within) for field in dataclasses.fields(value)}
     if isinstance(value, PurePath):
         return str(value)
     if isinstance(value, functools.partial):
         return _describe({"function": value.func, "args": value.args, "keywords": value.keywords}, within)
-    if isinstance(value, type) or inspect.isroutine(value):
-        return _describe_code(value, within)
-    if callable(value) and getattr(value, "__dict__", None):  # what it does is in its class, what it knows in here
+    if callable(value) and getattr(value, "__dict__", None):
+        # a callable object is described by its class, for what it does, and its attributes, for what it does it with
         return {"class": _describe_code(type(value), within), "state": _describe(vars(value), within)}
-    cls = cast("type", type(value))
+    return _describe_state(value, within)
+
+
+def _describe_state(value: Any, within: frozenset[int]) -> Any:
+    cls: type[Any] = type(value)  # pyright: ignore[reportUnknownVariableType]
     try:
-        if _is_what_its_state_says(cls) and (state := value.__getstate__()) is not None:
+        if _is_its_attributes(cls) and (state := value.__getstate__()) is not None:
             return {"class": f"{cls.__module__}:{cls.__qualname__}", "state": _describe(state, within)}
         pickled = pickle.dumps(value, 5)
     except Exception as error:
@@ -87,7 +98,7 @@ def _describe(value: Any, within: frozenset[int]) -> Any:
     return f"{cls.__qualname__}:{hashlib.sha256(pickled).hexdigest()[:16]}"
 
 
-def _is_what_its_state_says(cls: type) -> bool:
+def _is_its_attributes(cls: type) -> bool:
     """Return whether an object is made of attributes alone; these are described one by one, because the order in which
     a set is pickled differs from process to process.
     """
@@ -151,7 +162,7 @@ def _is_empty(cell: types.CellType) -> bool:
 
 
 def _briefly(value: Any, within: frozenset[int]) -> Any:
-    """Describe a value that a function has closed over; it may refer back to the function, or defy description."""
+    """Describe a value that a function has closed over; it may refer back to the function, or not be picklable."""
     if isinstance(value, type) or inspect.isroutine(value):
         if not is_installed(value.__module__ or ""):
             return "…" if id(value) in within else _describe_code(value, within)
@@ -163,7 +174,7 @@ def _briefly(value: Any, within: frozenset[int]) -> Any:
 
 
 def _used_by(function: types.FunctionType, within: frozenset[int]) -> dict[str, Any]:
-    """Return what a function finds among the globals of its module, as far as no version number covers it."""
+    """Return the globals that a function uses, except for those that a version number covers."""
     used: dict[str, Any] = {}
     for name in sorted(_names_in(function.__code__)):
         value = function.__globals__.get(name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -15,6 +15,7 @@ from curate.plan import Plan, make_plan
 from curate.records import AudioBatch
 from curate.resources import parse_size
 from curate.stage import Source, Stage, Writer
+from curate.storage import register
 from curate.suggest import closest
 
 if TYPE_CHECKING:
@@ -75,10 +76,13 @@ class Pipeline:
             PlanError: the first mistake, and the remedy.
         """
         from curate.plugin import use_host
+        from curate.plugin.schemes import schemes_of
 
         plugins = _host(host)
         with use_host(plugins):
-            plan = make_plan(self.name, self.stages, host=plugins, audio=self.audio)
+            plan = attrs.evolve(
+                make_plan(self.name, self.stages, host=plugins, audio=self.audio), schemes=schemes_of(plugins)
+            )
         if executor is not None:
             _executor(executor, host).check(plan)
         return plan
@@ -149,6 +153,7 @@ class Pipeline:
         directory = None if run_dir is None else Path(run_dir)
         if directory is None and any(isinstance(planned.stage, Writer) for planned in plan.stages):
             directory = Path("runs") / self.name
+        register(plan.schemes)
         # sources, gathers and writers work in this process, and look up formats by name while they do
         with use_host(plugins), plugins.observed_by(MetricsWriter(), RunLog()):
             return run_plan(plan, chosen, directory, plugins, options)
@@ -159,7 +164,7 @@ class Pipeline:
         executor: str | Executor = "local",
         *,
         host: PluginHost | None = None,
-    ) -> Iterator[AudioBatch]:
+    ) -> Generator[AudioBatch]:
         """Yield the batches of an iterator, possibly endless, as the stages finish them, in bounded memory.
 
         Records that are filtered or fail are in the yielded batch's `rejected` and `failed`. Records need no `_id`.
@@ -171,11 +176,14 @@ class Pipeline:
             host: the plugins; None: those that are installed.
         """
         from curate.engine import stream_plan
+        from curate.plugin.schemes import schemes_of
 
         chosen, plugins = _executor(executor, host), _host(host)
         if any(isinstance(stage, Source) for stage in self.stages):
             raise PlanError("Pipeline.stream takes its batches from the caller, so leave the source out")
         plan = make_plan(self.name, self.stages, host=plugins, streaming=True, audio=self.audio)
+        plan = attrs.evolve(plan, schemes=schemes_of(plugins))
+        register(plan.schemes)
         chosen.check(plan)
         return stream_plan(plan, chosen, map(_checked_batch, batches))
 

@@ -1,7 +1,7 @@
-"""What a pipeline becomes when it has been checked: phases of hops of stages. Pure data, can be printed.
+"""The plan of a pipeline: its stages, checked and arranged into hops and phases. Pure data, can be printed.
 
 A *phase* ends with committed shards on disk: at a gather, before a partitioner in mid-pipeline, and after a stage with
-`checkpoint=True`. A *hop* is a run of neighbouring stages that ask for the same resources, fused to run in one worker.
+`checkpoint=True`. A *hop* is a group of neighbouring stages that ask for the same resources and share workers.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from curate.stage import (
     Writer,
     called_method,
 )
+from curate.storage import Scheme
 
 KEPT_BY_THE_RUN = RUN_FOLDERS | {"run.json", "state.json", "summary.json", "report.html"}
 
@@ -71,7 +72,7 @@ class PlannedStage(Generic[S_co]):
     columns: frozenset[str] | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return what `curate plan --json` shows of this stage."""
+        """Return the stage as `curate plan --json` shows it."""
         stage = self.stage
         written = stage.writes()
         shown: dict[str, Any] = {
@@ -135,6 +136,7 @@ class Plan:
         audio_roots: the folders that audio may be read from; None: anywhere.
         settings: stage name → everything that changes results, for the fingerprint.
         audio: how every stage hears audio: the pipeline's `audio` block.
+        schemes: the stores of the plugins, by URL scheme.
     """
 
     name: str
@@ -142,10 +144,11 @@ class Plan:
     audio_roots: tuple[str, ...] | None
     settings: Mapping[str, Mapping[str, Any]]
     audio: AudioSettings = attrs.field(factory=AudioSettings)
+    schemes: Mapping[str, Scheme] = attrs.field(factory=dict[str, Scheme], eq=False, repr=False)
 
     @property
     def fingerprint(self) -> str:
-        """The sha256 of whatever changes results, and of nothing that does not."""
+        """The sha256 of everything that changes results, and of nothing else."""
         text = json.dumps([self.layout, self.settings], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -1,6 +1,6 @@
-"""What a pipeline is made of: the kinds of stage, and the `.with_()` that changes one.
+"""The kinds of stage that a pipeline is composed of, and `.with_()`, which changes one.
 
-    Stage                   settings, columns, name: what all kinds share
+    Stage                   settings, columns, name: the base of all kinds
     ├── Source              read(after) → records           runs in the driver, metadata only
     ├── Partitioner         partition(records) → batches    runs in the driver
     ├── ProcessingStage     process(batch) → batch          runs in workers
@@ -11,7 +11,7 @@
     └── CompositeStage      decompose() → stages            a name for several (in `composite`)
 
 A stage is an ordinary dataclass of settings (attrs classes work as well). What a run changes about it without changing
-its results, such as the number of workers, is no field but a run-time option, and set through `.with_()`.
+its results, such as the number of workers, is not a field but a run-time option, and set through `.with_()`.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from curate.records import ID, AudioBatch, Failed, Record, RecordReader
 from curate.resolution import PluginLookup, Resolved
 from curate.resources import Resources
 from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_option
+from curate.storage import Scheme
 
 if TYPE_CHECKING:
     from curate.audio import AudioSettings
@@ -59,6 +60,7 @@ class WorkerContext:
 
     Args:
         audio_roots: the folders that audio may be read from; None: anywhere (eager use).
+        schemes: the stores of the plugins by URL scheme, which a worker registers with `curate.storage`.
         announce: `announce(records)` names the records of the batch that the stage is about to touch: a crash or an
             exception is then blamed on these and not on the rest of the batch.
         audio: how audio is decoded, the pipeline's `audio` block (`curate.audio.AudioSettings`); None: the defaults.
@@ -69,6 +71,7 @@ class WorkerContext:
     """
 
     audio_roots: tuple[str, ...] | None = None
+    schemes: Mapping[str, Scheme] = attrs.field(factory=dict[str, Scheme], eq=False, repr=False)
     announce: Callable[[Sequence[Record]], None] = attrs.field(default=_announce_nothing, eq=False, repr=False)
     audio: AudioSettings | None = None
     audio_memory_bytes: int = DEFAULT_AUDIO_MEMORY_BYTES
@@ -116,6 +119,8 @@ class Stage:
         if "name" not in vars(cls) and "name" not in vars(cls).get("__annotations__", {}):
             words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", cls.__name__.removesuffix("Stage") or cls.__name__)
             cls.name = words.lower().strip("_")
+        if "__attrs_attrs__" in vars(cls) and "__getstate__" in vars(cls):
+            cls.__reduce_ex__ = _reduce_with_options
 
     def with_(self, **changes: Any) -> Self:
         """Return a copy with other settings; the original is never touched.
@@ -154,7 +159,7 @@ class Stage:
         return {name: getattr(self, name) for name in field_names(type(self))}
 
     def shown_settings(self) -> dict[str, Any]:
-        """Return the settings that a person wants to see: not those that are left out of the `repr`."""
+        """Return the settings to show to a person: those that are in the `repr`."""
         if attrs.has(type(self)):
             hidden = {field.alias for field in attrs.fields(type(self)) if field.repr is False}
         elif dataclasses.is_dataclass(self):
@@ -202,15 +207,30 @@ class Stage:
         return None
 
     def check(self) -> None:
-        """Find the mistakes that can be found before work starts, without importing anything heavy.
+        """Check the settings before work starts, without importing anything heavy.
 
         Raises:
-            PlanError: what is wrong and what to do about it.
+            PlanError: the mistake, and the remedy.
         """
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Return what determines this stage's results beside its fields, such as a model file's sha256."""
+        """Return values that determine the results in addition to the fields, such as a model file's sha256."""
         return {}
+
+
+def _reduce_with_options(self: Stage, protocol: Any) -> tuple[Any, ...]:
+    """Copy and pickle an attrs class with slots: its `__getstate__` knows the fields alone, and would lose the run-time
+    options, which are in the instance's dict.
+    """
+    _, _, state, *_ = object.__reduce_ex__(self, protocol)
+    return _with_attributes, (type(self), dict(vars(self))), state
+
+
+def _with_attributes(cls: type[Stage], attributes: Mapping[str, Any]) -> Stage:
+    stage = cls.__new__(cls)
+    for name, value in attributes.items():
+        object.__setattr__(stage, name, value)
+    return stage
 
 
 for _option in RUN_TIME_OPTIONS.values():
@@ -235,7 +255,7 @@ class Source(Stage):
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
         """Yield every record with its `_id`, in order, from the one behind the id `after`.
 
-        A row that is no usable record is yielded as `Failed`, under its `_id`: it goes to quarantine.
+        A row that cannot be a record is yielded as `Failed`, under its `_id`: it goes to quarantine.
         """
         raise NotImplementedError(f"{type(self).__name__} must define read(after)")
 
@@ -244,7 +264,7 @@ class Source(Stage):
         return None
 
     def columns(self) -> Collection[str] | None:
-        """Return the columns that the records have, as far as a look at the input tells; None: unknown."""
+        """Return the columns that the records have, as far as the input declares them; None: unknown."""
         return None
 
     def audio_roots(self) -> tuple[str, ...] | None:
@@ -294,7 +314,7 @@ class ProcessingStage(Stage):
 
         Raises:
             RecordError: a record is bad; the engine finds out which.
-            InfrastructureError: the run cannot go on.
+            InfrastructureError: the run cannot continue.
         """
         if type(self).stream is ProcessingStage.stream:
             raise NotImplementedError(f"{type(self).__name__} must define process(batch) or stream(batch)")
@@ -305,7 +325,7 @@ class ProcessingStage(Stage):
         raise NotImplementedError
 
     def take_measures(self) -> Mapping[str, Any]:
-        """Return what was measured since the last call, about records that have been handed on; empty if nothing.
+        """Return the measurements since the last call, of records that have been handed on; empty if there are none.
 
         Called in the worker when finished records leave it, and committed with them, so that over any number of
         workers and resumed runs each record is measured as often as it is in the result. The data must be fit for JSON
@@ -332,7 +352,7 @@ class RecordStage(ProcessingStage):
 
         Raises:
             RecordError: this record is bad.
-            InfrastructureError: the run cannot go on.
+            InfrastructureError: the run cannot continue.
         """
         raise NotImplementedError(f"{type(self).__name__} must define process_record(record)")
 
@@ -353,8 +373,8 @@ class RecordStage(ProcessingStage):
 
 
 def children_of(result: object, stage: Stage) -> list[Record]:
-    """Return what `process_record` has returned or yielded, each as it is at that moment: a generator may well change
-    one dict and yield it again.
+    """Return the records that `process_record` has returned or yielded, as copies, because a generator may change one
+    dict and yield it again.
 
     Raises:
         TypeError: it is something else than records.
@@ -372,7 +392,7 @@ def children_of(result: object, stage: Stage) -> list[Record]:
 
 
 class Gather(Stage):
-    """A step that needs to see every record before it can go on: a shuffle, a global deduplication."""
+    """A step that needs to see every record before it yields the first: a shuffle, a global deduplication."""
 
     def gather(self, records: Iterator[Record]) -> Iterator[Record]:
         """Yield the records, in any order; those left out count as filtered. Memory must stay bounded."""
@@ -384,7 +404,7 @@ RUN_FOLDERS = frozenset({"audio", "commits", "data", "filtered", "logs", "metric
 
 
 class Writer(Stage):
-    """Publishes the records as files that the user asked for; the records then go on unchanged."""
+    """Publishes the records as files that the user asked for; later stages get the records unchanged."""
 
     def outputs(self) -> Sequence[str]:
         """Return the paths that will be written, as the user gave them; no two writers may share one."""

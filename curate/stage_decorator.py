@@ -1,4 +1,4 @@
-"""A stage from a function: the ten-line way to add a step of one's own."""
+"""A stage from a function: the shortest way to add a custom step."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def processing_stage(
         reads: the columns that a record must have.
         writes: the columns that the function adds; None: it does not say.
         resources: what one worker needs.
-        batch_size: how many records the function works on at once, for its own use.
+        batch_size: the number of records that the function works on at the same time, for its own use.
         options: any other run-time option of `.with_()`.
 
     Raises:

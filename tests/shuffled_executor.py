@@ -9,11 +9,12 @@ import pickle
 import random
 from collections import deque
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import cloudpickle
 
 from curate.engine.protocol.activity import SharedActivity
-from curate.engine.protocol.messages import BatchDone, BatchTask, Event, PartialResult, ResultReceived, WorkerReady
+from curate.engine.protocol.messages import BatchDone, BatchTask, Event, ResultReceived, WorkerReady
 from curate.engine.protocol.transport import HopSpec
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.io.rows import encode_row
@@ -53,7 +54,7 @@ class ShuffledTransport:
         self._runners: list[StageGroupRunner] = []
         self._inbox: list[deque[bytes]] = []
         self._outbox: list[deque[bytes]] = []
-        self._running: dict[int, tuple[int, Iterator[PartialResult]]] = {}
+        self._running: dict[int, tuple[int, Iterator[Any]]] = {}
 
     def room(self, hop: int) -> int:
         return self._left[hop]

@@ -4,19 +4,21 @@ Importing this package loads neither numpy nor torch nor NeMo; `NemoRecogniser.s
 """
 
 from curate.asr.checkpoint import check_model
-from curate.asr.memory import CapturesGraphs, DeviceMemory, MeasuresMemory, Peak, RunsOnGpu, is_oom
+from curate.asr.memory import DeviceMemory, HasGpu, MemoryPeak, SupportsCudaGraphs, SupportsMemoryStats
 from curate.asr.nemo import NemoRecogniser
-from curate.asr.recogniser import Recogniser, SpellsLater, Transcript, Word
+from curate.asr.recogniser import Recogniser, SupportsAsyncDecoding, SupportsStaging, Transcript, Word
+from curate.gpu_errors import is_oom
 
 __all__ = [
-    "CapturesGraphs",
     "DeviceMemory",
-    "MeasuresMemory",
+    "HasGpu",
+    "MemoryPeak",
     "NemoRecogniser",
-    "Peak",
     "Recogniser",
-    "RunsOnGpu",
-    "SpellsLater",
+    "SupportsAsyncDecoding",
+    "SupportsCudaGraphs",
+    "SupportsMemoryStats",
+    "SupportsStaging",
     "Transcript",
     "Word",
     "check_model",

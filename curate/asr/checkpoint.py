@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from attrs import frozen
 
-from curate.asr.quiet import quiet_nemo
+from curate.asr.nemo_logging import quiet_nemo
 from curate.errors import InfrastructureError, PlanError
 
 INSTALL = "pip install 'curate-speech[nemo]'"
@@ -261,14 +261,33 @@ def restore(checkpoint: Checkpoint) -> Any:
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
     torch: Any = import_module("torch")
     models: Any = import_module("nemo.collections.asr.models")
+    logged: list[str] = []
     try:
-        with quiet_nemo():
+        with quiet_nemo() as logged:
             return models.ASRModel.restore_from(str(checkpoint.path), map_location=torch.device("cpu"))
     except Exception as error:  # NeMo raises anything; whatever it is, no record is to blame
         raise InfrastructureError(
-            f"{checkpoint.path}: the model cannot be restored ({type(error).__name__}: {_first_line(error)})"
+            f"{checkpoint.path}: the model cannot be restored ({_first_cause(error, logged)})"
         ) from error
 
 
-def _first_line(error: Exception) -> str:
+def _first_cause(error: BaseException, logged: list[str]) -> str:
+    """Return type and message of what went wrong first.
+
+    Where a model's own class cannot be made, NeMo logs that with its traceback, tries the abstract class, and raises
+    that this cannot be made either.
+    """
+    for message in logged:
+        lines = message.strip().splitlines()
+        if message.startswith("Model instantiation failed!") and "Traceback" in message:
+            return lines[-1]
+    seen: set[int] = set()
+    first = error
+    while id(first) not in seen:
+        seen.add(id(first))
+        first = first.__cause__ or (None if first.__suppress_context__ else first.__context__) or first
+    return f"{type(first).__name__}: {_first_line(first)}"
+
+
+def _first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or ["no message"])[0]

@@ -3,7 +3,8 @@
 A NeMo model carries a decoding configuration from its training. We keep it, except for what decides speed, memory and
 the kind of output: greedy decoding over the whole batch, label looping for transducers (the same tokens as frame
 looping, several times faster), no alignments (they would keep every frame's logits), no timestamps of NeMo's (see
-`curate.asr.words.fold_ctc`).
+`curate.asr.word_timestamps.fold_ctc`), and confidence of CTC computed on the model's device, where NeMo would copy
+every frame's scores to the CPU first.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from typing import Any
 from attrs import frozen
 from loguru import logger
 
+from curate.asr.captured_decoding import MAX_ROWS, CapturedLoop, TrimmedComputer
 from curate.asr.recogniser import Transcript
-from curate.asr.words import Token, fold_ctc, overall_confidence, place_words
+from curate.asr.word_timestamps import Token, fold_ctc, overall_confidence, place_words
 from curate.errors import InfrastructureError
 
 STRATEGIES = ("greedy_batch", "greedy")
@@ -30,9 +32,10 @@ class DecodingOptions:
     Args:
         strategy: `greedy_batch`, or `greedy`: one utterance after the other, slow, the same tokens; to compare with.
         label_looping: for transducers in batches: loop over labels; False loops over frames.
-        cuda_graphs: whether to capture the transducer's loop as CUDA graphs; without effect on the CPU.
+        cuda_graphs: whether to capture the loop over labels as CUDA graphs; without effect on the CPU.
         timestamps: whether to place words in time.
-        confidence: whether to tell how sure the model is.
+        confidence: whether transcripts carry confidence scores.
+        graph_rows: the most utterances that are decoded at once in CUDA graphs; a larger batch is decoded in slices.
     """
 
     strategy: str = "greedy_batch"
@@ -40,6 +43,7 @@ class DecodingOptions:
     cuda_graphs: bool = True
     timestamps: bool = False
     confidence: bool = False
+    graph_rows: int = MAX_ROWS
 
 
 class Decoding:
@@ -50,12 +54,15 @@ class Decoding:
         decoder: `ctc` or `rnnt`, one that the model has.
         options: how to decode.
         on_gpu: whether the model runs on CUDA.
+        max_graph_bytes: the most memory that the buffers of CUDA graphs may take; None: no limit.
 
     Raises:
         InfrastructureError: this model cannot be decoded that way.
     """
 
-    def __init__(self, model: Any, decoder: str, options: DecodingOptions, *, on_gpu: bool) -> None:
+    def __init__(
+        self, model: Any, decoder: str, options: DecodingOptions, *, on_gpu: bool, max_graph_bytes: float | None = None
+    ) -> None:
         self._options = options
         self._is_ctc = decoder == "ctc"
         is_hybrid = hasattr(model, "ctc_decoder")
@@ -64,7 +71,8 @@ class Decoding:
         config = omegaconf.OmegaConf.to_container(trained_with, resolve=True)
         if config.get("strategy", options.strategy) not in STRATEGIES:
             logger.warning("the model's own decoding is {!r}; {!r} is used", config["strategy"], options.strategy)
-        config = omegaconf.OmegaConf.create(_overridden(config, options, on_gpu=on_gpu))
+        nemo_confidence = options.confidence and not self._is_ctc
+        config = omegaconf.OmegaConf.create(_overridden(config, options, on_gpu=on_gpu, confidence=nemo_confidence))
         if is_hybrid:
             model.change_decoding_strategy(config, decoder_type=decoder, verbose=False)
         else:
@@ -75,6 +83,11 @@ class Decoding:
         else:
             self._nemo = model.decoding
         self._refuse_the_impossible(type(model).__name__)
+        self._loop: CapturedLoop | None = None
+        computer = getattr(self._nemo.decoding, "decoding_computer", None)
+        if computer is not None:
+            self._loop = CapturedLoop(computer, max_rows=options.graph_rows, max_bytes=max_graph_bytes)
+            self._nemo.decoding.decoding_computer = TrimmedComputer(computer)
         self._blank: int = self._nemo.blank_id
         self._spell: Callable[[list[int]], str] = self._nemo.decode_ids_to_str
         self._frame_s: float = _frame_s(model) if options.timestamps else 0.0
@@ -91,22 +104,45 @@ class Decoding:
         """
         # the two halves of NeMo's `…_decoder_predictions_tensor`, for greedy decoding without NeMo's own timestamps
         if self._is_ctc:
-            # a view: the tensor itself is marked by NeMo with a type that its own search does not take
-            log_probs = self._head(encoder_output=encoded).float()[:]
-            hypotheses = self._nemo.decoding(decoder_output=log_probs, decoder_lengths=lengths)[0]
+            hypotheses = self._search_ctc(encoded, lengths)
+        elif self._loop is not None:
+            hypotheses = self._loop.decode(self._search_transducer, encoded, lengths)
         else:
-            hypotheses = self._nemo.decoding(encoder_output=encoded, encoded_lengths=lengths, partial_hypotheses=None)[
-                0
-            ]
+            hypotheses = self._search_transducer(encoded, lengths)
         for hypothesis in hypotheses:
-            hypothesis.dec_state = None  # it would keep memory of the card for as long as the text waits
+            hypothesis.dec_state = None  # it would keep GPU memory in use for as long as the text waits
         return partial(self._spelt, hypotheses, durations_s)
+
+    @property
+    def graph_mode(self) -> str | None:
+        """`full_graph`, `no_while_loops` (slower), or None: nothing is decoded in CUDA graphs."""
+        return self._loop.mode if self._loop is not None else None
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether the decoder's buffers and its CUDA graphs belong together."""
+        return self._loop is None or self._loop.is_sound()
+
+    def prepare(self, items: int, frames: int, like: Any) -> bool:
+        """Capture CUDA graphs for batches of up to `items` rows and `frames` frames; see `CapturedLoop.prepare`."""
+        return self._loop is not None and self._loop.prepare(self._search_transducer, items, frames, like)
+
+    def _search_ctc(self, encoded: Any, lengths: Any) -> list[Any]:
+        # a view: the tensor itself is marked by NeMo with a type that its own search does not take
+        log_probs = self._head(encoder_output=encoded).float()[:]
+        search = self._nemo.decoding
+        hypotheses = search(decoder_output=log_probs, decoder_lengths=lengths)[0]
+        if self._options.confidence:
+            frames = search._get_confidence_tensor(log_probs).cpu()
+            for hypothesis, sure in zip(hypotheses, frames, strict=True):
+                hypothesis.frame_confidence = sure[: len(hypothesis.y_sequence)].tolist()
+        return hypotheses
+
+    def _search_transducer(self, encoded: Any, lengths: Any) -> list[Any]:
+        return self._nemo.decoding(encoder_output=encoded, encoded_lengths=lengths, partial_hypotheses=None)[0]
 
     def _spelt(self, hypotheses: list[Any], durations_s: Sequence[float]) -> list[Transcript]:
         spelt: list[Any] = self._nemo.decode_hypothesis(hypotheses, *([True] if self._is_ctc else []))
-        for hypothesis in spelt:
-            if not isinstance(hypothesis.text, str):  # with confidence, NeMo's CTC leaves it to its timestamps
-                hypothesis.text = self._nemo.decode_tokens_to_str_with_strip_punctuation(hypothesis.text[0])
         if not (self._options.timestamps or self._options.confidence):
             return [Transcript(hypothesis.text) for hypothesis in spelt]
         return [self._read(hypothesis, seconds) for hypothesis, seconds in zip(spelt, durations_s, strict=True)]
@@ -151,9 +187,11 @@ class Decoding:
             raise InfrastructureError(f"this {name} predicts durations (TDT): it has no frame looping in batches")
 
 
-def _overridden(config: dict[str, Any], options: DecodingOptions, *, on_gpu: bool) -> dict[str, Any]:
-    confidence = {
-        "preserve_frame_confidence": options.confidence,
+def _overridden(config: dict[str, Any], options: DecodingOptions, *, on_gpu: bool, confidence: bool) -> dict[str, Any]:
+    # NeMo has graphs of its loop over frames too, which nothing here watches over: that loop is for comparison only.
+    graphs = options.cuda_graphs and options.label_looping and on_gpu
+    confidence_cfg = {
+        "preserve_frame_confidence": confidence,
         "preserve_token_confidence": False,
         "preserve_word_confidence": False,
         "exclude_blank": True,
@@ -161,10 +199,10 @@ def _overridden(config: dict[str, Any], options: DecodingOptions, *, on_gpu: boo
     }
     greedy = {
         "loop_labels": options.label_looping,
-        "use_cuda_graph_decoder": options.cuda_graphs and on_gpu,
-        "allow_cuda_graphs": options.cuda_graphs and on_gpu,
+        "use_cuda_graph_decoder": graphs,
+        "allow_cuda_graphs": graphs,
         "preserve_alignments": False,
-        "preserve_frame_confidence": options.confidence,
+        "preserve_frame_confidence": confidence,
         "compute_timestamps": False,
     }
     return config | {
@@ -172,7 +210,7 @@ def _overridden(config: dict[str, Any], options: DecodingOptions, *, on_gpu: boo
         "preserve_alignments": False,
         "compute_timestamps": False,
         "tdt_include_token_duration": options.timestamps or options.confidence,
-        "confidence_cfg": confidence,
+        "confidence_cfg": confidence_cfg,
         "greedy": dict(config.get("greedy") or {}) | greedy,
     }
 

@@ -9,31 +9,40 @@ the same file, whatever else is in the batch.
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from copy import copy
 from gc import collect
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, overload
 
 from loguru import logger
 
 from curate.asr.checkpoint import choose_decoder, fetch, local_path, read_checkpoint, restore
 from curate.asr.decoding import STRATEGIES, Decoding, DecodingOptions
-from curate.asr.memory import DeviceMemory, Peak
+from curate.asr.memory import DeviceMemory, MemoryPeak
 from curate.asr.recogniser import Transcript, Waveform
 from curate.errors import InfrastructureError, PlanError, RecordError
+from curate.gpu_errors import is_broken_gpu
 
 _DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 _DECODERS = ("ctc", "rnnt")
+_ATTENTION = ("auto", "sdpa", "nemo")
 _LEAST_FRAMES = 2
 
-_GRAPH_SHARE = 0.1
-"""Of the card's memory, what the buffers of captured graphs may take."""
+_SILENCE = 2.0**-48
+"""Mean square at or below which a waveform has no energy: half a step of 24-bit audio, -144 dB of full scale."""
 
-_GRAPH_ITEMS, _GRAPH_FRAMES = 16, 64
-"""Buffers of captured graphs are rounded up to these, so that a slightly larger batch fits as well."""
+_GRAPH_SHARE = 0.1
+"""Share of this process's GPU memory that the buffers of CUDA graphs may take."""
+
+_CONTEXT_BYTES = 600e6
+"""What CUDA and its libraries keep of a GPU for one process, outside of torch's allocator."""
+
+_GPU_LOCK = Lock()
+"""Held while a model of this process works on a GPU: torch forbids two captures of CUDA graphs at the same time."""
 
 
 class NemoRecogniser:
@@ -41,22 +50,30 @@ class NemoRecogniser:
 
     Clips too short for two feature frames (20 ms for most models) get an empty transcript without being shown to the
     model: NeMo normalises features over time, which has no meaning for a single frame; there it hallucinates on the
-    CPU, and on CUDA it refuses the whole batch.
+    CPU, and on CUDA it refuses the whole batch. Clips of digital silence get an empty transcript for the same reason:
+    normalised, their features are rounding errors, in which a transducer on a GPU finds words.
 
     Args:
         model_name: the path of a `.nemo` file, or the name of a pretrained model.
         device: `cpu`, `cuda` or `cuda:<index>`.
         dtype: `fp32`; `bf16` or `fp16` run encoder and decoder wholly in half precision, features are still computed
             in fp32. Both work on the CPU, where bf16 gains no time and fp16 costs several times as much. `auto` is
-            bf16 on cards that have it, and fp32 elsewhere.
+            bf16 on GPUs that have it, and fp32 elsewhere. With `confidence`, whatever follows the encoder stays in
+            fp32: in bf16 a word's confidence is off by up to 0.18.
         decoder: `ctc` or `rnnt`, for hybrid models; None takes the model's default, `rnnt` where it has one.
-        timestamps: whether transcripts tell when each word was said.
-        confidence: whether transcripts, and words if there are any, tell how sure the model is: the normalised Tsallis
+        timestamps: whether transcripts carry the times of words.
+        confidence: whether transcripts, and words if there are any, carry confidence: the normalised Tsallis
             entropy that NeMo recommends, averaged over tokens. Not a probability; compare it within one model.
         threads: how many CPU threads torch may use, for the whole process; None leaves that alone.
         decoding: `greedy_batch` or `greedy`, see `DecodingOptions`.
         label_looping: see `DecodingOptions`.
         cuda_graphs: see `DecodingOptions`.
+        attention: `sdpa` computes the encoder's attention with torch's fused kernels, `nemo` with NeMo's own; equal to
+            rounding. `auto` is `sdpa` on a GPU, where it is faster for large batches, and `nemo` on the CPU.
+        tf32: whether fp32 matrix products and convolutions on a GPU may round their inputs to TF32, for the whole
+            process. Faster, with about three significant digits.
+        gpu_share: the share of the GPU's memory that this process may take.
+        gpu_memory_gb: the GPU memory that this process may take, in GB; None: `gpu_share` of it.
 
     Raises:
         PlanError: an option has a value that no model can take.
@@ -77,10 +94,17 @@ class NemoRecogniser:
         decoding: str = "greedy_batch",
         label_looping: bool = True,
         cuda_graphs: bool = True,
+        attention: str = "auto",
+        tf32: bool = False,
+        gpu_share: float = 1.0,
+        gpu_memory_gb: float | None = None,
     ) -> None:
         _one_of("dtype", dtype, ("auto", *_DTYPES))
         _one_of("decoder", decoder, (None, *_DECODERS))
         _one_of("decoding", decoding, STRATEGIES)
+        _one_of("attention", attention, _ATTENTION)
+        if not 0 < gpu_share <= 1:
+            raise PlanError(f"gpu_share must be above 0 and at most 1, not {gpu_share:g}")
         if device != "cpu" and device.partition(":")[0] != "cuda":
             raise PlanError(f"device must be cpu, cuda or cuda:<index>, not {device!r}")
         if threads is not None and threads < 1:
@@ -91,6 +115,10 @@ class NemoRecogniser:
         self.dtype = dtype
         self.decoder = decoder
         self.threads = threads
+        self.attention = attention
+        self.tf32 = tf32
+        self.gpu_share = gpu_share
+        self.gpu_memory_gb = gpu_memory_gb
         self.options = DecodingOptions(
             strategy=decoding,
             label_looping=label_looping,
@@ -120,8 +148,16 @@ class NemoRecogniser:
             torch.set_num_threads(self.threads)
         device = _device(torch, self.device)
         dtype = _suitable(torch, device) if self.dtype == "auto" else self.dtype
+        max_bytes: float | None = None
         try:
-            self._loaded = _Loaded(torch, model, decoder, device, dtype, self.options)
+            if device.type == "cuda":
+                _allow_tf32(torch, self.tf32)
+                max_bytes = _limit_memory(torch, device, self.gpu_share, self.gpu_memory_gb)
+            uses_sdpa = self.attention == "sdpa" or (self.attention == "auto" and device.type == "cuda")
+            uses_sdpa = _attend_by_sdpa(model.encoder, uses_sdpa)
+            self._loaded = _Loaded(torch, model, decoder, device, dtype, self.options, max_bytes)
+            self._loaded.settings["attention"] = "sdpa" if uses_sdpa else "nemo"
+            self._loaded.settings["tf32"] = self.tf32 and device.type == "cuda"
             self.rate_hz = self._loaded.rate_hz
             self.warm_up()  # a model that fails on one second of noise would fail on every record
         except Exception as error:
@@ -133,7 +169,7 @@ class NemoRecogniser:
         logger.debug("{}: {} with its {} decoder, {}", checkpoint.path, checkpoint.target, decoder, dtype)
 
     def warm_up(self, items: int = 1, longest_s: float = 1.0) -> None:
-        """Run one batch of faint noise, to see that the model runs, or to make room for the largest batch to come."""
+        """Run one batch of faint noise, to check that the model runs."""
         import numpy as np
 
         samples = int(longest_s * self.rate_hz)
@@ -149,16 +185,14 @@ class NemoRecogniser:
 
         Raises:
             RecordError: a waveform is empty or holds samples that are not finite.
-            RuntimeError: as torch raises it, out of memory among others (`curate.asr.is_oom`).
+            RuntimeError: as torch raises it, out of memory among others (`curate.gpu_errors.is_oom`).
         """
         if self._loaded is None:
             raise InfrastructureError(f"{self.model_name}: transcribe() was called before setup()")
-        signals = [_checked(waveform, index, len(waveforms)) for index, waveform in enumerate(waveforms)]
-        silence, least = self._loaded.silence, self._loaded.least_samples
-        audible = [index for index, signal in enumerate(signals) if len(signal) >= least]
-        count = len(signals)
+        staged = waveforms if isinstance(waveforms, StagedBatch) else self._loaded.check(waveforms)
+        silence, audible, count = self._loaded.silence, staged.audible, len(staged)
         self._loaded.peak = None  # of a batch that the model does not see, or that fails, there is none
-        spell = self._loaded.run([signals[index] for index in audible]) if audible else list[Transcript]
+        spell = self._loaded.run([staged[index] for index in audible], staged.padded) if audible else list[Transcript]
 
         def spelt() -> list[Transcript]:
             transcripts = [silence] * count
@@ -168,80 +202,131 @@ class NemoRecogniser:
 
         return spelt
 
-    def prepare(self, items: int, longest_s: float) -> bool:
-        """Make room for batches of up to so many items and seconds: capture CUDA graphs once, for the largest.
+    def stage(self, waveforms: Sequence[Waveform]) -> Sequence[Waveform]:
+        """Check and pad a batch, in memory that the GPU copies from while the CPU goes on; does nothing on the CPU.
 
-        NeMo captures anew for each batch that has more items, or more frames, than the one before; of batches by
-        length, that is nearly every one. Does nothing on the CPU, without graphs, and where there is room already.
+        Raises:
+            RecordError: a waveform is empty or holds samples that are not finite.
+            RuntimeError: as torch raises it.
+        """
+        return waveforms if self._loaded is None else self._loaded.stage(waveforms)
+
+    def prepare(self, items: int, longest_s: float) -> bool:
+        """Capture CUDA graphs once, for batches of up to `items` items of up to `longest_s` seconds.
+
+        Without it they are captured anew whenever a batch is larger than all before it. Does nothing on the CPU,
+        without graphs, and where the graphs are large enough already.
 
         Returns:
             Whether memory was taken.
+
+        Raises:
+            RuntimeError: as torch raises it, out of memory among others; nothing is captured then.
         """
         return self._loaded is not None and self._loaded.prepare(items, longest_s)
 
     def measure(self, items: int, longest_s: float) -> int:
         """Run one batch of faint noise and return the bytes of GPU memory that it needed; 0 on the CPU."""
+        self.prepare(items, longest_s)  # buffers that stay are not what the batch needs
         self.warm_up(items, longest_s)
         peak = self.peak()
         return peak.own_bytes if peak is not None else 0
 
     def memory(self) -> DeviceMemory | None:
-        """Return the card's memory, None on the CPU."""
+        """Return the GPU's memory; None on the CPU."""
         return self._loaded.memory() if self._loaded is not None else None
 
-    def peak(self) -> Peak | None:
+    def peak(self) -> MemoryPeak | None:
         """Return the peak of the last batch alone; None on the CPU, and where the model has not seen it."""
         return self._loaded.peak if self._loaded is not None else None
 
     def free_memory(self) -> None:
-        """Give back the GPU memory that torch has cached."""
+        """Release the GPU memory that torch has cached.
+
+        Raises:
+            RuntimeError: the CUDA context is broken, so that what looked like a lack of memory was none.
+        """
         if self._loaded is not None:
             self._loaded.free_memory()
 
-    def used(self) -> dict[str, Any]:
-        """Return what is in use, for reports: the device, the type of numbers, the decoder and how it decodes."""
-        return self._loaded.used if self._loaded is not None else {}
+    def runtime_info(self) -> dict[str, Any]:
+        """Return what is in use, for reports: the device, the number format, the decoder and how it decodes."""
+        return self._loaded.runtime_info() if self._loaded is not None else {}
 
     def gpu_uuid(self) -> str | None:
-        """Return the card's UUID, None on the CPU."""
+        """Return the GPU's UUID; None on the CPU."""
         return self._loaded.gpu_uuid() if self._loaded is not None else None
 
     def close(self) -> None:
-        """Let go of the model, and of the GPU memory that torch keeps for it."""
-        if self._loaded is not None:
-            self._loaded.release()
-            self._loaded = None
+        """Release the model, and the GPU memory that torch keeps for it."""
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            loaded.release()
+
+
+class StagedBatch(Sequence[Waveform]):
+    """A batch that has been checked, and perhaps padded.
+
+    Args:
+        signals: float32, contiguous and finite.
+        audible: the numbers of those that the model is shown: long enough, and not silent.
+    """
+
+    def __init__(self, signals: list[Waveform], audible: list[int]) -> None:
+        self._signals = signals
+        self.audible = audible
+        self.padded: tuple[Any, Any] | None = None
+        """The audible ones as one tensor, and their lengths."""
+
+    def __len__(self) -> int:
+        return len(self._signals)
+
+    @overload
+    def __getitem__(self, index: int) -> Waveform: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Waveform]: ...
+    def __getitem__(self, index: int | slice) -> Waveform | list[Waveform]:
+        return self._signals[index]
 
 
 class _Loaded:
     """A restored model, ready to run on its device. NeMo's models are not thread-safe, so calls queue up at a lock."""
 
-    def __init__(self, torch: Any, model: Any, decoder: str, device: Any, dtype: str, options: DecodingOptions) -> None:
+    def __init__(
+        self,
+        torch: Any,
+        model: Any,
+        decoder: str,
+        device: Any,
+        dtype: str,
+        options: DecodingOptions,
+        max_bytes: float | None = None,
+    ) -> None:
         self._torch = torch
         self._device = device
         self._dtype = getattr(torch, _DTYPES[dtype])
+        self._head_dtype = torch.float32 if options.confidence else self._dtype
         self._on_gpu = device.type == "cuda"
-        self._lock = Lock()
-        self.peak: Peak | None = None
+        self._lock = _GPU_LOCK if self._on_gpu else Lock()
+        self.stages = self._on_gpu
+        self.peak: MemoryPeak | None = None
         self.rate_hz = int(model.preprocessor._sample_rate)
         self.silence = Transcript("", words=() if options.timestamps else None)
-        self._decode = Decoding(model, decoder, options, on_gpu=self._on_gpu)
-        loops_over_labels = decoder == "rnnt" and options.strategy == "greedy_batch" and options.label_looping
-        self._has_graphs = self._on_gpu and loops_over_labels and options.cuda_graphs
+        graph_bytes = None if max_bytes is None else _GRAPH_SHARE * max_bytes
+        self._decode = Decoding(model, decoder, options, on_gpu=self._on_gpu, max_graph_bytes=graph_bytes)
         self._encoded: tuple[int, float] = (0, 0.0)  # the encoder's width, and its frames per second of audio
-        self._captured: tuple[int, int] = (0, 0)
-        self.used = {
+        self.settings = {
             "device": str(device),
             "dtype": dtype,
             "decoder": decoder,
             "decoding": options.strategy,
-            "label_looping": loops_over_labels,
-            "cuda_graphs": self._has_graphs,
+            "label_looping": decoder == "rnnt" and options.strategy == "greedy_batch" and options.label_looping,
             "pinned_memory": self._on_gpu,
         }
         # The preprocessor stays in fp32: rounding its window and filters to half precision costs accuracy.
         for name, part in model.named_children():
-            part.to(device=device, dtype=torch.float32 if name == "preprocessor" else self._dtype)
+            kind = {"preprocessor": torch.float32, "encoder": self._dtype}.get(name, self._head_dtype)
+            part.to(device=device, dtype=kind)
         self._settle(model)
         self._preprocessor = model.preprocessor
         self._encoder = model.encoder
@@ -256,7 +341,7 @@ class _Loaded:
             if hasattr(featurizer, knob):
                 setattr(featurizer, knob, 0)
         # NeMo's conformer layers share one activation object, a default argument, with every other model of this
-        # process; a `transcribe()` of theirs would switch it to training mode under our hands.
+        # process; a `transcribe()` of another model would switch it to training mode.
         for part in list(model.encoder.modules()):
             for name, child in list(part.named_children()):
                 if not any(True for _ in child.children()) and not child.state_dict():
@@ -278,16 +363,44 @@ class _Loaded:
             samples += hop
         return samples
 
-    def run(self, signals: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
+    def check(self, waveforms: Sequence[Waveform]) -> StagedBatch:
+        checked = [_checked(waveform, index, len(waveforms)) for index, waveform in enumerate(waveforms)]
+        audible = [
+            index for index, (signal, energy) in enumerate(checked) if len(signal) >= self.least_samples and energy
+        ]
+        return StagedBatch([signal for signal, _ in checked], audible)
+
+    def stage(self, waveforms: Sequence[Waveform]) -> Sequence[Waveform]:
+        if not self.stages:
+            return waveforms
+        staged = self.check(waveforms)
+        if staged.audible:
+            staged.padded = self._padded([staged[index] for index in staged.audible])
+        return staged
+
+    def _padded(self, signals: Sequence[Waveform]) -> tuple[Any, Any]:
+        """Return signals as one tensor with zeros behind the shorter ones, and their lengths in samples.
+
+        Both are pinned on a GPU's machine; torch keeps pinned memory and hands it out again once it has been copied.
+        """
+        torch = self._torch
+        lengths = [len(signal) for signal in signals]
+        padded = torch.empty(len(signals), max(lengths), pin_memory=self._on_gpu)
+        for row, signal in zip(padded, signals, strict=True):
+            row[: len(signal)] = torch.from_numpy(signal)
+            row[len(signal) :] = 0
+        return padded, torch.tensor(lengths, pin_memory=self._on_gpu)
+
+    def run(self, signals: Sequence[Waveform], padded: tuple[Any, Any] | None = None) -> Callable[[], list[Transcript]]:
         with self._lock, self._torch.inference_mode():
             if not self._on_gpu:
-                return self._through(signals)
+                return self._through(signals, padded)
             cuda, device = self._torch.cuda, self._device
             cuda.reset_peak_memory_stats(device)
             before = int(cuda.memory_allocated(device))
-            spell = self._through(signals)
+            spell = self._through(signals, padded)
             most = int(cuda.max_memory_allocated(device))
-            self.peak = Peak(
+            self.peak = MemoryPeak(
                 own_bytes=most - before,
                 share=most / int(cuda.get_device_properties(device).total_memory),
                 allocated_bytes=before,
@@ -295,40 +408,31 @@ class _Loaded:
             )
             return spell
 
-    def _through(self, signals: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
-        torch = self._torch
+    def _through(
+        self, signals: Sequence[Waveform], staged: tuple[Any, Any] | None = None
+    ) -> Callable[[], list[Transcript]]:
         lengths = [len(signal) for signal in signals]
-        # what is copied from pinned memory is copied while the CPU goes on
-        padded = torch.zeros(len(signals), max(lengths), pin_memory=self._on_gpu)
-        for row, signal in zip(padded, signals, strict=True):
-            row[: len(signal)] = torch.from_numpy(signal)
-        samples = torch.tensor(lengths, pin_memory=self._on_gpu)
+        padded, samples = staged if staged is not None else self._padded(signals)
         features, frames = self._preprocessor(
             input_signal=padded.to(self._device, non_blocking=True),
             length=samples.to(self._device, non_blocking=True),
         )
         encoded, frames = self._encoder(audio_signal=features.to(self._dtype), length=frames)[:2]
         self._encoded = (int(encoded.shape[1]), max(self._encoded[1], encoded.shape[2] * self.rate_hz / max(lengths)))
-        return self._decode(encoded, frames, [length / self.rate_hz for length in lengths])
+        return self._decode(encoded.to(self._head_dtype), frames, [length / self.rate_hz for length in lengths])
 
     def prepare(self, items: int, longest_s: float) -> bool:
         width, frames_per_s = self._encoded
-        frames = math.ceil(longest_s * frames_per_s)
-        if not self._has_graphs or not width or (items <= self._captured[0] and frames <= self._captured[1]):
+        if self._decode.graph_mode is None or not width:
             return False
         torch = self._torch
-        items = max(self._captured[0], _GRAPH_ITEMS * math.ceil(items / _GRAPH_ITEMS))
-        frames = max(self._captured[1], _GRAPH_FRAMES * math.ceil(frames / _GRAPH_FRAMES))
-        memory = self.memory()
-        needed = 2 * items * frames * width * self._dtype.itemsize  # the encoder's output, and its projection
-        if memory is None or needed > _GRAPH_SHARE * memory.total_bytes:
-            logger.info("{} items of {:g} s are too much for one capture of CUDA graphs", items, longest_s)
-            return False
         with self._lock, torch.inference_mode():
-            encoded = torch.zeros(items, width, frames, dtype=self._dtype, device=self._device)
-            self._decode(encoded, torch.ones(items, dtype=torch.int64, device=self._device), [longest_s] * items)
-        self._captured = (items, frames)
-        return True
+            like = torch.empty((1, width, 1), dtype=self._head_dtype, device=self._device)
+            return self._decode.prepare(items, math.ceil(longest_s * frames_per_s), like)
+
+    def runtime_info(self) -> dict[str, Any]:
+        mode = self._decode.graph_mode
+        return self.settings | {"cuda_graphs": mode is not None, "cuda_graphs_mode": mode}
 
     def memory(self) -> DeviceMemory | None:
         if not self._on_gpu:
@@ -349,15 +453,23 @@ class _Loaded:
         if self._on_gpu:
             collect()
             self._torch.cuda.empty_cache()
+            self._torch.cuda.synchronize(self._device)  # `empty_cache` does not report a broken context
 
     def release(self) -> None:
         del self._model, self._encoder, self._preprocessor, self._decode
         collect()  # NeMo's models hold references to themselves
-        if self._on_gpu:
+        if not self._on_gpu:
+            return
+        try:
             self._torch.cuda.empty_cache()
+        except RuntimeError as error:
+            if not is_broken_gpu(error):
+                raise
+            logger.debug("the GPU's cache could not be emptied: {}", error)  # its context is broken, and with it all
 
 
-def _checked(waveform: Waveform, index: int, count: int) -> Waveform:
+def _checked(waveform: Waveform, index: int, count: int) -> tuple[Waveform, bool]:
+    """Return a waveform as the model takes it, and whether it has any energy."""
     import numpy as np
 
     if waveform.ndim != 1 or not np.issubdtype(waveform.dtype, np.floating):
@@ -367,16 +479,48 @@ def _checked(waveform: Waveform, index: int, count: int) -> Waveform:
         )
     if len(waveform) == 0:
         raise RecordError("zero_samples", f"waveform {index} of {count} has no samples")
-    if not np.isfinite(waveform).all():
+    signal: Waveform = np.require(waveform, dtype=np.float32, requirements=["C", "W"])
+    # One pass of BLAS instead of a comparison of each sample: energy that is finite has finite samples only.
+    with np.errstate(over="ignore", invalid="ignore"):
+        energy = float(np.dot(signal, signal))
+    if not math.isfinite(energy) and not np.isfinite(signal).all():
         raise RecordError("non_finite", f"waveform {index} of {count} holds NaN or infinite samples")
-    return np.require(waveform, dtype=np.float32, requirements=["C", "W"])
+    return signal, energy > _SILENCE * len(signal)
+
+
+def _limit_memory(torch: Any, device: Any, share: float, memory_gb: float | None) -> float:
+    """Keep torch's allocator to this process's part of the GPU, and return the size of that part in bytes."""
+    total = float(torch.cuda.get_device_properties(device).total_memory)
+    part = min(share * total, total if memory_gb is None else memory_gb * 1e9)
+    if part < total:
+        allocator_bytes = max(part / 2, part - _CONTEXT_BYTES)
+        torch.cuda.set_per_process_memory_fraction(min(1.0, allocator_bytes / total), device)
+    return part
+
+
+def _allow_tf32(torch: Any, allowed: bool) -> None:
+    """Choose for the whole process whether fp32 may be rounded to TF32; torch's defaults differ between libraries."""
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch announces another name for this switch, which older releases lack
+        torch.backends.cudnn.allow_tf32 = allowed
+
+
+def _attend_by_sdpa(encoder: Any, wanted: bool) -> bool:
+    """Choose between torch's fused attention and NeMo's own; return whether the fused one is in use."""
+    # The encoder itself has the switch as well, and NeMo's attention in windows has it and cannot use it.
+    attentions = [module for module in encoder.modules() if hasattr(module, "forward_qkv")]
+    found = [one for one in attentions if hasattr(one, "use_pytorch_sdpa") and not hasattr(one, "att_context_size")]
+    for module in found:
+        module.use_pytorch_sdpa = wanted
+    return wanted and bool(found)
 
 
 def _device(torch: Any, device: str) -> Any:
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
-        raise InfrastructureError(f"device {device!r} is none that torch knows: {error}") from error
+        raise InfrastructureError(f"torch has no device {device!r}: {error}") from error
     if wanted.type == "cuda":
         if not torch.cuda.is_available():
             raise InfrastructureError(
@@ -389,7 +533,7 @@ def _device(torch: Any, device: str) -> Any:
 
 
 def _suitable(torch: Any, device: Any) -> str:
-    """Return the type of numbers that the device is fastest with, without loss of range."""
+    """Return the number format that the device is fastest with, without loss of range."""
     if device.type != "cuda":
         return "fp32"
     with torch.cuda.device(device):

@@ -92,13 +92,27 @@ class Recogniser(Protocol):
 
 
 @runtime_checkable
-class SpellsLater(Protocol):
-    """What a recogniser has whose model is free again before the text is spelt out, beside what a `Recogniser` has."""
+class SupportsAsyncDecoding(Protocol):
+    """An optional protocol of recognisers: the model is free again before the text is spelt out."""
 
     def begin(self, waveforms: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
         """Do of `transcribe` what needs the model, and return what does the rest.
 
         The rest is called once, perhaps in another thread while the model works on the next batch, and must not hold
         on to memory of the device.
+        """
+        ...
+
+
+@runtime_checkable
+class SupportsStaging(Protocol):
+    """An optional protocol of recognisers: a batch is prepared on the CPU while the model works on the one before."""
+
+    def stage(self, waveforms: Sequence[Waveform]) -> Sequence[Waveform]:
+        """Return a batch in the form that `begin` and `transcribe` take fastest; called in a thread of its own.
+
+        Raises:
+            RecordError: as `transcribe` does.
+            RuntimeError: as `transcribe` does, out of memory among others.
         """
         ...

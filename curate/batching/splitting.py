@@ -44,7 +44,7 @@ def run_splitting(
     Args:
         items: the batch.
         work: processes items and returns one result for all of them.
-        is_oom: returns whether an error means that memory ran out, such as `curate.asr.is_oom`.
+        is_oom: returns whether an error means that memory ran out, such as `curate.gpu_errors.is_oom`.
         on_oom: called with the items that failed and the error's message, outside of the `except` block, when neither
             the error nor its traceback holds the tensors of the attempt: free the caches here.
         length_s: returns an item's length. None: all items count as equal.

@@ -35,11 +35,11 @@ def save_plot(report: BatchSizeReport, path: Path) -> None:
     """
     check_plot(path)
     trials = report.trials
-    tells_padding = any(trial.waste is not None for trial in trials)
+    has_padding = any(trial.waste is not None for trial in trials)
     figure: Any = _figure_class()(
-        figsize=(10.0 if tells_padding else 7.0, 1.4 + 0.34 * len(trials)), layout="constrained"
+        figsize=(10.0 if has_padding else 7.0, 1.4 + 0.34 * len(trials)), layout="constrained"
     )
-    panels: Any = figure.subplots(1, 2 if tells_padding else 1, sharey=True, squeeze=False)[0]
+    panels: Any = figure.subplots(1, 2 if has_padding else 1, sharey=True, squeeze=False)[0]
     rows = range(len(trials))
     speed = panels[0]
     best = report.best
@@ -51,7 +51,7 @@ def save_plot(report: BatchSizeReport, path: Path) -> None:
     for row, trial in enumerate(trials):
         if not trial.fits:
             speed.text(0.0, row, " out of memory", va="center", color=_TEXT)
-    if tells_padding:
+    if has_padding:
         panels[1].barh(rows, [100 * (trial.waste or 0.0) for trial in trials], color=_PADDING)
         panels[1].set_xlabel("padding, % of the audio")
     for panel in panels:

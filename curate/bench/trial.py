@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from curate.asr import is_oom
 from curate.batching import balance
 from curate.errors import InfrastructureError, UsageError
+from curate.gpu_errors import is_oom
 from curate.monitoring.process import ProcessMemory
 from curate.pipeline import Pipeline
 from curate.records import ID, AudioBatch, Record, audio_ms

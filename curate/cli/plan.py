@@ -10,6 +10,7 @@ import click
 from curate.cli.pipeline_file import reads_pipeline
 from curate.cli.session import Session
 from curate.plan import Plan, PlannedStage
+from curate.stage import Stage
 
 if TYPE_CHECKING:
     from curate.config import Configured
@@ -52,7 +53,7 @@ def _amount(name: str, amount: Any) -> str:
     return f"{amount:g}" if isinstance(amount, float) else str(amount)
 
 
-def _columns(planned: PlannedStage) -> tuple[str, str, str, str]:
+def _columns(planned: PlannedStage[Stage]) -> tuple[str, str, str, str]:
     stage = planned.stage
     written = stage.writes()
     resources = ", ".join(f"{name}={_amount(name, amount)}" for name, amount in stage.resources.to_dict().items())

@@ -17,7 +17,7 @@ from curate.stage import Stage
 
 
 def stage_nodes(document: MappingNode) -> tuple[Node, ...]:
-    """Return the stages of a configuration, none if the key is missing or no list."""
+    """Return the stages of a configuration, none if the key is missing or not a list."""
     stages = document.entries.get("stages")
     return stages.items if isinstance(stages, SequenceNode) else ()
 
@@ -32,7 +32,7 @@ def used_name(stage: Node) -> str:
 
 @attrs.frozen
 class StageAddresses:
-    """Finds the names of stages before the configuration is complete; what cannot be read yet is no error here.
+    """Finds the names of stages before the configuration is complete, so a section that fails is not an error yet.
 
     Args:
         load: returns the class or instance that a stage's `use:` names; ConfigError if that fails.

@@ -153,7 +153,7 @@ def _union(converter: cattrs.Converter, value: Any, kind: Any) -> Any:
     members = get_args(kind)
     if type(value) in members and type(value) in _SCALARS:
         return value
-    telling: list[Exception] = []  # the shape fits, something inside does not
+    inner: list[Exception] = []  # the shape fits, something inside does not
     remedies: list[str] = []
     for member in members:
         try:
@@ -161,7 +161,7 @@ def _union(converter: cattrs.Converter, value: Any, kind: Any) -> Any:
         except Mismatch as error:
             remedies += [error.remedy] if error.remedy else []
         except (BaseValidationError, ValueError, TypeError) as error:
-            telling.append(error)
-    if len(telling) == 1:
-        raise telling[0]
+            inner.append(error)
+    if len(inner) == 1:
+        raise inner[0]
     raise Mismatch(kind, " or ".join(remedies))

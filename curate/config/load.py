@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 class Reference(Protocol):
-    """Something that a plugin has announced by name."""
+    """A stage or executor that a plugin has announced by name."""
 
     def load(self) -> Any:
         """Import it and return it; PluginError if that fails."""
@@ -38,7 +38,7 @@ class Reference(Protocol):
 
 
 class Host(Protocol):
-    """Who knows what stages and executors there are: `curate.plugin`'s host."""
+    """The lookup of stages and executors by name: `curate.plugin`'s host."""
 
     def stage(self, name: str) -> Reference:
         """Return the stage of this name; PluginError if there is none."""
@@ -51,12 +51,12 @@ class Host(Protocol):
 
 @attrs.frozen
 class Configured:
-    """What a configuration file says, checked.
+    """The checked content of a configuration file.
 
     Args:
         pipeline: the pipeline with all its stages.
         executor: the executor object; None if neither the file nor the caller names one.
-        run_dir: where the run is kept, as written (relative to the current folder); None if nobody says.
+        run_dir: where the run is kept, as written (relative to the current folder); None if not given.
         budget: how many records may fail.
         source: the file.
         places: where each stage of the pipeline stands in the file.
@@ -71,7 +71,7 @@ class Configured:
 
     @contextmanager
     def located(self) -> Generator[None]:
-        """Let the mistakes that planning finds begin with the place in the file of the stage that they are about."""
+        """Prefix the errors of planning with the place of their stage in the file."""
         try:
             yield
         except PlanError as error:

@@ -98,7 +98,7 @@ def at(node: Node, path: tuple[Any, ...]) -> Node:
 
 
 def blamed(node: Node, message: str) -> SourceLocation:
-    """Return the place of the one value inside a mapping that a message is about, or of the whole if it does not tell.
+    """Return the place of the one value inside a mapping that a message names, or of the mapping if it names none.
 
     Stages and converters know nothing of places; most of them name the option, or quote its value.
     """
@@ -114,7 +114,7 @@ def blamed(node: Node, message: str) -> SourceLocation:
 
 
 def describe(node: Node) -> str:
-    """Return what a value is, in the words of a message, shortened."""
+    """Return a short description of a value, for messages."""
     if isinstance(node, SequenceNode):
         return "a list"
     if isinstance(node, MappingNode):
@@ -122,12 +122,12 @@ def describe(node: Node) -> str:
     if node.value is None:
         return "nothing (null)"
     if isinstance(node.value, str):
-        return f"the text {shortened(node.value)!r}"
+        return f"the string {shortened(node.value)!r}"
     return shortened(node.text)
 
 
 def shortened(text: str) -> str:
-    """Return a text that fits into a message."""
+    """Return a string, cut to a length that fits into a message."""
     return text if len(text) <= 60 else f"{text[:57]}…"
 
 
@@ -149,6 +149,8 @@ def require_text(node: Node, what: str) -> str:
         ConfigError: it is something else, or empty.
     """
     if not isinstance(node, ScalarNode) or not isinstance(node.value, str) or not node.value.strip():
-        remedy = f"write it in quotes, '{node.text}'" if isinstance(node, ScalarNode) and node.text else "write a text"
-        raise config_error(node.place, f"{what} must be a text, not {describe(node)}{node.origin}: {remedy}")
+        remedy = (
+            f"write it in quotes, '{node.text}'" if isinstance(node, ScalarNode) and node.text else "write a string"
+        )
+        raise config_error(node.place, f"{what} must be a string, not {describe(node)}{node.origin}: {remedy}")
     return node.value

@@ -95,7 +95,9 @@ def _placed(node: Node, steps: Sequence[str], value: Node, place: SourceLocation
     step, *further = steps
     if isinstance(node, SequenceNode):
         if not re.fullmatch(r"[0-9]{1,9}", step) or int(step) >= len(node.items):
-            raise config_error(place, f"{step!r} is no position of the list: write one from 0 to {len(node.items) - 1}")
+            raise config_error(
+                place, f"{step!r} is not a position of the list: write one from 0 to {len(node.items) - 1}"
+            )
         items = list(node.items)
         items[int(step)] = _placed(items[int(step)], further, value, place)
         return attrs.evolve(node, items=tuple(items))

@@ -141,7 +141,7 @@ def _stage(name: str, reference: StageRef, found: type[Stage] | Stage) -> Schema
 
 def _resources() -> Schema:
     number = {"anyOf": [{"type": "number", "minimum": 0}, _VARIABLE]}
-    memory = {"type": ["integer", "string", "null"], "description": "bytes, or a text such as 6.5GB"}
+    memory = {"type": ["integer", "string", "null"], "description": "bytes, or a string such as 6.5GB"}
     properties = dict.fromkeys(inspect.signature(Resources).parameters, number)
     properties |= {"memory": memory, "custom": {"type": "object"}}
     return {"anyOf": [{"type": "object", "additionalProperties": False, "properties": properties}, _VARIABLE]}
@@ -176,7 +176,7 @@ def _form_of(kind: Any) -> Schema:
 
 
 def described_settings(cls: type) -> dict[str, str]:
-    """Return what the `Args:` section of the docstrings says about each field; a subclass overrules its bases."""
+    """Return the description of each field in the `Args:` section of the docstrings; a subclass overrides its bases."""
     found: dict[str, str] = {}
     for base in reversed(cls.__mro__):
         section = re.search(r"^Args:\n((?:[ ]+.*\n?|\n)*)", inspect.cleandoc(vars(base).get("__doc__") or ""), re.M)

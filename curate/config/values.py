@@ -1,4 +1,4 @@
-"""Turning a configuration's values into what an option's annotation asks for, with a place for each mistake."""
+"""Converts a configuration's values to the types of options, with a place for each mistake."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _REMEDIES: dict[Any, str] = {
     bool: "write true or false",
     int: "write a whole number, without quotes",
     float: "write a number, without quotes",
-    str: "write a text, in quotes",
+    str: "write a string, in quotes",
     type(None): "write null",
     Path: "write a path, in quotes",
 }
@@ -38,7 +38,7 @@ def convert(node: Node, kind: Any, what: str) -> Any:
 
     Args:
         node: the value, with its place.
-        kind: an annotation; what is no known type passes unchecked.
+        kind: an annotation; an unknown type passes unchecked.
         what: what the option is called in messages.
 
     Raises:

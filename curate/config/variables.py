@@ -1,6 +1,6 @@
 """Putting `${vars.name}` and `${here}` into the values of a configuration.
 
-    ${vars.name}    the value under `vars:`; standing alone it keeps its type, inside a text it is written out
+    ${vars.name}    the value under `vars:`; standing alone it keeps its type, inside a string it is written out
     ${here}         the folder of the configuration file
     $${             the two characters ${
 
@@ -32,7 +32,7 @@ from curate.config.nodes import (
 from curate.suggest import closest, nearest
 
 MAX_TEXT = 100_000
-"""How long a text may become, so that variables made of variables cannot fill the memory."""
+"""Maximum length of a string, so that variables made of variables cannot fill the memory."""
 
 _REFERENCE = re.compile(r"\$\$\{|\$\{([^{}]*)\}|\$\{")
 
@@ -130,7 +130,9 @@ class _Variables:
                 origin = _origin(name, value)
                 whole += self.written(name, value, node.place)
             if len(whole) > MAX_TEXT:
-                raise config_error(node.place, f"variables make a text longer than {MAX_TEXT:,} characters: shorten it")
+                raise config_error(
+                    node.place, f"variables make a string longer than {MAX_TEXT:,} characters: shorten it"
+                )
         whole += text[end:]
         self.spend(len(whole) // 100, node.place)
         return attrs.evolve(node, value=whole, text=whole, origin=origin)
@@ -183,7 +185,7 @@ class _Variables:
     def written(self, name: str, value: Node, place: SourceLocation) -> str:
         if not isinstance(value, ScalarNode) or value.value is None:
             raise config_error(
-                place, f"`${{{name}}}` is {describe(value)} and cannot stand inside a text: give it a text"
+                place, f"`${{{name}}}` is {describe(value)} and cannot stand inside a string: give it a string"
             )
         return value.text
 

@@ -131,15 +131,15 @@ def _explained(error: yaml.MarkedYAMLError, text: str, line_number: int, column:
     lines = text.splitlines()
     line = lines[line_number - 1] if line_number <= len(lines) else ""
     if "'\\t'" in problem or line[column - 1 : column] == "\t":
-        return "a tab stands here, which YAML does not take as a space: use spaces, or quotes around a text"
+        return "a tab stands here, which YAML does not take as a space: use spaces, or quotes around the string"
     if "mapping values are not allowed" in problem:
-        return f"{problem}: put a text that contains ': ' into quotes, and check the indentation"
+        return f"{problem}: put a string that contains ': ' into quotes, and check the indentation"
     if "${" in line:
-        return f"{problem}: put a text with ${{…}} into quotes when it stands inside {{…}} or […]"
+        return f"{problem}: put a string with ${{…}} into quotes when it stands inside {{…}} or […]"
     if "cannot start any token" in problem or "chomping or indentation" in problem:
         return f"{problem}: put the text into quotes"
     if "undefined alias" in problem or "alias" in problem or "anchor" in problem:
-        return f"{problem}: put a text that begins with * or & into quotes"
+        return f"{problem}: put a string that begins with * or & into quotes"
     if error.context:
         return f"{problem} {error.context}: check the indentation, the brackets and the quotes"
     return f"{problem}: check the indentation, the brackets and the quotes"
@@ -207,7 +207,7 @@ class _TreeBuilder:
         if not isinstance(node, ScalarNode):
             raise config_error(node.place, "a list or mapping cannot be a key: write a name")
         if not isinstance(node.value, str):
-            raise config_error(node.place, f"the key `{node.text}` is not a text: quote it, '{node.text}'")
+            raise config_error(node.place, f"the key `{node.text}` is not a string: quote it, '{node.text}'")
         if node.value == "<<" and event.style is None:
             raise config_error(node.place, "merge keys (<<) are not read: write the values out")
         if "${" in node.value:

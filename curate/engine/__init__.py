@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from curate.engine.durability.stage_outcomes import StageOutcome
     from curate.engine.protocol.error_budget import ErrorBudget
     from curate.engine.protocol.events import (
+        EVENTS_FILE,
         RecordQuarantined,
         RunFinished,
         RunProgress,
@@ -40,13 +41,13 @@ if TYPE_CHECKING:
     from curate.engine.protocol.run_status import RunStatus
     from curate.engine.protocol.transport import Executor, HopSpec, Transport, Unsendable
     from curate.engine.run import Observers, run_plan
-    from curate.engine.run_reader import EVENTS_FILE, LiveProgress, RunReader
+    from curate.engine.run_reader import LiveProgress, RunReader
     from curate.engine.run_result import RunResult
     from curate.engine.stream import stream_plan
 
 _MODULES = {
     "Commit": "durability.commit",
-    "EVENTS_FILE": "run_reader",
+    "EVENTS_FILE": "protocol.events",
     "ErrorBudget": "protocol.error_budget",
     "Executor": "protocol.transport",
     "Filtered": "protocol.messages",

@@ -48,15 +48,15 @@ from curate.stage import Source, WorkerContext
 from curate.storage import read_json, write_json
 
 DRAIN_S = 10.0
-"""After an interrupt, what is in flight may still finish for so long."""
+"""The time in which batches in flight may still finish after an interrupt."""
 
 
 PROGRESS_EVERY_S = 0.05
-"""Observers hear so often of a phase's progress, and when it begins and ends."""
+"""The interval of the progress events of a phase, in addition to those at its beginning and end."""
 
 
 class Observers(Protocol):
-    """Those who are told what happens; the plugin host is one."""
+    """The receivers of a run's events; the plugin host is one."""
 
     def on_run_started(self, event: RunStarted) -> None: ...
     def on_progress(self, event: RunProgress) -> None: ...
@@ -68,9 +68,9 @@ class Observers(Protocol):
 
 @contextmanager
 def frozen_gc() -> Generator[None]:
-    """Keep the garbage collector from walking through the objects that exist already, which takes a fifth of a run.
+    """Keep the garbage collector from traversing the objects that exist already, which takes a fifth of a run.
 
-    A caller that has frozen objects of its own is left alone. Garbage that exists by then stays until the end: to
+    Does nothing if the caller has frozen objects itself. Garbage that exists at the start stays until the end: to
     collect it first takes longer than a short run.
     """
     if gc.get_freeze_count():
@@ -89,16 +89,16 @@ def run_plan(
     """Run a checked plan to its end.
 
     Args:
-        plan: what to do.
-        executor: where.
-        run_dir: where to keep it; None: in memory.
-        observers: who is told about it.
-        options: what else can be said about this life of the run.
+        plan: the plan.
+        executor: the executor of its hops.
+        run_dir: the run directory; None: results are kept in memory.
+        observers: the receivers of its events.
+        options: the options of this attempt.
 
     Raises:
-        RunDirectoryError: the directory holds something else, or another driver is at work in it.
-        InfrastructureError: the run cannot go on; what is committed stays, and the same command goes on with it.
-        BudgetExceededError: too many records have failed; what is finished stays.
+        RunDirectoryError: the directory holds something else, or another driver uses it.
+        InfrastructureError: the run cannot continue; committed results stay, and the same command resumes the run.
+        BudgetExceededError: too many records have failed; committed results stay.
         AccountingError: the books do not balance.
     """
     options = options or RunOptions()
@@ -117,7 +117,7 @@ def _counted(plan: Plan) -> Callable[[], int | None]:
 
 @attrs.frozen
 class _Run:
-    """One life of a run."""
+    """One attempt of a run."""
 
     plan: Plan
     executor: Executor
@@ -138,7 +138,7 @@ class _Run:
             try:
                 with frozen_gc():
                     outputs, worked_s = self._phases()
-            except OSError as error:  # of the driver's own files; what stages raise is named as theirs
+            except OSError as error:  # of the driver's own files; errors of stages are classified before
                 where = error.filename or self.directory or "a file"
                 raise InfrastructureError(f"{where}: {error.strerror or error}") from error
             finally:
@@ -150,10 +150,10 @@ class _Run:
                 write_json(self.directory / "summary.json", summary)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
-            said = str(error) or ("interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
+            message = str(error) or ("interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
             if self.state is not None:
-                self.state.end(RunStatus.INTERRUPTED if interrupted else RunStatus.FAILED, said.splitlines()[0])
-            self.observers.on_run_stopped(RunStopped(self.directory, interrupted, " ".join(said.split())))
+                self.state.end(RunStatus.INTERRUPTED if interrupted else RunStatus.FAILED, message.splitlines()[0])
+            self.observers.on_run_stopped(RunStopped(self.directory, interrupted, " ".join(message.split())))
             raise
         if self.state is not None:
             self.state.end(RunStatus.FINISHED)
@@ -162,23 +162,23 @@ class _Run:
         return RunResult(summary, tuple(outputs), self.directory, store.reader(plan.phases[-1].number), memory)
 
     def _choose(self, retry: Retry) -> None:
-        """Count the failed records that are to be retried as not done.
+        """Mark the failed records that are to be retried as not done.
 
         Raises:
-            UsageError: there are none, and nothing of an earlier retry is left to be done.
+            UsageError: there are none, and no earlier retry is unfinished.
         """
         chosen: dict[int, set[int]] = {}
         for phase, note in self.store.failures():
             if retry.chooses(note):
                 chosen.setdefault(phase, set()).add(note["position"])
         if not chosen:
-            if not self._is_finished():  # a retry was interrupted when these records had just been mended
+            if not self._is_finished():  # a retry was interrupted after it had processed these records
                 return
             raise UsageError(f"no record has failed{retry.described()} in {self.directory}; see curate quarantine list")
         cast("DirectoryStore", self.store).retry(chosen)
 
     def _is_finished(self) -> bool:
-        """Return whether the last summary tells of all that is committed."""
+        """Return whether the last summary covers all commits."""
         if not all(self.store.is_complete(phase.number) for phase in self.plan.phases):
             return False
         summary = {} if self.directory is None else read_json(self.directory / "summary.json")
@@ -186,7 +186,7 @@ class _Run:
         return (summary.get("kept"), summary.get("quarantined")) == (books.kept, books.quarantined)
 
     def _phases(self) -> tuple[list[Path], float]:
-        """Run what is left of the phases and publish; return the files, and the seconds of audio worked on."""
+        """Run the unfinished phases and publish; return the files, and the seconds of audio processed."""
         outputs: list[Path] = []
         worked_s = 0.0
         for phase in self.plan.phases:
@@ -203,14 +203,14 @@ class _Run:
         return outputs, worked_s
 
     def before(self, phase: int) -> tuple[int, int]:
-        """Return how many records have failed in the phases before, and how many the largest of these has worked on."""
+        """Return the number of failed records in the phases before, and the number that the largest one processed."""
         books = [[commit.books for commit in self.store.commits(number)] for number in range(phase)]
         failed = sum(each.quarantined for of_phase in books for each in of_phase)
         return failed, max((sum(each.processed for each in of_phase) for of_phase in books), default=0)
 
 
 class _PhaseRun:
-    """One phase in one life of a run."""
+    """One phase in one attempt of a run."""
 
     def __init__(self, run: _Run, phase: Phase) -> None:
         self._plan = run.plan
@@ -227,15 +227,15 @@ class _PhaseRun:
         self._unit = self._new_unit()
         self._scheduler: Scheduler | None = None
         self._counts = RecordCounts()
-        """What is settled, committed or not; of this life's audio only what came in is counted."""
+        """The finished inputs, committed or not; of this attempt's audio only the input is counted."""
         self._failed_before, self._worked_on_before = run.before(phase.number)
         self._over_budget = ""
-        """Which limit of the error budget was passed; from then on nothing more is begun."""
+        """The limit of the error budget that was exceeded; from then on no batch is started."""
         self._stages = tuple(planned.name for planned in phase.stages())
         self._stage_counts: dict[str, dict[str, int]] = {}
         """The outcomes at each stage, committed or not."""
         self._began = time.monotonic()
-        self._told = float("-inf")
+        self._reported_s = float("-inf")
         self.worked_ms = 0
         for commit in self._store.commits(phase.number):
             self._counts.add(commit.books)
@@ -246,13 +246,13 @@ class _PhaseRun:
         try:
             self._run()
         finally:
-            # it knows this one, so both, and all records, would stay until the garbage is collected
+            # The two refer to each other, so both, with all records, would stay until a garbage collection.
             self._scheduler = None
 
     def _run(self) -> None:
         if self._state is not None:
             self._state.begin(self._total)
-        self._tell_progress()
+        self._report_progress()
         self._check_budget()
         batches = InputBatches(
             self._items(),
@@ -273,7 +273,7 @@ class _PhaseRun:
                     self._settle(settled)
         except (InfrastructureError, KeyboardInterrupt):
             with suppress(InfrastructureError):
-                self._commit()  # what is finished need not be done again
+                self._commit()  # finished inputs need not be done again
             raise
         self._commit()
         self._check_budget()
@@ -281,10 +281,10 @@ class _PhaseRun:
             raise KeyboardInterrupt
         check_phase(self._phase, self._store)
         self._store.complete(self._phase.number)
-        self._tell_progress(ended=True)
+        self._report_progress(ended=True)
 
     def _process(self, incoming: PhaseInput) -> None:
-        """Have the phase's stages work on its input, wherever the executor has its workers."""
+        """Process the phase's input in the workers of the executor."""
         hops, context = self._phase.hops, self._context()
         transport = self._executor.open(
             [
@@ -297,10 +297,10 @@ class _PhaseRun:
             try:
                 for settled in self._scheduler.run(incoming):
                     self._settle(settled)
-            except KeyboardInterrupt:  # a second one does not wait for what is in flight
+            except KeyboardInterrupt:  # a second one does not wait for batches in flight
                 if self._options.stop.asked:
                     raise
-                logger.info("stopping: what is in flight may finish for {:g} s", DRAIN_S)
+                logger.info("stopping: batches in flight have {:g} s to finish", DRAIN_S)
                 for settled in self._scheduler.drain(DRAIN_S):
                     self._settle(settled)
                 raise
@@ -312,13 +312,14 @@ class _PhaseRun:
         roots, directory = self._plan.audio_roots, self._directory
         return WorkerContext(
             audio_roots=roots if directory is None else roots_in_run(roots, directory),
+            schemes=self._plan.schemes,
             audio=self._plan.audio,
             audio_memory_bytes=self._options.audio_memory_bytes,
             run_directory=None if directory is None else str(directory.absolute()),
         )
 
     def _until_stopped(self, incoming: PhaseInput) -> PhaseInput:
-        """Yield what comes until the run is to stop; what is in flight then is still finished."""
+        """Yield the input until the run is to stop; batches in flight are still finished."""
         while not self._is_stopping() and (batch := next(incoming, None)) is not None:
             yield batch
 
@@ -326,7 +327,7 @@ class _PhaseRun:
         return bool(self._over_budget) or self._options.stop.asked
 
     def _look_at_budget(self) -> None:
-        """Note once and for all that too many records have failed."""
+        """Record whether too many records have failed, which is final."""
         failed = self._failed_before + self._counts.quarantined
         processed = max(self._worked_on_before, self._counts.processed)
         self._over_budget = self._over_budget or self._options.budget.exceeded(failed, processed)
@@ -343,8 +344,8 @@ class _PhaseRun:
             raise BudgetExceededError(
                 f"{failed:,} records have failed, more than {self._over_budget} allows; {done:,} records of "
                 f"phase {self._phase.number} are done\n{top_failures(self._store)}\n"
-                "To go on all the same, allow more with --max-failures or --max-failure-ratio; what is mended can be "
-                "repeated with curate quarantine retry"
+                "To continue anyway, allow more with --max-failures or --max-failure-ratio; after the cause is fixed, "
+                "curate quarantine retry processes failed records again"
             )
 
     def _items(self) -> Iterator[Record | Failed | Filtered]:
@@ -361,7 +362,7 @@ class _PhaseRun:
         return "" if first is None else first.name
 
     def _settle(self, settled: FinishedInputs) -> None:
-        if self._unit.name:  # its commit was interrupted, and may yet be on disk: it is done as it was, or not at all
+        if self._unit.name:  # its commit was interrupted and may be on disk: commit it unchanged before adding to it
             self._commit()
         self._unit.add(settled)
         self._counts.records_in += len(settled.seqs)
@@ -379,20 +380,20 @@ class _PhaseRun:
             )
         if self._counts.quarantined:
             self._look_at_budget()
-        self._tell_progress()
+        self._report_progress()
         if self._unit.full:
             self._commit()
 
     def _settled_in_feed(self, settled: FinishedInputs) -> bool:
-        """Take in roots that need no work, and return whether the run goes on."""
+        """Record inputs that need no work, and return whether the run continues."""
         self._settle(settled)
         return not self._is_stopping()
 
-    def _tell_progress(self, *, ended: bool = False) -> None:
+    def _report_progress(self, *, ended: bool = False) -> None:
         now = time.monotonic()
-        if not ended and now - self._told < PROGRESS_EVERY_S:
+        if not ended and now - self._reported_s < PROGRESS_EVERY_S:
             return
-        self._told = now
+        self._reported_s = now
         flows = follow_stages(self._stages, self._counts.records_in, [self._stage_counts])
         event = RunProgress(
             phase=self._phase.number,
@@ -422,7 +423,7 @@ class _PhaseRun:
         books = self._unit.books()
         _check_audio(self._phase, books)
         books.check(measures_audio=may_measure(self._phase))
-        if self._scheduler is not None and not self._unit.name:  # a commit that was interrupted has taken them already
+        if self._scheduler is not None and not self._unit.name:  # an interrupted commit has already taken them
             self._unit.busy_s, self._unit.measures = self._scheduler.take_busy_s(), self._scheduler.take_measures()
         commit = self._store.commit(self._phase.number, self._unit, self._unit.busy_s)
         self._unit = self._new_unit()

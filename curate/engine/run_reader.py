@@ -30,15 +30,13 @@ from curate.engine.durability.run_differences import RunDifference, run_differen
 from curate.engine.durability.run_directory import fingerprints_of, read_run
 from curate.engine.durability.stage_outcomes import StageOutcome, stage_outcomes
 from curate.engine.durability.unit_files import UnitReader, read_notes
+from curate.engine.protocol.events import EVENTS_FILE
 from curate.engine.protocol.options import Retry
 from curate.engine.protocol.run_status import RunStatus
 from curate.errors import InfrastructureError
 from curate.monitoring import Rate
 from curate.records import Record
 from curate.storage import read_json
-
-EVENTS_FILE = Path("metrics") / "events.jsonl"
-"""Where the events of all attempts of a run are, in its directory."""
 
 
 @attrs.frozen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -80,10 +80,10 @@ def _closed(opened: _OpenBatch) -> AudioBatch:
     return done
 
 
-def stream_plan(plan: Plan, executor: Executor, batches: Iterator[AudioBatch]) -> Iterator[AudioBatch]:
+def stream_plan(plan: Plan, executor: Executor, batches: Iterator[AudioBatch]) -> Generator[AudioBatch]:
     """Yield the batches as they are finished."""
     hops = plan.phases[0].hops
-    context = WorkerContext(audio=plan.audio)
+    context = WorkerContext(schemes=plan.schemes, audio=plan.audio)
     transport = executor.open([HopSpec(hop, context, False, hop.stages[-1].name) for hop in hops])
     desk = _BatchReassembler()
     empty: list[AudioBatch] = []

@@ -20,7 +20,7 @@ from curate.engine.protocol.run_status import RunStatus
 from curate.errors import AccountingError
 from curate.monitoring import add_measures
 from curate.plan import Phase, Plan, PlannedStage
-from curate.stage import ProcessingStage
+from curate.stage import ProcessingStage, Stage
 
 
 @attrs.frozen
@@ -120,7 +120,7 @@ def stage_summaries(plan: Plan, store: Store) -> list[StageSummary]:
     return summaries
 
 
-def _performance(planned: PlannedStage, commits: Sequence[Commit]) -> Mapping[str, Any]:
+def _performance(planned: PlannedStage[Stage], commits: Sequence[Commit]) -> Mapping[str, Any]:
     """Return a stage's figures; if it cannot say them, what it measured, for the work is done."""
     measures = add_measures(*(commit.measures.get(planned.name, {}) for commit in commits))
     if not measures or not isinstance(planned.stage, ProcessingStage):

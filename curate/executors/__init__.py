@@ -1,7 +1,7 @@
-"""Where workers live: everything that the author of an executor needs.
+"""Executors: the places where workers run, and everything that the author of an executor needs.
 
-Executor, Transport                  what an executor implements
-HopSpec, Plan                        what it is given
+Executor, Transport                  the protocols that an executor implements
+HopSpec, Plan                        its input
 BatchTask                            what the driver sends to a worker
 WorkerReady … WorkerDied, `Event`    what the driver receives
 
@@ -38,6 +38,7 @@ from curate.executors.worker_process import pickled, pinned
 from curate.io.rows import encode_row
 from curate.machine import Machine
 from curate.plan import Plan
+from curate.resource_check import check_resources
 
 __all__ = [
     "BatchDone",
@@ -64,6 +65,7 @@ __all__ = [
     "WorkerPayload",
     "WorkerReady",
     "check_copyable",
+    "check_resources",
     "check_sendable",
     "copied_runner",
     "encode_row",

@@ -1,4 +1,4 @@
-"""Workers of this process: each has deep copies of its own of the stages."""
+"""Workers in this process, each with its own deep copies of the stages."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ def _copied(stage: ProcessingStage) -> ProcessingStage:
     return tried(stage, copy.deepcopy, "copied for a worker")
 
 
-def tried(stage: ProcessingStage, action: Callable[[Any], Any], told: str) -> Any:
-    """Return what an action makes of a stage.
+def tried(stage: ProcessingStage, action: Callable[[Any], Any], description: str) -> Any:
+    """Apply an action to a stage and return its result.
 
     Args:
-        stage: on its way to a worker.
-        action: may raise whatever a stranger's value raises.
-        told: what is done, for the message.
+        stage: the stage, on its way to a worker.
+        action: copies or pickles a value; it may raise anything that a third-party value raises.
+        description: the action as a participle, for the message.
 
     Raises:
-        PlanError: names the stage and the attribute that the action cannot take.
+        PlanError: names the stage and the attribute on which the action fails.
     """
     try:
         return action(stage)
@@ -63,6 +63,7 @@ def tried(stage: ProcessingStage, action: Callable[[Any], Any], told: str) -> An
                 action(value)
             except Exception as culprit:  # noqa: BLE001 (a third-party value may raise anything)
                 raise PlanError(
-                    f"stage {stage.name!r}: {name} cannot be {told} ({culprit}); create it in setup()", stage.name
+                    f"stage {stage.name!r}: {name} cannot be {description} ({culprit}); create it in setup()",
+                    stage.name,
                 ) from error
-        raise PlanError(f"stage {stage.name!r} cannot be {told} ({error})", stage.name) from error
+        raise PlanError(f"stage {stage.name!r} cannot be {description} ({error})", stage.name) from error

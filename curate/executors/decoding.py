@@ -1,4 +1,4 @@
-"""Decodes frames from worker processes into events for the scheduler."""
+"""The decoder of frames from worker processes into events for the scheduler."""
 
 from __future__ import annotations
 

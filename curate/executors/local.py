@@ -1,6 +1,6 @@
-"""Runs everything in this process: the driver is the worker. Nothing to start, nothing to send, easy to debug.
+"""The local executor: it runs everything in this process, without starting or sending anything, and is easy to debug.
 
-It isolates exceptions, but cannot survive a segmentation fault or end a hang; processes of their own can.
+It isolates exceptions, but cannot survive a segmentation fault or end a hang; executors with processes can.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from curate.errors import InfrastructureError, PlanError
 from curate.executors.copies import check_copyable, copied_runner
 from curate.machine import Machine
 from curate.plan import Plan
+from curate.resource_check import check_resources
 
 
 @attrs.frozen
@@ -33,7 +34,7 @@ class LocalExecutor:
     name: str = attrs.field(default="local", init=False)
 
     def check(self, plan: Plan) -> None:
-        Machine.here().check(plan, executor=self.name)
+        check_resources(plan, Machine.here(), executor=self.name)
         for planned in plan.stages:
             if planned.stage.timeout_s is not None:
                 raise PlanError(
@@ -65,7 +66,7 @@ class LocalTransport:
         self._running: dict[int, tuple[int, Iterator[PartialResult]]] = {}
 
     def room(self, hop: int) -> int:
-        return 0 if hop < len(self._runners) else 1  # more would share this one thread
+        return 0 if hop < len(self._runners) else 1  # further workers would share this one thread
 
     def start(self, hop: int, slot: int) -> int:
         worker = len(self._runners)
@@ -87,7 +88,7 @@ class LocalTransport:
         if self._started:
             started, self._started = self._started, []
             return started
-        worker = max(self._running)  # of the last hop that has a batch: what is begun is finished first
+        worker = max(self._running)  # the last hop with a batch: started records are finished first
         number, results = self._running[worker]
         try:
             result = next(results, None)

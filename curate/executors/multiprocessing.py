@@ -1,6 +1,6 @@
-"""Runs the pipeline on all cores and cards of this machine: every worker is a process of its own.
+"""The multiprocessing executor: it runs the pipeline on all cores and GPUs of this machine, each worker in a process.
 
-A worker that crashes or hangs costs the record that it was touching, and nothing else.
+A worker that crashes or hangs costs the record that it was processing, and nothing else.
 """
 
 from __future__ import annotations
@@ -11,25 +11,26 @@ import attrs
 
 from curate.engine.protocol.messages import BatchTask, Event
 from curate.engine.protocol.transport import HopSpec
-from curate.executors.cards import seat
 from curate.executors.decoding import EventDecoder
+from curate.executors.gpu_allocation import assign_gpus
 from curate.executors.process_pool import ProcessPool
 from curate.executors.validators import positive
 from curate.executors.worker_payload import check_sendable, make_payload
 from curate.executors.worker_process import pickled, pinned
-from curate.machine import Card, Machine, find_cards
+from curate.machine import Gpu, Machine, find_gpus
 from curate.plan import Plan
+from curate.resource_check import check_resources
 
 
 @attrs.frozen
 class MultiprocessingExecutor:
-    """Runs the pipeline in processes of their own on this machine.
+    """Runs the pipeline in worker processes on this machine.
 
     Args:
-        cpus: cores that are shared out where a stage does not say `workers`; None: those that this process may use.
-        gpus: the cards to use, as CUDA_VISIBLE_DEVICES would list them; None: those that this process sees.
-        setup_attempts: how many workers are tried before a `setup()` that fails stops the run.
-        setup_timeout_s: how long a `setup()` may take.
+        cpus: the cores for stages that do not set `workers`; None: those that this process may use.
+        gpus: the GPUs to use, as CUDA_VISIBLE_DEVICES would list them; None: those that this process sees.
+        setup_attempts: the number of workers that are tried before a `setup()` that fails stops the run.
+        setup_timeout_s: the time that a `setup()` may take.
     """
 
     cpus: float | None = attrs.field(default=None, validator=positive)
@@ -41,11 +42,11 @@ class MultiprocessingExecutor:
     name: str = attrs.field(default="multiprocessing", init=False)
 
     def check(self, plan: Plan) -> None:
-        cards = self.cards()
-        attrs.evolve(Machine.here(), gpus=len(cards)).check(plan, executor=self.name)
+        gpus = self.usable_gpus()
+        check_resources(plan, attrs.evolve(Machine.here(), gpus=len(gpus)), executor=self.name)
         check_sendable(plan)
         for phase in plan.phases:
-            seat(phase.hops, cards)
+            assign_gpus(phase.hops, gpus)
 
     def open(self, hops: Sequence[HopSpec]) -> MultiprocessingTransport:
         return MultiprocessingTransport(hops, self)
@@ -53,16 +54,17 @@ class MultiprocessingExecutor:
     def close(self) -> None:
         pass
 
-    def cards(self) -> tuple[Card, ...]:
-        """Return the cards that workers may have."""
+    def usable_gpus(self) -> tuple[Gpu, ...]:
+        """Return the GPUs that workers may use."""
+        known = find_gpus()
         if self.gpus is None:
-            return find_cards()
-        known = {card.id: card for card in find_cards()}
-        return tuple(known.get(device, Card(device)) for device in self.gpus)
+            return known
+        named = {name: [gpu for gpu in known if gpu.is_named(name)] for name in self.gpus}
+        return tuple(found[0] if len(found) == 1 else Gpu(name) for name, found in named.items())
 
 
 class MultiprocessingTransport:
-    """Worker processes of this machine, and which cores and cards they have."""
+    """The worker processes of this machine, with their cores and GPUs."""
 
     max_in_flight = 64
     can_kill = True
@@ -75,13 +77,13 @@ class MultiprocessingTransport:
         self._memory = machine.memory
         self._hops = [spec.hop for spec in hops]
         self._parcels = [make_payload(spec) for spec in hops]
-        seating = seat(self._hops, executor.cards())
-        self._cards = dict(seating.taken)
-        self._seats = seating.seats
+        assignment = assign_gpus(self._hops, executor.usable_gpus())
+        self._gpus = dict(assignment.taken)
+        self._allocator = assignment.allocator
         self._processes = ProcessPool()
         self._hop_of: dict[int, int] = {}
         names, hop_of = [hop.name for hop in self._hops], self._hop_of
-        self._hearing = EventDecoder(lambda worker: names[hop_of[worker]], self._processes.kill)
+        self._decoder = EventDecoder(lambda worker: names[hop_of[worker]], self._processes.kill)
         self._next = 0
 
     def room(self, hop: int) -> int:
@@ -96,26 +98,28 @@ class MultiprocessingTransport:
             used_memory = sum(self._hops[other].resources.memory or 0 for other in there)
             rooms.append((self._memory - used_memory) // wanted.memory)
         if wanted.gpus or wanted.gpu_memory_gb:
-            rooms.append(self._seats.left(wanted) + (not mine))  # the first one has its cards already
+            rooms.append(self._allocator.left(wanted) + (not mine))  # the first one has its GPUs already
         return max(1 - mine, min(rooms))
 
     def start(self, hop: int, slot: int) -> int:
         number, self._next = self._next, self._next + 1
         wanted = self._hops[hop].resources
-        if (hop, slot) not in self._cards:
-            self._cards[hop, slot] = self._seats.take(wanted) or ()
-        self._processes.start(number, self._parcels[hop], pinned(wanted.cpus, self._cards[hop, slot]))
+        if (hop, slot) not in self._gpus:
+            self._gpus[hop, slot] = self._allocator.take(wanted) or ()
+        shares_gpu = 0 < wanted.gpus < 1 or (not wanted.gpus and wanted.gpu_memory_gb > 0)
+        environment = pinned(wanted.cpus, self._gpus[hop, slot], shares_gpu=shares_gpu)
+        self._processes.start(number, self._parcels[hop], environment)
         self._hop_of[number] = hop
         return number
 
     def send(self, worker: int, work: BatchTask) -> int:
         payload = pickled(work)
-        if worker in self._processes:  # one that is gone says so at the next `wait`
+        if worker in self._processes:  # otherwise the next `wait` returns its `WorkerDied`
             self._processes.send(worker, work.number, payload)
         return len(payload)
 
     def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
-        return list(self._hearing.events(self._processes.wait(timeout_s)))
+        return list(self._decoder.events(self._processes.wait(timeout_s)))
 
     def kill(self, worker: int) -> None:
         self._processes.kill(worker)

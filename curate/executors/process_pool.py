@@ -1,4 +1,4 @@
-"""Worker processes of one machine, and the one selector that hears them all."""
+"""The pool of worker processes of one machine, with the selector that receives from all of them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from curate.executors.worker_payload import WorkerPayload
 from curate.executors.worker_process import WorkerProcess
 
 TEARDOWN_S = 30.0
-"""So long may the teardown of all workers take; then they are killed."""
+"""The time that the teardown of all workers may take; then they are killed."""
 
 BUSY_S = 5.0
-"""The same where a worker is interrupted in the midst of a batch."""
+"""The same if a worker is interrupted during a batch."""
 
 
 WorkerOutput: TypeAlias = "tuple[int, Frame | RecordsAnnounced | WorkerDied]"
-"""A worker's number, and what it has said, what it touches, or how it has ended."""
+"""A worker's number, and a frame that it sent, the records that it announced, or its end."""
 
 
 class ProcessPool:
-    """Starts, hears and ends worker processes; what they say it passes on unread."""
+    """Starts and ends worker processes, and passes their frames on without decoding them."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -36,7 +36,7 @@ class ProcessPool:
         return number in self._workers
 
     def start(self, number: int, parcel: WorkerPayload, environment: Mapping[str, str]) -> None:
-        """Start a worker under a number of its own."""
+        """Start a worker under an unused number."""
         worker = WorkerProcess(number, parcel, environment)
         self._workers[number] = worker
         self._unsent.add(number)
@@ -49,16 +49,16 @@ class ProcessPool:
         self._unsent.add(number)
 
     def wait(self, timeout_s: float | None = None) -> Sequence[WorkerOutput]:
-        """Block until something happens, or `timeout_s` has passed, and return what has happened, in order.
+        """Block until there is output, or `timeout_s` has passed, and return the output in order.
 
-        Once the time has passed, there is a `RecordsAnnounced` for every worker that has moved on to other records, in
-        addition to whatever else has happened; before a `WorkerDied`, there is one for the last that it touched.
+        When the time has passed, the output includes a `RecordsAnnounced` for every worker that has announced other
+        records; before a `WorkerDied`, it includes one for the worker's last announcement.
         """
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             self._flush()
             left = None if end is None else max(0.0, end - time.monotonic())
-            heard: list[WorkerOutput] = []
+            outputs: list[WorkerOutput] = []
             ended: set[int] = set()
             receiving = False
             for key, events in self._selector.select(left):
@@ -73,36 +73,36 @@ class ProcessPool:
                 else:
                     receiving = receiving or bool(events & selectors.EVENT_READ)
                     try:
-                        heard.extend((number, frame) for frame in worker.receive())
+                        outputs.extend((number, frame) for frame in worker.receive())
                     except EOFError:
                         ended.add(number)
             for number in ended:
-                heard.extend(self._bury(number))
+                outputs.extend(self._reap(number))
             over = end is not None and time.monotonic() >= end
-            if over and (heard or not receiving):  # of a message that has only begun, the rest is there or will be soon
+            if over and (outputs or not receiving):  # the rest of a partly received message arrives soon
                 looks = ((number, worker.look()) for number, worker in self._workers.items())
-                heard.extend((number, started) for number, started in looks if started is not None)
-                return heard
-            if heard:
-                return heard
+                outputs.extend((number, started) for number, started in looks if started is not None)
+                return outputs
+            if outputs:
+                return outputs
 
-    def _bury(self, number: int) -> Sequence[WorkerOutput]:
+    def _reap(self, number: int) -> Sequence[WorkerOutput]:
         worker = self._forget(number)
-        heard: list[WorkerOutput] = [(number, frame) for frame in worker.rest()]
+        outputs: list[WorkerOutput] = [(number, frame) for frame in worker.rest()]
         started = worker.look()
         if started is not None:
-            heard.append((number, started))
-        heard.append((number, worker.reap()))
-        return heard
+            outputs.append((number, started))
+        outputs.append((number, worker.reap()))
+        return outputs
 
     def kill(self, number: int) -> None:
-        """Kill a worker; `WorkerDied` will follow. One that is gone is left in peace."""
+        """Kill a worker; `WorkerDied` will follow. Does nothing if the worker has ended."""
         worker = self._workers.get(number)
         if worker is not None:
             worker.kill()
 
     def close(self) -> None:
-        """Let every worker tear down its stages; those that do not end in time are killed."""
+        """Let every worker tear down its stages, and kill those that do not end in time."""
         busy = any(worker.busy for worker in self._workers.values())
         for worker in self._workers.values():
             worker.end()
@@ -114,7 +114,7 @@ class ProcessPool:
         self._selector.close()
 
     def _flush(self) -> None:
-        """Send what waits; a worker that takes no more now is written to when it does."""
+        """Send queued bytes; a worker whose socket is full is written to when it is writable again."""
         unsent, self._unsent = self._unsent, set()
         for number in unsent:
             worker = self._workers.get(number)

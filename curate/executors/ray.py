@@ -1,8 +1,8 @@
-"""Runs the pipeline on a Ray cluster: every worker is an actor, on whatever node has what its stages ask for.
+"""The Ray executor: it runs the pipeline on a Ray cluster, each worker in an actor, on any node with its resources.
 
-The actor holds a worker process, the same as on one machine (`processes`), so that a crash says which record it was at,
-and a hang can be ended. Ray places the actors and carries the messages; what is tried again is decided by the
-scheduler, and never by Ray. A lost node has to do with no record: what was there is sent on to others.
+The actor runs a worker process like those on one machine, so that the record at which it crashes is known, and a hang
+can be ended. Ray places the actors and transports the messages; the scheduler alone decides about retries. The loss of
+a node is not blamed on a record: its batches are sent to other workers.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from curate.executors.validators import positive
 from curate.executors.worker_payload import check_sendable
 from curate.machine import Machine
 from curate.plan import Hop, Plan
+from curate.resource_check import check_resources
 from curate.resources import parse_size
 
 
@@ -36,18 +37,18 @@ class RayExecutor:
     """Runs the pipeline on a Ray cluster.
 
     Args:
-        address: the cluster's, such as `auto` or `ray://head:10001`; None: a private one on this machine, which ends
-            with the run and which nobody else uses.
+        address: the address of the cluster, such as `auto` or `ray://head:10001`; None: a private one on this machine,
+            which ends with the run and which no other process uses.
         num_cpus: cores of the private cluster; None: those of this machine.
-        num_gpus: cards of the private cluster; None: those of this machine.
+        num_gpus: GPUs of the private cluster; None: those of this machine.
         resources: custom resources of the private cluster, by name.
-        object_store_memory: of the private cluster, in bytes or as a text such as `"2GB"`.
+        object_store_memory: the object store of the private cluster, in bytes or as a string such as `"2GB"`.
         runtime_env: Ray's runtime environment for all workers.
         runtime_envs: stage name → the runtime environment of its workers, instead.
         init: more options of `ray.init`.
-        setup_attempts: how many workers are tried before a `setup()` that fails stops the run.
-        setup_timeout_s: how long it may take until a worker has found a place and is set up.
-        start_timeout_s: how long the private cluster may take to start, or the other one to answer.
+        setup_attempts: the number of workers that are tried before a `setup()` that fails stops the run.
+        setup_timeout_s: the time until a worker must have found a node and be set up.
+        start_timeout_s: the time that the private cluster may take to start, or another one to answer.
     """
 
     address: str | None = None
@@ -71,7 +72,8 @@ class RayExecutor:
             here = Machine.here()
             cpus = here.cpus if self.num_cpus is None else int(self.num_cpus)
             gpus = here.gpus if self.num_gpus is None else int(self.num_gpus)
-            attrs.evolve(here, cpus=cpus, gpus=gpus).check(plan, executor=self.name, custom=self.resources)
+            machine = attrs.evolve(here, cpus=cpus, gpus=gpus)
+            check_resources(plan, machine, executor=self.name, custom=self.resources)
         names = {planned.name for planned in plan.stages}
         for name in self.runtime_envs:
             if name not in names:
@@ -82,7 +84,7 @@ class RayExecutor:
                 if hop.resources.gpu_memory_gb and not hop.resources.gpus:
                     raise PlanError(
                         f"stage {hop.stages[0].name!r} asks for gpu_memory_gb={hop.resources.gpu_memory_gb:g} without "
-                        "gpus; Ray shares out cards and not their memory: say gpus=… as well, as a fraction",
+                        "gpus; Ray assigns GPUs and not their memory: add gpus=…, as a fraction",
                         hop.stages[0].name,
                     )
 
@@ -90,14 +92,14 @@ class RayExecutor:
         """Return the runtime environment of a hop's workers.
 
         Raises:
-            PlanError: its stages ask for different ones, but work in the same worker.
+            PlanError: its stages run in the same worker, but have different environments.
         """
         asked = {stage.name: self.runtime_envs.get(stage.name, self.runtime_env) for stage in hop.stages}
         first = next(iter(asked.values()), self.runtime_env)
         for name, environment in asked.items():
             if environment != first:
                 raise PlanError(
-                    f"stages {hop.stages[0].name!r} and {name!r} work in the same worker, because they ask for the "
+                    f"stages {hop.stages[0].name!r} and {name!r} run in the same worker, because they ask for the "
                     "same resources, but have different runtime_envs; give one of them other resources",
                     name,
                 )

@@ -21,17 +21,17 @@ from curate.errors import InfrastructureError, PlanError
 
 @attrs.frozen
 class ClusterOptions:
-    """Which cluster a session connects to, and how a private one is started.
+    """The options of a Ray cluster: which one a session connects to, and how a private one is started.
 
     Args:
-        address: the cluster's; None: a private one on this machine.
+        address: the address of the cluster; None: a private one on this machine.
         num_cpus: cores of the private cluster; None: those of this machine.
         num_gpus: GPUs of the private cluster; None: those of this machine.
         resources: custom resources of the private cluster, by name.
-        object_store_memory: of the private cluster, in bytes; None: Ray's default.
+        object_store_memory: the object store of the private cluster, in bytes; None: Ray's default.
         runtime_env: Ray's runtime environment for all workers.
         init: more options of `ray.init`.
-        start_timeout_s: how long the private cluster may take to start, or the other one to answer.
+        start_timeout_s: the time that the private cluster may take to start, or another one to answer.
     """
 
     address: str | None
@@ -48,7 +48,7 @@ def import_ray() -> Any:
     """Return the module `ray`.
 
     Raises:
-        PlanError: it is not installed.
+        PlanError: Ray is not installed.
     """
     try:
         import ray

@@ -1,6 +1,6 @@
-"""Actors of one phase, and what they answer.
+"""The Ray transport: the actors of one phase, and their calls.
 
-Each actor has its calls answered one after the other; what is waited for is the next answer of every one.
+An actor answers its calls one after the other; `wait` waits for the next answer of every actor.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from curate.engine.protocol.messages import (
     WorkerDied,
     WorkerFailed,
 )
-from curate.engine.protocol.transport import HopSpec
-from curate.engine.scheduling.deadlines import LOOKS, timeout_of
+from curate.engine.protocol.transport import LOOKS, HopSpec, timeout_of
 from curate.errors import InfrastructureError
 from curate.executors.decoding import EventDecoder
 from curate.executors.ray_session import import_ray
@@ -33,20 +32,20 @@ from curate.executors.worker_process import pickled
 from curate.plan import Hop
 
 QUICK_S = 0.05
-"""Batches that are done sooner are asked for several at a time, in one answer; others tell how they get on."""
+"""Batches that take less than this go into a call together and are answered together; slower ones are streamed."""
 
 CALL_BATCHES = 8
-"""So many quick batches go into one call."""
+"""The maximum number of quick batches in one call."""
 
 LOOK_S = 1.0
-"""An actor says so often that its worker has moved on, or more often where a deadline asks for it."""
+"""The interval at which an actor reports its worker's progress; deadlines can shorten it."""
 
 CLOSE_S = 40.0
-"""So long may the teardown of all workers take; then the actors are killed."""
+"""The time that the teardown of all workers may take; then the actors are killed."""
 
 
 class _Call:
-    """A call to an actor that has not ended: `ref` is what to wait for; a generator may have several answers."""
+    """An unfinished call to an actor: `ref` is the next answer; a streaming call may have several."""
 
     def __init__(self, ref: Any, *, streams: bool) -> None:
         self.ref = ref
@@ -54,7 +53,7 @@ class _Call:
 
 
 class _Actor:
-    """An actor as the driver sees it."""
+    """The driver's state of an actor."""
 
     def __init__(self, handle: Any, hop: int) -> None:
         self.handle = handle
@@ -62,7 +61,7 @@ class _Actor:
         self.calls: deque[_Call] = deque()
         self.unsent: list[tuple[int, bytes]] = []
         self.left = 0
-        """How many batches it has."""
+        """The number of its unfinished batches."""
         self.placed = False
         self.given_up = False
 
@@ -71,7 +70,7 @@ class RayTransport:
     """Actors of one phase.
 
     Args:
-        hops: the phase's.
+        hops: the hops of the phase.
         environments: the Ray runtime environment of the workers of each hop.
         setup_attempts: how many workers are tried before a `setup()` that fails stops the run.
         setup_timeout_s: how long it may take until a worker has found a node and is set up.
@@ -158,12 +157,12 @@ class RayTransport:
         if others:
             more, _ = self._waited(others, len(others), 0)
             ready = [*ready, *more]
-        return [event for ref in ready for event in self._heard(heads[ref])]
+        return [event for ref in ready for event in self._answered(heads[ref])]
 
     def _waited(self, refs: list[Any], count: int, timeout_s: float | None) -> tuple[list[Any], list[Any]]:
         try:
             return self._ray.wait(refs, num_returns=count, timeout=timeout_s, fetch_local=True)
-        except SystemError as error:  # how Ray lets through what a signal's handler raises
+        except SystemError as error:  # Ray wraps what a signal handler raises
             interrupt = error.__cause__ or error.__context__
             if interrupt is None:
                 raise
@@ -177,7 +176,7 @@ class RayTransport:
                 actor.left += len(batches)
                 try:
                     if quick:
-                        actor.calls.append(_Call(actor.handle.work_at_once.remote(batches), streams=False))
+                        actor.calls.append(_Call(actor.handle.work_together.remote(batches), streams=False))
                     else:
                         self._stream(actor, batches)
                 except Exception as error:  # noqa: BLE001 (Ray's own, of many kinds)
@@ -188,8 +187,8 @@ class RayTransport:
         work = actor.handle.work.options(num_returns="streaming")
         actor.calls.append(_Call(work.remote(batches), streams=True))
 
-    def _heard(self, number: int) -> Sequence[Event]:
-        """Return the events of the call that an actor answers next."""
+    def _answered(self, number: int) -> Sequence[Event]:
+        """Return the events of an actor's next answer."""
         actor = self._actors[number]
         call = actor.calls[0]
         try:
@@ -197,7 +196,7 @@ class RayTransport:
                 ref = next(call.ref, None)
                 if ref is None:
                     actor.calls.popleft()
-                    self._listen_to_the_end(actor)
+                    self._request_final_output(actor)
                     return ()
                 answers: list[bytes] = [self._ray.get(ref)]
             else:
@@ -209,7 +208,7 @@ class RayTransport:
         outputs = [(number, output) for answer in answers for _, output in pickle.loads(answer)]
         events: list[Event] = []
         for event in self._decoder.events(outputs):
-            event.worker = number  # an actor knows its only worker as 0
+            event.worker = number  # in an actor, its only worker has the number 0
             events.append(event)
             if isinstance(event, ResultReceived):
                 self._quick[actor.hop] = sum(event.result.busy_s) < QUICK_S
@@ -217,30 +216,30 @@ class RayTransport:
                 actor.left -= 1
             elif isinstance(event, WorkerDied | WorkerFailed):
                 self._end(number)
-        self._listen_to_the_end(actor)
-        if actor.left and not actor.calls and number in self._actors:  # they were thought to be quick
+        self._request_final_output(actor)
+        if actor.left and not actor.calls and number in self._actors:  # batches that were slower than expected
             self._stream(actor)
         return events
 
     def _failed(self, number: int, error: Exception) -> Sequence[Event]:
-        """Return what it means that an actor cannot be asked any more."""
+        """Return the event that follows from a failed call to an actor."""
         exceptions = self._ray.exceptions
         actor = self._actors.get(number)
         self._end(number)
         if isinstance(error, exceptions.RayActorError):
             given_up = actor is not None and actor.given_up
-            told = self._no_place(actor) if actor is not None and given_up and not actor.placed else _brief(error)
-            return [WorkerDied(number, told, node_lost=True)]
+            reason = self._no_place(actor) if actor is not None and given_up and not actor.placed else _brief(error)
+            return [WorkerDied(number, reason, node_lost=True)]
         cause = getattr(error, "cause", None)
         if isinstance(error, exceptions.ObjectStoreFullError) or isinstance(cause, exceptions.ObjectStoreFullError):
-            told = f"Ray's object store is too small ({_brief(error)}); give it more with object_store_memory=…"
+            message = f"Ray's object store is too small ({_brief(error)}); give it more with object_store_memory=…"
         else:
-            told = f"ray: {_brief(error)}"
-        return [WorkerFailed(number, InfrastructureError(told))]
+            message = f"ray: {_brief(error)}"
+        return [WorkerFailed(number, InfrastructureError(message))]
 
     def _no_place(self, actor: _Actor) -> str:
         asked = {name: amount for name, amount in _asked(self._hops[actor.hop]).items() if amount}
-        return f"no node had room for it: it asks for {asked}, and free at the beginning were {self._free}"
+        return f"no node had room for it: it asks for {asked}, and the cluster had {self._free} free at the start"
 
     def kill(self, worker: int) -> None:
         actor = self._actors[worker]
@@ -249,10 +248,10 @@ class RayTransport:
             self._ray.kill(actor.handle)
             return
         actor.handle.kill.options(concurrency_group="control").remote()
-        self._listen_to_the_end(actor)
+        self._request_final_output(actor)
 
-    def _listen_to_the_end(self, actor: _Actor) -> None:
-        """Have an actor say how its worker has ended, if it is killed and no other call of it would tell."""
+    def _request_final_output(self, actor: _Actor) -> None:
+        """Ask a killed actor how its worker ended, unless an earlier call will report it."""
         if actor.given_up and not actor.calls:
             actor.calls.append(_Call(actor.handle.final_output.remote(), streams=False))
 
@@ -264,7 +263,7 @@ class RayTransport:
     def close(self) -> None:
         closing: list[Any] = []
         for actor in self._actors.values():
-            if actor.calls:  # it is in the midst of something that nobody waits for any more
+            if actor.calls:  # it is busy with a call whose answer is no longer needed
                 self._ray.kill(actor.handle)
             else:
                 closing.append(actor.handle.close.remote())
@@ -275,12 +274,12 @@ class RayTransport:
 
 
 def _asked(hop: Hop) -> dict[str, float]:
-    """Return what a worker of a hop takes of Ray's resources, by Ray's names."""
+    """Return the resources that a worker of a hop asks of Ray, by Ray's names."""
     wanted = hop.resources
     return {"CPU": wanted.cpus, "GPU": wanted.gpus, "memory": float(wanted.memory or 0), **wanted.custom}
 
 
 def _brief(error: Exception) -> str:
-    """Return what an exception of Ray says, without the stack of its processes."""
+    """Return the message of a Ray exception, without the stacks of its processes."""
     lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
     return lines[-1] if lines and lines[0].startswith("\x1b") else " ".join(lines[:4])

@@ -26,15 +26,16 @@ from loguru import logger
 
 from curate.engine.protocol.activity import SharedActivity
 from curate.engine.protocol.messages import BatchTask, PartialResult, Quarantined
-from curate.engine.worker.error_classification import is_broken_gpu
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.errors import InfrastructureError
 from curate.executors.framing import CHUNK, Frame, Frames, FrameType, framed
 from curate.executors.worker_payload import WorkerPayload, versions_of
+from curate.gpu_errors import is_broken_gpu
 from curate.io.rows import encode_row, printable
-from curate.machine import find_cards
+from curate.machine import find_gpus
 from curate.records import ID
 from curate.stage import ProcessingStage
+from curate.storage import register
 
 HOLD_BACK_S = 0.005
 """Results of batches that follow each other faster than this are sent together: a packet of its own for each would wake
@@ -169,8 +170,9 @@ def _work_on(channel: Channel, runner: StageGroupRunner, number: int, payload: b
 def _set_up(spec: WorkerPayload, activity_descriptor: int) -> StageGroupRunner:
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)  # it would let a checkpoint run code
     _check_versions(spec)
-    _check_gpu(spec)
+    _check_gpu_memory(spec)
     stages: list[ProcessingStage] = pickle.loads(spec.stages)
+    register(pickle.loads(spec.schemes))
     words = memoryview(mmap.mmap(activity_descriptor, 8 * SharedActivity.words_for(spec.count))).cast("Q")
     runner = StageGroupRunner(
         stages,
@@ -254,7 +256,7 @@ def _check_versions(spec: WorkerPayload) -> None:
             )
 
 
-def _check_gpu(spec: WorkerPayload) -> None:
+def _check_gpu_memory(spec: WorkerPayload) -> None:
     """Check that the worker's GPU has the memory that its stages ask for.
 
     Raises:
@@ -262,7 +264,7 @@ def _check_gpu(spec: WorkerPayload) -> None:
     """
     if not spec.gpu_memory_gb:
         return
-    for gpu in find_cards():
+    for gpu in find_gpus():
         if gpu.memory_gb is not None and gpu.memory_gb < spec.gpu_memory_gb:
             raise InfrastructureError(
                 f"{spec.hop} asks for gpu_memory_gb={spec.gpu_memory_gb:g}, but GPU {gpu.id} of "

@@ -25,6 +25,7 @@ from curate.executors.copies import tried
 from curate.fingerprint import distributions
 from curate.plan import Plan
 from curate.stage import ProcessingStage, Stage, WorkerContext
+from curate.storage import Scheme
 
 cloudpickle: Any = _cloudpickle  # it has no type stubs
 
@@ -39,9 +40,10 @@ class WorkerPayload:
         count: how many they are.
         sys_path: where the driver finds its modules.
         context: what the stages may know about the run.
+        schemes: the storage schemes of the plugins, pickled by cloudpickle.
         encodes: whether kept records become lines of JSON.
         blamed: the stage that is named when a record cannot be encoded.
-        gpu_memory_gb: what a worker needs of its card, in GB.
+        gpu_memory_gb: what a worker needs of its GPU, in GB.
         versions: of Python, curate, and the distributions that the stages come from, in the driver; they are compared
             with the worker's.
     """
@@ -51,6 +53,7 @@ class WorkerPayload:
     count: int
     sys_path: tuple[str, ...]
     context: WorkerContext
+    schemes: bytes
     encodes: bool
     blamed: str
     gpu_memory_gb: float
@@ -68,16 +71,18 @@ def make_payload(spec: HopSpec, *, elsewhere: bool = False) -> WorkerPayload:
         PlanError: names the stage and the field that cannot be sent.
     """
     stages = [planned.stage for planned in spec.hop.stages]
-    with _by_value(stages):
+    with _by_value(stages, spec.context.schemes.values()):
         for stage in stages:
             _check_sendable(stage)
         packed: bytes = cloudpickle.dumps(stages, protocol=5)
+        schemes: bytes = cloudpickle.dumps(dict(spec.context.schemes), protocol=5)
     return WorkerPayload(
         hop=spec.hop.name,
         stages=packed,
         count=len(stages),
         sys_path=tuple(sys.path),
-        context=spec.context,
+        context=attrs.evolve(spec.context, schemes={}),
+        schemes=schemes,
         encodes=spec.encodes,
         blamed=spec.blamed,
         gpu_memory_gb=spec.hop.resources.gpu_memory_gb,
@@ -112,11 +117,12 @@ def versions_of(stages: Iterable[Stage]) -> dict[str, str]:
 
 
 @contextmanager
-def _by_value(stages: Sequence[Stage]) -> Generator[None]:
+def _by_value(stages: Sequence[Stage], schemes: Iterable[Scheme] = ()) -> Generator[None]:
     """Let cloudpickle send the code of modules that a worker could not import."""
     registered: list[ModuleType] = []
     already: Any = cloudpickle.list_registry_pickle_by_value()
-    for module in _modules_of(stages):
+    stores = {str(getattr(getattr(scheme, "cls", None), "__module__", "")) for scheme in schemes}
+    for module in _modules_of(stages, stores):
         if module.__name__ not in already:
             cloudpickle.register_pickle_by_value(module)
             registered.append(module)
@@ -127,9 +133,10 @@ def _by_value(stages: Sequence[Stage]) -> Generator[None]:
             cloudpickle.unregister_pickle_by_value(module)
 
 
-def _modules_of(stages: Sequence[Stage]) -> list[ModuleType]:
-    """Return the modules with code of the stages that only this process has: a plugins-file, a module made by hand."""
-    names = {name for stage in stages for name in _modules_with_code(stage)}
+def _modules_of(stages: Sequence[Stage], more: Iterable[str] = ()) -> list[ModuleType]:
+    """Return the modules with code of the stages, and `more`, that only this process has: a plugins-file, a module made
+    by hand."""
+    names = set(more) | {name for stage in stages for name in _modules_with_code(stage)}
     names |= {str(getattr(value, "__module__", "")) for stage in stages for value in vars(stage).values()}
     return [sys.modules[name] for name in sorted(names) if name in sys.modules and not _is_importable(name)]
 

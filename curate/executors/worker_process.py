@@ -1,4 +1,4 @@
-"""A worker process as its driver sees it: started, written to and read from without ever blocking, and killed."""
+"""The driver's end of a worker process: it starts the process, writes and reads without blocking, and kills it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from curate.executors.framing import CHUNK, Frame, Frames, FrameType, framed, he
 from curate.executors.worker_payload import WorkerPayload
 
 _TAIL = 8192
-"""So much of what a worker has written last to its standard error is kept, in bytes."""
+"""The size of the end of a worker's standard error that is kept, in bytes."""
 
 _FROM_OUTSIDE = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
@@ -38,15 +38,15 @@ class WorkerProcess:
     """One worker process.
 
     Args:
-        number: the worker's, for the events.
-        parcel: what it is given.
-        environment: of the process, beside the driver's.
+        number: the worker's number, for the events.
+        parcel: its payload.
+        environment: variables of the process, in addition to the driver's.
     """
 
     def __init__(self, number: int, parcel: WorkerPayload, environment: Mapping[str, str]) -> None:
         self.number = number
         self.busy = 0
-        """How many batches it has."""
+        """The number of its unfinished batches."""
         self._tail = bytearray()
         self._line = bytearray()
         self._frames = Frames()
@@ -70,7 +70,7 @@ class WorkerProcess:
                 stderr=their_output,
                 pass_fds=descriptors,
                 env={**os.environ, "PYTHONPATH": _python_path(), **environment},
-                process_group=0,  # so that what it has started can be killed with it
+                process_group=0,  # its child processes can then be killed with it
             )
         except OSError as error:
             raise InfrastructureError(f"a worker process cannot be started: {error}") from error
@@ -82,7 +82,7 @@ class WorkerProcess:
             self._out.append(memoryview(framed(kind, pickle.dumps(message, 5))))
 
     def descriptors(self) -> Iterator[tuple[Any, Literal["socket", "output", "exit"]]]:
-        """Yield what to listen to."""
+        """Yield the descriptors to wait for, with their meaning."""
         yield self.socket, "socket"
         yield self.output, "output"
         if self.exit_descriptor is not None:
@@ -94,13 +94,13 @@ class WorkerProcess:
         self.busy += 1
 
     def flush(self) -> bool:
-        """Send as much as the worker takes now; return whether something is left."""
+        """Send as much as the socket accepts now; return whether bytes are left."""
         while self._out:
             try:
                 sent = self.socket.sendmsg(self._out[:16])
             except BlockingIOError:
                 return True
-            except OSError:  # it is gone, which is noticed elsewhere
+            except OSError:  # the worker has ended, which `wait` detects
                 self._out.clear()
                 break
             while sent:
@@ -113,10 +113,10 @@ class WorkerProcess:
         return False
 
     def receive(self) -> Iterator[Frame]:
-        """Yield what the worker has said since the last call.
+        """Yield the frames received since the last call.
 
         Raises:
-            EOFError: it has closed its end.
+            EOFError: the worker has closed its end.
         """
         try:
             received = self.socket.recv(CHUNK)
@@ -132,7 +132,7 @@ class WorkerProcess:
             yield frame
 
     def read_output(self) -> None:
-        """Take in what the worker has printed."""
+        """Read and log the worker's standard output and error."""
         while True:
             try:
                 printed = os.read(self.output, CHUNK)
@@ -147,7 +147,7 @@ class WorkerProcess:
                 logger.debug("{} printed: {}", self._hop, line.decode(errors="replace"))
 
     def look(self) -> RecordsAnnounced | None:
-        """Return what the worker is touching, if that has changed since the last look."""
+        """Return the records that the worker has announced, if they have changed since the last call."""
         seen = self._page[:]
         if seen == self._looked:
             return None
@@ -156,7 +156,7 @@ class WorkerProcess:
         return RecordsAnnounced(self.number, number, announced) if number else None
 
     def rest(self) -> Iterator[Frame]:
-        """Yield what a worker that is gone has said before."""
+        """Yield the remaining frames of a worker that has ended."""
         while True:
             try:
                 yield from self.receive()
@@ -164,7 +164,7 @@ class WorkerProcess:
                 return
 
     def reap(self) -> WorkerDied:
-        """Take in how the worker has ended, and give back what it had."""
+        """Wait for the ended worker, release its resources, and return how it ended."""
         self.kill()
         code = self._process.wait()
         self.read_output()
@@ -173,7 +173,7 @@ class WorkerProcess:
         return WorkerDied(self.number, f"{_ended(code)}\n{tail}" if tail else _ended(code), -code in _FROM_OUTSIDE)
 
     def end(self) -> None:
-        """Ask the worker to tear down its stages and leave, in the midst of a batch if it has one."""
+        """Ask the worker to tear down its stages and exit, even during a batch."""
         if self.busy:
             self._process.terminate()
         else:
@@ -181,7 +181,7 @@ class WorkerProcess:
             self.flush()
 
     def kill(self) -> None:
-        """Kill the process and whatever it has started; what is gone already stays gone."""
+        """Kill the process and its child processes; does nothing for those that have ended."""
         try:
             os.killpg(self._process.pid, signal.SIGKILL)
         except ProcessLookupError:
@@ -197,10 +197,10 @@ class WorkerProcess:
 
 
 def pickled(work: BatchTask) -> bytes:
-    """Return a batch as it is sent.
+    """Return a pickled batch.
 
     Raises:
-        Unsendable: it holds something that cannot be pickled.
+        Unsendable: the batch contains a value that cannot be pickled.
     """
     try:
         return pickle.dumps(work, 5)
@@ -208,11 +208,25 @@ def pickled(work: BatchTask) -> bytes:
         raise Unsendable(f"{type(error).__name__}: {error}") from error
 
 
-def pinned(cpus: float, cards: Sequence[str]) -> dict[str, str]:
-    """Return the environment that keeps a worker to its cores and its cards."""
+def pinned(cpus: float, gpus: Sequence[str], *, shares_gpu: bool = False) -> dict[str, str]:
+    """Return the environment variables that restrict a worker to its cores and its GPUs.
+
+    Args:
+        cpus: the number of cores.
+        gpus: the ids of the GPUs, as CUDA_VISIBLE_DEVICES lists them.
+        shares_gpu: whether other workers use the same GPU; the allocator then avoids fragments, which would keep
+            memory from its neighbours.
+    """
     threads = str(max(1, int(cpus)))
     environment = {f"{name}_NUM_THREADS": threads for name in _THREAD_POOLS}
-    return environment | {"CUDA_VISIBLE_DEVICES": ",".join(cards)}
+    environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+    environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # as nvidia-smi numbers them; CUDA's own order is by speed
+    if shares_gpu and not any(name in os.environ for name in _ALLOCATOR_VARIABLES):
+        environment[_ALLOCATOR_VARIABLES[0]] = "expandable_segments:True"
+    return environment
+
+
+_ALLOCATOR_VARIABLES = ("PYTORCH_CUDA_ALLOC_CONF", "PYTORCH_ALLOC_CONF")
 
 
 def _python_path() -> str:

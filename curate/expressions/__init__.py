@@ -11,7 +11,7 @@ A *condition* is true or false; a *value* is an operand of a condition:
                 condition and condition, condition or condition, not condition
                 startswith(text, "a"), endswith(text, "."), contains(tags, "noisy")
                 a column of True and False; True; False
-    value       a column: wer, meta.snr (a nested mapping), column("name that is no identifier")
+    value       a column: wer, meta.snr (a nested mapping), column("name with blanks")
                 a number, a 'text', True, False
                 + - * / // % and the minus sign, on numbers
                 len, abs, min, max, round, lower, upper

@@ -16,7 +16,6 @@ from curate.errors import RecordError
 from curate.expressions.clause import Clause, Threshold
 from curate.expressions.source import ALLOWED, Source
 from curate.expressions.values import (
-    A_NUMBER,
     ARITHMETIC,
     BOOL,
     COMPARISONS,
@@ -24,6 +23,7 @@ from curate.expressions.values import (
     FUNCTIONS,
     LIST,
     NUMBER,
+    NUMERIC,
     SYMBOLS,
     TEXT,
     Comparison,
@@ -247,9 +247,9 @@ class _Translator:
                 literal = self._literal(node)
                 return _Value(lambda _: literal, ast.unparse(node), kind_of(literal), literal=literal)
             case ast.UnaryOp(op=ast.USub(), operand=operand):
-                return self._computed(node, operator.neg, (operand,), (A_NUMBER,), NUMBER)
+                return self._computed(node, operator.neg, (operand,), (NUMERIC,), NUMBER)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in ARITHMETIC:
-                return self._computed(node, ARITHMETIC[type(op)], (left, right), (A_NUMBER, A_NUMBER), NUMBER)
+                return self._computed(node, ARITHMETIC[type(op)], (left, right), (NUMERIC, NUMERIC), NUMBER)
             case ast.Call():
                 return self._call(node, condition)
             case ast.Attribute():

@@ -160,18 +160,18 @@ def rounded(number: Any, digits: Any = None) -> Any:
     return round(number, digits) if math.isfinite(number) else number
 
 
-A_NUMBER: Final = frozenset({NUMBER})
-_A_TEXT: Final = frozenset({TEXT})
+NUMERIC: Final = frozenset({NUMBER})
+_STRING: Final = frozenset({TEXT})
 FUNCTIONS: Final[Mapping[str, Function]] = {
     "len": Function("len(x), of a string, a list or a mapping", (frozenset({TEXT, LIST, MAPPING}),), NUMBER, len),
-    "abs": Function("abs(x)", (A_NUMBER,), NUMBER, abs),
-    "min": Function("min(x, y, …)", (A_NUMBER, A_NUMBER), NUMBER, _least, variadic=True),
-    "max": Function("max(x, y, …)", (A_NUMBER, A_NUMBER), NUMBER, _greatest, variadic=True),
-    "round": Function("round(x) or round(x, digits), digits from 0 to 15", (A_NUMBER,), NUMBER, rounded),
-    "lower": Function("lower(text)", (_A_TEXT,), TEXT, str.lower),
-    "upper": Function("upper(text)", (_A_TEXT,), TEXT, str.upper),
-    "startswith": Function("startswith(text, 'start')", (_A_TEXT, _A_TEXT), BOOL, str.startswith),
-    "endswith": Function("endswith(text, 'end')", (_A_TEXT, _A_TEXT), BOOL, str.endswith),
+    "abs": Function("abs(x)", (NUMERIC,), NUMBER, abs),
+    "min": Function("min(x, y, …)", (NUMERIC, NUMERIC), NUMBER, _least, variadic=True),
+    "max": Function("max(x, y, …)", (NUMERIC, NUMERIC), NUMBER, _greatest, variadic=True),
+    "round": Function("round(x) or round(x, digits), digits from 0 to 15", (NUMERIC,), NUMBER, rounded),
+    "lower": Function("lower(text)", (_STRING,), TEXT, str.lower),
+    "upper": Function("upper(text)", (_STRING,), TEXT, str.upper),
+    "startswith": Function("startswith(text, 'start')", (_STRING, _STRING), BOOL, str.startswith),
+    "endswith": Function("endswith(text, 'end')", (_STRING, _STRING), BOOL, str.endswith),
 }
 FUNCTION_NAMES: Final = (*FUNCTIONS, "contains", "column")
 """All names that are called: `contains` is another form of `in`, and `column` names a column."""

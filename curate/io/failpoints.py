@@ -1,12 +1,15 @@
 """Places in the code where a test may let the process die, or fail, exactly there.
 
-    CURATE_FAILPOINT=commit.after_rename:kill        the first time this place is reached
-    CURATE_FAILPOINT=commit.after_data:kill@3        the third time
-    CURATE_FAILPOINT=publish.during:enospc           as if the disk were full
+    commit.after_rename:kill        the first time this place is reached
+    commit.after_data:kill@3        the third time
+    publish.during:enospc           as if the disk were full
+
+A test's own entry point calls `arm` with such a specification, which it gets from `CURATE_FAILPOINT`. Nothing in the
+package reads that variable, so that no environment can end a user's run.
 
 Several are separated by commas. The actions are `kill` (SIGKILL to this process), `kill_child` (SIGKILL to one of its
 child processes, a worker), `term` (SIGTERM), `enospc`, `eacces` and `erofs` (what the operating system would say).
-Where the variable is not set, a place costs the call of a function that looks into an empty dict.
+Where nothing is armed, a place costs the call of a function that looks into an empty dict.
 """
 
 from __future__ import annotations
@@ -21,13 +24,14 @@ from types import MappingProxyType
 from curate.errors import UsageError
 
 VARIABLE = "CURATE_FAILPOINT"
+"""Where the entry points of tests look for what to arm."""
 
 FAILPOINTS: Mapping[str, str] = MappingProxyType(
     {
-        "commit.before_write": "a commit unit is full, and nothing of it is on disk",
-        "commit.after_temporary": "a shard lies on disk under its temporary name",
-        "commit.after_data": "the unit's shards have their names, and its commit is not written",
-        "commit.after_temporary_commit": "the commit lies on disk under its temporary name",
+        "commit.before_write": "a commit unit is full, and none of it is on disk",
+        "commit.after_temporary": "a unit file is on disk under its temporary name",
+        "commit.after_data": "the unit files have their names, and the commit is not written",
+        "commit.after_temporary_commit": "the commit is on disk under its temporary name",
         "commit.after_rename": "the commit has its name: the unit counts",
         "audio.after_temporary": "a worker has written new audio, under its temporary name",
         "audio.after_rename": "new audio has its name, and is not yet durable",
@@ -81,7 +85,7 @@ _armed: dict[str, tuple[Callable[[], None], int]] = {}
 
 
 def failpoint(name: str) -> None:
-    """Mark a place; what `CURATE_FAILPOINT` says about it happens here."""
+    """Mark a place; what is armed for it happens here."""
     if _armed:
         _reach(name)
 
@@ -114,6 +118,3 @@ def arm(text: str) -> None:
         armed[name] = _ACTIONS[action], int(count or 1)
     _armed.clear()
     _armed.update(armed)
-
-
-arm(os.environ.get(VARIABLE, ""))

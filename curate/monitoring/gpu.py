@@ -1,4 +1,4 @@
-"""Asks NVML how busy a GPU is. The one place that imports `pynvml`, which need not be there."""
+"""The utilisation of a GPU, from NVML. The only module that imports `pynvml`, which is optional."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from loguru import logger
 
 
 class GpuMeter:
-    """Reads the utilisation of one card.
+    """Reads the utilisation of one GPU.
 
-    NVML tells the share of its last sampling period (a sixth of a second to a second) in which a kernel ran, by any
-    process; it says whether the card waits, not how well it is filled.
+    NVML reports the share of its last sampling period (a sixth of a second to a second) in which a kernel of any
+    process ran: it shows whether the GPU is idle, not how well its cores are used.
 
     Args:
         nvml: the module `pynvml`, initialised.
-        handle: NVML's own of the card.
+        handle: NVML's handle of the GPU.
     """
 
     def __init__(self, nvml: Any, handle: Any) -> None:
@@ -25,9 +25,9 @@ class GpuMeter:
 
     @classmethod
     def open(cls, uuid: str | None) -> GpuMeter | None:
-        """Return a meter of the card with this UUID (`CUDA_VISIBLE_DEVICES` renumbers cards, so a number says nothing).
+        """Return a meter of the GPU with this UUID (`CUDA_VISIBLE_DEVICES` renumbers GPUs, so an index is ambiguous).
 
-        None: there is no card, `nvidia-ml-py` is not installed, or the driver has no NVML; figures are then absent.
+        None if there is no GPU, `nvidia-ml-py` is not installed, or the driver has no NVML; figures are then absent.
         """
         if uuid is None:
             return None
@@ -40,13 +40,13 @@ class GpuMeter:
             nvml.nvmlInit()
             handle = nvml.nvmlDeviceGetHandleByUUID(uuid)
             nvml.nvmlDeviceGetUtilizationRates(handle)
-        except nvml.NVMLError as error:  # no driver, or a part of a card, which tells nothing
+        except nvml.NVMLError as error:  # no driver, or a MIG part of a GPU, which has no utilisation
             logger.debug("the utilisation of GPU {} is not measured: {}", uuid, error)
             return None
         return cls(nvml, handle)
 
     def utilisation(self) -> float | None:
-        """Return the share of time that the card is at work, 0 to 1; None if it has stopped telling."""
+        """Return the share of time in which the GPU is busy, 0 to 1; None if NVML no longer reports it."""
         try:
             return self._nvml.nvmlDeviceGetUtilizationRates(self._handle).gpu / 100
         except self._nvml.NVMLError as error:
@@ -54,7 +54,7 @@ class GpuMeter:
             return None
 
     def close(self) -> None:
-        """Let go of NVML."""
+        """Shut NVML down."""
         try:
             self._nvml.nvmlShutdown()
         except self._nvml.NVMLError as error:

@@ -202,10 +202,17 @@ class FormatRef(Reference):
 
 @attrs.frozen(str=False)
 class SchemeRef(Reference):
-    """A storage scheme, the `s3` of `s3://bucket/key`; `load()` returns its class."""
+    """A storage scheme, the `s3` of `s3://bucket/key`; `load()` returns a class of `curate.storage.Scheme`.
+
+    The class is called without arguments, in every process that opens a URL of this scheme.
+    """
 
     kind: ClassVar[str] = "storage scheme"
     plural: ClassVar[str] = "schemes"
+
+    def _unlike(self, found: Any) -> str | None:
+        methods = (getattr(found, name, None) for name in ("open", "identity", "writing"))
+        return None if all(map(callable, methods)) else "a class that implements curate.storage.Scheme"
 
 
 @attrs.frozen(str=False)

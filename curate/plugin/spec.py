@@ -69,7 +69,7 @@ def curate_formats() -> list[FormatRef]:  # pyright: ignore[reportReturnType]
 
 @hookspec
 def curate_storage_schemes() -> list[SchemeRef]:  # pyright: ignore[reportReturnType]
-    """Announce URL schemes that audio and manifests can be opened through."""
+    """Announce stores for URL schemes (`curate.storage.Scheme`); runs open local paths only so far."""
 
 
 @hookspec

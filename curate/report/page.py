@@ -150,9 +150,14 @@ def _environment(number_of: Callable[[Chart], int]) -> Environment:
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, loader=FunctionLoader(_asset))
     environment.filters.update(_FILTERS)
-    environment.filters.update({"chart": number_of})
-    environment.tests.update({"own": lambda panel: isinstance(panel, OwnPanel)})
+    ours: dict[str, dict[str, Any]] = {"filters": {"chart": number_of}, "tests": {"own": _is_own}}
+    environment.filters.update(ours["filters"])
+    environment.tests.update(ours["tests"])
     return environment
+
+
+def _is_own(panel: object) -> bool:
+    return isinstance(panel, OwnPanel)
 
 
 def _asset(name: str) -> str:

@@ -50,7 +50,7 @@ class Sample:
 
 
 def sample_of(fate: Fate, row: Mapping[str, Any], columns: Columns) -> Sample:
-    """Return what is shown of a row of a shard."""
+    """Return the sample of a kept record, or of a note about one that was not kept."""
     record = record_of(fate, row)
     compared = columns.comparison
     path, offset_s, duration_s = (record.get(name) for name in (columns.filepath, "offset", "duration"))
@@ -77,7 +77,7 @@ def sample_of(fate: Fate, row: Mapping[str, Any], columns: Columns) -> Sample:
 
 
 def record_of(fate: Fate, row: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the record that a row of a shard is, or is about."""
+    """Return the kept record, or the record that a note is about."""
     return row if fate == "kept" else row.get("record") or {}
 
 

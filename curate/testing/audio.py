@@ -1,4 +1,4 @@
-"""Tiny recordings for tests: made on the spot, the same every time."""
+"""Tiny recordings for tests, generated deterministically."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def write_tone(path: str | Path, seconds: float = 1.0, *, rate_hz: int = 16_000,
     """Write a sine as a mono WAV file of 16 bits, with its folder, and return its path.
 
     Args:
-        seconds: how long it is, rounded to whole samples.
+        seconds: its length, rounded to whole samples.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -31,8 +31,8 @@ def write_silence(path: str | Path, seconds: float = 1.0, *, rate_hz: int = 16_0
 
 
 def write_broken(path: str | Path) -> Path:
-    """Write a file that is called audio and holds text, and return its path."""
+    """Write a text file under the name of an audio file, and return its path."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("this is no audio\n")
+    path.write_text("this is not audio\n")
     return path

@@ -10,9 +10,13 @@ class TestSpeakingRate(StageContract):
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
+from unittest import SkipTest
 
 import attrs
 import cloudpickle
@@ -27,9 +31,6 @@ from curate.stages import Partition, ReadRecords
 
 class StageContract:
     """Tests of one stage over a few records. Derive from it, name the class `Test…`, and define the two methods."""
-
-    _outcomes: ClassVar[dict[int, _Outcome]]
-    _given: ClassVar[Sequence[Record]]
 
     def stage(self) -> ProcessingStage:
         """Return the stage, with the settings to test it with."""
@@ -69,64 +70,66 @@ class StageContract:
         assert (changed.name, changed.batch_size) == ("another-name", 7)
         assert _description(stage) == before, "with_() has changed the stage that it was called on"
 
-    def test_no_record_is_lost_repeated_or_invented(self, tmp_path: Path) -> None:
+    def test_no_record_is_lost_repeated_or_invented(self) -> None:
         """Ids come out as the stage's cardinality says; otherwise the engine blames the stage."""
-        outcome = self._outcome(tmp_path)
+        outcome = self._outcome()
         broken = [(identity, code) for identity, code in outcome.quarantined if code.startswith("contract_")]
         assert not broken, f"the stage declares cardinality {self.stage().cardinality!r}, and breaks it for {broken}"
         assert len(set(outcome.ids)) == len(outcome.ids), f"an id comes out twice: {outcome.ids}"
 
-    def test_every_record_is_accounted_for(self, tmp_path: Path) -> None:
+    def test_every_record_is_accounted_for(self) -> None:
         """In + children = kept + filtered + quarantined + split parents."""
-        counts = self._outcome(tmp_path).counts
+        counts = self._outcome().counts
         into = counts["records_in"] + counts["children"]
         out = counts["kept"] + counts["filtered"] + counts["quarantined"] + counts["split_parents"]
         assert into == out, f"the books do not balance: {counts}"
-        assert counts["records_in"] == len(self._records(tmp_path)) >= 2, "give the contract at least two records"
+        assert counts["records_in"] == len(self._trial().records) >= 2, "give the contract at least two records"
 
-    def test_the_batch_makes_no_difference(self, tmp_path: Path) -> None:
-        """The result of a record is the same whether it travels alone or with all others."""
-        alone, together = self._outcome(tmp_path, max_records=1), self._outcome(tmp_path)
+    def test_the_batch_makes_no_difference(self) -> None:
+        """A record comes to the same whether it travels alone or with all others."""
+        alone, together = self._outcome(max_records=1), self._outcome()
         assert alone == together, f"one at a time the stage gives\n{alone}\nand all at once\n{together}"
 
-    def test_another_worker_comes_to_the_same(self, tmp_path: Path) -> None:
-        """A result depends on the record and the settings, and not on state that is left from before."""
-        first, second = self._outcome(tmp_path), self._run(self._records(tmp_path))
+    def test_another_worker_comes_to_the_same(self) -> None:
+        """A result depends on the record and the settings, and on nothing that is left from before."""
+        first, second = self._outcome(), self._run(self._trial().records)
         assert first == second, f"the first time the stage gives\n{first}\nand the second time\n{second}"
 
-    def test_it_writes_no_more_than_it_says(self, tmp_path: Path) -> None:
+    def test_it_writes_no_more_than_it_says(self) -> None:
         """Columns that are added stand in `writes()`, unless it returns None."""
         written = self.stage().writes()
         if written is None:
-            return
-        there = {name for record in self._records(tmp_path) for name in record} | {ID}
-        added = {name for row in self._outcome(tmp_path).kept for name in row} - there
+            raise SkipTest("writes() is None: the stage does not say what it writes")
+        there = {name for record in self._trial().records for name in record} | {ID}
+        added = {name for row in self._outcome().kept for name in row} - there
         assert added <= set(written), f"writes() leaves out {sorted(added - set(written))}"
 
-    def test_the_columns_that_it_reads_are_enough(self, tmp_path: Path) -> None:
+    def test_the_columns_that_it_reads_are_enough(self) -> None:
         """A record with no more than the columns of `reads()` fails no more than one with all of them."""
         needed = set(self.stage().reads()) | {"duration"}
-        bare = [{name: value for name, value in record.items() if name in needed} for record in self._records(tmp_path)]
-        assert self._run(bare).quarantined == self._outcome(tmp_path).quarantined, (
+        bare = [{name: value for name, value in record.items() if name in needed} for record in self._trial().records]
+        assert self._run(bare).quarantined == self._outcome().quarantined, (
             f"reads() says {sorted(self.stage().reads())}, and with these alone other records fail"
         )
 
-    def _outcome(self, folder: Path, *, max_records: int = 1_000_000) -> _Outcome:
-        """Return the outcome of the stage's records; each is found out once for all tests of the class."""
-        known: dict[int, _Outcome] = vars(type(self)).get("_outcomes") or {}
-        type(self)._outcomes = known
-        if max_records not in known:
-            known[max_records] = self._run(self._records(folder), max_records=max_records)
-        return known[max_records]
+    def _trial(self) -> _Trial:
+        """Return the class's records and outcomes; every test of a class has an instance of its own."""
+        cls = type(self)
+        if cls not in _TRIALS:
+            folder = Path(tempfile.mkdtemp(prefix="curate-contract-"))
+            weakref.finalize(cls, shutil.rmtree, folder, ignore_errors=True)
+            _TRIALS[cls] = _Trial(records=list(self.records(folder)))
+        return _TRIALS[cls]
 
-    def _records(self, folder: Path) -> Sequence[Record]:
-        """Return the records, with their audio in the folder of the first test that asked."""
-        if "_given" not in vars(type(self)):
-            type(self)._given = [dict(record) for record in self.records(folder)]
-        return [dict(record) for record in self._given]
+    def _outcome(self, *, max_records: int = 1_000_000) -> _Outcome:
+        """Return what becomes of the records, which is computed once for a class and a size of batches."""
+        trial = self._trial()
+        if max_records not in trial.outcomes:
+            trial.outcomes[max_records] = self._run(trial.records, max_records=max_records)
+        return trial.outcomes[max_records]
 
-    def _run(self, given: Sequence[Record], *, max_records: int = 1_000_000) -> _Outcome:
-        stages = [ReadRecords(list(given)), Partition(max_records=max_records), self.stage()]
+    def _run(self, records: Sequence[Record], *, max_records: int = 1_000_000) -> _Outcome:
+        stages = [ReadRecords(list(records)), Partition(max_records=max_records), self.stage()]
         pipeline = Pipeline("contract", stages)
         result = pipeline.run(host=PluginHost(environment={"CURATE_PLUGINS": ""}))
         counts = ("records_in", "children", "kept", "filtered", "quarantined", "split_parents")
@@ -154,6 +157,17 @@ class _Outcome:
             *(identity for identity, _ in self.filtered),
             *(identity for identity, _ in self.quarantined),
         ]
+
+
+@attrs.define
+class _Trial:
+    """The records of a class, and what becomes of them by the size of batches."""
+
+    records: list[Record]
+    outcomes: dict[int, _Outcome] = attrs.field(factory=dict[int, _Outcome])
+
+
+_TRIALS: weakref.WeakKeyDictionary[type[StageContract], _Trial] = weakref.WeakKeyDictionary()
 
 
 def _description(stage: ProcessingStage) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The quickstart in Python; pipeline.yaml says the same. Run it from any folder: it finds its data itself."""
+"""The quickstart in Python, equal to pipeline.yaml. It finds its data from any working directory."""
 
 from pathlib import Path
 

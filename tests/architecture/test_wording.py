@@ -35,7 +35,7 @@ class Phrase(NamedTuple):
         return self.before // 10
 
 
-UNITS = "(?:seconds|minutes|hours|ms|s|milliseconds|bytes|records|order|turn)"
+UNITS = "(?:seconds|minutes|hours|ms|s|milliseconds|bytes|records|order|turn|proportion|parallel|place|advance)"
 VERBS = "(?:return|say|give|yield|tell|print|show|find|name|list|read|make|keep|describe|report|take|write)"
 PHRASES = (
     Phrase("so many", r"\bso (?:many|much|long|often)\b", 75, "at most N; the maximum number; how long"),
@@ -55,7 +55,7 @@ PHRASES = (
     Phrase("said", r"\bsaid\b", 45, "reported, logged, given; a variable: message"),
     Phrase("nobody", r"\b(?:nobody|somebody|whoever|anybody)(?:'s)?\b", 73, "name the component or the user"),
     # What lives somewhere is fine: "lives in the worker".
-    Phrase("life", r"\b(?:life|lives(?! (?:in|on|under|at|as|with|outside|longer)\b))\b", 104, "attempt"),
+    Phrase("life", r"\b(?:life|lives(?! (?:in|on|under|at|as|with|outside|longer)\b))\b", 100, "attempt"),
     Phrase("go on", r"\b(?:go|goes|went|going|gone) on\b", 95, "continue, resume"),
     Phrase("come to", r"\b(?:come|comes|came|coming) (?:to|of)\b", 51, "result in, end as, amount to"),
     Phrase("stranger", r"\bstrangers?(?:'s)?\b", 27, "third-party, user code"),
@@ -116,7 +116,7 @@ def running_text(path: Path, content: str) -> Text:
 @cache
 def texts(root: Path = ROOT) -> list[Text]:
     found = chain((root / "curate").rglob("*"), (root / "plugins").rglob("*"), (root / "docs").glob("*.md"))
-    paths = [path for path in found if path.suffix in SUFFIXES and path.is_file()]
+    paths = [path for path in found if path.suffix in SUFFIXES and path.is_file() and ".min." not in path.name]
     return [running_text(path.relative_to(root), path.read_text()) for path in [*sorted(paths), root / "README.md"]]
 
 

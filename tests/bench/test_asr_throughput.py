@@ -115,7 +115,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[Record]:
 @pytest.fixture(scope="module")
 def nemo_model() -> Any:
     """Return the demo's model as NeMo restores it, for `transcribe()`."""
-    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit (the extra `nemo`)")
+    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit: make .venv/.dev-all")
     import torch
 
     from curate.asr.checkpoint import read_checkpoint, restore
@@ -125,7 +125,7 @@ def nemo_model() -> Any:
 
 
 def nemo_transcribes(model: Any, paths: list[str], batch_size: int) -> list[str]:
-    from curate.asr.quiet import quiet_nemo
+    from curate.asr.nemo_logging import quiet_nemo
 
     with quiet_nemo():
         return [hypothesis.text for hypothesis in model.transcribe(paths, batch_size=batch_size, verbose=False)]
@@ -193,7 +193,7 @@ class TestWithTheDemosModel:
 
 @pytest.mark.nemo
 def test_looping_over_labels_is_faster_than_over_frames(tmp_path: Path) -> None:
-    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit (the extra `nemo`)")
+    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit: make .venv/.dev-all")
     path = tiny_rnnt(tmp_path / "rnnt.nemo")
     waveforms = [babble(number, 2.0 + number % 5) for number in range(32)]
     best_s = {True: math.inf, False: math.inf}

@@ -103,7 +103,7 @@ def in_arrival_order(max_batch_s: float, records: int) -> Callable[[list[float]]
 
 def lhotse_sampler(max_batch_s: float, window: int) -> Callable[[list[float]], Iterator[list[int]]]:
     """Make the cuts beforehand, so that planning alone is measured."""
-    lhotse = pytest.importorskip("lhotse", reason="lhotse is not installed; it comes with the extra `nemo`")
+    lhotse = pytest.importorskip("lhotse", reason="needs lhotse: make .venv/.dev-all")
     from lhotse.dataset import DynamicBucketingSampler
 
     cuts = lhotse.CutSet.from_cuts(
@@ -169,9 +169,10 @@ def test_a_plan_by_length_is_as_good_as_promised(
     assert figures.batches <= fewest * (1 + over_bound)
 
 
+@pytest.mark.bench
 def test_planning_is_faster_than_lhotse_and_wastes_less() -> None:
     plans = {"lhotse, 30 buckets": lhotse_sampler(200.0, 8192), "length": LengthBatcher(200.0).plan}
-    figures = {}
+    figures: dict[str, tuple[Score, float]] = {}
     for name, plan in plans.items():
         figures[name] = max((measure("tail", 200.0, plan) for _ in range(2)), key=lambda found: found[1])
     fewest = bound("tail", 200.0)

@@ -57,7 +57,7 @@ def pool(count: int, chunk: int, function: Callable[[Record], Record] = all_thre
         assert len(list(workers.imap(function, RECORDS[:count], chunksize=chunk))) == count
 
 
-def seconds(function: Callable[..., None], *arguments: Any) -> float:
+def seconds(function: Callable[..., object], *arguments: Any) -> float:
     began = time.perf_counter()
     function(*arguments)
     return time.perf_counter() - began

@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from curate import Pipeline, processing_stage
 from curate.records import Record
 from curate.stages import ReadRecords
@@ -68,6 +70,7 @@ def best_s(function: Callable[[], Any], rounds: int = 7) -> float:
     return min(times)
 
 
+@pytest.mark.bench
 def test_a_trivial_pipeline_costs_little_more_than_a_plain_loop() -> None:
     result = pipeline().run()
     assert result.summary["kept"] == COUNT

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import io
+import wave
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +31,7 @@ from curate.plugin import (
 from curate.records import Record, RecordReader
 from curate.report import BarChart, Panel, Table
 from curate.stages import ManifestSource
+from curate.storage import Identity, StoredFile
 
 EVENTS: list[str] = []
 """What the observer has seen, in this process."""
@@ -145,8 +150,35 @@ def _write_tsv(records: RecordReader, file: BinaryIO) -> None:
 TSV = ManifestFormat("tsv", (".tsv",), _read_tsv, write=_write_tsv, can_grow=True)
 
 
+class Tone(StoredFile):
+    """A WAV file that is nowhere but in memory."""
+
+    def __init__(self, uri: str, content: bytes) -> None:
+        super().__init__(Identity(uri, len(content)))
+        self._content = content
+
+    def pread(self, length: int, offset: int) -> bytes:
+        return self._content[offset : offset + length]
+
+
 class Points:
-    """A storage scheme; `curate.storage` says what it has to have."""
+    """The store of `points://tones/<ms>.wav`: recordings of so many milliseconds."""
+
+    def open(self, uri: str) -> StoredFile:
+        length_ms = int(uri.rpartition("/")[2].removesuffix(".wav"))
+        file = io.BytesIO()
+        with wave.open(file, "wb") as wav:
+            wav.setnchannels(1)
+            wav.setsampwidth(2)
+            wav.setframerate(16_000)
+            wav.writeframes(b"\x10\x20" * (16 * length_ms))
+        return Tone(uri, file.getvalue())
+
+    def identity(self, uri: str) -> Identity:
+        return self.open(uri).identity
+
+    def writing(self, uri: str) -> AbstractContextManager[BinaryIO]:
+        raise OSError(errno.EROFS, "points:// is only read")
 
 
 # An executor, a verb, a panel.

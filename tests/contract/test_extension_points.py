@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from loguru import logger
 
+from curate import storage
 from curate.cli import main
 from curate.config import load_pipeline
 from curate.plugin import PluginHost
@@ -22,7 +23,7 @@ TEXTS = ("one", "a 500 b", "two words", "five words are in this")
 
 PIPELINE = """\
 stages:
-  - {use: read_pairs, manifest: corpus.pairs}
+  - {use: read_pairs, manifest: corpus.pairs, roots: [., "points://tones"]}
   - {use: count_words}
   - {use: refuse_short}
   - {use: asr, recogniser: counts_samples, options: {unit: milliseconds}}
@@ -52,6 +53,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for place, text in enumerate(TEXTS, start=1):
         write_tone(tmp_path / f"{place}.wav", seconds=0.25 * place)
         lines.append(f"{text}|{place}.wav")
+    lines[1] = f"{TEXTS[1]}|points://tones/500.wav"
     (tmp_path / "corpus.pairs").write_text("\n".join([*lines, "no bar here"]) + "\n")
     (tmp_path / "p.yaml").write_text(PIPELINE)
     (tmp_path / "back.yaml").write_text(BACK)
@@ -84,7 +86,7 @@ def run(host: PluginHost, executor: str, request: pytest.FixtureRequest) -> dict
 
 
 @pytest.mark.parametrize("executor", EXECUTORS)
-def test_source_stages_gather_writer_recogniser_normaliser_and_format_work_together(
+def test_source_stages_gather_writer_recogniser_normaliser_format_and_scheme_work_together(
     project: Path, host: PluginHost, executor: str, request: pytest.FixtureRequest
 ) -> None:
     events: list[str] = sys.modules[host.rows()[-1].module].EVENTS
@@ -119,6 +121,19 @@ def test_without_the_plugins_file_every_name_is_unknown(project: Path) -> None:
         assert name not in {reference.name for reference in registry}
     assert bare.format_of("out.tsv") is None
     assert "points/too_short" not in bare.error_codes
+
+
+def test_a_scheme_of_a_plugin_opens_urls_once_it_is_registered(
+    project: Path, host: PluginHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("curate.storage.scheme._registered", {})
+    monkeypatch.chdir(project)
+    storage.register({reference.name: reference.load()() for reference in host.schemes})
+    with storage.lookup("points").writing("points://a.txt") as file:  # pyright: ignore[reportOptionalMemberAccess]
+        file.write(b"hello")
+    with storage.open_range("points://a.txt", 1, 3) as part:
+        assert part.read() == b"ell"
+    assert (project / "a.txt").read_bytes() == b"hello"
 
 
 def test_a_file_that_a_format_of_a_plugin_has_written_is_read_back_and_may_grow(

@@ -21,11 +21,6 @@ pytestmark = pytest.mark.nemo
 PIPELINE = Path(__file__).resolve().parents[2] / "pipelines" / "quickstart" / "pipeline.yaml"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _needs_nemo() -> None:
-    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit (the extra `nemo`)")
-
-
 def results(executor: Any, folder: Path, *sets: str) -> dict[str, Any]:
     configured = load_pipeline(PIPELINE, host=PluginHost(), sets=sets, run_dir=folder)
     summary = configured.pipeline.run(executor, run_dir=folder).summary

@@ -20,7 +20,7 @@ from curate.records import Record
 from curate.stages import Partition, ReadRecords
 from tests.conftest import processes_left
 
-ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.ray
 
 
 def rows(count: int) -> list[Record]:
@@ -32,7 +32,7 @@ def run(executor: Any, count: int, *stages: Any) -> Any:
     return Pipeline("cluster", [*read, *stages]).run(executor)
 
 
-def test_workers_are_placed_by_custom_resources(ray_cluster: Any) -> None:
+def test_workers_are_placed_by_custom_resources(ray: Any, ray_cluster: Any) -> None:
     beside = next(node for node in ray.nodes() if "beside" in node["Resources"])
     here = TellsNode("somewhere").with_(workers=1)
     there = TellsNode("beside").with_(workers=2, resources=Resources(custom={"beside": 1}))
@@ -66,7 +66,7 @@ def test_a_node_that_is_lost_loses_nothing(ray_cluster: Any, tmp_path: Path) -> 
     assert result.quarantined == []
 
 
-def test_a_private_cluster_ignores_the_one_nearby(ray_cluster: Any, tmp_path: Path) -> None:
+def test_a_private_cluster_ignores_the_one_nearby(ray: Any, ray_cluster: Any, tmp_path: Path) -> None:
     code = (
         "import sys, ray\nfrom loguru import logger\n"
         "from curate import Pipeline\nlogger.enable('curate')\nfrom curate.stages import Merge, ReadRecords\n"
@@ -113,7 +113,7 @@ def test_a_cluster_that_is_not_there() -> None:
     assert "InfrastructureError: ray: the cluster at 127.0.0.1:1 is not available" in done.stderr
 
 
-def test_mistakes_are_found_at_plan_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_are_found_at_plan_time(ray: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
 
     def plan(executor: Any, **resources: Any) -> None:
@@ -128,9 +128,9 @@ def test_mistakes_are_found_at_plan_time(monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(PlanError, match="asks for tpu=1, but the ray executor has 0; give it more with resources"):
         plan(RayExecutor(), custom={"tpu": 1})
     plan(RayExecutor(resources={"tpu": 1}), custom={"tpu": 1})
-    with pytest.raises(PlanError, match=r"asks for gpu_memory_gb=8 without gpus; .* say gpus=… as well"):
+    with pytest.raises(PlanError, match=r"asks for gpu_memory_gb=8 without gpus; .* add gpus=…"):
         plan(RayExecutor(address="auto"), gpu_memory_gb=8)
     with pytest.raises(PlanError, match="runtime_envs names 'tels_node', and the stages are"):
         plan(RayExecutor(runtime_envs={"tels_node": {}}))
-    with pytest.raises(PlanError, match=r"work in the same worker, .* but have different runtime_envs"):
+    with pytest.raises(PlanError, match=r"run in the same worker, .* but have different runtime_envs"):
         plan(RayExecutor(runtime_envs={"tells_node": {"env_vars": {"A": "1"}}}))

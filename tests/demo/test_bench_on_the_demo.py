@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from pathlib import Path
 
@@ -10,10 +9,7 @@ import pytest
 
 from curate.cli import main
 
-pytestmark = [
-    pytest.mark.nemo,
-    pytest.mark.skipif(importlib.util.find_spec("nemo") is None, reason="nemo_toolkit is not installed"),
-]
+pytestmark = pytest.mark.nemo
 
 PIPELINE = str(Path(__file__).parents[2] / "pipelines" / "quickstart" / "pipeline.yaml")
 FEW = ["--sizes", "4,8", "--budgets", "40", "--limit", "16", "--repeats", "1"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import shutil
 import statistics
@@ -30,11 +29,6 @@ CODES = {9: "truncated", 20: "missing_file", 27: "bad_json", 37: "not_audio", 48
 
 Rows = list[dict[str, Any]]
 Run = Callable[..., Any]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _needs_nemo() -> None:
-    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit (the extra `nemo`)")
 
 
 def run(directory: Path, *sets: str) -> Any:
@@ -154,32 +148,29 @@ def test_a_clip_has_the_same_text_wherever_it_stands_in_the_manifest(
     assert by_clip(tmp_path / "run") == by_clip(finished[0])
 
 
-def test_the_command_line_does_the_same_even_beside_a_broken_plugin(finished: tuple[Path, Any], tmp_path: Path) -> None:
-    site = tmp_path / "site"
-    described = site / "curate_broken-1.0.dist-info"
-    described.mkdir(parents=True)
-    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: curate-broken\nVersion: 1.0\n")
-    (described / "entry_points.txt").write_text("[curate]\nbroken = curate_broken\n")
-    (site / "curate_broken.py").write_text("raise RuntimeError('broken on purpose')\n")
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(PROJECT)])}
-    command = [sys.executable, "-m", "curate.cli"]
-
-    listed = subprocess.run(
-        [*command, "plugins", "--json"], env=environment, capture_output=True, text=True, check=True
-    )
-    states = {row["name"]: (row["status"], row["error"]) for row in json.loads(listed.stdout)}
-    assert states["curate-broken"] == ("failed", "RuntimeError: broken on purpose")
-    assert states["curate-speech"][0] == "active"
-
-    directory = tmp_path / "run"
-    arguments = ["run", str(PIPELINE), "--run-dir", str(directory)]
-    done = subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
+@pytest.mark.slow
+def test_the_command_line_does_the_same_even_beside_a_broken_plugin(
+    finished: tuple[Path, Any], quickstart_command: tuple[Path, subprocess.CompletedProcess[str]]
+) -> None:
+    directory, done = quickstart_command
     check_outcome(directory)
     assert (directory / "curated.jsonl").read_bytes() == (finished[0] / "curated.jsonl").read_bytes()
     balance = [line.split() for line in done.stdout.splitlines() if line.startswith("records")]
     assert balance == [["records", "56", "44", "7", "5"]]
     assert "Traceback" not in done.stderr
+
+
+def test_a_broken_plugin_is_listed_with_its_error(broken_plugin_environment: dict[str, str]) -> None:
+    listed = subprocess.run(
+        [sys.executable, "-m", "curate.cli", "plugins", "--json"],
+        env=broken_plugin_environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    states = {row["name"]: (row["status"], row["error"]) for row in json.loads(listed.stdout)}
+    assert states["curate-broken"] == ("failed", "RuntimeError: broken on purpose")
+    assert states["curate-speech"][0] == "active"
 
 
 def test_planning_imports_neither_torch_nor_nemo() -> None:

@@ -183,7 +183,7 @@ def nurse() -> None:
         print(os.waitstatus_to_exitcode(status), flush=True)
 
 
-def start(arguments: list[str], failpoint: str = "", **options: Any) -> subprocess.Popen[bytes]:
+def start(arguments: list[str], failpoint: str = "", **options: Any) -> subprocess.Popen[Any]:
     environment = {**os.environ, "CURATE_FAILPOINT": failpoint, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tests.faults.durable", *arguments]
     return subprocess.Popen(command, env=environment, cwd=ROOT, **options)
@@ -232,7 +232,8 @@ def live(arguments: Sequence[str]) -> None:
     """Run the pipeline in this process."""
     name, run_dir, log, count = arguments
     if name.startswith("ray@"):
-        failpoints._ACTIONS["kill_child"] = functools.partial(kill_somewhere, Path(f"{log}.killed"))
+        actions: Any = failpoints._ACTIONS
+        actions["kill_child"] = functools.partial(kill_somewhere, Path(f"{log}.killed"))
         failpoints.arm(os.environ[failpoints.VARIABLE])
     commit_module.UNIT_BYTES = UNIT_BYTES
     pipeline(Path(log), int(count)).run(executor(name), run_dir=run_dir, max_failures=int(count))

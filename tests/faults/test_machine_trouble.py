@@ -23,8 +23,10 @@ STAGES = """
 import os
 from curate import AudioBatch, processing_stage
 from curate.engine.durability import commit as commit_module
+from curate.io import failpoints
 
 commit_module.UNIT_BYTES = 8000
+failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
 
 @processing_stage(name="mischief", writes=[])
 def mischief(batch: AudioBatch) -> AudioBatch:  # batches, so that none travel together and there are many units

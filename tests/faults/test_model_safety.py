@@ -33,7 +33,7 @@ class Evil:
 def test_no_variable_lets_a_worker_run_what_is_in_a_checkpoint(
     place: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    torch = pytest.importorskip("torch")
+    torch = pytest.importorskip("torch", reason="needs torch: make .venv/.dev-all")
     checkpoint, evil = tmp_path / "model.ckpt", tmp_path / "evil"
     torch.save(Evil(evil), checkpoint)
     monkeypatch.setenv(VARIABLE, "1")

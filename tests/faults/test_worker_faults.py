@@ -217,13 +217,13 @@ def test_a_record_that_cannot_be_sent_to_a_worker(place: Any, when: str) -> None
 def test_a_record_that_cannot_be_sent_on(place: Any) -> None:
     result = run(place, rows(), ReturnsOddities("pickled").with_(workers=2))
     assert guilty(result) == {3: "bad_value", 30: "bad_value"}
-    assert "cannot be sent on: TypeError" in reason(result, 3)
+    assert "cannot be sent to the driver: TypeError" in reason(result, 3)
 
 
 def test_a_record_that_does_not_arrive(place: Any) -> None:
     result = run(place, rows(), ReturnsOddities("unpickled").with_(workers=2))
     assert guilty(result) == {3: "worker_died", 30: "worker_died"}
-    assert "it sent what cannot be read (ValueError: this value does not arrive)" in reason(result, 3)
+    assert "it sent a frame that cannot be read (ValueError: this value does not arrive)" in reason(result, 3)
 
 
 def test_a_stage_that_cannot_be_sent_is_found_at_plan_time(place: Any) -> None:

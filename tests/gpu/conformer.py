@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import frozen
 
-from curate.asr import DeviceMemory, Peak, Transcript
+from curate.asr import DeviceMemory, MemoryPeak, Transcript
 
 RATE_HZ = 16_000
 _FEATURES = 80
@@ -101,7 +101,7 @@ class TorchConformer:
         self.seed = seed
         self._model: Any = None
         self._on_gpu = device.partition(":")[0] == "cuda"
-        self._peak: Peak | None = None
+        self._peak: MemoryPeak | None = None
 
     def setup(self) -> None:
         import torch
@@ -122,7 +122,7 @@ class TorchConformer:
         before = torch.cuda.memory_allocated(self.device)
         transcripts = self._through(waveforms)
         most = torch.cuda.max_memory_allocated(self.device)
-        self._peak = Peak(most - before, most / torch.cuda.get_device_properties(self.device).total_memory)
+        self._peak = MemoryPeak(most - before, most / torch.cuda.get_device_properties(self.device).total_memory)
         return transcripts
 
     def _through(self, waveforms: Sequence[Any]) -> list[Transcript]:
@@ -155,7 +155,7 @@ class TorchConformer:
         self.transcribe([np.zeros(round(longest_s * RATE_HZ), np.float32)] * items)
         return self._peak.own_bytes if self._peak is not None else 0
 
-    def peak(self) -> Peak | None:
+    def peak(self) -> MemoryPeak | None:
         return self._peak
 
     def free_memory(self) -> None:

@@ -15,7 +15,7 @@ from tests.gpu.tables import Tables, describe_machine, out_file
 
 @pytest.fixture(scope="session")
 def torch() -> Any:
-    return pytest.importorskip("torch", reason="needs torch (the extra `nemo`)")
+    return pytest.importorskip("torch", reason="needs torch: make .venv/.dev-all")
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def cuda(torch: Any) -> str:
 @pytest.fixture(scope="session")
 def fastconformer(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Size], Path]:
     """Builds a NeMo model of a size, once."""
-    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit (the extra `nemo`)")
+    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit: make .venv/.dev-all")
     folder = tmp_path_factory.mktemp("fastconformers")
 
     def build(size: Size) -> Path:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from curate import AudioBatch, Resources
-from curate.asr import Recogniser, SpellsLater, Transcript
+from curate.asr import Recogniser, SupportsAsyncDecoding, Transcript
 from curate.asr.decoding import Decoding, DecodingOptions
 from curate.batching import Batcher, Calibration, CostModel, LengthBatcher, StaticBatcher, score
 from curate.records import Record
@@ -215,13 +215,16 @@ class Watched:
         if self.limit_s is not None and len(waveforms) * longest_s > self.limit_s:
             raise RuntimeError(f"CUDA out of memory (as if): {len(waveforms)} × {longest_s:g} s")
         started = self._now()
-        if isinstance(self.inner, SpellsLater):
+        if isinstance(self.inner, SupportsAsyncDecoding):
             spell = self.inner.begin(waveforms)
         else:
             transcripts = self.inner.transcribe(waveforms)
             spell = lambda: transcripts  # noqa: E731
         self.spans.append((started, self._now()))
         return spell
+
+    def stage(self, waveforms: Sequence[Any]) -> Sequence[Any]:
+        return self.inner.stage(waveforms) if hasattr(self.inner, "stage") else waveforms
 
     def memory(self) -> Any:
         return self.inner.memory()
@@ -275,10 +278,11 @@ class HeldAsrStage(AsrStage):
 
 
 @contextmanager
-def stage_around(watched: Watched, options: Mapping[str, Any]) -> Iterator[HeldAsrStage]:
+def stage_around(watched: Watched, options: Mapping[str, Any], gpus: float = 1.0) -> Iterator[HeldAsrStage]:
     """Set up a stage with these options, of its own and of `with_`."""
-    resources = Resources() if watched.device == "cpu" else Resources(gpus=1.0)
-    stage = HeldAsrStage(held=watched).with_(resources=resources, **options)
+    resources = Resources() if watched.device == "cpu" else Resources(gpus=gpus)
+    held: Any = watched
+    stage = HeldAsrStage(held=held).with_(resources=resources, **options)
     stage.setup()
     try:
         yield stage
@@ -289,7 +293,8 @@ def stage_around(watched: Watched, options: Mapping[str, Any]) -> Iterator[HeldA
 def transcribe_all(stage: HeldAsrStage, records: Sequence[Record]) -> tuple[AudioBatch, list[Record]]:
     """Run records through a stage that is set up, and return its batch and every record that came out."""
     batch = AudioBatch([dict(record) for record in records])
-    with closing(stage.stream(batch)) as parts:
+    stream: Any = stage.stream(batch)
+    with closing(stream) as parts:
         return batch, [record for part in parts for record in part.data]
 
 
@@ -481,4 +486,4 @@ def counting_captures() -> Iterator[list[tuple[int, ...]]]:
         yield captured
     finally:
         for computer, original in zip(computers, originals, strict=True):
-            computer._graph_reinitialize = original
+            setattr(computer, "_graph_reinitialize", original)  # noqa: B010 (two classes, each with its own)

@@ -3,6 +3,8 @@
 What had to be mended is said where it stands, behind "mended:". Names that we answer differently are at the end.
 """
 
+# pyright: reportAttributeAccessIssue=false, reportReturnType=false
+# the documents' code takes it that a stage returns one batch
 from __future__ import annotations
 
 import hashlib
@@ -23,7 +25,7 @@ from curate.errors import PlanError, PluginError
 from curate.monitoring import PerformanceMonitor
 from curate.stages import AudioDuration, InferenceAsrNemoStage, ReadRecords, WordErrorRate
 
-torch = pytest.importorskip("torch", reason="needs torch (the extra `nemo`)")
+torch = pytest.importorskip("torch", reason="needs torch: make .venv/.dev-all")
 pytestmark = pytest.mark.nemo
 
 QUICKSTART = Path(__file__).resolve().parents[2] / "pipelines" / "quickstart"
@@ -47,7 +49,7 @@ def utterances() -> Utterances:
 
 @pytest.fixture(scope="module")
 def asr_stage() -> Iterator[InferenceAsrNemoStage]:
-    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit (the extra `nemo`)")
+    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit: make .venv/.dev-all")
     stage = InferenceAsrNemoStage(model_name=MODEL).with_(batch_size=4)
     stage.setup()
     yield stage

@@ -34,7 +34,8 @@ def test_a_function_of_a_batch() -> None:
 
     assert isinstance(batches, BatchFunctionStage)
     assert (batches.resources, batches.batch_size, batches.workers) == (Resources(cpus=2), 4, 3)
-    assert [part.data for part in batches.process(AudioBatch([{"x": 1}, {"x": 2}]))] == [[{"x": 1}], [{"x": 2}]]
+    parts: Any = batches.process(AudioBatch([{"x": 1}, {"x": 2}]))
+    assert [part.data for part in parts] == [[{"x": 1}], [{"x": 2}]]
     assert batches.writes() is None
 
 

@@ -58,7 +58,7 @@ def test_only_stages_are_added() -> None:
 
 def test_a_pipelines_name_can_be_a_folder() -> None:
     for name in ("", ".", "..", "a/b"):
-        with pytest.raises(PlanError, match="invalid pipeline name '.*': it is also used as the run directory's name"):
+        with pytest.raises(PlanError, match=r"invalid pipeline name '.*': it is also used as the run directory's name"):
             Pipeline(name)
 
 

@@ -10,6 +10,7 @@ import pytest
 from curate import Pipeline, Resources, processing_stage
 from curate.errors import PlanError
 from curate.machine import Machine
+from curate.resource_check import check_resources
 from curate.resources import parse_size
 from curate.stages import ReadRecords
 
@@ -65,7 +66,7 @@ def test_amounts_are_numbers(wrong: dict[str, Any]) -> None:
 @pytest.mark.parametrize("name", ["num_gpus", "num_cpus", "device_id"])
 def test_names_of_other_frameworks_are_answered_with_ours(name: str) -> None:
     with pytest.raises(TypeError, match=rf"Resources has no '{name}': .*(gpus|cpus)"):
-        Resources(**{name: 1})
+        Resources(**{name: 1})  # pyright: ignore[reportArgumentType]
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
@@ -90,12 +91,12 @@ def work(record: dict) -> dict:
 def test_a_machine_says_what_it_lacks(wanted: dict[str, Any], message: str) -> None:
     plan = Pipeline("p", [ReadRecords([{}]), work.with_(resources=Resources(**wanted))]).plan()
     with pytest.raises(PlanError, match=message):
-        Machine(cpus=4, gpus=2, memory=10**9).check(plan, executor="local")
+        check_resources(plan, Machine(cpus=4, gpus=2, memory=10**9), executor="local")
 
 
 def test_what_fits_is_fine() -> None:
     plan = Pipeline("p", [ReadRecords([{}]), work.with_(resources=Resources(cpus=4, gpus=2))]).plan()
-    Machine(cpus=4, gpus=2, memory=10**9).check(plan, executor="local")
+    check_resources(plan, Machine(cpus=4, gpus=2, memory=10**9), executor="local")
 
 
 def test_cards_can_be_hidden() -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import pickle
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +16,7 @@ import pytest
 from curate import AudioBatch, CompositeStage, ProcessingStage, RecordError, RecordStage, Reject, Resources
 from curate.composite import leaves, unique_names
 from curate.records import Record
+from curate.resolution import Resolved
 from curate.run_time_options import RUN_TIME_OPTIONS
 from curate.stage import Stage, called_method
 
@@ -290,6 +293,25 @@ def test_equal_names_are_numbered_past_those_that_are_taken(names: list[str], ex
 
 
 # Run-time options.
+
+
+@attrs.define
+class Slotted(ProcessingStage):
+    limit: int = 3
+
+    def process(self, batch: AudioBatch) -> AudioBatch:
+        return batch
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda stage: pickle.loads(pickle.dumps(stage, 5))])
+@pytest.mark.parametrize("kind", [Slotted, Recognise])
+def test_copies_for_workers_keep_the_run_time_options(copied: Any, kind: Any) -> None:
+    stage = (kind() if kind is Slotted else kind("a")).with_(batch_size=7, name="other", resources=Resources(cpus=2))
+    other = copied(stage.with_resolved(limit=Resolved("x")))
+    assert (other.batch_size, other.name, other.resources.cpus) == (7, "other", 2.0)
+    assert other.overrides == stage.overrides
+    assert other.resolved == {"limit": Resolved("x")}
+    assert other.settings() == stage.settings()
 
 
 def test_every_run_time_option_is_an_attribute_with_its_default() -> None:

@@ -1,12 +1,12 @@
-"""Decides which outcomes count, from the commits alone: a retry replaces the earlier outcome of a root.
+"""The resolution of commits: it decides from the commits alone which outcomes of an input are current.
 
-Commits are numbered over all phases, and none is ever rewritten. So
+A retry replaces the earlier outcome of an input. Commits are numbered over all phases, and none is ever rewritten. So
 
-- of two outcomes of one root, the one with the higher number counts;
-- a later phase's outcomes of replaced records are superseded if their number is lower than the replacement's;
-- a phase behind a gather has seen everything, so all of it is superseded if anything before it was replaced later.
+- of two outcomes of one input, the one with the higher number is current;
+- a later phase's outcome of replaced records is superseded if its number is lower than the replacement's;
+- a phase after a gather depends on all records, so all of it is superseded if any record before it is replaced later.
 
-What is superseded has to be done again; the run does so when it is resumed, also after a retry that was killed.
+Superseded work has to be done again. The run does so when it resumes, even if the attempt that began the retry crashed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from curate.engine.durability.positions import InputPositions, positions_after
 
 @attrs.frozen
 class CurrentCommits:
-    """The commits that count.
+    """The current commits of a run.
 
     Args:
         commits: phase → its commits, with the positions that are replaced in each; accounts are not yet corrected.
         places: phase → the positions of its input.
-        superseded: commits that no longer count at all, because a gather before them has to be done again.
+        superseded: commits of which no outcome is current, because a gather before them has to be done again.
     """
 
     commits: Mapping[int, Sequence[Commit]]
@@ -37,17 +37,20 @@ class CurrentCommits:
 def resolve_commits(
     commits: Mapping[int, Sequence[Commit]], gathers: Collection[int], retried: Mapping[int, Collection[int]]
 ) -> CurrentCommits:
-    """Find out which outcomes count.
+    """Determine which outcomes are current.
 
     Args:
-        commits: phase → the commits on disk.
+        commits: phase → all commits on disk.
         gathers: the phases that begin with a gather.
-        retried: phase → positions of roots that are to be done again now, whatever their outcome was.
+        retried: phase → positions of inputs to be done again now, whatever their outcome.
     """
     counting: dict[int, Sequence[Commit]] = {}
     places: dict[int, InputPositions] = {0: InputPositions()}
     superseded: list[Commit] = []
-    since: dict[int, int] = {}  # slot of the phase's input → only commits with a higher number know what it holds now
+    # `since` maps a gap of the phase's input to the number of the commit that filled it last. A commit of this phase
+    # with a lower number has processed the records that were in the gap before, so its outcome of them is superseded.
+    # `everything_since` is the same for all positions after a gather, whose output depends on every record before it.
+    since: dict[int, int] = {}
     everything_since = -1
     for phase in range(max(commits, default=-1) + 1):
         if phase in gathers:
@@ -74,7 +77,7 @@ def _behind(before: InputPositions, commits: Sequence[Commit]) -> InputPositions
 def _replaced(
     commits: Sequence[Commit], places: InputPositions, since: Mapping[int, int], retried: Collection[int]
 ) -> tuple[dict[int, set[int]], dict[int, int]]:
-    """Return, by commit, the positions whose outcome no longer counts, and the commit that settled each anew."""
+    """Return the replaced positions of each commit, and for each gap the number of the commit that filled it last."""
     replaced: dict[int, set[int]] = {}
     newest: dict[int, Commit] = {}
     known_since = dict(since)

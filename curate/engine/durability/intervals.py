@@ -1,4 +1,4 @@
-"""Sets of whole numbers as sorted intervals: which records of a phase are done."""
+"""Sets of integers as sorted intervals, such as the finished records of a phase."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from itertools import chain
 from typing import TypeAlias, overload
 
 Range: TypeAlias = "tuple[int, int, int]"
-"""First and last position, and how many rows the records from first to last have become."""
+"""First and last position, and the number of rows that the records from first to last have become."""
 
 
 class Ranges(Sequence[Range]):
-    """Ranges in 24 bytes each: a run of many workers that finish in any order has very many of them."""
+    """A compact sequence of ranges, 24 bytes each: a run of many workers that finish in any order has very many."""
 
     __slots__ = ("_numbers",)
 
@@ -47,7 +47,7 @@ class Ranges(Sequence[Range]):
         return f"Ranges({list(self)!r:.200})"
 
     def rows_at(self, position: int) -> int:
-        """Return how many rows the range has that begins at a position."""
+        """Return the number of rows of the range that begins at a position."""
         index = bisect_left(self, position, key=lambda found: found[0])
         first, _, rows = self[index] if index < len(self) else (-1, -1, 0)
         return rows if first == position else 0
@@ -68,7 +68,7 @@ class Intervals:
 
     @property
     def end(self) -> int:
-        """The position behind the last one; 0 for the empty set."""
+        """The position after the last one; 0 for the empty set."""
         return self._lasts[-1] + 1 if self._lasts else 0
 
     def __contains__(self, position: int) -> bool:
@@ -83,11 +83,11 @@ class Intervals:
 
 
 def ranges_of(seqs: Sequence[int], row_seqs: Sequence[int], alone: Iterable[int] = ()) -> list[Range]:
-    """Cut sorted positions into runs without gaps and count the rows of each.
+    """Cut sorted positions into ranges without gaps and count the rows of each.
 
     Args:
-        seqs: the positions of finished roots, ascending.
-        row_seqs: for every row, the position of its root, ascending.
+        seqs: the positions of finished inputs, ascending.
+        row_seqs: for every row, the position of its input, ascending.
         alone: positions that get a range of their own, so that a later unit can supersede them.
     """
     apart = set(alone)

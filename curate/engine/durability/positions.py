@@ -1,14 +1,14 @@
-"""Numbers the input of a phase so that positions stay the same when a failure of the phase before is retried later.
+"""Stable positions of a phase's input: they do not change when a failure in the phase before is retried later.
 
-The records that a phase keeps are the next one's input, and commits name records by their position in it. If positions
-were only counted, a record kept by a retry would shift all behind it. So a root that failed, in part or whole, leaves a
-*gap* in the numbering of the next phase: `GAP` positions, of which the records kept of the root take the first ones,
-often none. A retry fills the gap in another way, and no other position changes.
+The records that a phase keeps are the input of the next phase, and commits identify records by their position in it.
+If positions were simply counted, a record that a retry keeps would shift all later ones. So an input that failed, as a
+whole or in part, leaves a *gap* in the numbering of the next phase: `GAP` positions, of which the records that were
+kept of this input take the first ones, often none. A retry fills the gap differently, and other positions stay.
 
-    kept by the phase before     a b (c failed) d        a b c d            (c was repaired)
-    positions                    0 1            2+GAP    0 1 2 2+GAP
+    kept by the phase before     a b (c failed) d       a b c d            (c was retried)
+    positions                    0 1            2+GAP   0 1 2 2+GAP
 
-Gaps are handed down: in the phase after, the descendants of a gap's records are in a gap again.
+Gaps are inherited: in the phase after that, the descendants of a gap's records are in a gap again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import attrs
 from curate.engine.durability.intervals import Intervals, Range
 
 GAP = 1 << 32
-"""The number of positions of a gap; a root has fewer descendants."""
+"""The number of positions in a gap; an input has fewer descendants."""
 
 
 @attrs.frozen
@@ -30,9 +30,9 @@ class InputPositions:
     """The positions of a phase's input.
 
     Args:
-        runs: `(first position, how many records)`, ascending; None: they are counted from 0 to an unknown end.
+        runs: `(first position, number of records)`, ascending; None: positions are counted from 0 to an unknown end.
         retry_gaps: the first positions of the gaps, ascending.
-        gap_origins: for every gap, the gap or the failed root of the phase before that it stands for.
+        gap_origins: for every gap, the gap or the failed input of the phase before that it stands for.
     """
 
     runs: tuple[tuple[int, int], ...] | None = None
@@ -47,33 +47,38 @@ class InputPositions:
 
     @property
     def total(self) -> int | None:
-        """The number of records; None: not known."""
+        """The number of records; None if unknown."""
         return None if self.runs is None else sum(records for _, records in self.runs)
 
     def gap_of(self, position: int) -> int | None:
-        """Return the first position of the gap that a position lies in; None: it is in no gap."""
+        """Return the first position of the gap that a position lies in, or None."""
         place = bisect_right(self.retry_gaps, position) - 1
         return self.retry_gaps[place] if place >= 0 and position < self.retry_gaps[place] + GAP else None
 
     def holds_exactly(self, done: Intervals) -> bool:
-        """Return whether `done` are all positions and no others; where they are counted, whether none is left out."""
+        """Return whether `done` is exactly the set of positions; if they are counted, whether none is missing."""
         if self.runs is None:
             return len(done) == done.end
         return list(done) == list(Intervals((first, first + records - 1) for first, records in self.runs if records))
 
 
 def positions_after(before: InputPositions, ranges: Iterable[Range], apart: frozenset[int]) -> InputPositions:
-    """Return the positions of the records that a phase has kept, the input of the next one.
+    """Return the positions of the records that a phase has kept, which are the input of the next phase.
 
     Args:
         before: the positions of the phase's own input.
-        ranges: their outcomes, ascending.
-        apart: the positions of roots that failed, now or before a retry.
+        ranges: its finished ranges, ascending.
+        apart: the positions of inputs that failed, now or before a retry.
     """
     runs: list[tuple[int, int]] = []
     retry_gaps: list[int] = []
     gap_origins: list[int] = []
-    end = 0  # behind the last record or gap
+    # The ranges are walked in ascending order, with `end` after the last record or gap so far. A range lies in an
+    # inherited gap (before `left`), where its rows go to the next free positions of the new gap (`filled`); or it is
+    # an input that failed, which opens a gap of its own; or it appends its rows at `end`. Only the last case moves
+    # `end` by the number of rows, so a retry, which changes rows inside gaps only, leaves all other positions as they
+    # are. Gaps without a range are opened all the same, so that their number does not depend on their content.
+    end = 0
     inherited, left, filled = iter(before.retry_gaps), -1, -1
     coming = next(inherited, None)
 

@@ -1,4 +1,4 @@
-"""How a worker says which records it is about to touch, so that its death is blamed on these and not on the rest."""
+"""The activity of a worker: it announces the records that it is about to process, which are the suspects of a crash."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 CAPACITY = 1024
-"""So many records of one stage are told apart that are no neighbours; where there are more, it may be any of the batch.
+"""The maximum number of announced records of a stage, unless they are neighbours; with more, any record of the batch is
+a suspect.
 """
 
 _ANY = (1 << 63) - 1
 _RANGE, _START, _COUNT = 1 << 63, 32, (1 << 32) - 1
-"""A count with this bit says where a range of neighbours starts as well, in its upper half: one store is enough."""
+"""A count with this bit also contains the start of a range of neighbours, in its upper half: one store suffices."""
 
 
 class ActivityReporter(Protocol):
-    """Who is told. A record is named by the place in the batch at which it, or its ancestor, has come."""
+    """The receiver of announcements. A record is identified by its position, or its ancestor's, in the batch."""
 
     def begin(self, number: int, ids: list[str]) -> None:
-        """A batch of records of these ids is begun; nothing of it is touched yet."""
+        """A batch of records with these ids begins; none of them is processed yet."""
         ...
 
     def positions(self, roots: Sequence[str]) -> Sequence[int]:
-        """Return the positions in the batch of the records of these ids."""
+        """Return the positions in the batch of the records with these ids."""
         ...
 
     def announce(self, stage: int, positions: Sequence[int]) -> None:
-        """The hop's stage of this number is about to touch the records at these positions, and no others."""
+        """The hop's stage with this number is about to process the records at these positions, and no others."""
         ...
 
     def idle(self, stage: int) -> None:
-        """The stage touches nothing until it announces something again."""
+        """The stage processes no record until its next announcement."""
         ...
 
     def progress(self) -> None:
@@ -40,10 +41,11 @@ class ActivityReporter(Protocol):
 
 
 class SharedActivity:
-    """An announcer that writes into memory which its driver reads, even when the worker is gone or hangs.
+    """A reporter in shared memory, which the driver can read even when the worker has ended or hangs.
 
-    A word is the batch's number; every stage then has a count and as many positions in the batch, or a range of them in
-    a single word. A store is a word, so a worker that dies between two of them leaves a record too many at the worst.
+    The first word is the batch's number; every stage then has a count and as many positions in the batch, or a range of
+    them in a single word. Each store writes one word, so a worker that dies between two stores leaves at worst one
+    suspect too many.
     The last word counts signs of progress, such as blocks of audio that are read: with each, the page changes, and the
     driver looks for no more than that.
 
@@ -58,7 +60,7 @@ class SharedActivity:
 
     @staticmethod
     def words_for(stages: int) -> int:
-        """Return how many words the page of a hop with so many stages takes."""
+        """Return the number of words for a hop with this number of stages."""
         return 1 + stages * (1 + CAPACITY) + 1
 
     def begin(self, number: int, ids: list[str]) -> None:
@@ -96,8 +98,8 @@ class SharedActivity:
 
 
 def read_activity(words: Sequence[int]) -> tuple[int, Mapping[int, Sequence[int] | None]]:
-    """Return what a page says: the batch's number, and for every stage that has announced something the positions of
-    the records in the batch; None for any of them.
+    """Return the batch's number, and for every stage with an announcement the positions of its records in the batch;
+    None stands for any position.
     """
     announced: dict[int, Sequence[int] | None] = {}
     for stage, place in enumerate(range(1, len(words) - 1, 1 + CAPACITY)):

@@ -1,4 +1,4 @@
-"""How many records may fail before a run stops: a mistake in the settings should not fill the quarantine for days."""
+"""The error budget: the number of failed records that stops a run, so that a wrong setting does not run for days."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import attrs
 
 DEFAULT_FAILURES = 100
 DEFAULT_RATIO = 0.01
-"""Where nothing is said, the larger of these two is allowed."""
+"""By default, the larger of these two is allowed."""
 
 LOOKED_AT = 200
-"""A ratio means something after so many records."""
+"""The minimum number of records on which a ratio is judged."""
 
 
 def _check_ratio(_: object, attribute: attrs.Attribute[float | None], value: float | None) -> None:
     if value is not None and not 0 <= value <= 1:
-        raise ValueError(f"{attribute.name}={value!r} is no share: write a number from 0 to 1, such as 0.01 for 1 %")
+        raise ValueError(f"{attribute.name}={value!r} is not a ratio: write a number from 0 to 1, such as 0.01 for 1 %")
 
 
 def _check_count(_: object, attribute: attrs.Attribute[int | None], value: int | None) -> None:
@@ -24,11 +24,11 @@ def _check_count(_: object, attribute: attrs.Attribute[int | None], value: int |
 
 @attrs.frozen
 class ErrorBudget:
-    """What a run may lose to quarantine.
+    """The number of records that may fail before the run stops.
 
     Args:
-        max_failures: so many records at most.
-        max_failure_ratio: at most this share of the records that have been worked on, once these are `LOOKED_AT`.
+        max_failures: the maximum number of failed records.
+        max_failure_ratio: the maximum share of the processed records, once these are at least `LOOKED_AT`.
             Without either, the run stops when more than `DEFAULT_FAILURES` records and more than `DEFAULT_RATIO` of
             them have failed.
     """
@@ -37,7 +37,7 @@ class ErrorBudget:
     max_failure_ratio: float | None = attrs.field(default=None, validator=_check_ratio)
 
     def exceeded(self, failures: int, records: int) -> str:
-        """Return what limit `failures` of `records` are over, and "" while they are not."""
+        """Return the limit that `failures` of `records` exceed, and "" while they exceed none."""
         share = DEFAULT_RATIO if self.max_failure_ratio is None else self.max_failure_ratio
         too_many = self.max_failures is not None and failures > self.max_failures
         too_large = records >= LOOKED_AT and failures > share * records

@@ -1,4 +1,4 @@
-"""What observers of a run are told, through the `curate_on_…` hooks."""
+"""The events of a run, which observers receive through the `curate_on_…` hooks."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import Any
 
 import attrs
 
+EVENTS_FILE = Path("metrics") / "events.jsonl"
+"""Where an observer keeps the events of all attempts of a run, in its directory."""
+
 
 @attrs.frozen
 class RunStarted:
-    """A run begins, or goes on: `done` records of the first phase were finished by an earlier life of it."""
+    """A run begins or resumes: `done` records of the first phase were finished by earlier attempts."""
 
     name: str
     run_dir: Path | None
@@ -22,14 +25,14 @@ class RunStarted:
 
 @attrs.frozen
 class RunProgress:
-    """A phase begins, has come further, or has ended. Counts are of this phase in all lives of the run.
+    """A phase begins, has progressed, or has ended. Counts are of this phase in all attempts of the run.
 
     Args:
-        elapsed_s: since the phase began in this life of the run; speeds are differences to the phase's first event.
-        came: how many records have come to each of `stages`, of those that are settled.
-        workers: how many workers each hop of the phase has now.
+        elapsed_s: since the phase began in this attempt; speeds are differences to the phase's first event.
+        came: the number of finished records that reached each of `stages`.
+        workers: the current number of workers of each hop of the phase.
         ended: whether this is the phase's last event.
-        total: how many records the phase will work on, if that is known.
+        total: the number of records that the phase will process, if known.
     """
 
     phase: int
@@ -48,7 +51,7 @@ class RunProgress:
 
 @attrs.frozen
 class UnitCommitted:
-    """A commit unit is on disk and will not be worked on again."""
+    """A commit unit is on disk and will not be processed again."""
 
     phase: int
     unit: str
@@ -70,11 +73,11 @@ class RecordQuarantined:
 
 @attrs.frozen
 class RunStopped:
-    """A run has stopped before its end, and can go on in a later life.
+    """A run has stopped before its end, and can be resumed by another attempt.
 
     Args:
-        interrupted: whether somebody asked for it, by Ctrl-C or SIGTERM.
-        error: what stopped it, on one line.
+        interrupted: whether it was requested, by Ctrl-C or SIGTERM.
+        error: the cause, on one line.
     """
 
     run_dir: Path | None
@@ -84,7 +87,7 @@ class RunStopped:
 
 @attrs.frozen
 class RunFinished:
-    """A run has reached its end; `summary` is what `summary.json` holds."""
+    """A run has finished; `summary` is the content of `summary.json`."""
 
     run_dir: Path | None
     summary: Mapping[str, Any]

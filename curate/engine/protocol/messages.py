@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 from curate.records import Record
 
 OutputRow: TypeAlias = "Record | bytes"
-"""A kept record: a dict on its way to the next hop or into memory, a line of JSON on its way to a shard."""
+"""A kept record: a dict on its way to the next hop or into memory, a line of JSON on its way to a unit file."""
 
 AUDIO_MEASURES = "audio:"
 """Begins the name, among the measures of stages, of what a stage group has decoded; no stage's name has a colon."""
@@ -168,7 +168,7 @@ class RecordsAnnounced:
 
 @dataclass(slots=True)
 class ResultReceived:
-    """The worker has finished some records of a batch; `size` is what the message took, in bytes."""
+    """The worker has finished some records of a batch; `size` is the size of the message in bytes."""
 
     worker: int
     result: PartialResult
@@ -185,7 +185,7 @@ class BatchDone:
 
 @dataclass(slots=True)
 class BatchUnreadable:
-    """The worker could not unpickle a batch, and has not touched it."""
+    """The worker could not unpickle a batch, and has processed none of it."""
 
     worker: int
     number: int
@@ -202,7 +202,7 @@ class WorkerFailed:
 
 @dataclass(slots=True)
 class WorkerDied:
-    """The worker is gone, or its node is.
+    """The worker has ended, or its node is lost.
 
     Args:
         reason: how it ended, with the end of what it has written to its standard error.

@@ -1,4 +1,4 @@
-"""What can be said about one life of a run, beside what it does and where."""
+"""The options of one attempt of a run, in addition to its plan and its directory."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from curate.stage import DEFAULT_AUDIO_MEMORY_BYTES
 
 
 class StopRequest:
-    """Asks a run from outside, such as from a signal handler, to finish what is in flight, commit it, and stop."""
+    """A request to a run, for example from a signal handler, to finish the work in flight, commit it, and stop."""
 
     def __init__(self) -> None:
         self.asked = False
-        """Whether it has been asked; looked at for every record, so it is a mere attribute."""
+        """Whether it was made; a plain attribute, because it is read for every record."""
 
     def __call__(self) -> None:
-        """Ask."""
+        """Make the request."""
         self.asked = True
 
 
 @attrs.frozen
 class Retry:
-    """Which of the failed records are to be worked on again.
+    """The choice of failed records that are to be processed again.
 
     Args:
-        code: those with this code; None: with any.
-        stage: those that failed at this stage; None: at any.
+        code: only records with this code; None: any code.
+        stage: only records that failed at this stage; None: any stage.
     """
 
     code: str | None = None
@@ -46,16 +46,16 @@ class Retry:
 
 @attrs.frozen
 class RunOptions:
-    """What can be said about one life of a run.
+    """The options of one attempt of a run.
 
     Args:
-        budget: how many records may fail.
+        budget: the number of records that may fail.
         grown: whether the last input may have become longer since the run began.
         checksums: whether inputs are compared by their sha256.
-        fork: a new run directory; it takes over the phases of the given one that have not changed.
-        retry: failed records to work on again.
-        origin: how the run was asked for, kept in `run.json` so that it can be asked for again.
-        stop: asks the run to stop.
+        fork: a new run directory, which takes over the unchanged phases of the given one.
+        retry: the failed records to process again.
+        origin: the command or call that started the run, kept in `run.json` so that it can be repeated.
+        stop: the request to stop the run.
         unit_bytes: the size of a commit, in bytes of the driver's memory; None: 4 MB.
         audio_memory_bytes: the decoded audio that each worker holds at most; it changes the speed and no result.
     """

@@ -1,7 +1,7 @@
-"""What an executor must offer: a place where workers live.
+"""The protocols of executors and transports, by which the scheduler runs workers.
 
-The scheduler owns what is in flight, retries, accounting and commits; a transport only says how a worker is started,
-sent a batch, heard from, and killed.
+The scheduler owns the batches in flight, retries, accounting and commits; a transport only starts and kills workers,
+sends batches to them, and receives their events.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from curate.stage import WorkerContext
 
 @attrs.frozen
 class HopSpec:
-    """What a transport needs to know to start a worker of a hop.
+    """The specification of a hop, from which a transport starts workers.
 
     Args:
         hop: the stages and the resources.
-        context: what the stages may know about the run.
-        encodes: whether the worker turns kept records into lines of JSON, because they go to a shard.
+        context: the run's properties that stages can read.
+        encodes: whether the worker encodes kept records as lines of JSON, because they go to a file.
         blamed: the stage that is named when a record cannot be encoded.
     """
 
@@ -33,29 +33,39 @@ class HopSpec:
     blamed: str
 
 
+LOOKS = 4
+"""A worker is polled this many times within its deadline, because some signs of progress show only when polled."""
+
+
+def timeout_of(hop: Hop) -> float | None:
+    """Return the deadline that a hop's stages ask for, in seconds; None: they do not ask for one."""
+    given = [planned.stage.timeout_s for planned in hop.stages if planned.stage.timeout_s is not None]
+    return max(given, default=None)
+
+
 class Unsendable(Exception):
-    """A batch holds something that cannot be sent to a worker; the text says what."""
+    """A batch contains a value that cannot be sent to a worker; the message names it."""
 
 
 class Transport(Protocol):
     """Workers of one phase, while it runs."""
 
     max_in_flight: int
-    """How many batches a worker may have at once, so that it need not wait for the next one."""
+    """The maximum number of batches sent to a worker, so that it need not wait for the next one."""
 
     setup_attempts: int
-    """How many workers are tried, one after the other, before a set-up that fails stops the run."""
+    """The number of workers that are tried, one after the other, before a set-up that fails stops the run."""
 
     setup_timeout_s: float
-    """How long a set-up may take."""
+    """The time that a set-up may take."""
 
     can_kill: bool
-    """Whether `kill` works; where it does not, nobody has a deadline."""
+    """Whether `kill` works; if not, stages cannot have deadlines."""
 
     def room(self, hop: int) -> int:
-        """Return how many workers of the `hop`-th hop may still be started.
+        """Return how many more workers of the `hop`-th hop may be started.
 
-        As many as the user has asked for; where nobody has said, as the place can hold beside those that it has.
+        Up to the number that the user has set; without one, as many as fit in addition to the existing workers.
         """
         ...
 
@@ -68,19 +78,18 @@ class Transport(Protocol):
         ...
 
     def send(self, worker: int, work: BatchTask) -> int:
-        """Queue a batch for a worker and return its size in bytes, 0 where nothing is copied. Never blocks.
+        """Queue a batch for a worker and return its size in bytes, 0 if it is not copied. Never blocks.
 
         Raises:
-            Unsendable: the batch cannot be sent; nothing of it was.
+            Unsendable: the batch cannot be sent, and no part of it was.
         """
         ...
 
     def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
-        """Block until something happens, or `timeout_s` has passed, and return what has happened, in order.
+        """Block until there are events, or `timeout_s` has passed, and return the events in order.
 
-        A worker's events come in the order in which they happened. Once the time has passed (always, if it is 0), there
-        is a `RecordsAnnounced` for every worker that has moved on to other records since its last one, in addition to
-        whatever else has happened.
+        When the time has passed (always, if it is 0), the events include a `RecordsAnnounced` for every worker that has
+        announced other records since its last one.
         """
         ...
 
@@ -89,21 +98,24 @@ class Transport(Protocol):
         ...
 
     def close(self) -> None:
-        """Let every worker tear down its stages, and leave nothing behind."""
+        """Let every worker tear down its stages, and release all resources."""
         ...
 
 
 @runtime_checkable
 class Executor(Protocol):
-    """Where a pipeline runs: an object with settings, registered by a plugin. It can be used again after `close`."""
+    """The place where a pipeline runs: an object with settings, registered by a plugin, reusable after `close`."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """The name that it is registered by."""
+        ...
 
     def check(self, plan: Plan) -> None:
-        """Find out, before work starts, whether the plan's resources can be had here.
+        """Check, before work starts, that the plan's resources are available here.
 
         Raises:
-            PlanError: what is asked for, what there is, and what to change.
+            PlanError: they are not; the message has the requested and the available resources, and a remedy.
         """
         ...
 
@@ -112,5 +124,5 @@ class Executor(Protocol):
         ...
 
     def close(self) -> None:
-        """Give back what was kept from phase to phase; the run is over."""
+        """Release the resources kept between phases; the run has ended."""
         ...

@@ -18,7 +18,7 @@ WORTH_SPLITTING_S = 0.01
 """A batch that takes less is not split."""
 
 MESSAGE_S = 0.002
-"""Batches that take less travel together, where the stages look at one record at a time and cannot tell."""
+"""Batches that take less travel together, if the stages process one record at a time, so that results do not change."""
 
 MAX_MERGED = 64
 """At most this many batches travel together."""
@@ -63,7 +63,7 @@ class BatchSizer:
             waiting: how many records wait for the hop, this batch's among them.
             workers: how many workers the hop has.
             idle: how many of them have nothing to do and nothing else to get.
-            last: whether no more work will come to the hop. Pieces then get ever smaller (each is a fair share of half
+            last: whether the hop will get no more work. Pieces then get ever smaller (each is a fair share of half
                 of what is left), so that all workers end at about the same time.
         """
         if self._record_s is not None and self._record_s * records < WORTH_SPLITTING_S:

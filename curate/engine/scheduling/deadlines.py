@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from curate.engine.protocol.transport import Transport
+from curate.engine.protocol.transport import LOOKS, Transport, timeout_of
 from curate.engine.scheduling.hop_state import HopState
 from curate.engine.scheduling.worker_pool import WorkerState
-from curate.plan import Hop
 from curate.records import audio_ms
 
 DEFAULT_S = 300.0
@@ -18,9 +17,6 @@ AUDIO_FACTOR = 10.0
 
 SEEN_FACTOR = 20.0
 """… or for this many times the longest silence after which a worker of the hop has returned a result."""
-
-LOOKS = 4
-"""A worker is polled this many times within its deadline, because some signs of progress show only when polled."""
 
 
 class Deadlines:
@@ -74,12 +70,6 @@ class Deadlines:
                     yield hop, worker, self._transport.setup_timeout_s
                 elif worker.in_flight:
                     yield hop, worker, _timeout_s(hop, worker, now - worker.last_progress_s)
-
-
-def timeout_of(hop: Hop) -> float | None:
-    """Return the deadline that a hop's stages ask for, in seconds; None: they do not say."""
-    given = [planned.stage.timeout_s for planned in hop.stages if planned.stage.timeout_s is not None]
-    return max(given, default=None)
 
 
 def _timeout_s(hop: HopState, worker: WorkerState, silent_s: float) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from curate.engine.protocol.messages import BatchTask
 
 QUEUE_BYTES = 256 * 1024 * 1024
-"""The hop before takes in no more while this many bytes wait."""
+"""The hop before accepts no more batches while this many bytes wait."""
 
 
 class HopQueue:
@@ -40,7 +40,7 @@ class HopQueue:
         return bool(self._suspects)
 
     def is_full(self, workers: int) -> bool:
-        """Return whether the hop before must not go on; some batches wait for each of the `workers` then."""
+        """Return whether the hop before must wait; some batches are queued for each of the `workers` then."""
         if len(self._waiting) > 2 * max(1, workers):
             return True
         return bool(self._bytes) and sum(self._bytes.values()) >= QUEUE_BYTES

@@ -37,7 +37,7 @@ class HopState:
 
     @property
     def is_full(self) -> bool:
-        """Whether the hop before must not go on."""
+        """Whether the hop before must wait."""
         return self.queue.is_full(len(self.workers))
 
     def record_result(self, worker: WorkerState, result: PartialResult) -> InFlight:
@@ -63,7 +63,7 @@ class HopState:
         return taken
 
 
-def _takes_records(planned: PlannedStage) -> bool:
+def _takes_records(planned: PlannedStage[ProcessingStage]) -> bool:
     """Return whether a stage is called with one record at a time, and so never sees a batch."""
     stage = planned.stage
-    return isinstance(stage, ProcessingStage) and called_method(stage) == "process_record"
+    return called_method(stage) == "process_record"

@@ -1,7 +1,7 @@
 """The one scheduler: takes batches from a phase's input, keeps workers busy, and yields inputs as they are finished.
 
 It does not know pipes or Ray; a `Transport` starts workers and carries messages. What it holds is bounded: the input is
-read only for workers that have room, and a hop takes in no more while the queue of the next hop is full.
+read only for workers that have room, and a hop accepts no more batches while the queue of the next hop is full.
 
 A worker that dies or stops making progress is replaced. Its batches are sent to other workers, except for the records
 that it had announced: these go alone, until one of them is found guilty (`crash_isolation`).
@@ -138,7 +138,7 @@ class Scheduler:
             self._deadlines.enforce()
 
     def drain(self, grace_s: float) -> Iterator[FinishedInputs]:
-        """Yield what workers still finish within `grace_s` seconds; nothing new is begun."""
+        """Yield the inputs that workers finish within `grace_s` seconds; no batch is started."""
         yield from self._take_finished()
         end = self._clock() + grace_s
         while not all(hop.workers.is_idle for hop in self._hops):
@@ -158,7 +158,7 @@ class Scheduler:
         return {name: busy_s for hop in self._hops for name, busy_s in hop.take_busy_s().items()}
 
     def take_measures(self) -> dict[str, Any]:
-        """Return what each stage has measured since the last call, added up over all workers."""
+        """Return the measures of each stage since the last call, added up over all workers."""
         taken, self._measures = self._measures, {}
         return taken
 

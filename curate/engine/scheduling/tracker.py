@@ -102,10 +102,10 @@ class InFlightTracker:
         Args:
             hop: the number of the hop that they went through.
             records: what the worker was given.
-            onward: the number under which what is kept goes on to the next hop, if there is one.
+            onward: the number under which the kept records continue in the next hop, if there is one.
 
         Returns:
-            The phase's inputs that are finished by it (or None), and the records that go on to the next hop.
+            The phase's inputs that are finished by it (or None), and the records for the next hop.
 
         Raises:
             AccountingError: the worker names records that it was not given, or not as many as it was.

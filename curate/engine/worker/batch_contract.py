@@ -42,11 +42,11 @@ class BatchContract:
         self.suspects: Sequence[str] = ()
 
     def accept(self, batches: list[AudioBatch] | None) -> Sequence[AudioBatch]:
-        """Hold one output (None: the call has ended) to the stage's cardinality, and return the batches that go on.
+        """Check one output (None: the call has ended) against the stage's cardinality; return the accepted batches.
 
         Raises:
             StageContractError: a record was lost, repeated or invented; nothing of this output is booked then.
-            InfrastructureError: a record was returned that has gone on already.
+            InfrastructureError: a record was returned again after it was passed on.
         """
         output = self._collect(batches or ())
         if self._is_plain(output):
@@ -114,7 +114,7 @@ class BatchContract:
             self._break("contract_invented", f"returned {identity}, which it was not given")
         elif identity in leaving:
             self._break("contract_repeated", f"returned {identity} more than once")
-        else:  # it has gone on already, with an earlier part, so it is too late to put it into quarantine
+        else:  # it was passed on with an earlier part, so it is too late to put it into quarantine
             raise InfrastructureError(
                 f"stage {self._stage.name!r} streamed {identity} more than once; "
                 + ("yield all parts of a record together" if self._stage.cardinality == "splits" else "yield it once")

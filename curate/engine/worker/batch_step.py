@@ -43,7 +43,7 @@ class BatchStep:
         outcomes: OutcomeCollector,
         reread: Callable[[], list[Record]] | None,
     ) -> Iterator[list[Record]]:
-        """Yield the records that go on to the next stage."""
+        """Yield the records for the next stage."""
         groups = [(records, 1)]  # groups of records to process, and which attempt at each it is; the last one is next
         while groups:
             records, attempts = groups.pop()
@@ -84,7 +84,7 @@ class BatchStep:
         return []
 
     def _announce(self, records: Sequence[Record]) -> None:
-        """Take what the stage announces; a stage that works on after its call has ended announces nothing."""
+        """Report the records that the stage announces; announcements after the end of its call are ignored."""
         if self._open is not None:
             self._report(records, *self._open)
 
@@ -107,7 +107,7 @@ class BatchStep:
     def _bisect(
         self, contract: BatchContract, error: BaseException, attempts: int, outcomes: OutcomeCollector
     ) -> list[tuple[list[Record], int]]:
-        """Return what a failed attempt left unfinished, in groups that close in on the guilty record.
+        """Return the unfinished records of a failed attempt, in groups that narrow down the guilty record.
 
         The records that the stage had announced are tried apart from the others; where it announced none or all of
         them, in halves. So a stage that announces k records of n costs about log2(k) more calls, and not log2(n).
@@ -133,7 +133,7 @@ class BatchStep:
 
 
 def _batches(outs: Any, stage: ProcessingStage) -> list[AudioBatch]:
-    """Return what a stage returned as a list of batches of records.
+    """Return a stage's result as a list of batches of records.
 
     Raises:
         TypeError: it is something else.

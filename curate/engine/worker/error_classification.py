@@ -1,4 +1,4 @@
-"""Decides whose fault an exception is: the record's, or nobody's in the data."""
+"""The classification of exceptions: as a fault of the record, of the infrastructure, or as an interrupt of the run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import errno
 import traceback
 from collections.abc import Generator
 
-from curate.asr import is_oom
 from curate.errors import AccountingError, InfrastructureError, RecordError, StageContractError, UsageError
+from curate.gpu_errors import is_broken_gpu, is_oom, is_unusable_gpu
 from curate.records import Record
 from curate.stage import ProcessingStage
 
@@ -16,8 +16,9 @@ _INTERRUPTS = (KeyboardInterrupt, GeneratorExit)
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Return whether an exception ends the run whoever raises it; everything else that a stage raises is a fault, as
-    strangers' code calls `sys.exit()`, cancels its tasks, and panics.
+    """Return whether an exception ends the run wherever it is raised.
+
+    All others of a stage are faults: third-party code calls `sys.exit()`, cancels its tasks, and panics.
     """
     return isinstance(error, _INTERRUPTS)
 
@@ -25,25 +26,18 @@ def is_interrupt(error: BaseException) -> bool:
 _TRACEBACK_CHARACTERS = 16_000
 
 _MACHINE_ERRNOS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.ESTALE})
-"""Troubles of the machine, which the next record would meet as well."""
+"""Errors of the machine, which the next record would meet as well."""
 
 
 def is_infrastructure(error: BaseException) -> bool:
     """Return whether the run should stop instead of blaming a record."""
     if isinstance(error, OSError):
         return error.errno in _MACHINE_ERRNOS
-    return isinstance(error, InfrastructureError) or is_broken_gpu(error)
-
-
-def is_broken_gpu(error: BaseException) -> bool:
-    """Return whether a CUDA context is broken, and with it every call that follows; torch says so in its own words."""
-    if not isinstance(error, RuntimeError) or is_oom(error):
-        return False
-    return type(error).__name__ == "AcceleratorError" or text_of(error).startswith("CUDA error")
+    return isinstance(error, InfrastructureError) or is_broken_gpu(error) or is_unusable_gpu(error)
 
 
 def text_of(error: BaseException) -> str:
-    """Return what an exception says, even if saying it raises."""
+    """Return the message of an exception, even if its `__str__` raises."""
     try:
         return str(error)
     except BaseException as broken:
@@ -61,15 +55,15 @@ def as_infrastructure(error: BaseException, stage: str) -> InfrastructureError:
     """Return the error that stops the run, naming the stage that met it."""
     if isinstance(error, InfrastructureError):
         return error
-    told = str(error) if isinstance(error, StageContractError) else f"stage {stage!r}: {describe_exception(error)}"
-    stopped = InfrastructureError(told)
+    message = str(error) if isinstance(error, StageContractError) else f"stage {stage!r}: {describe_exception(error)}"
+    stopped = InfrastructureError(message)
     stopped.__cause__ = error
     return stopped
 
 
 @contextlib.contextmanager
 def driver_errors(stage: str) -> Generator[None]:
-    """Run code of a stage that works in the driver, where whatever it raises is no record's fault.
+    """Run code of a stage in the driver, where its exceptions are not a record's fault.
 
     Raises:
         InfrastructureError: names the stage.
@@ -85,7 +79,7 @@ def driver_errors(stage: str) -> Generator[None]:
 
 
 def classify(error: BaseException, stage: ProcessingStage, record: Record) -> tuple[str, str, str]:
-    """Return code, message and traceback for a record on which `stage` failed, the record being alone."""
+    """Return code, message and traceback for a record on which `stage` failed when it was processed alone."""
     text = "".join(traceback.format_exception(error))
     if len(text) > _TRACEBACK_CHARACTERS:
         half = _TRACEBACK_CHARACTERS // 2

@@ -12,7 +12,7 @@ from curate.records import ID, PLAIN_TYPES, Record, audio_ms, path_below
 
 
 class OutcomeCollector:
-    """Collects what becomes of a batch's records, and hands on a root with all its descendants at once.
+    """Collects the outcomes of a batch's records, and returns each root together with all its descendants.
 
     Args:
         task: the batch, as the worker received it.
@@ -94,7 +94,7 @@ class OutcomeCollector:
             self._root_of[child[ID]] = root
 
     def take(self) -> PartialResult | None:
-        """Return what has been finished since the last call; None: nothing."""
+        """Return the outcomes finished since the last call; None if there are none."""
         result = self._result
         if not (result.is_whole or self._roots or result.filtered or result.quarantined):
             return None

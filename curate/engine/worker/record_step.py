@@ -48,7 +48,7 @@ class RecordStep:
         outcomes: OutcomeCollector,
         reread: Callable[[], list[Record]] | None,
     ) -> Iterator[list[Record]]:
-        """Yield the records that go on to the next stage."""
+        """Yield the records for the next stage."""
         started = now = time.perf_counter()
         snapshot = Snapshot(records, reread)  # `process_record` may change the record it is given and then fail
         ids: list[str] = [record[ID] for record in records]
@@ -74,14 +74,14 @@ class RecordStep:
         yield done
 
     def _report_idle(self) -> None:
-        """Report that this stage touches nothing while the stages behind it work."""
+        """Report that this stage processes no record while the stages after it work."""
         if self._reporter is not None:
             self._reporter.idle(self._level)
 
     def _process(
         self, records: list[Record], ids: list[str], done: list[Record], snapshot: Snapshot, outcomes: OutcomeCollector
     ) -> None:
-        """Call the stage with each of some records, and add what goes on to `done`."""
+        """Call the stage with each of some records, and add the records for the next stage to `done`."""
         process, maps, keep = self._stage.process_record, self._stage.cardinality == "maps", done.append
         for identity, record in zip(ids, records, strict=True):
             try:

@@ -1,6 +1,6 @@
-"""Copies of records that share nothing with them, and records as they were when they came to a stage.
+"""Snapshots of records: copies that share no mutable value with the records that a stage receives.
 
-Taken cheaply: of flat records, which most are, a shallow copy is a whole one.
+They are cheap: most records are flat, and a shallow copy of a flat record is a complete one.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from curate.records import ID, PLAIN_TYPES, Record
 
 
 def copies_of(records: Sequence[Record]) -> list[Record]:
-    """Return copies that share nothing that can be changed, neither with the records nor with each other.
+    """Return copies that share no mutable value, neither with the records nor with each other.
 
-    What cannot be pickled, such as an open file, is the same in the copy.
+    A value that cannot be pickled, such as an open file, is shared with the copy.
     """
     if are_flat(records):
         return [record.copy() for record in records]
@@ -29,11 +29,12 @@ def are_flat(records: Sequence[Record]) -> bool:
 
 
 class Snapshot:
-    """The records of a batch before a stage has touched them. Every copy that it gives away is a new one.
+    """The records of a batch before a stage has changed them. Every access returns a new copy.
 
     Args:
-        records: the records, to be remembered now.
-        again: gives them as they are, new ones at every call, where somebody remembers them already.
+        records: the records, which are copied now.
+        again: returns new copies of the original records, if the caller can already produce them; then they are not
+            copied.
     """
 
     def __init__(self, records: Sequence[Record], again: Callable[[], list[Record]] | None = None) -> None:
@@ -60,7 +61,7 @@ class Snapshot:
 
 
 class _Frozen:
-    """A record as it is now. One value that cannot be pickled is shared with the copies; the others are not."""
+    """The present state of a record. A value that cannot be pickled is shared with the copies; the others are not."""
 
     def __init__(self, record: Record) -> None:
         self._shallow = record.copy()
@@ -74,7 +75,7 @@ class _Frozen:
         if self._whole is not None:
             try:
                 return pickle.loads(self._whole)
-            except Exception:  # noqa: BLE001 (a stranger's value may be pickled and yet not be read back)
+            except Exception:  # noqa: BLE001 (a value of user code may fail to unpickle)
                 self._whole = None
         copy = self._shallow.copy()
         for name, frozen in self._values.items():

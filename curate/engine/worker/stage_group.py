@@ -163,7 +163,7 @@ class StageGroupRunner:
                 yield from self._flow(level + 1, out, task, outcomes)
 
     def _results(self, outcomes: OutcomeCollector) -> Iterator[PartialResult]:
-        """Yield what is finished, if anything is, with what the stages have measured meanwhile."""
+        """Yield the finished outcomes, if there are any, with the stages' measures since the last result."""
         result = outcomes.take()
         if result is None:
             return

@@ -14,17 +14,18 @@ from typing import Any, Self
 import attrs
 from loguru import logger
 
-from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model, is_oom
+from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model
 from curate.asr.checkpoint import local_path
 from curate.batching import BatchController
 from curate.errors import InfrastructureError, PlanError
 from curate.fingerprint import describe_code
+from curate.gpu_errors import is_oom
 from curate.monitoring import counted_use, statistics_of
 from curate.plugin import resolved_setting
 from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
 from curate.resolution import PluginLookup, Resolved
 from curate.stage import ProcessingStage
-from curate.stages.recognise.micro_batches import DEFAULT_MAX_BATCH_S, MicroBatches
+from curate.stages.recognise.micro_batches import DEFAULT_MAX_BATCH_S, DEFAULT_SATURATION_S, MicroBatches
 from curate.stages.recognise.transcription import OutOfRange, Transcribed, Transcriber, TranscriptionFailed
 
 _STAGE_SETTINGS = ("min_s", "max_s", "max_batch_s", "batch_size", "assumed_s", "cost", "scale")
@@ -42,6 +43,7 @@ class _AsrStage(ProcessingStage):
     batching: str = field(default="static", kw_only=True)
     max_batch_s: float | None = field(default=None, kw_only=True)
     memory_share: float | None = field(default=None, kw_only=True)
+    saturation_s: float | None = field(default=DEFAULT_SATURATION_S, kw_only=True)
     min_s: float | None = field(default=None, kw_only=True)
     max_s: float | None = field(default=None, kw_only=True)
     batching_options: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
@@ -50,7 +52,7 @@ class _AsrStage(ProcessingStage):
     prefetch_batches = 2
     checkpoint = True
     thread_safe = False
-    tuning = frozenset({"batching", "max_batch_s", "memory_share", "batching_options"})
+    tuning = frozenset({"batching", "max_batch_s", "memory_share", "saturation_s", "batching_options"})
 
     def __post_init__(self) -> None:
         self._transcriber: Transcriber | None = None
@@ -74,6 +76,8 @@ class _AsrStage(ProcessingStage):
         for name in _STAGE_SETTINGS:
             if name in self.batching_options:
                 raise PlanError(f"stage {self.name!r}: {name} is a setting of the stage, not a batching option")
+        if self.saturation_s is not None and not self.saturation_s > 0:
+            raise PlanError(f"stage {self.name!r}: saturation_s must be above 0, or null, not {self.saturation_s:g}")
         self.make_batches()
         self.make_recogniser()
 
@@ -92,6 +96,7 @@ class _AsrStage(ProcessingStage):
             memory_share=self.memory_share,
             device_share=self.resources.gpus if 0 < self.resources.gpus < 1 else 1.0,
             device_bytes=self.resources.gpu_memory_gb * 1e9 or None,
+            saturation_s=self.saturation_s,
         )
 
     def _batcher_options(self, strategy: str) -> dict[str, Any]:
@@ -114,7 +119,7 @@ class _AsrStage(ProcessingStage):
         transcriber = self._transcriber
         return {
             **transcriber.batches.report(),
-            "recogniser": transcriber.used(),
+            "recogniser": transcriber.runtime_info(),
             "performance": transcriber.monitor.get_statistics(),
         }
 
@@ -122,7 +127,7 @@ class _AsrStage(ProcessingStage):
         if self._transcriber is None:
             return {}
         measures = self._transcriber.monitor.take_measures()
-        return measures | counted_use(self._transcriber.used()) if measures else {}
+        return measures | counted_use(self._transcriber.runtime_info()) if measures else {}
 
     def describe_measures(self, measures: Mapping[str, Any]) -> Mapping[str, Any]:
         return statistics_of(measures)
@@ -228,6 +233,8 @@ class InferenceAsrNemoStage(_AsrStage):
         decoding: `greedy_batch`, or `greedy`: one record after the other, slow, the same text.
         label_looping: for transducers: False loops over frames, slower, the same text.
         cuda_graphs: for transducers on a GPU: capture the loop as CUDA graphs; False does not.
+        attention: `sdpa`: torch's fused kernels, `nemo`: NeMo's own, equal to rounding; `auto` is `sdpa` on a GPU.
+        tf32: on a GPU: fp32 matrix products and convolutions may round to TF32, which is faster.
         batching: `static` (`batch_size` records, in arrival order), `length` (records of similar length, at most
             `max_batch_s` padded seconds together), `memory` (records of similar length, as many as fit into the GPU's
             memory; `length` where the memory cannot be measured), `duration` or `bucket`.
@@ -235,6 +242,8 @@ class InferenceAsrNemoStage(_AsrStage):
             `static`. None: 200.
         memory_share: with `memory`, the share of the free memory that a batch may need, None: 0.8. When it is given,
             batches also grow towards that share of the GPU's memory, as far as measured peaks leave room.
+        saturation_s: with `memory`, the padded seconds that saturate the GPU: larger batches are not planned. None: as
+            large as the memory allows.
         min_s: shorter records are filtered.
         max_s: longer records are filtered.
         batching_options: further options of the batcher, such as `max_items` or `multiple_of`.
@@ -246,9 +255,11 @@ class InferenceAsrNemoStage(_AsrStage):
     decoding: str = "greedy_batch"
     label_looping: bool = field(default=True, kw_only=True)
     cuda_graphs: bool = field(default=True, kw_only=True)
+    attention: str = field(default="auto", kw_only=True)
+    tf32: bool = field(default=False, kw_only=True)
 
     name = "asr_nemo"
-    tuning = _AsrStage.tuning | {"cuda_graphs"}
+    tuning = _AsrStage.tuning | {"cuda_graphs", "attention"}
 
     def check(self) -> None:
         super().check()
@@ -267,6 +278,10 @@ class InferenceAsrNemoStage(_AsrStage):
             decoding=self.decoding,
             label_looping=self.label_looping,
             cuda_graphs=self.cuda_graphs,
+            attention=self.attention,
+            tf32=self.tf32,
+            gpu_share=self.resources.gpus if 0 < self.resources.gpus < 1 else 1.0,
+            gpu_memory_gb=self.resources.gpu_memory_gb or None,
         )
 
     def fingerprint(self) -> Mapping[str, Any]:
@@ -326,6 +341,8 @@ class AsrStage(_AsrStage):
             `static`. None: 200.
         memory_share: with `memory`, the share of the free memory that a batch may need, None: 0.8. When it is given,
             batches also grow towards that share of the GPU's memory, as far as measured peaks leave room.
+        saturation_s: with `memory`, the padded seconds that saturate the GPU: larger batches are not planned. None: as
+            large as the memory allows.
         min_s: shorter records are filtered.
         max_s: longer records are filtered.
         batching_options: further options of the batcher, such as `max_items` or `multiple_of`.

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from loguru import logger
 
-from curate.asr import MeasuresMemory, Peak, is_oom
+from curate.asr import DeviceMemory, MemoryPeak, SupportsMemoryStats
 from curate.audio import ASSUMED_DURATION_S
 from curate.batching import (
     ITEMS,
@@ -22,8 +22,13 @@ from curate.batching import (
     make_batcher,
 )
 from curate.errors import PlanError
+from curate.gpu_errors import is_oom
 
 DEFAULT_MAX_BATCH_S = 200.0
+DEFAULT_SATURATION_S = 1600.0
+"""Padded seconds beyond which a batch of a 115 M FastConformer in bf16 gains no speed on an H200: 18,000 times real
+time there, 18,800 at four times as much. A larger batch only delays its results and risks more records at once."""
+
 DEFAULT_MEMORY_SHARE = 0.8
 """The share of the free memory that a batch may need; the rest is for fragmentation and unmeasured use."""
 
@@ -35,6 +40,10 @@ MIN_PEAK_SHARE = 0.1
 
 MAX_WINDOW = 65_536
 """The maximum number of records that are planned as a whole; more records are planned with a moving window."""
+
+CROWDED_SHARE = 0.15
+"""The share of a worker's own memory that other processes must hold before the worker waits for it: CUDA itself keeps
+some as well."""
 
 _BY_WINDOW = (LengthBatcher, MemoryBatcher, DurationBatcher)
 
@@ -54,6 +63,7 @@ class MicroBatches:
         device_share: this worker's share of the device.
         device_bytes: this worker's part of the device's memory; None: its share.
         by_size: plan by number of items with this controller instead, records of similar length together.
+        saturation_s: for `memory`, the maximum padded seconds of a batch; None: as many as the memory allows.
     """
 
     def __init__(
@@ -67,6 +77,7 @@ class MicroBatches:
         device_share: float = 1.0,
         device_bytes: float | None = None,
         by_size: BatchController | None = None,
+        saturation_s: float | None = DEFAULT_SATURATION_S,
     ) -> None:
         self.strategy = "length" if strategy == "memory" else strategy
         self._wants_memory = strategy == "memory" and by_size is None
@@ -74,6 +85,7 @@ class MicroBatches:
         self._memory_share = memory_share
         self._device_share = device_share
         self._device_bytes = device_bytes
+        self._saturation_s = math.inf if saturation_s is None else saturation_s
         self._calibration: Calibration | None = None
         if strategy == "static":
             self.controller = BatchController(float(batch_size), ITEMS)
@@ -94,7 +106,7 @@ class MicroBatches:
         Does nothing with another strategy than `memory`, or when the recogniser cannot measure memory: then the budget
         remains in padded seconds.
         """
-        if not self._wants_memory or not isinstance(recogniser, MeasuresMemory) or recogniser.memory() is None:
+        if not self._wants_memory or not isinstance(recogniser, SupportsMemoryStats) or recogniser.memory() is None:
             return
         calibration = Calibration()
         samples = 0
@@ -119,11 +131,10 @@ class MicroBatches:
 
     def update_budget(self, recogniser: object) -> None:
         """Set the budget to the memory that is free now. No batch may be running."""
-        memory = recogniser.memory() if isinstance(recogniser, MeasuresMemory) else None
+        memory = recogniser.memory() if isinstance(recogniser, SupportsMemoryStats) else None
         if self._calibration is None or memory is None:
             return
-        limit = min(self._device_share * memory.total_bytes, self._device_bytes or math.inf)
-        available = max(1.0, min(memory.free_bytes, limit - memory.own_bytes))
+        available = max(1.0, min(memory.free_bytes, self._limit(memory) - memory.own_bytes))
         budget = (self._memory_share or DEFAULT_MEMORY_SHARE) * available
         cost = self._calibration.model()
         try:
@@ -132,11 +143,23 @@ class MicroBatches:
                 self.controller.budget, self.controller.cost = budget, cost
             else:
                 controller = BatchController(budget, cost, target_share=self._memory_share)
-                options = {"scale": controller.scale, **self._options}
+                options = {"scale": self._memory_scale, **self._options}
                 self.batcher = make_batcher("memory", budget_bytes=budget, cost=cost, **options)
                 self.strategy, self.controller = "memory", controller
         except PlanError as error:
             logger.warning("{}; the previous batch plan is kept", error)
+
+    def is_crowded(self, recogniser: object) -> bool:
+        """Return whether other processes hold memory of the device that is this worker's."""
+        memory = recogniser.memory() if isinstance(recogniser, SupportsMemoryStats) else None
+        if memory is None:
+            return False
+        limit = self._limit(memory)
+        return limit - memory.own_bytes - memory.free_bytes > CROWDED_SHARE * limit
+
+    def _limit(self, memory: DeviceMemory) -> float:
+        """Return the memory of the device that is this worker's, in bytes."""
+        return min(self._device_share * memory.total_bytes, self._device_bytes or math.inf)
 
     def plan(self, durations: Sequence[Any]) -> tuple[list[list[int]], list[tuple[int, str]]]:
         """Return batches of indices, and the filtered indices, each with its reason."""
@@ -150,9 +173,10 @@ class MicroBatches:
 
     def max_items(self, longest_s: float) -> int:
         """Return how many items a batch may have now whose longest has `longest_s` seconds; at least 1."""
-        return self.controller.max_items(longest_s)
+        most = self.controller.max_items(longest_s)
+        return min(most, self._saturating_items(longest_s)) if self.strategy == "memory" else most
 
-    def record_success(self, items: int, longest_s: float, peak: Peak | None) -> None:
+    def record_success(self, items: int, longest_s: float, peak: MemoryPeak | None) -> None:
         """Record that a batch succeeded, with its memory peak."""
         self.controller.record_success(items, longest_s, None if peak is None else peak.share)
         if self._calibration is not None and peak is not None:
@@ -175,6 +199,16 @@ class MicroBatches:
         if self.strategy == "memory":
             report["cost"] = attrs.asdict(controller.cost)
         return report
+
+    def _memory_scale(self, length_s: float) -> float:
+        """Return the factor on the budget in bytes: the controller's, or less where the GPU is saturated before."""
+        controller = self.controller
+        saturating = controller.cost.cost(self._saturating_items(length_s), length_s) / controller.budget
+        return min(controller.scale(length_s), saturating)
+
+    def _saturating_items(self, length_s: float) -> int:
+        """Return how many items of this length saturate the device; at least 1."""
+        return max(1, math.floor(min(self._saturation_s / max(length_s, 1e-3), MAX_WINDOW)))
 
     def _by_length(self) -> Batcher:
         controller = self.controller

@@ -18,11 +18,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import attrs
+from loguru import logger
 
-from curate.asr import CapturesGraphs, MeasuresMemory, Peak, Recogniser, RunsOnGpu, SpellsLater, Transcript, is_oom
+from curate.asr import (
+    HasGpu,
+    MemoryPeak,
+    Recogniser,
+    SupportsAsyncDecoding,
+    SupportsCudaGraphs,
+    SupportsMemoryStats,
+    SupportsStaging,
+    Transcript,
+)
 from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
 from curate.batching import Unfit, run_splitting
 from curate.errors import InfrastructureError, RecordError
+from curate.gpu_errors import is_oom
 from curate.monitoring import GpuMeter, PerformanceMonitor
 from curate.records import Record, audio_ms
 from curate.stages.recognise.micro_batches import MicroBatches
@@ -32,6 +43,9 @@ if TYPE_CHECKING:
 
     Loaded: TypeAlias = tuple[Record, Waveform]
     Loads: TypeAlias = Generator[tuple[Record, Waveform | RecordError]]
+
+PAUSES_S = (1.0, 5.0, 20.0)
+"""The waits before retries of a single record that does not fit while other processes hold the GPU's memory."""
 
 _MAX_QUEUED = 2
 """Micro-batches submitted to the model thread: the one it works on, and the next."""
@@ -102,6 +116,7 @@ class Transcriber:
         prefetch: micro-batches that are loaded ahead; 0: each is loaded when the model has finished the one before.
         out_of_range: returns the reason to filter a record of a length in seconds, empty to keep it; called for
             records without a usable `duration`.
+        pause: waits for a number of seconds, while other processes hold memory of this worker.
     """
 
     def __init__(
@@ -112,27 +127,31 @@ class Transcriber:
         is_oom: Callable[[BaseException], bool],
         prefetch: int,
         out_of_range: Callable[[float], str],
+        pause: Callable[[float], None] = time.sleep,
     ) -> None:
         self.recogniser = recogniser
         self.batches = batches
         self._is_oom = is_oom
         self._prefetch = prefetch
         self._out_of_range = out_of_range
+        self._pause = pause
         self.monitor = PerformanceMonitor()
         self._meter: GpuMeter | None = None
         self._idle_since = 0.0  # when the model finished its last batch
         self._calls: list[_ModelCall] = []  # of the micro-batch in the model's thread
         self._ooms = 0  # of the same micro-batch
         self._model = ThreadPoolExecutor(max_workers=1, thread_name_prefix="curate-model")
+        self._stager = ThreadPoolExecutor(max_workers=1, thread_name_prefix="curate-stager")
 
     def setup(self) -> None:
         """Load the model, in its own thread, and calibrate the memory of its batches."""
         try:
             self._model.submit(self.recogniser.setup).result()
             self._model.submit(self.batches.calibrate, self.recogniser).result()
-            self._meter = GpuMeter.open(self.recogniser.gpu_uuid()) if isinstance(self.recogniser, RunsOnGpu) else None
+            self._meter = GpuMeter.open(self.recogniser.gpu_uuid()) if isinstance(self.recogniser, HasGpu) else None
         except BaseException:
             self._model.shutdown()
+            self._stager.shutdown()
             raise
 
     def close(self) -> None:
@@ -141,13 +160,14 @@ class Transcriber:
             self._model.submit(self.recogniser.close).result()
         finally:
             self._model.shutdown()
+            self._stager.shutdown()
             if self._meter is not None:
                 self._meter.close()
 
-    def used(self) -> dict[str, Any]:
-        """Return the recogniser's device, number format and decoding; empty if it does not report them."""
-        used: Any = getattr(self.recogniser, "used", dict)
-        return dict(used())
+    def runtime_info(self) -> dict[str, Any]:
+        """Return the device, number format and decoding that the recogniser reports; empty if it reports none."""
+        runtime_info: Any = getattr(self.recogniser, "runtime_info", dict)
+        return dict(runtime_info())
 
     def run(
         self,
@@ -165,7 +185,7 @@ class Transcriber:
         planned, out_of_range = self._planned(records)
         if (
             planned
-            and isinstance(self.recogniser, CapturesGraphs)
+            and isinstance(self.recogniser, SupportsCudaGraphs)
             and self._model.submit(self._prepare, self.recogniser, planned).result()
         ):
             planned, out_of_range = self._planned(records)  # with the memory that is left
@@ -219,7 +239,8 @@ class Transcriber:
                 del loaded
                 while parts:
                     part = parts.popleft()
-                    queued.append(_QueuedBatch(part, self._model.submit(self._recognise, part), waited_s))
+                    staged = self._staged(part)
+                    queued.append(_QueuedBatch(part, self._model.submit(self._recognise, part, staged), waited_s))
                     waited_s = 0.0
                     del part
                     while queued and (len(queued) > max_queued or queued[0].future.done()):
@@ -302,16 +323,29 @@ class Transcriber:
     def _seconds(self, item: Loaded) -> float:
         return len(item[1]) / self.recogniser.rate_hz
 
-    def _recognise(self, loaded: list[Loaded]) -> _MicroBatchResult:
+    def _staged(self, loaded: list[Loaded]) -> Future[Sequence[Waveform]] | None:
+        """Have a micro-batch prepared while the model works on the one before; None: the recogniser does not do that.
+
+        What goes wrong is raised in the model thread, where the record that causes it is found.
+        """
+        recogniser = self.recogniser
+        if not isinstance(recogniser, SupportsStaging):
+            return None
+        return self._stager.submit(recogniser.stage, [samples for _, samples in loaded])
+
+    def _recognise(self, loaded: list[Loaded], staged: Future[Sequence[Waveform]] | None = None) -> _MicroBatchResult:
         """Run one micro-batch through the model, in parts if it does not fit. Model thread."""
         outcomes: list[_PendingText | TranscriptionFailed] = []
         self._calls, self._ooms = [], 0
-        parts = run_splitting(
-            loaded, self._transcribe, is_oom=self._is_oom, on_oom=self._record_oom, length_s=self._seconds
-        )
+        waiting = [staged]  # for the batch as a whole, once
+
+        def transcribe(part: list[Loaded]) -> Callable[[], list[Transcript]]:
+            return self._transcribe(part, waiting.pop() if waiting else None)
+
+        parts = run_splitting(loaded, transcribe, is_oom=self._is_oom, on_oom=self._record_oom, length_s=self._seconds)
         for part in parts:
             if isinstance(part, Unfit):
-                outcomes.append(TranscriptionFailed(part.item[0], RecordError("oom", part.message)))
+                outcomes.append(self._try_again(part))
             else:
                 outcomes.append(_PendingText([record for record, _ in part.items], part.result))
         self._idle_since = time.monotonic()
@@ -319,24 +353,26 @@ class Transcriber:
         notes = ({"ooms": self._ooms} if self._ooms else {}) | ({"history": changes} if changes else {})
         return _MicroBatchResult(outcomes, self._calls, notes)
 
-    def _transcribe(self, loaded: list[Loaded]) -> Callable[[], list[Transcript]]:
+    def _transcribe(
+        self, loaded: list[Loaded], staged: Future[Sequence[Waveform]] | None = None
+    ) -> Callable[[], list[Transcript]]:
         recogniser = self.recogniser
-        waveforms = [samples for _, samples in loaded]
+        waveforms = [samples for _, samples in loaded] if staged is None else staged.result()
         started = time.monotonic()
-        if isinstance(recogniser, SpellsLater):
+        if isinstance(recogniser, SupportsAsyncDecoding):
             decode = recogniser.begin(waveforms)
         else:
             transcripts = recogniser.transcribe(waveforms)
             decode = lambda: transcripts  # noqa: E731
         model_s = time.monotonic() - started
-        peak = recogniser.peak() if isinstance(recogniser, MeasuresMemory) else None
+        peak = recogniser.peak() if isinstance(recogniser, SupportsMemoryStats) else None
         lengths_s = list(map(self._seconds, loaded))
         longest_s = max(lengths_s)
         self.batches.record_success(len(loaded), longest_s, peak)
         self._calls.append(_ModelCall(len(loaded), sum(lengths_s), longest_s, model_s, self._device_notes(peak)))
         return decode
 
-    def _device_notes(self, peak: Peak | None) -> dict[str, Any]:
+    def _device_notes(self, peak: MemoryPeak | None) -> dict[str, Any]:
         """Return the utilisation and the memory of the device, as far as they can be measured."""
         notes: dict[str, Any] = {}
         utilisation = self._meter.utilisation() if self._meter is not None else None
@@ -349,13 +385,31 @@ class Transcriber:
             notes["memory"] = {name: size for name, size in memory.items() if size is not None}
         return notes
 
+    def _try_again(self, unfit: Unfit[Loaded]) -> _PendingText | TranscriptionFailed:
+        """Retry a record that does not fit alone, as long as other processes hold this worker's memory.
+
+        Fractions of a GPU hold only if every process keeps to its own: a neighbour that does not, or whose cache has
+        grown for a moment, must not cost a good record.
+        """
+        message = unfit.message
+        for pause_s in PAUSES_S:
+            if not self.batches.is_crowded(self.recogniser):
+                break
+            logger.warning("other processes hold GPU memory of this worker; trying again in {:g} s", pause_s)
+            self._pause(pause_s)
+            [part] = run_splitting([unfit.item], self._transcribe, is_oom=self._is_oom, on_oom=self._record_oom)
+            if not isinstance(part, Unfit):
+                return _PendingText([record for record, _ in part.items], part.result)
+            message = part.message
+        return TranscriptionFailed(unfit.item[0], RecordError("oom", message))
+
     def _record_oom(self, loaded: list[Loaded], _: str) -> None:
         self._ooms += 1
         self.batches.record_oom(max(map(self._seconds, loaded)))
-        if isinstance(self.recogniser, MeasuresMemory):
+        if isinstance(self.recogniser, SupportsMemoryStats):
             self.recogniser.free_memory()
 
-    def _prepare(self, recogniser: CapturesGraphs, planned: list[list[Record]]) -> bool:
+    def _prepare(self, recogniser: SupportsCudaGraphs, planned: list[list[Record]]) -> bool:
         """Let the recogniser capture its graphs once, for the largest planned batch. Model thread.
 
         Returns:
@@ -375,7 +429,7 @@ class Transcriber:
                 "cuda_graphs: false switches them off"
             ) from error
         if isinstance(part, Unfit):  # each batch will capture its own graphs
-            if isinstance(recogniser, MeasuresMemory):
+            if isinstance(recogniser, SupportsMemoryStats):
                 recogniser.free_memory()
             return False
         if part.result:

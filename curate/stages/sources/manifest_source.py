@@ -15,6 +15,7 @@ from curate.io import Row
 from curate.io.rows import is_finite_number
 from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record
 from curate.stage import Source
+from curate.storage import scheme_of
 from curate.suggest import nearest
 
 SAMPLED_ROWS = 100
@@ -35,7 +36,7 @@ class ManifestSource(Source):
         manifest: a path or glob pattern, or several. Files that match a pattern are read in the order
             of their names.
         filepath_key: the column that holds the path of the audio.
-        roots: the folders that audio may lie in; by default the folder of each manifest.
+        roots: the folders, or URLs, that audio may lie below; by default the folder of each manifest.
         dataset_name: written into the column `dataset_name`, unless empty.
     """
 
@@ -128,14 +129,15 @@ class ManifestSource(Source):
             )
 
     def _roots_of(self, path: Path) -> list[Path]:
-        return root_paths(self.roots) or [path.parent]
+        return root_paths(self.roots) if self.roots else [path.parent]
 
     def count(self) -> int | None:
         counts = [self.count_rows(path) for path in self.inputs()]
         return None if None in counts else sum(filter(None, counts))
 
     def audio_roots(self) -> tuple[str, ...] | None:
-        return tuple(dict.fromkeys(str(root.absolute()) for path in self.inputs() for root in self._roots_of(path)))
+        local = (str(root.absolute()) for path in self.inputs() for root in self._roots_of(path))
+        return tuple(dict.fromkeys([*local, *root_urls(self.roots)]))
 
     def columns(self) -> Collection[str] | None:
         names: set[str] = set()
@@ -202,7 +204,17 @@ def _matching_files(pattern: str) -> list[Path]:
 
 
 def root_paths(roots: str | Path | Sequence[str | Path]) -> list[Path]:
-    return [Path(root) for root in ([roots] if isinstance(roots, str | Path) else roots)]
+    """Return the roots that are folders."""
+    return [Path(root) for root in _listed(roots) if scheme_of(str(root)) is None]
+
+
+def root_urls(roots: str | Path | Sequence[str | Path]) -> list[str]:
+    """Return the roots that are URLs."""
+    return [str(root) for root in _listed(roots) if scheme_of(str(root)) is not None]
+
+
+def _listed(roots: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
+    return [roots] if isinstance(roots, str | Path) else roots
 
 
 def check_exist(roots: str | Path | Sequence[str | Path]) -> None:

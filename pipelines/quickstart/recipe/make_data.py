@@ -89,7 +89,7 @@ def stereo(corpus: Corpus, line: int) -> Record:
 
 
 def first_segment(corpus: Corpus, line: int) -> Record:
-    """The first of two segments of one recording, told apart by `offset` and `duration`."""
+    """The first of two segments of one recording, which differ in `offset` and `duration`."""
     return _segments(corpus, line)[0]
 
 
@@ -223,7 +223,7 @@ def make_corpus(folder: Path, seed: int) -> None:
 
 
 def describe_expected() -> dict[str, dict[str, str]]:
-    """Return, by fate and line of the manifest counted from 1, what is the matter with each faulty record."""
+    """Return a description of each faulty record, by outcome and line of the manifest counted from 1."""
     fates = {"filtered": FILTERED, "quarantined": QUARANTINED}
     return {
         fate: {str(line): str(maker.__doc__).rstrip(".") for line, maker in makers.items()}
@@ -232,7 +232,7 @@ def describe_expected() -> dict[str, dict[str, str]]:
 
 
 def main() -> None:
-    """Make the corpus and say how large it is."""
+    """Make the corpus and print its size."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=QUICKSTART / "data", help="its audio/ is replaced")
     parser.add_argument("--seed", type=int, default=0)

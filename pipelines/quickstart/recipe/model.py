@@ -95,7 +95,7 @@ def _build(class_name: str, config: dict[str, Any]) -> Any:
 
 
 def build_hybrid_config() -> dict[str, Any]:
-    """Return the configuration of the same recogniser with a character transducer beside the CTC head."""
+    """Return the configuration of the same recogniser with a character transducer in addition to the CTC head."""
     config = build_config()
     ctc_decoder, vocabulary = config["decoder"], {"num_classes": len(LETTERS), "vocabulary": LETTERS}
     return config | {

@@ -1,7 +1,7 @@
-"""Runs the pipeline in threads of this process: the smallest executor with several workers, to be read and copied.
+"""The threads executor: the smallest executor with several workers, an example to be read and copied.
 
-Threads pay where stages wait, for a disk or a server, or compute outside of the interpreter's lock. They start at once
-and nothing is sent, but a crash takes all of them along, and none can be ended from outside.
+Threads pay where stages wait for a disk or a server, or compute outside of the interpreter's lock. They start
+immediately and share memory with the driver, but a crash ends all of them, and none can be ended from outside.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from curate.executors import (
     WorkerFailed,
     WorkerReady,
     check_copyable,
+    check_resources,
     copied_runner,
 )
 
@@ -34,7 +35,7 @@ class ThreadsExecutor:
     """Runs the pipeline in threads of this process.
 
     Args:
-        workers: how many threads a hop has at the most where its stages do not say `workers`.
+        workers: the maximum number of threads of a hop whose stages do not set `workers`.
     """
 
     workers: int = 4
@@ -45,8 +46,8 @@ class ThreadsExecutor:
             raise ValueError(f"workers={self.workers!r}: must be at least 1")
 
     def check(self, plan: Plan) -> None:
-        """Refuse what threads cannot do, before work starts."""
-        Machine.here().check(plan, executor=self.name)
+        """Refuse plans that threads cannot run, before work starts."""
+        check_resources(plan, Machine.here(), executor=self.name)
         for planned in plan.stages:
             stage = planned.stage
             if stage.timeout_s is not None:
@@ -64,18 +65,18 @@ class ThreadsExecutor:
         check_copyable(plan)
 
     def open(self, hops: Sequence[HopSpec]) -> ThreadsTransport:
-        """Return the threads of one phase; none is started yet."""
+        """Return the transport of one phase; no thread is started yet."""
         return ThreadsTransport(hops, self.workers)
 
     def close(self) -> None:
-        """Nothing is kept from phase to phase."""
+        """Do nothing: no state is kept between phases."""
 
 
 class ThreadsTransport:
-    """The threads of one phase, and the one queue on which all of them are heard."""
+    """The threads of one phase, and the queue on which the driver receives their events."""
 
     max_in_flight = 4
-    setup_attempts = 1  # what fails in this process once fails again
+    setup_attempts = 1  # a setup that fails in this process would fail again
     setup_timeout_s = float("inf")
     can_kill = False
 
@@ -87,12 +88,12 @@ class ThreadsTransport:
         self._closing = threading.Event()
 
     def room(self, hop: int) -> int:
-        """Return how many threads of a hop may still be started."""
-        there = sum(thread.hop == hop for thread in self._threads)
-        return (self._hops[hop].hop.workers or self._workers) - there
+        """Return how many more threads of a hop may be started."""
+        started = sum(thread.hop == hop for thread in self._threads)
+        return (self._hops[hop].hop.workers or self._workers) - started
 
     def start(self, hop: int, slot: int) -> int:
-        """Start a thread; its slot matters only to those who share out cards."""
+        """Start a thread; its slot matters only to executors that assign GPUs."""
         number = len(self._threads)
         self._threads.append(_Thread(number, hop, copied_runner(self._hops[hop]), self._events, self._closing))
         self._threads[number].start()
@@ -104,7 +105,7 @@ class ThreadsTransport:
         return 0
 
     def wait(self, timeout_s: float | None = None) -> Sequence[Event]:
-        """Block until a thread says something, and return all that has been said by then."""
+        """Block until there is an event, and return all events received by then."""
         try:
             events = [self._events.get(timeout=timeout_s)]
         except queue.Empty:
@@ -142,28 +143,28 @@ class _Thread(threading.Thread):
         self.inbox: queue.SimpleQueue[BatchTask | None] = queue.SimpleQueue()
         self._number = number
         self._runner = runner
-        self._say = events.put
+        self._report = events.put
         self._closing = closing
 
     def run(self) -> None:
-        """Work until there is no more, or until something happens that is no record's fault."""
+        """Process batches until there are no more, or until an error occurs that no record caused."""
         try:
             self._runner.setup()
-            self._say(WorkerReady(self._number))
+            self._report(WorkerReady(self._number))
             while (work := self.inbox.get()) is not None and not self._closing.is_set():
                 self._work_on(work)
         except CurateError as error:
-            self._say(WorkerFailed(self._number, error))
-        except BaseException as error:  # noqa: BLE001 (unless the driver hears of it, it waits for ever)
+            self._report(WorkerFailed(self._number, error))
+        except BaseException as error:  # noqa: BLE001 (without this event the driver would wait for ever)
             failed = InfrastructureError(f"thread {self.name} has failed: {type(error).__name__}: {error}")
             failed.__cause__ = error
-            self._say(WorkerFailed(self._number, failed))
+            self._report(WorkerFailed(self._number, failed))
         finally:
             self._runner.teardown()
 
     def _work_on(self, work: BatchTask) -> None:
         for part in self._runner.run(work):
-            self._say(ResultReceived(self._number, part))
+            self._report(ResultReceived(self._number, part))
             if self._closing.is_set():
                 return
-        self._say(BatchDone(self._number, work.number))
+        self._report(BatchDone(self._number, work.number))

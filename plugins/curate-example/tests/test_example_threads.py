@@ -1,4 +1,4 @@
-"""The executor on threads: it keeps what every executor must keep, and refuses what threads cannot do."""
+"""The executor on threads: it passes the executor contract, and refuses what threads cannot do."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Meets(Passes):
     """Waits until as many workers as there should be are at work at the same time."""
 
     parties: int
-    log: list[str] = field(default_factory=list)
+    log: list[str] = field(default_factory=list[str])
 
     def __deepcopy__(self, memo: Any) -> Meets:
         return Meets(self.parties, self.log)  # every worker writes into the same log
@@ -80,7 +80,7 @@ def meeting_of(parties: int) -> threading.Barrier:
 
 
 @pytest.mark.parametrize(("asked", "option", "expected"), [(None, 3, 3), (2, 5, 2)])
-def test_so_many_threads_work_at_the_same_time(asked: int | None, option: int, expected: int) -> None:
+def test_the_set_number_of_threads_works_at_the_same_time(asked: int | None, option: int, expected: int) -> None:
     stage = Meets(expected) if asked is None else Meets(expected).with_(workers=asked)
     result = pipeline(stage).run(ThreadsExecutor(workers=option))
     seen = {record["thread"] for record in result.records()}
@@ -154,14 +154,14 @@ class LosesItsServer(ProcessingStage):
 
 
 @pytest.mark.parametrize(
-    ("stage", "told"),
+    ("stage", "message"),
     [
         (NeverSetUp(), "'never_set_up' cannot be set up: OSError: the model is missing"),
         (LosesItsServer(), "server is gone"),
     ],
 )
-def test_trouble_that_is_no_records_stops_the_run(stage: ProcessingStage, told: str) -> None:
-    with pytest.raises(InfrastructureError, match=told):
+def test_an_error_that_no_record_caused_stops_the_run(stage: ProcessingStage, message: str) -> None:
+    with pytest.raises(InfrastructureError, match=message):
         pipeline(stage).run(ThreadsExecutor(workers=2))
     assert threads_left() == []
 

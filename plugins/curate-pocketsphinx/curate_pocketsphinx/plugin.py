@@ -1,4 +1,4 @@
-"""What this distribution announces to curate: one recogniser, by name."""
+"""The hook by which this distribution registers its recogniser with curate."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from curate.plugin import RecogniserRef, hookimpl
 
 @hookimpl
 def curate_recognisers() -> list[RecogniserRef]:
-    """Announce `pocketsphinx`, without importing it."""
+    """Register `pocketsphinx`, without importing it."""
     return [
         RecogniserRef(
             name="pocketsphinx",
             target="curate_pocketsphinx.recogniser:PocketSphinxRecogniser",
-            summary="Transcribe English speech with PocketSphinx, on the CPU, with the model that its wheel carries",
+            summary="Transcribe English speech with PocketSphinx, on the CPU, with the model in its wheel",
             extra=None,
         )
     ]

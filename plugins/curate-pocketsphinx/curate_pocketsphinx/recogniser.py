@@ -1,13 +1,14 @@
-"""Runs PocketSphinx so that what it hears in one clip depends on nothing but that clip.
+"""The PocketSphinx recogniser: the transcript of a clip depends on that clip alone.
 
-PocketSphinx was made for one speaker at one microphone and learns while it listens. Three things outlive an utterance:
+PocketSphinx was made for one speaker at one microphone, and adapts during recognition. Three kinds of state survive an
+utterance:
 
-- the noise estimate and the cepstral mean of the front end, which `reinit_feat()` forgets;
+- the noise estimate and the cepstral mean of the front end, which `reinit_feat()` resets;
 - the best Gaussians of the last frame, from which the acoustic model (`ptm_mgau.c`) starts its search in the next
-  frame, so that equally good ones are told apart by what came before, across utterances too. No call forgets them but
-  loading all models again. A fixed stretch of noise, recognised before each clip, overwrites them: every codebook is
-  searched in every frame of it, and after a few frames nothing older is left;
-- an utterance that was begun and never ended: `end_utt()` is always called.
+  frame, so that ties are decided by earlier audio, across utterances too. No call resets them, except loading all
+  models again. A fixed stretch of noise, recognised before each clip, overwrites them: every codebook is searched in
+  every frame of it, and after a few frames no older state is left;
+- an utterance that was begun and not ended: `end_utt()` is always called.
 """
 
 from __future__ import annotations
@@ -37,28 +38,29 @@ _PRIMER_S = 0.15
 
 
 class PocketSphinxRecogniser:
-    """PocketSphinx as a recogniser, with the US English model of its wheel unless told otherwise.
+    """A recogniser that runs PocketSphinx, by default with the US English model of its wheel.
 
     The words are those of the dictionary, in lower case for English, without punctuation; fillers such as silence and
-    noise are left out. Digital silence, and audio too short for a single word (about 0.1 s), give an empty text.
+    noise are omitted. Digital silence, and audio too short for a single word (about 0.1 s), give an empty transcript.
 
-    The language weights are one below those of PocketSphinx (6.5, 8.5, 9.5): read speech of good quality deserves more
-    trust in the sound. On the 16 clips they were tried on (169 words), errors fell from 44 to 34, and rose in no set.
+    The language weights are one below those of PocketSphinx (6.5, 8.5, 9.5), which favours the acoustic model, as suits
+    read speech of good quality. On the 16 clips they were tried on (169 words), errors fell from 44 to 34, and rose in
+    no set.
 
     Args:
         lm: path of an n-gram language model (ARPA or binary). None: US English.
         dict: path of a pronunciation dictionary. None: CMUdict.
         hmm: path of a folder with an acoustic model; also brings the feature options (`feat.params`). None: US English.
-        lw: weight of the language model in the first pass; lower trusts the sound more, and is slower.
+        lw: weight of the language model in the first pass; a lower one favours the acoustic model, and is slower.
         fwdflatlw: the same in the second pass.
         bestpathlw: the same in the search through the lattice.
         wip: word insertion penalty, above 0 and at most 1; lower gives fewer words.
-        beam: how far below the best path others are followed, above 0 and at most 1; smaller is wider and slower.
+        beam: relative probability below which paths are pruned, above 0 and at most 1; smaller is wider and slower.
         wbeam: the same where words end.
         pbeam: the same where phones change.
-        maxhmmpf: how many HMMs are followed per frame at most; -1 for no bound.
-        timestamps: whether transcripts tell when each word was said.
-        confidence: whether transcripts, and words if there are any, tell the word's posterior probability in the
+        maxhmmpf: the maximum number of HMMs per frame; -1 for no bound.
+        timestamps: whether transcripts contain the start and end of each word.
+        confidence: whether transcripts, and words if there are any, contain the word's posterior probability in the
             lattice; for the whole utterance the mean over its words. Poorly calibrated: compare it within one model.
         options: any other parameter of PocketSphinx, by its name (`{"topn": 8}`, `{"jsgf": "digits.gram"}`).
 
@@ -131,7 +133,7 @@ class PocketSphinxRecogniser:
         """Recognise `waveforms`, one after the other.
 
         Args:
-            waveforms: arrays of shape (samples,): float32, mono, at `rate_hz`, full scale at ±1. What lies beyond is
+            waveforms: arrays of shape (samples,): float32, mono, at `rate_hz`, full scale at ±1. Samples beyond are
                 clipped: PocketSphinx takes 16-bit samples.
 
         Returns:
@@ -146,7 +148,7 @@ class PocketSphinxRecogniser:
         return [self._recognise(waveform) for waveform in waveforms]
 
     def close(self) -> None:
-        """Let go of the models; `setup` may follow again."""
+        """Release the models; `setup` may be called again."""
         self._decoder = None
 
     def _recognise(self, waveform: Waveform) -> Transcript:
@@ -157,8 +159,8 @@ class PocketSphinxRecogniser:
             raise RecordError("non_finite", "the waveform holds NaN or infinite samples")
         pcm = _pcm(samples)
         if not samples.size or pcm == pcm[:2] * samples.size:
-            # Nothing sounds: empty, or every sample the same. PocketSphinx refuses the one and invents words for the
-            # other, where all its Gaussians are equally good.
+            # No sound: the clip is empty, or all samples are equal. PocketSphinx refuses the former and invents words
+            # for the latter, where all its Gaussians are equally good.
             return self._transcript([], 0.0)
         try:
             self._decoder.reinit_feat()
@@ -166,7 +168,7 @@ class PocketSphinxRecogniser:
             self._decoder.reinit_feat()
             self._decode(pcm)
         except RuntimeError:
-            # A decoder that has failed once may answer nonsense for ever; the next clip deserves a sound one.
+            # A decoder that has failed once may return wrong words from then on; the next clip gets a new one.
             self._decoder = _load(self.settings)
             raise
         return self._transcript(self._segments(), samples.size / self.rate_hz)
@@ -209,10 +211,10 @@ def _pcm(samples: Waveform) -> bytes:
 
 
 def _load(settings: Mapping[str, Any]) -> Any:
-    """Return a silent decoder, or raise `InfrastructureError` with what PocketSphinx has to say.
+    """Return a silent decoder, or raise `InfrastructureError` with PocketSphinx's reason.
 
-    PocketSphinx gives its reasons only in its log, which belongs to the whole process; its exception has none. So it is
-    silenced, and after a failure asked once more with its log in a file.
+    PocketSphinx writes its reasons only to its log, which belongs to the whole process; its exceptions have none. So
+    the log is silenced, and after a failure the models are loaded once more with the log in a file.
     """
     try:
         pocketsphinx: Any = import_module("pocketsphinx")
@@ -246,12 +248,12 @@ def _checked(options: Mapping[str, Any]) -> Mapping[str, Any]:
     try:
         config: Any = import_module("pocketsphinx").Config()
     except ImportError:
-        return options  # setup, on the machine that does the work, will say so
+        return options  # `setup`, on the worker's machine, reports it
     for name, value in options.items():
         if name in _OURS:
-            raise PlanError(f"pocketsphinx: {name} is an argument of its own, not one of options")
+            raise PlanError(f"pocketsphinx: {name} is an argument of the recogniser, not one of its options")
         if name in _FORBIDDEN:
-            raise PlanError(f"pocketsphinx: {name} is not yours to set: results and logs depend on it")
+            raise PlanError(f"pocketsphinx: {name} cannot be set: results and logs depend on it")
         try:
             config[name] = value
         except KeyError as error:

@@ -95,7 +95,7 @@ def test_options_reach_the_recogniser_and_their_mistakes_the_plan() -> None:
         AsrStage("pocketsphinx", options={"options": {"remove_nose": True}}).check()
 
 
-def test_curate_lists_it_and_a_broken_plugin_beside_it(tmp_path: Path) -> None:
+def test_curate_lists_it_next_to_a_broken_plugin(tmp_path: Path) -> None:
     broken = tmp_path / "curate_broken-2.0.dist-info"
     broken.mkdir()
     (broken / "METADATA").write_text("Metadata-Version: 2.1\nName: curate-broken\nVersion: 2.0\n")

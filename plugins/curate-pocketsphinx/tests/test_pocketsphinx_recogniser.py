@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,7 +108,7 @@ def test_an_impossible_option_is_refused(options: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("setting", [{"beam": 0.0}, {"wip": 1.5}, {"lw": -1.0}, {"maxhmmpf": 0}])
-def test_an_impossible_value_is_refused(setting: dict[str, float]) -> None:
+def test_an_impossible_value_is_refused(setting: dict[str, Any]) -> None:
     with pytest.raises(PlanError, match=next(iter(setting))):
         PocketSphinxRecogniser(**setting)
 

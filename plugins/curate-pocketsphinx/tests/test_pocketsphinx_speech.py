@@ -1,4 +1,4 @@
-"""Real speech: few enough errors, and the same words whatever was heard before."""
+"""Real speech: few enough errors, and the same words after any other clips."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ Speech = Callable[[str], Clips]
 
 
 def wer(recogniser: PocketSphinxRecogniser, clips: Clips) -> float:
-    heard = recogniser.transcribe([waveform for waveform, _ in clips])
-    return jiwer.wer([text for _, text in clips], [transcript.text.lower() for transcript in heard])
+    transcripts = recogniser.transcribe([waveform for waveform, _ in clips])
+    return jiwer.wer([text for _, text in clips], [transcript.text.lower() for transcript in transcripts])
 
 
 @pytest.mark.parametrize(("name", "most"), [("pocketsphinx_librivox", 0.30), ("whisper_jfk", 0.40)])
@@ -25,7 +25,7 @@ def test_word_error_rate(recogniser: PocketSphinxRecogniser, speech: Speech, nam
     assert wer(recogniser, speech(name)) <= most
 
 
-def test_a_clip_is_heard_alike_in_any_order_and_company(recogniser: PocketSphinxRecogniser, speech: Speech) -> None:
+def test_transcript_in_any_order_and_company_is_the_same(recogniser: PocketSphinxRecogniser, speech: Speech) -> None:
     """Words, times and posteriors are equal: also after clips that upset levels, noise estimate and Gaussians."""
     rng = np.random.default_rng(7)
     clips = [waveform[8000:24000] for waveform, _ in speech("pocketsphinx_librivox")]
@@ -43,11 +43,13 @@ def test_a_clip_is_heard_alike_in_any_order_and_company(recogniser: PocketSphinx
     for seed in range(3):
         order = list(range(len(clips)))
         random.Random(seed).shuffle(order)
-        heard = dict(zip(order, recogniser.transcribe([clips[index] for index in order]), strict=True))
-        assert [heard[index] for index in range(len(clips))] == expected
+        transcripts = dict(zip(order, recogniser.transcribe([clips[index] for index in order]), strict=True))
+        assert [transcripts[index] for index in range(len(clips))] == expected
 
 
-def test_a_used_recogniser_hears_what_a_fresh_one_hears(recogniser: PocketSphinxRecogniser, speech: Speech) -> None:
+def test_transcript_of_a_used_recogniser_is_that_of_a_new_one(
+    recogniser: PocketSphinxRecogniser, speech: Speech
+) -> None:
     for waveform, _ in speech("pocketsphinx_librivox")[1:3]:
         fresh = PocketSphinxRecogniser(timestamps=True, confidence=True)
         fresh.setup()

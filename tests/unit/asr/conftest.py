@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,8 +19,8 @@ DURATIONS_S = (1.3, 0.4, 3.1, 0.05, 2.2, 0.9, 4.0, 0.16, 1.9, 2.7)
 @pytest.fixture(scope="session")
 def nemo() -> Any:
     """NeMo's ASR collection, or a skip that says why."""
-    pytest.importorskip("torch", reason="needs torch (the extra `nemo`)")
-    return pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit (the extra `nemo`)")
+    pytest.importorskip("torch", reason="needs torch: make .venv/.dev-all")
+    return pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit: make .venv/.dev-all")
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +74,16 @@ def nemo_says(nemo: Any, checkpoint: Callable[[str], Path], clips: list[tuple[Pa
         return known[name, decoder]
 
     return say
+
+
+@pytest.fixture(scope="session")
+def nemo_process(checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a process that has loaded a NeMo model observed about itself, and what it printed (nemo_child.py)."""
+    observations = tmp_path_factory.mktemp("nemo-process") / "observations.json"
+    command = [sys.executable, str(Path(__file__).with_name("nemo_child.py")), str(checkpoint("hybrid"))]
+    done = subprocess.run([*command, str(observations)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return {**json.loads(observations.read_text()), "stdout": done.stdout, "stderr": done.stderr}
 
 
 def transcribe_with_nemo(nemo: Any, checkpoint: Path, files: list[Path], decoder: str | None = None) -> list[str]:

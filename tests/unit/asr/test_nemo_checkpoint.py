@@ -5,8 +5,6 @@ from __future__ import annotations
 import io
 import os
 import pickle
-import subprocess
-import sys
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +24,7 @@ preprocessor: {_target_: nemo.collections.asr.modules.AudioToMelSpectrogramPrepr
 HYBRID_CONFIG = "target: nemo.collections.asr.models.EncDecHybridRNNTCTCBPEModel\n"
 
 
-def archive(path: Path, *members: tuple[str, str | bytes], mode: str = "w") -> Path:
+def archive(path: Path, *members: tuple[str, str | bytes], mode: Any = "w") -> Path:
     with tarfile.open(path, mode) as tar:
         for name, content in members:
             data = content.encode() if isinstance(content, str) else content
@@ -245,27 +243,22 @@ def test_frame_looping_is_refused_for_models_that_predict_durations(checkpoint: 
 
 
 @pytest.mark.nemo
-@pytest.mark.slow
-def test_setup_prints_nothing_and_leaves_warnings_and_the_root_logger_alone(checkpoint: Callable[[str], Path]) -> None:
-    program = f"""
-import logging, sys, warnings
-from loguru import logger
-logger.disable("curate")  # as `import curate` does
-before = warnings.showwarning, list(logging.getLogger().handlers)
-from curate.asr import NemoRecogniser
-NemoRecogniser({str(checkpoint("hybrid"))!r}).setup()
-assert warnings.showwarning is before[0]
-assert logging.getLogger().handlers == before[1]
-heard = []
-logger.enable("curate")
-logger.remove()
-logger.add(lambda line: heard.append(line.record), level=0)
-from nemo.utils import logging as nemo_logging
-nemo_logging.info("flood")
-nemo_logging.warning("careful")
-nemo_logging.error("broken")
-assert [(r["level"].name, r["message"]) for r in heard] == [
-    ("DEBUG", "nemo_logger: careful"), ("WARNING", "nemo_logger: broken")], heard
-"""
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+def test_setup_and_transcribe_print_nothing(nemo_process: dict[str, Any]) -> None:
+    assert (nemo_process["stdout"], nemo_process["stderr"]) == ("", "")
+
+
+@pytest.mark.nemo
+def test_setup_leaves_warnings_and_the_root_logger_alone(nemo_process: dict[str, Any]) -> None:
+    assert nemo_process["showwarning_is_kept"]
+    assert nemo_process["root_handlers_are_kept"]
+
+
+@pytest.mark.nemo
+def test_nemo_is_imported_by_setup_and_not_before(nemo_process: dict[str, Any]) -> None:
+    assert nemo_process["loaded_before_setup"] == []
+    assert {"torch", "nemo"} <= set(nemo_process["loaded_after_setup"])
+
+
+@pytest.mark.nemo
+def test_messages_of_nemo_are_logged_one_level_lower(nemo_process: dict[str, Any]) -> None:
+    assert nemo_process["logged"] == [["DEBUG", "nemo_logger: careful"], ["WARNING", "nemo_logger: broken"]]

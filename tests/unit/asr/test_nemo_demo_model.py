@@ -115,7 +115,7 @@ def test_words_of_real_speech_follow_each_other_through_the_clip(nemo: Any, one_
 def test_the_model_is_surer_of_what_it_gets_right(utterances: Any, expected: list[str]) -> None:
     engine = NemoRecogniser(MODEL, confidence=True)
     engine.setup()
-    heard = engine.transcribe([samples for _, samples, _ in utterances])
+    heard: Any = engine.transcribe([samples for _, samples, _ in utterances])
     right = [t.confidence for t, (_, _, reference) in zip(heard, utterances, strict=True) if t.text == reference]
     wrong = [t.confidence for t, (_, _, reference) in zip(heard, utterances, strict=True) if t.text != reference]
     assert all(0 <= value <= 1 for value in right)

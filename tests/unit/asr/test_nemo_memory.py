@@ -1,4 +1,4 @@
-"""What the NeMo engine tells about memory and graphs; on the CPU: nothing, without harm. Cards are pretended."""
+"""What a NeMo recogniser reports about memory and graphs; on the CPU: nothing, without harm. GPUs are faked."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from curate.asr import CapturesGraphs, DeviceMemory, MeasuresMemory, NemoRecogniser, Peak, Transcript
+from curate.asr import MemoryPeak, NemoRecogniser, SupportsCudaGraphs, SupportsMemoryStats, Transcript
 from curate.errors import PlanError
 from tests.models import babble, tiny_ctc, tiny_rnnt
 
@@ -31,56 +31,30 @@ def rnnt(folder: Path) -> Any:
 
 
 def test_on_the_cpu_there_is_nothing_to_tell(rnnt: NemoRecogniser) -> None:
-    assert isinstance(rnnt, MeasuresMemory)
-    assert isinstance(rnnt, CapturesGraphs)
+    assert isinstance(rnnt, SupportsMemoryStats)
+    assert isinstance(rnnt, SupportsCudaGraphs)
     assert rnnt.measure(2, 0.5) == 0
     assert (rnnt.memory(), rnnt.peak()) == (None, None)
     assert not rnnt.prepare(64, 30.0)
     rnnt.free_memory()
 
 
-def test_what_is_used_is_told(rnnt: NemoRecogniser) -> None:
-    assert rnnt.used() == {
+def test_runtime_info_names_device_and_decoding(rnnt: NemoRecogniser) -> None:
+    assert rnnt.runtime_info() == {
         "device": "cpu",
         "dtype": "fp32",
         "decoder": "rnnt",
         "decoding": "greedy_batch",
         "label_looping": True,
         "cuda_graphs": False,
+        "cuda_graphs_mode": None,
         "pinned_memory": False,
+        "attention": "nemo",
+        "tf32": False,
     }
-    assert NemoRecogniser("a.nemo").used() == {}
+    assert NemoRecogniser("a.nemo").runtime_info() == {}
     with pytest.raises(PlanError, match="dtype must be one of auto, fp32"):
         NemoRecogniser("a.nemo", dtype="int8")
-
-
-def test_room_for_graphs_is_made_once_for_the_largest_and_leaves_the_text_alone(
-    rnnt: NemoRecogniser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    loaded: Any = rnnt._loaded
-    shapes: list[tuple[int, ...]] = []
-    decode = loaded._decode
-
-    def noted(encoded: Any, *rest: Any) -> Any:
-        shapes.append(tuple(encoded.shape))
-        return decode(encoded, *rest)
-
-    before = rnnt.transcribe([babble(1, 2.0)])
-    monkeypatch.setattr(loaded, "_has_graphs", True)
-    monkeypatch.setattr(loaded, "memory", lambda: DeviceMemory(8 * 10**9, 0, 8 * 10**9))
-    monkeypatch.setattr(loaded, "_decode", noted)
-    assert rnnt.prepare(20, 10.0)
-    assert not rnnt.prepare(32, 9.0)
-    assert not rnnt.prepare(1, 10.0)
-    assert rnnt.prepare(3, 30.0)
-    width = shapes[0][1]
-    frames = [shape[2] for shape in shapes]
-    assert shapes == [(32, width, frames[0]), (32, width, frames[1])]
-    assert 10 * 12.5 <= frames[0] <= 10 * 13 + 64
-    assert 30 * 12.5 <= frames[1] <= 30 * 13 + 64
-    monkeypatch.setattr(loaded, "memory", lambda: DeviceMemory(10**6, 0, 10**6))
-    assert not rnnt.prepare(5000, 40.0)
-    assert rnnt.transcribe([babble(1, 2.0)]) == before
 
 
 def test_a_batch_never_has_more_frames_than_room_was_made_for(rnnt: NemoRecogniser) -> None:
@@ -105,13 +79,13 @@ def test_a_batch_never_has_more_frames_than_room_was_made_for(rnnt: NemoRecognis
 def test_a_ctc_model_has_no_loop_to_capture(folder: Path) -> None:
     engine = NemoRecogniser(tiny_ctc(folder / "ctc.nemo"))
     engine.setup()
-    assert engine.used()["label_looping"] is False
+    assert engine.runtime_info()["label_looping"] is False
     engine.close()
     assert engine.memory() is None
 
 
-class Card:
-    """What torch says of a card: one batch takes its own memory beside the weights'."""
+class Gpu:
+    """What torch reports of a GPU: one batch takes its own memory, next to the weights'."""
 
     def __init__(self) -> None:
         self.most = 0
@@ -132,24 +106,24 @@ class Card:
         return SimpleNamespace(total_memory=10_000, uuid="1234-5678")
 
 
-def test_on_a_card_each_batch_tells_its_own_peak_and_the_card_its_name(
+def test_batch_on_a_gpu_has_a_peak_of_its_own_and_the_gpu_a_name(
     rnnt: NemoRecogniser, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loaded: Any = rnnt._loaded
-    card = Card()
+    gpu = Gpu()
     assert rnnt.gpu_uuid() is None
     monkeypatch.setattr(loaded, "_on_gpu", True)
-    monkeypatch.setattr(loaded, "_torch", SimpleNamespace(cuda=card, inference_mode=nullcontext))
+    monkeypatch.setattr(loaded, "_torch", SimpleNamespace(cuda=gpu, inference_mode=nullcontext))
 
-    def through(signals: Any) -> Any:
-        card.most = 2_000 + 1_000 * len(signals)
+    def through(signals: Any, padded: Any) -> Any:
+        gpu.most = 2_000 + 1_000 * len(signals)
         return lambda: [Transcript("")] * len(signals)
 
     monkeypatch.setattr(loaded, "_through", through)
     for batch in (3, 1):
         rnnt.transcribe([babble(1, 1.0)] * batch)
         own = 1_000 * batch
-        assert rnnt.peak() == Peak(own, (2_000 + own) / 10_000, allocated_bytes=2_000, reserved_bytes=6_000)
+        assert rnnt.peak() == MemoryPeak(own, (2_000 + own) / 10_000, allocated_bytes=2_000, reserved_bytes=6_000)
     rnnt.transcribe([babble(1, 0.001)])  # too short for the model to be asked
     assert rnnt.peak() is None
     assert rnnt.gpu_uuid() == "GPU-1234-5678"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from curate.asr.words import Token, fold_ctc, overall_confidence, place_words
+from curate.asr.word_timestamps import Token, fold_ctc, overall_confidence, place_words
 from curate.errors import RecordError
 
 PIECES = ["▁", "▁he", "llo", "▁wor", "ld", ".", "▁x"]

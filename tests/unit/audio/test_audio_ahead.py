@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 from audio_files import encoded, tone
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.audio import load_ahead
@@ -83,7 +83,6 @@ class Meter:
             yield pair
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     durations=st.lists(st.sampled_from([0.1, 0.5, 1.0, 3.0, 9.9, 25.0]), max_size=40),
     bad=st.sets(st.integers(0, 39)),
@@ -215,8 +214,7 @@ def test_a_source_s_error_comes_after_the_records_before_it() -> None:
 
     seen: list[int] = []
     with pytest.raises(RuntimeError, match="ends here"):
-        for record, _ in load_ahead(broken(), load=samples_of, rate_hz=RATE_HZ):
-            seen.append(record["n"])
+        seen.extend(record["n"] for record, _ in load_ahead(broken(), load=samples_of, rate_hz=RATE_HZ))
     assert seen == [0, 1, 2]
 
 
@@ -261,8 +259,7 @@ def test_what_is_not_the_record_s_fault_is_raised_at_its_place(error: BaseExcept
 
     seen: list[int] = []
     with pytest.raises(kind):
-        for record, _ in load_ahead(numbered([1.0] * 5), load=load, rate_hz=RATE_HZ):
-            seen.append(record["n"])
+        seen.extend(record["n"] for record, _ in load_ahead(numbered([1.0] * 5), load=load, rate_hz=RATE_HZ))
     assert seen == [0, 1]
     assert not loader_threads()
 

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from audio_files import encoded, mp3, tone, without_first_mpeg_frame
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.audio import load, probe
 from curate.errors import RecordError
+from tests.properties import costly
 
 FILES = {
     "wav": encoded(tone(0.5)),
@@ -32,7 +33,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("kind", FILES)
-@settings(max_examples=60, deadline=None)
+@costly()
 @given(data=st.data())
 def test_a_mutated_file_gives_samples_or_a_record_error(kind: str, data: st.DataObject) -> None:
     content = bytearray(FILES[kind])

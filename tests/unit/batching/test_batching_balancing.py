@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.batching import CostModel, balance, merge_balanced, mix
@@ -25,7 +25,6 @@ def best_possible(costs: list[float], parts: int) -> float:
     )
 
 
-@settings(max_examples=150, deadline=None)
 @given(st.lists(st.floats(0.0, 60.0), max_size=7), st.integers(1, 3))
 def test_the_dearest_part_is_at_most_a_third_above_the_best_possible(costs: list[float], parts: int) -> None:
     assert dearest(costs, balance(costs, parts)) <= 4 / 3 * best_possible(costs, parts) + 1e-9

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.batching import BatchController, CostModel, LengthBatcher
@@ -111,7 +111,6 @@ def test_the_history_says_what_happened_and_is_bounded() -> None:
     assert controller.ooms == 2001
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.floats(0.1, 60.0), st.none() | st.floats(0.01, 1.0)), max_size=200))
 def test_whatever_happens_factors_stay_within_their_bounds(events: list[tuple[bool, float, float | None]]) -> None:
     controller = BatchController(200.0, CostModel(b=0.05), highest=3.0, target_share=0.7)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.batching import ITEMS, PADDED_SECONDS, Calibration, CostModel
@@ -21,7 +21,6 @@ def test_a_model_is_found_again_from_its_own_costs(truth: tuple[float, float, fl
         assert found.cost(n, length_s) == pytest.approx(real.cost(n, length_s), rel=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 64), st.floats(0.1, 60.0), st.floats(1.0, 1e10)), min_size=1, max_size=30))
 def test_no_sample_costs_more_than_the_model_says(samples: list[tuple[int, float, float]]) -> None:
     model = CostModel.fit(samples)
@@ -30,7 +29,6 @@ def test_no_sample_costs_more_than_the_model_says(samples: list[tuple[int, float
         assert cost <= model.cost(n, length_s) * (1 + 1e-6)
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     st.builds(CostModel, st.floats(0, 10), st.floats(0, 5), st.floats(0, 2), per_item=st.floats(0, 3)),
     st.floats(0.1, 1e4),

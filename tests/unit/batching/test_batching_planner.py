@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.batching import (
@@ -45,7 +45,6 @@ def assert_each_once(batches: list[list[int]], count: int) -> None:
     assert all(batches)
 
 
-@settings(max_examples=150, deadline=None)
 @given(lengths, windows, budgets, st.none() | st.integers(1, 20), st.integers(1, 8), st.integers(1, 10), st.booleans())
 def test_every_item_is_in_one_batch_and_every_batch_within_its_bounds(
     durations: list[float],
@@ -73,7 +72,6 @@ def test_every_item_is_in_one_batch_and_every_batch_within_its_bounds(
     assert batches == list(batcher.plan(iter(durations)))
 
 
-@settings(max_examples=60, deadline=None)
 @given(lengths, windows, st.integers(1, 6))
 def test_nothing_waits_longer_than_its_age_allows(durations: list[float], window: int, max_age: int) -> None:
     read = -1
@@ -88,7 +86,6 @@ def test_nothing_waits_longer_than_its_age_allows(durations: list[float], window
         assert read - min(batch) <= (max_age + 1) * window + 1
 
 
-@settings(max_examples=60, deadline=None)
 @given(lengths, windows, budgets)
 def test_other_batchers_lose_and_repeat_nothing_either(durations: list[float], window: int, max_batch_s: float) -> None:
     by_duration = list(DurationBatcher(max_batch_s, window).plan(durations))
@@ -106,7 +103,6 @@ def test_other_batchers_lose_and_repeat_nothing_either(durations: list[float], w
     assert all(len(batch) <= window and batch == sorted(batch) for batch in in_windows)
 
 
-@settings(max_examples=60, deadline=None)
 @given(lengths, windows, st.integers(2, 50), st.integers(2, 9), st.integers(0, 3))
 def test_shuffled_plans_are_reproducible_and_complete(
     durations: list[float], window: int, examples: int, batches: int, seed: int
@@ -219,7 +215,6 @@ def test_whoever_listens_to_drops_gets_them_and_nothing_is_collected() -> None:
     assert plan.dropped == []
 
 
-@settings(max_examples=60, deadline=None)
 @given(lengths, windows, st.sampled_from(["length", "static", "bucket"]))
 def test_kept_and_dropped_together_are_all(durations: list[float], window: int, which: str) -> None:
     batcher = {
@@ -232,7 +227,6 @@ def test_kept_and_dropped_together_are_all(durations: list[float], window: int, 
     assert sorted([*kept, *(dropped.index for dropped in plan.dropped)]) == list(range(len(durations)))
 
 
-@settings(max_examples=60, deadline=None)
 @given(lengths.filter(bool), windows)
 def test_a_memory_budget_is_kept_by_every_batch(durations: list[float], window: int) -> None:
     cost = CostModel(c0=50.0, a=2.0, b=0.3, safety=1.2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.batching import Finished, Unfit, run_splitting
@@ -18,7 +18,6 @@ def is_memory_error(error: BaseException) -> bool:
     return isinstance(error, MemoryError)
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.floats(0.1, 40.0), max_size=40),
     st.floats(0.0, 300.0),
@@ -56,7 +55,6 @@ def test_every_item_is_finished_or_unfit_once_within_2n_minus_1_attempts(
     assert len(failed) == attempts - sum(isinstance(part, Finished) for part in parts)
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(1, 30), st.randoms(use_true_random=False))
 def test_ooms_at_random_lose_and_repeat_nothing(count: int, chance: object) -> None:
     def work(items: list[int]) -> None:

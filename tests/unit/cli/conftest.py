@@ -36,7 +36,8 @@ def curate(capsys: pytest.CaptureFixture[str]) -> Iterator[Callable[..., Outcome
 
     def call(*arguments: str) -> Outcome:
         code = main(arguments)
-        return Outcome(code, *capsys.readouterr())
+        printed = capsys.readouterr()
+        return Outcome(code, printed.out, printed.err)
 
     yield call
     logger.remove()

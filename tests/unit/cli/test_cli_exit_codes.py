@@ -100,7 +100,7 @@ def test_debug_shows_the_traceback(exploding: Site, curate, how: str, code: int)
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["explod", "x"], "error: unknown command 'explod': did you mean explode?"),
+        (["explod", "x"], "error: unknown command 'explod': did you mean 'explode'?"),
         (["explode"], "error: Missing argument 'HOW'.\nTry: curate explode --help"),
         (["explode", "--wat"], "error: No such option"),
         (["--wat"], "error: No such option"),

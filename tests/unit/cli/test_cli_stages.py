@@ -157,4 +157,4 @@ def test_an_unknown_stage_is_exit_2_with_the_nearest_name(curate) -> None:
     outcome = curate("stages", "asr_nmo")
 
     assert outcome.code == 2
-    assert "did you mean asr_nemo" in outcome.err
+    assert "did you mean 'asr_nemo'" in outcome.err

@@ -95,8 +95,6 @@ EXECUTORS = [name for name in ("local", "multiprocessing", "ray") if name in {r.
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_the_display_is_the_same_on_every_executor_and_ends_with_the_summary(project: Path, executor: str) -> None:
-    if executor == "ray":
-        pytest.importorskip("ray")
     code, shown = on_a_terminal(command(verb=("--executor", executor)), project)
     text = plain(shown)
     assert code == 0, text
@@ -110,8 +108,6 @@ def test_the_display_is_the_same_on_every_executor_and_ends_with_the_summary(pro
 
 @pytest.mark.parametrize("executor", EXECUTORS)
 def test_without_a_terminal_there_are_lines_with_the_same_numbers(project: Path, executor: str) -> None:
-    if executor == "ray":
-        pytest.importorskip("ray")
     words = command("--log-format", "json", verb=("--executor", executor))
     done = subprocess.run(words, cwd=project, env=environment(), capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stderr

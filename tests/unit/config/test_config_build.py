@@ -190,6 +190,7 @@ def test_a_file_becomes_a_pipeline_an_executor_and_a_run_directory(load, tmp_pat
     assert isinstance(configured.pipeline, Pipeline)
     assert configured.pipeline.name == "demo"
     read, everything, shouting = configured.pipeline.stages
+    assert isinstance(everything, Everything)
     assert read == Read(f"{tmp_path.resolve()}/data/m.jsonl")
     assert everything.count == 3
     assert everything.overrides == {
@@ -263,13 +264,13 @@ def test_a_value_becomes_what_the_annotation_asks_for(load, option, value):
 @pytest.mark.parametrize(
     ("option", "column", "says"),
     [
-        ("text: 5", 11, "`text` must be str, not 5: write a text, in quotes"),
+        ("text: 5", 11, "`text` must be str, not 5: write a string, in quotes"),
         ("text: true", 11, "must be str, not true"),
-        ("count: '5'", 12, "`count` must be int, not the text '5': write a whole number, without quotes"),
+        ("count: '5'", 12, "`count` must be int, not the string '5': write a whole number, without quotes"),
         ("count: 5.0", 12, "must be int, not 5.0"),
         ("count: true", 12, "must be int"),
         ("count: null", 12, "not nothing (null)"),
-        ("ratio: '0.5'", 12, "must be float, not the text '0.5': write a number"),
+        ("ratio: '0.5'", 12, "must be float, not the string '0.5': write a number"),
         ("ratio: false", 12, "must be float"),
         ("flag: 1", 11, "must be bool, not 1: write true or false"),
         ("maybe: x", 12, "must be float | None"),
@@ -278,17 +279,17 @@ def test_a_value_becomes_what_the_annotation_asks_for(load, option, value):
         ("choice: rnt", 13, "did you mean 'rnnt'?"),
         ("choice: '3'", 13, "choose from 'ctc', 'rnnt', 3"),
         ("choice: true", 13, "choose from"),
-        ("maybe_choice: bce", 19, "must be Optional[Literal['a', 'bcd']], not the text 'bce': did you mean 'bcd'?"),
+        ("maybe_choice: bce", 19, "must be Optional[Literal['a', 'bcd']], not the string 'bce': did you mean 'bcd'?"),
         ("mode: slow", 11, "'slow' is not a valid Mode"),
         ("path: 5", 11, "must be Path | None"),
-        ("words: abc", 12, "must be list[str], not the text 'abc': write a list, [a, b]"),
+        ("words: abc", 12, "must be list[str], not the string 'abc': write a list, [a, b]"),
         ("words: [a, 5]", 16, "`words[1]` must be str, not 5"),
         ("words: {a: b}", 12, "not a mapping"),
         ("pair: [1, 2, 3]", 11, "`pair`"),
         ("pair: [1, x]", 15, "`pair[1]` must be float"),
         ("few: abc", 10, "must be set[str]"),
         ("weights: [1]", 14, "must be dict[str, float], not a list: write {key: value}"),
-        ("weights: {a: 1, b: x}", 24, "`weights.b` must be float, not the text 'x'"),
+        ("weights: {a: 1, b: x}", 24, "`weights.b` must be float, not the string 'x'"),
         ("nested: {width: x}", 21, "`nested.width` must be int"),
         ("nested: {depth: 1}", 13, "write `width:`"),
         ("nested: {width: 1, dept: 1}", 24, "`nested` has no 'dept': did you mean 'depth'?"),
@@ -317,7 +318,7 @@ def test_a_value_of_another_type_is_refused_at_its_place(refusals, option, colum
 def test_a_value_from_a_variable_names_the_variable_too(refusals):
     (message,) = refusals("vars:\n  n: five\n" + stage_file("count: ${vars.n}"))
     assert message.startswith(
-        "pipe.yaml:5:12: `count` must be int, not the text 'five' (`${vars.n}` from pipe.yaml:2:6)"
+        "pipe.yaml:5:12: `count` must be int, not the string 'five' (`${vars.n}` from pipe.yaml:2:6)"
     )
 
 
@@ -326,8 +327,8 @@ def test_a_value_from_the_command_line_has_its_own_place(refusals):
     messages = refusals("vars: {n: 1}\n" + stage_file("ratio: ${vars.n}"), sets=sets)
     assert messages == [
         "--set stages.everything.wrds: Everything has no option 'wrds': did you mean 'words'?",
-        "--set stages.everything.count: `count` must be int, not the text 'x': write a whole number, without quotes",
-        "pipe.yaml:4:12: `ratio` must be float, not the text 'y' (`${vars.n}` from --set vars.n): "
+        "--set stages.everything.count: `count` must be int, not the string 'x': write a whole number, without quotes",
+        "pipe.yaml:4:12: `ratio` must be float, not the string 'y' (`${vars.n}` from --set vars.n): "
         "write a number, without quotes",
     ]
 
@@ -357,10 +358,10 @@ def test_a_decorated_function_takes_run_time_options_only(load, refusals):
         ("use: nope", 10, "there is no stage 'nope': did you mean 'read'?"),
         ("use: broken", 10, "pip install it"),
         ("use: odd", 10, "is not a stage"),
-        ("use: 5", 10, "`use` must be a text, not 5"),
+        ("use: 5", 10, "`use` must be a string, not 5"),
         ("uses: read", 5, "write `use` instead of 'uses'"),
         ("workers: 5", 5, "the stage lacks `use`"),
-        ("read", 5, "a stage must be a mapping, not the text 'read': write `use: <name>`"),
+        ("read", 5, "a stage must be a mapping, not the string 'read': write `use: <name>`"),
         ("use: os:path", 10, "allow it on the command line with --allow-imports"),
     ],
 )
@@ -379,11 +380,11 @@ def test_a_stage_that_cannot_be_found_is_named_at_its_place(refusals, stage, col
         ("stages: {use: read}", "1:9", "`stages` must be a list, not a mapping"),
         ("stages: [{use: shout}]\nnam: x", "2:1", "unknown key 'nam': did you mean 'name'?"),
         ("stages: [{use: shout}]\nallow_imports: true", "2:1", "unknown key 'allow_imports'"),
-        ("stages: [{use: shout}]\nname: 5", "2:7", "`name` must be a text, not 5: write it in quotes, '5'"),
+        ("stages: [{use: shout}]\nname: 5", "2:7", "`name` must be a string, not 5: write it in quotes, '5'"),
         ("stages: [{use: shout}]\nname: ../x", "2:7", "cannot be a pipeline's name"),
-        ("stages: [{use: shout}]\nrun_dir: [a]", "2:10", "`run_dir` must be a text"),
+        ("stages: [{use: shout}]\nrun_dir: [a]", "2:10", "`run_dir` must be a string"),
         ("stages: [{use: shout}]\nexecutor: locl", "2:11", "there is no executor 'locl': did you mean 'local'?"),
-        ("stages: [{use: shout}]\nexecutor: 5", "2:11", "`executor` must be a text"),
+        ("stages: [{use: shout}]\nexecutor: 5", "2:11", "`executor` must be a string"),
         ("stages: [{use: shout}]\nexecutor: [local]", "2:11", "`executor` must be a mapping"),
         ("stages: [{use: shout}]\nexecutor: {workers: 1}", "2:11", "the executor lacks `use`"),
         ("stages: [{use: shout}]\nexecutor: cluster", "2:11", "Cluster needs 'address'"),
@@ -445,7 +446,7 @@ executor: {use: cluster, address: auto}
 """
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     edits=st.lists(st.tuples(st.integers(0, len(VALID)), st.integers(0, 6), st.text(max_size=4) | PIECES), max_size=4)
 )

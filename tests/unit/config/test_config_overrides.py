@@ -6,7 +6,7 @@ import pytest
 
 from curate.config.addresses import StageAddresses
 from curate.config.diagnostics import config_error
-from curate.config.nodes import at, plain
+from curate.config.nodes import MappingNode, at, plain
 from curate.config.overrides import override, replace_executor
 from curate.config.yaml_reader import parse
 from curate.errors import ConfigError
@@ -34,6 +34,12 @@ def not_loaded(node):
 
 
 ADDRESSES = StageAddresses(not_loaded, not_loaded, Path())
+
+
+def mapping(text: str) -> MappingNode:
+    document = parse(text, "f.yaml")
+    assert isinstance(document, MappingNode)
+    return document
 
 
 def overridden(*sets):
@@ -89,7 +95,7 @@ def test_the_last_of_two_wins_and_the_original_is_not_touched():
         ("vars.manfest=b.jsonl", "vars.manfest", "did you mean 'vars.manifest'?"),
         ("vars=x", "vars", "variables are set one by one"),
         ("nam=x", "nam", "did you mean 'name'?"),
-        ("name.x=y", "name.x", "'x' cannot be set in the text 'demo'"),
+        ("name.x=y", "name.x", "'x' cannot be set in the string 'demo'"),
         ("stages.2.columns.5=c", "stages.2.columns.5", "write one from 0 to 1"),
         ("name=no", "name", "quote it, 'no'"),
         ("name={a: 1, a: 2}", "name", "second time"),
@@ -109,6 +115,6 @@ def test_all_bad_overrides_are_reported_together():
 
 
 def test_another_executor_drops_the_options_of_the_files_own():
-    document = parse("executor: {use: ray, address: auto}", "f.yaml")
+    document = mapping("executor: {use: ray, address: auto}")
     assert plain(replace_executor(document, "local")) == {"executor": {"use": "local"}}
     assert plain(replace_executor(document, "ray")) == {"executor": {"use": "ray", "address": "auto"}}

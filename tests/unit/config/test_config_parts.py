@@ -113,7 +113,7 @@ def test_parts_of_a_file_are_changed_with_the_types_of_their_fields(tmp_path: Pa
     [
         ("{assr: {beam: 1}}", 13, "asr_and_wer has no part 'assr': did you mean 'asr'?"),
         ("{asr: {beem: 1}}", 19, "Asr has no option 'beem': did you mean 'beam'?"),
-        ("{asr: {beam: x}}", 25, "`beam` must be int, not the text 'x'"),
+        ("{asr: {beam: x}}", 25, "`beam` must be int, not the string 'x'"),
         ("{asr: {workers: 0}}", 28, "0 is not a whole number of at least 1"),
         ("{asr: 3}", 18, "the part `asr_and_wer.asr` must be a mapping"),
         ("{asr: {parts: {}}}", 19, "Asr has no option 'parts'"),

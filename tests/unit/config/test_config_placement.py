@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
-from curate import CompositeStage, ProcessingStage, RecordStage
+from curate import CompositeStage, RecordStage
 from curate.config.diagnostics import SourceLocation
 from curate.config.stage_locations import places_in_plan
 from curate.plan import make_plan
@@ -32,7 +33,7 @@ class Pair(CompositeStage):
         return [Step(), Step().with_(name="other")]
 
 
-def stages() -> list[ProcessingStage]:
+def stages() -> list[Any]:
     return [ReadRecords([{}]), Step(), Pair(), Step().with_(name="step-2"), Step()]
 
 

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from curate.config.nodes import plain
+from curate.config.nodes import MappingNode, plain
 from curate.config.variables import interpolate
 from curate.config.yaml_reader import parse
 from curate.errors import ConfigError
 
 
 def interpolated(text, folder="/the/folder"):
-    return plain(interpolate(parse(text, "f.yaml"), Path(folder)))
+    document = parse(text, "f.yaml")
+    assert isinstance(document, MappingNode)
+    return plain(interpolate(document, Path(folder)))
 
 
 def refusal(text):
@@ -62,7 +64,7 @@ def test_variables_may_refer_to_others_and_into_mappings():
         ("a: x${here", "1:4", "never closed"),
         ("a: ${env:HOME}", "1:4", "the environment is not read"),
         ("vars: {a: 1}\nb: ${vars.a.c}", "2:4", "`vars.a` is 1: remove `.c`"),
-        ("vars: {a: [1]}\nb: x ${vars.a}", "2:4", "`${vars.a}` is a list and cannot stand inside a text"),
+        ("vars: {a: [1]}\nb: x ${vars.a}", "2:4", "`${vars.a}` is a list and cannot stand inside a string"),
         ("vars: {a: null}\nb: x ${vars.a}", "2:4", "nothing (null)"),
         ("vars:\n  a: x ${vars.b}\n  b: ${vars.a}", "3:6", "in a circle, vars.a → vars.b → vars.a"),
         ("vars:\n  a: ${vars.a}", "2:6", "in a circle, vars.a → vars.a"),

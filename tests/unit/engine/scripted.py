@@ -237,7 +237,7 @@ class ScriptedTransport:
         deed = self._script(actor.hop, work.records[position])
         if isinstance(deed, float):
             self.after(deed, lambda: self._finish(actor, work, position, deed))
-        elif deed != "hangs":
+        elif isinstance(deed, str) and deed != "hangs":
             how = {"dies": {}, "killed": {"killed_externally": True}, "vanishes": {"node_lost": True}}[deed]
             reason = {"dies": "killed by SIGSEGV", "killed": "killed by SIGKILL", "vanishes": "its node is gone"}[deed]
             self.after(QUICK_S, lambda: self.end(actor.number, reason, **how))

@@ -21,7 +21,7 @@ from curate.io.rows import encode_row
 
 
 def settled(*seqs: int, rows_each: int = 1, **notes: Any) -> FinishedInputs:
-    rows = [encode_row({"_id": f"r:{seq}", "seq": seq, "k": k}) for seq in seqs for k in range(rows_each)]
+    rows: list[Any] = [encode_row({"_id": f"r:{seq}", "seq": seq, "k": k}) for seq in seqs for k in range(rows_each)]
     row_seqs = [seq for seq in seqs for _ in range(rows_each)]
     return FinishedInputs(list(seqs), rows, row_seqs, 0, 0, **named(*seqs), **notes)
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from scripted import Deed, Outcome, ScriptedTransport, batches, hops, kept, run, scheduler
 
-from curate.engine.scheduling.deadlines import AUDIO_FACTOR, DEFAULT_S, LOOKS, SEEN_FACTOR
+from curate.engine.protocol.transport import LOOKS
+from curate.engine.scheduling.deadlines import AUDIO_FACTOR, DEFAULT_S, SEEN_FACTOR
 from curate.engine.scheduling.scheduler import InputBatch
 from curate.records import ID, AudioBatch, Record
 

@@ -6,7 +6,7 @@ import zlib
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scripted import QUICK_S, Deed, ScriptedTransport, batches, hops, kept, run, scheduler
 
@@ -228,7 +228,6 @@ def chaos(draw: st.DrawFn) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=300, deadline=None)
 @given(chaos())
 def test_whatever_happens_every_root_is_settled_once_and_only_the_guilty_are_convicted(drawn: dict[str, Any]) -> None:
     """Two kills from outside, at the most, are too few to convict anybody."""

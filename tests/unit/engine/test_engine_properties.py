@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from random_pipelines import ByBatch, ByRecord, Drawn, Rule, drawn_pipelines
 
 from curate.engine.durability import commit as commit_module
 from curate.plugin import hookimpl
 from curate.storage import atomic
+from tests.properties import costly
 from tests.shuffled_executor import ShuffledExecutor
 
 UNIT_BYTES = st.sampled_from([1, 300, 64_000_000])
 BATCH = st.sampled_from([None, 1, 2, 7, 100])
-EXAMPLES = settings(max_examples=60, deadline=None)
+EXAMPLES = costly()
 
 
 class Crash(GeneratorExit):
@@ -140,7 +141,7 @@ def test_a_run_may_be_killed_at_every_single_moment() -> None:
             check(drawn, Path(folder))
 
 
-@settings(max_examples=20, deadline=None)
+@costly()
 @given(drawn_pipelines(max_records=25), st.integers(1, 30))
 def test_a_crash_while_observers_are_told_does_no_harm(drawn: Drawn, countdown: int) -> None:
     from curate.plugin import default_host

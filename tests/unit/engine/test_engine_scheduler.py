@@ -51,7 +51,7 @@ def doubled(work: BatchTask) -> list[PartialResult]:
     parts: list[PartialResult] = []
     for record in work.records:
         identity = record["_id"]
-        children = [{**record, "_id": f"{identity}/{k}"} for k in range(2)]
+        children: list[Any] = [{**record, "_id": f"{identity}/{k}"} for k in range(2)]
         parts.append(
             PartialResult(work.number, children, [identity] * 2, [0, 0], splits=[Split(identity, "d", 2, 0, 0)])
         )
@@ -118,7 +118,7 @@ def hops(*workers: int | None, name: str = "a") -> tuple[Hop, ...]:
     )
 
 
-def batches(count: int, size: int = 3, read: list[int] | None = None, **names: str) -> Iterator[InputBatch]:
+def batches(count: int, size: int = 3, read: list[int] | None = None, **names: Any) -> Iterator[InputBatch]:
     for number in range(count):
         if read is not None:
             read.append(number)

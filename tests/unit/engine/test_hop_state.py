@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Deed, ScriptedTransport, batches, hops, kept, run, scheduler
 
@@ -131,7 +131,6 @@ def test_what_is_narrowed_down_does_not_travel_together_again() -> None:
     assert set(outcome.codes) == bad
 
 
-@settings(max_examples=200, deadline=None)
 @given(
     sizes=st.lists(st.integers(1, 60), min_size=1, max_size=12),
     workers=st.lists(st.integers(1, 5), min_size=1, max_size=3),

@@ -1,5 +1,7 @@
 """A batch of which every record is kept comes back as a whole; any other comes back record by record."""
 
+# pyright: reportArgumentType=false, reportCallIssue=false, reportAssignmentType=false
+# rows are records here, though they may be bytes
 from __future__ import annotations
 
 import time

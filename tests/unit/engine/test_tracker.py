@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -71,7 +71,7 @@ def test_a_batch_stays_whole_from_hop_to_hop(end: str) -> None:
         if end == "broken up":
             tracker.track_individually(3)
         if end == "in parts":
-            settled, _ = settle(tracker, 1, PartialResult(3, given, ["a", "b"], [10, 10]))
+            settled, _ = settle(tracker, 1, PartialResult(3, [*given], ["a", "b"], [10, 10]))
         else:
             settled, _ = settle(tracker, 1, done, given, onward=0)
         settle(tracker, 1, whole(4, other, came=[1], kept=[1]), other, onward=0)
@@ -137,7 +137,8 @@ def test_a_root_is_finished_with_its_last_descendant() -> None:
     settled, _ = settle(tracker, 1, kept(4, "a/0"))
     assert settled is not None
     assert settled.seqs == [7]
-    assert [row["_id"] for row in settled.rows] == ["a/0", "a/2"]  # in order, though they came back in any
+    # in order, though they came back in any
+    assert [row["_id"] for row in cast("list[Any]", settled.rows)] == ["a/0", "a/2"]
     assert settled.filtered == [(7, note)]
     assert settled.books().children == 3
     assert tracker.empty
@@ -152,7 +153,9 @@ def test_children_of_children_stay_in_order_through_hops() -> None:
         part = kept(2, f"a/{k}/0", f"a/{k}/1", roots=[f"a/{k}"] * 2, splits=[Split(f"a/{k}", "t", 2, 0, 0)])
         settled, _ = settle(tracker, 1, part)
     assert settled is not None
-    assert [row["_id"] for row in settled.rows] == [f"a/{k}/{j}" for k in range(12) for j in range(2)]
+    assert [row["_id"] for row in cast("list[Any]", settled.rows)] == [
+        f"a/{k}/{j}" for k in range(12) for j in range(2)
+    ]
 
 
 def test_a_record_may_fail_while_its_neighbours_go_on() -> None:

@@ -30,10 +30,10 @@ class Listener:
 
     def __init__(self) -> None:
         self.killed: list[int] = []
-        self._hearing = EventDecoder(lambda worker: f"hop{worker}", self.killed.append)
+        self._decoder = EventDecoder(lambda worker: f"hop{worker}", self.killed.append)
 
     def hears(self, *heard: Any) -> list[Event]:
-        return list(self._hearing.events(heard))
+        return list(self._decoder.events(heard))
 
 
 @pytest.fixture

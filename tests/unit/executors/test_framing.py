@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -39,7 +41,7 @@ def test_a_frame_is_there_with_its_last_byte_and_not_before() -> None:
 def test_what_was_taken_before_somebody_stopped_listening_does_not_come_again() -> None:
     inbox = Frames()
     both = framed(FrameType.DONE, number=1) + framed(FrameType.DONE, number=2)
-    listening = inbox.feed(both)
+    listening: Any = inbox.feed(both)
     assert next(listening) == (FrameType.DONE, 1, b"")
     listening.close()
     assert list(inbox.feed(b"")) == [(FrameType.DONE, 2, b"")]

@@ -12,7 +12,7 @@ import pytest
 
 from curate.executors.ray import RayExecutor
 
-ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.ray
 
 
 class Stop(BaseException):
@@ -40,7 +40,7 @@ def replacing(*, killed: bool) -> Any:
     return init
 
 
-def test_the_handler_of_before_is_there_again(ours: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_handler_of_before_is_there_again(ray: Any, ours: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", replacing(killed=False))
     monkeypatch.setattr(ray, "nodes", list)
@@ -53,7 +53,7 @@ def test_the_handler_of_before_is_there_again(ours: Any, monkeypatch: pytest.Mon
     assert signal.getsignal(signal.SIGTERM) is ours
 
 
-def test_a_signal_while_connecting_reaches_it(ours: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_while_connecting_reaches_it(ray: Any, ours: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
     monkeypatch.setattr(ray, "init", replacing(killed=True))
     with pytest.raises(Stop):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import mmap
 import tempfile
-from array import array
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -114,9 +113,9 @@ def test_a_death_between_two_stores_leaves_no_record_out() -> None:
             return len(self.memory)
 
         def __setitem__(self, place: int | slice, value: int | memoryview[int]) -> None:
-            if isinstance(place, int):
-                place, value = slice(place, place + 1), memoryview(array("Q", [value]))
-            for at, each in zip(range(place.start, place.stop), value, strict=True):
+            span = slice(place, place + 1) if isinstance(place, int) else place
+            values = [value] if isinstance(value, int) else value
+            for at, each in zip(range(span.start, span.stop), values, strict=True):
                 if not self.left:
                     raise Dies
                 self.left -= 1

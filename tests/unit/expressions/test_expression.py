@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import PlanError, RecordError
@@ -519,7 +519,6 @@ def verdict(expression: Expression, record: dict[str, Any]) -> bool | None:
         return None
 
 
-@settings(max_examples=500)
 @given(CONDITIONS, RECORDS)
 def test_an_expression_says_what_python_says(text: str, record: dict[str, Any]) -> None:
     assert verdict(Expression(text), record) == pythons_verdict(text, record)
@@ -570,7 +569,6 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=1000)
 @given(SOUP, st.dictionaries(st.sampled_from(["wer", "duration", "meta", "x"]), VALUES))
 def test_any_text_is_an_expression_or_a_plan_error(text: str, record: dict[str, Any]) -> None:
     try:
@@ -583,7 +581,6 @@ def test_any_text_is_an_expression_or_a_plan_error(text: str, record: dict[str, 
         assert error.code in ("missing_column", "bad_value")
 
 
-@settings(max_examples=300)
 @given(
     CONDITIONS, st.fixed_dictionaries({}, optional=dict.fromkeys(["n", "m", "s", "t", "flag", "tags", "meta"], VALUES))
 )

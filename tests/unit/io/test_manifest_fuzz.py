@@ -8,7 +8,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.errors import InfrastructureError, RecordError
@@ -47,7 +47,6 @@ def test_any_line_is_a_record_that_can_be_stored_or_an_error(line: bytes) -> Non
 
 
 @given(st.lists(lines, max_size=6), st.sampled_from(["m.jsonl", "m.jsonl.gz", "m.parquet"]), st.booleans())
-@settings(deadline=None)
 def test_any_file_is_read_to_its_end_or_refused(
     tmp_path_factory: Any, some: list[bytes], name: str, real: bool
 ) -> None:
@@ -68,7 +67,6 @@ def test_any_file_is_read_to_its_end_or_refused(
 
 
 @given(st.lists(st.dictionaries(st.text(max_size=8), values, max_size=4), max_size=5))
-@settings(deadline=None)
 def test_what_was_written_as_json_is_read_as_it_was(tmp_path_factory: Any, records: list[dict[str, Any]]) -> None:
     path: Path = tmp_path_factory.mktemp("fuzz") / "m.jsonl"
     path.write_text("".join(json.dumps(record) + "\n" for record in records))

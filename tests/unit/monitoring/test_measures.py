@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.monitoring import add_measures
@@ -68,7 +68,6 @@ def test_a_measure_stays_of_its_kind() -> None:
         add_measures({"n": 1}, {"n": [1]})
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=200), st.sampled_from([0.0, 0.5, 0.95, 1.0]))
 def test_a_spread_knows_its_values_to_a_hundredth(values: list[float], share: float) -> None:
     spread = add_measures(*map(spread_of, values))

@@ -59,8 +59,9 @@ class TestEager:
         for _ in range(2):
             stage.setup()
             stage.setup()
-            recogniser = stage._transcriber.recogniser
-            assert stage.process(batch(clip, 100)).data[0]["pred_text"] == "100"
+            recogniser: Any = stage._transcriber.recogniser
+            done: Any = stage.process(batch(clip, 100))
+            assert done.data[0]["pred_text"] == "100"
             stage.teardown()
             stage.teardown()
             assert not recogniser.open
@@ -259,7 +260,7 @@ class TestPlanning:
 
 @pytest.fixture(scope="module")
 def stage() -> Any:
-    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit (the extra `nemo`)")
+    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit: make .venv/.dev-all")
     stage = ready(InferenceAsrNemoStage(str(MODEL)).with_(batch_size=4))
     yield stage
     stage.teardown()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,12 +13,13 @@ import pytest
 from loguru import logger
 
 from curate import Resources
-from curate.asr import DeviceMemory, Peak, Transcript
+from curate.asr import DeviceMemory, MemoryPeak, Transcript
 from curate.batching import score
 from curate.errors import PlanError
 from curate.records import AudioBatch, Record
 from curate.stages import DynamicBatchAsrStage, Partition
 from curate.stages.recognise.micro_batches import SHAPES, MicroBatches
+from curate.stages.recognise.transcription import PAUSES_S
 from tests.bench.seeded_durations import seeded_durations
 from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
 
@@ -75,8 +77,8 @@ class OnACard(StubRecogniser):
         own = self.weights + self.graphs
         return DeviceMemory(self.total - own, own, self.total)
 
-    def peak(self) -> Peak:
-        return Peak(int(self.last), (self.memory().own_bytes + self.last) / self.total)
+    def peak(self) -> MemoryPeak:
+        return MemoryPeak(int(self.last), (self.memory().own_bytes + self.last) / self.total)
 
     def free_memory(self) -> None:
         self.freed += 1
@@ -261,7 +263,7 @@ class TestABudgetInMemory:
 class TestTheReport:
     def test_it_says_what_was_used_and_what_it_cost(self, clip: Clip) -> None:
         class Tells(StubRecogniser):
-            def used(self) -> dict[str, Any]:
+            def runtime_info(self) -> dict[str, Any]:
                 return {"device": "abacus"}
 
         stage = StubAsrStage(make=Tells, batching="static").with_(batch_size=2)
@@ -333,3 +335,108 @@ class TestSettings:
         figures = score(plan, durations, 20.0)
         assert (figures.lost, figures.duplicated) == (0, 0)
         assert len(plan) <= 1.005 * fewest(durations, 20.0)
+
+
+@dataclass
+class NextToANeighbour(OnACard):
+    """A stub whose GPU memory another process holds for the first `busy` questions after a batch failed."""
+
+    busy: int = 2
+    held: int = 7_800_000
+
+    def memory(self) -> DeviceMemory:
+        free = self.total - self.weights - (self.held if self.busy > 0 else 0)
+        return DeviceMemory(free, self.weights, self.total)
+
+
+class TestANeighbourOnTheGpu:
+    @pytest.mark.parametrize(("busy_pauses", "kept"), [(0, 1), (1, 1), (3, 1), (9, 0)])
+    def test_lone_record_waits_for_memory_that_a_neighbour_holds(
+        self, clip: Clip, monkeypatch: pytest.MonkeyPatch, busy_pauses: int, kept: int
+    ) -> None:
+        neighbour = NextToANeighbour(busy=busy_pauses)
+        pauses: list[float] = []
+
+        def pause(seconds: float) -> None:
+            pauses.append(seconds)
+            neighbour.busy -= 1
+
+        stage = Dynamic(make=lambda: neighbour, batching="length").with_(resources=GPU)
+        with ready(stage):
+            stage._transcriber._pause = pause
+            batch = AudioBatch(records(clip, 2000))
+            done = stage.process(batch)
+        assert len(done.data) == kept
+        assert pauses == list(PAUSES_S[: min(busy_pauses, len(PAUSES_S))])
+        assert [failed.error.code for failed in done.failed] == ["oom"] * (1 - kept)
+
+    def test_record_that_is_too_large_for_the_whole_gpu_does_not_wait(self, clip: Clip) -> None:
+        stage = Dynamic(make=lambda: OnACard(bytes_of=lambda n, s: 1e8), batching="length").with_(resources=GPU)
+        pauses: list[float] = []
+        with ready(stage):
+            stage._transcriber._pause = pauses.append
+            batch = AudioBatch(records(clip, 2000))
+            assert not stage.process(batch).data
+        assert not pauses
+
+
+@pytest.mark.parametrize(("saturation_s", "at_most_s"), [(1600.0, 1600.0), (300.0, 300.0), (None, 1e9)])
+def test_plan_by_memory_stops_where_the_gpu_is_saturated(saturation_s: float | None, at_most_s: float) -> None:
+    gpu = OnACard(bytes_of=lambda n, s: 6e7 + n * (3e6 * s + 1e4 * s * s), total=80 * 10**9)
+    batches = MicroBatches("memory", {"largest_first": True}, saturation_s=saturation_s)
+    batches.calibrate(gpu)
+    durations = seeded_durations("tail", count=8192)
+    plan, _ = batches.plan(durations)
+    padded = [len(batch) * max(durations[index] for index in batch) for batch in plan]
+    assert sorted(index for batch in plan for index in batch) == list(range(len(durations)))
+    assert max(padded) <= at_most_s * (1 + 1e-9)
+    assert max(padded) > 0.8 * min(at_most_s, 15_000)
+    assert batches.max_items(10.0) <= at_most_s / 10
+    assert batches.max_items(1e6) == 1
+
+
+def test_saturation_of_nothing_is_refused() -> None:
+    with pytest.raises(PlanError, match="saturation_s must be above 0"):
+        Dynamic(saturation_s=0.0).check()
+
+
+class StagedClips(list[Any]):
+    """A batch that went through `stage`."""
+
+
+@dataclass
+class Stages(OnACard):
+    """A stub that prepares its batches beforehand, and notes in which thread, and what it is given afterwards."""
+
+    threads: set[str] = field(default_factory=set)
+    given: list[tuple[int, bool]] = field(default_factory=list)
+
+    def stage(self, waveforms: Sequence[Any]) -> Sequence[Any]:
+        self.threads.add(threading.current_thread().name.rpartition("_")[0])
+        return StagedClips(waveforms)
+
+    def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
+        self.given.append((len(waveforms), isinstance(waveforms, StagedClips)))
+        return super().transcribe(waveforms)
+
+
+def test_batch_is_staged_in_a_thread_of_its_own_and_its_parts_are_not(clip: Clip) -> None:
+    stub = Stages(bytes_of=lambda n, s: 3e6 * n)
+    stage = Dynamic(make=lambda: stub, batching="length").with_(resources=GPU)
+    with ready(stage):
+        done = stage.process(AudioBatch(records(clip, 400, 500, 600, 700)))
+    assert len(done.data) == 4
+    assert stub.threads == {"curate-stager"}
+    assert stub.given[0] == (4, True)
+    assert {staged for _, staged in stub.given[1:]} == {False}
+
+
+def test_batch_that_cannot_be_staged_is_split(clip: Clip) -> None:
+    class Cramped(Stages):
+        def stage(self, waveforms: Sequence[Any]) -> Sequence[Any]:
+            raise OutOfMemoryError("pinned memory")
+
+    stage = Dynamic(make=Cramped, batching="length").with_(resources=GPU)
+    with ready(stage):
+        done = stage.process(AudioBatch(records(clip, 400, 500)))
+    assert len(done.data) == 2

@@ -13,7 +13,7 @@ import pytest
 from loguru import logger
 
 from curate import AudioBatch, Pipeline, ProcessingStage
-from curate.asr import Peak
+from curate.asr import MemoryPeak
 from curate.errors import InfrastructureError
 from curate.stages import Merge, Partition, ReadManifest, ReadRecords
 from tests.shuffled_executor import ShuffledExecutor
@@ -193,8 +193,8 @@ class OnACard(StubRecogniser):
     def measure(self, items: int, longest_s: float) -> int:
         return 0
 
-    def peak(self) -> Peak:
-        return Peak(100 * len(self.batches[-1]), 0.1, allocated_bytes=1000, reserved_bytes=5000)
+    def peak(self) -> MemoryPeak:
+        return MemoryPeak(100 * len(self.batches[-1]), 0.1, allocated_bytes=1000, reserved_bytes=5000)
 
     def free_memory(self) -> None:
         pass
@@ -202,7 +202,7 @@ class OnACard(StubRecogniser):
     def gpu_uuid(self) -> str:
         return "GPU-1"
 
-    def used(self) -> dict[str, Any]:
+    def runtime_info(self) -> dict[str, Any]:
         return {"dtype": "bf16", "cuda_graphs": True}
 
 

@@ -20,7 +20,7 @@ def records(*durations: float | None) -> list[Record]:
     return [{"_id": f"m:{number}", "duration": seconds} for number, seconds in enumerate(durations)]
 
 
-def cut(partition: Partition, data: list[Record]) -> list[list[float | None]]:
+def cut(partition: Partition, data: list[Record]) -> list[list[Any]]:
     return [[record["duration"] for record in batch.data] for batch in partition.partition(iter(data))]
 
 

@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 
 from curate import Pipeline
@@ -24,6 +24,7 @@ from curate.records import AudioBatch, Record
 from curate.stage import WorkerContext
 from curate.stages import ReadRecords
 from curate.stages.recognise import transcription
+from tests.properties import costly
 from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
 
 Clip = Callable[[int], str]
@@ -54,8 +55,17 @@ def ready(stage: StubAsrStage) -> Iterator[Any]:
         stage.teardown()
 
 
+OTHERS: list[threading.Thread] = []
+"""Threads that were there when the test began: models of other tests, which they have not closed."""
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_others() -> None:
+    OTHERS[:] = threading.enumerate()
+
+
 def own_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("curate-")]
+    return [each.name for each in threading.enumerate() if each not in OTHERS and each.name.startswith("curate-")]
 
 
 records_of = st.lists(
@@ -106,7 +116,7 @@ class TestExactlyOnce:
         prefetch=st.integers(0, 3),
         budget_s=st.floats(0.2, 6),
     )
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @costly(suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_every_record_has_one_end_and_the_right_one(
         self,
         clip: Clip,
@@ -152,7 +162,7 @@ class TestExactlyOnce:
         wrong_at=st.none() | st.integers(1, 8),
         prefetch=st.integers(0, 2),
     )
-    @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+    @costly(suppress_health_check=[HealthCheck.function_scoped_fixture])
     def test_trouble_at_random_and_an_early_end_neither_lose_nor_repeat_a_record(
         self,
         clip: Clip,
@@ -351,7 +361,7 @@ class TestAnError:
         strategy=st.sampled_from(["static", "length"]),
         prefetch=st.integers(0, 2),
     )
-    @settings(max_examples=25, deadline=None)
+    @costly()
     def test_of_the_model_is_the_guilty_records_alone(
         self, clip: Clip, guilty: set[int], strategy: str, prefetch: int
     ) -> None:
@@ -382,9 +392,10 @@ class TestAnError:
 
         records = [{"audio_filepath": clip(ms), "n": ms} for ms in (100, 200, 300, 500, 700, 900)]
         stage = StubAsrStage(make=lambda: StubRecogniser(choke)).with_(batch_size=2)
-        with ready(stage) as stage, pytest.raises(ValueError, match="chokes"):
+        with ready(stage) as stage:
             stage.context = WorkerContext(announce=lambda them: announced.append([record["n"] for record in them]))
-            list(stage.stream(AudioBatch(records)))
+            with pytest.raises(ValueError, match="chokes"):
+                list(stage.stream(AudioBatch(records)))
         assert announced[-1] == [300, 500]
 
     def test_suspects_are_told_before_their_audio_is_opened(self, clip: Clip, monkeypatch: Any) -> None:
@@ -417,7 +428,7 @@ class TestAnError:
 
 class TestAnEarlyEnd:
     @given(taken=st.integers(0, 6), prefetch=st.integers(0, 3), strategy=st.sampled_from(["static", "length"]))
-    @settings(max_examples=20, deadline=None)
+    @costly()
     def test_leaves_no_loader_and_no_work_for_the_model(
         self, clip: Clip, taken: int, prefetch: int, strategy: str
     ) -> None:
@@ -471,7 +482,7 @@ class TestReadingAhead:
                 loaded.release()
                 yield record, samples
 
-        def waits_for_six(_: list[int]) -> None:
+        def waits_for_six(batch: list[int]) -> None:
             if len(recogniser.batches) == 1:
                 for _ in range(6):
                     assert loaded.acquire(timeout=10)

@@ -1,0 +1,721 @@
+"""What `tests.gpu.run_sections` measures, one function a section: `python -m tests.gpu.sections NAME --device cuda`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.gpu.run_sections import keep
+
+Section = Callable[[str, bool], None]
+
+QUICKSTART = Path("pipelines/quickstart")
+MODEL = QUICKSTART / "model.nemo"
+RATE_HZ = 16_000
+_STARTED = time.monotonic()
+
+
+def left_s() -> float:
+    """Return how much of this section's time is left."""
+    return float(os.environ.get("CURATE_BENCH_LIMIT_S", "600")) - (time.monotonic() - _STARTED)
+
+
+def quickstart_clips() -> list[Any]:
+    """Return the quickstart's clips at 16 kHz, and one of digital silence."""
+    import numpy as np
+    import soundfile
+
+    clips: list[Any] = []
+    for path in sorted((QUICKSTART / "data" / "audio").iterdir()):
+        try:
+            samples, rate_hz = soundfile.read(path, dtype="float32")
+        except soundfile.LibsndfileError:
+            continue  # damaged on purpose
+        if rate_hz == RATE_HZ and samples.ndim == 1 and len(samples):
+            clips.append(samples)
+    return [*clips[:64], np.zeros(2 * RATE_HZ, np.float32)]
+
+
+def large_model(is_small: bool) -> Path:
+    """Return a model of a realistic size with random weights, made once for all sections."""
+    from tests.gpu.conformer import LARGE, TINY, save_fastconformer
+
+    folder = Path(tempfile.gettempdir()) / "curate-bench-models"
+    folder.mkdir(exist_ok=True)
+    path = folder / ("tiny.nemo" if is_small else "large.nemo")
+    if not path.exists():
+        made = save_fastconformer(folder / f"{os.getpid()}.nemo", TINY if is_small else LARGE)
+        made.replace(path)
+    return path
+
+
+def children(code: str, variants: Iterable[tuple[str, Mapping[str, str]]], limit_s: float) -> dict[str, str]:
+    """Run `code` once for each (argument, environment), all at once, and return what each printed on its last line."""
+    running = {
+        argument: subprocess.Popen(
+            [sys.executable, "-c", code, argument],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={**os.environ, **environment},
+        )
+        for argument, environment in variants
+    }
+    deadline = time.monotonic() + limit_s
+    printed: dict[str, str] = {}
+    for argument, process in running.items():
+        try:
+            out, err = process.communicate(timeout=max(1.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            out, err = process.communicate()
+            err += "\ntimed out"
+        lines = out.strip().splitlines()
+        printed[argument] = lines[-1] if lines and process.returncode == 0 else ""
+        print(f"--- {argument}: exit code {process.returncode}\n{out[-3000:]}\n{err[-6000:]}", flush=True)
+        if not printed[argument]:
+            printed[argument] = json.dumps({"error": err.strip()[-800:], "exit_code": process.returncode})
+    return printed
+
+
+def computer_of(recogniser: Any) -> Any:
+    """Return NeMo's label-looping computer of a recogniser that is set up."""
+    return recogniser._loaded._decode._loop._computer
+
+
+def machine(device: str, is_small: bool) -> None:
+    """Which GPU this is, whether our ids are torch's, and whether one selects the GPU."""
+    import torch
+
+    from curate.machine import Machine, find_gpus
+    from tests.gpu.tables import describe_machine
+
+    smi = [
+        subprocess.run(["sh", "-c", f"nvidia-smi {what}"], capture_output=True, text=True, check=False).stdout
+        for what in ("-L", "--query-gpu=driver_version,mig.mode.current,memory.total --format=csv,noheader")
+    ]
+    found = find_gpus()
+    keep("machine", **describe_machine(device), nvidia_smi=smi, here=str(Machine.here()), gpus=str(found))
+    if device == "cpu":
+        return
+    keep(
+        "machine",
+        visible=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        proc_driver=Path("/proc/driver/nvidia/gpus").is_dir(),
+        torch_uuid=str(torch.cuda.get_device_properties(0).uuid),
+        ours=[gpu.id for gpu in found],
+    )
+    code = (
+        "import torch, json, sys; from curate.machine import find_gpus;"
+        "print(json.dumps({'count': torch.cuda.device_count(), 'ours': len(find_gpus())}))"
+    )
+    some = found[0].id if found else "0"
+    names = {
+        "number": "0",
+        "uuid": some,
+        "abbreviated": some[:12],
+        "twice": f"{some},{some}",
+        "none": "none",
+        "behind an invalid one": "0,-1",
+    }
+    variants = [(name, {"CUDA_VISIBLE_DEVICES": visible}) for name, visible in names.items()]
+    for name, told in children(code, variants, left_s() - 3).items():
+        keep("machine", selected_by=name, visible=names[name], **json.loads(told))
+
+
+def model(device: str, is_small: bool) -> None:
+    """Make the large model, for the sections that follow."""
+    started = time.perf_counter()
+    path = large_model(is_small)
+    keep("model", path=str(path), bytes=path.stat().st_size, wall_s=time.perf_counter() - started)
+
+
+_TEXTS = """
+import json, sys, time
+from curate.asr import NemoRecogniser
+from tests.gpu.sections import MODEL, quickstart_clips
+decoder, dtype, graphs, confidence, device = sys.argv[1].split(",")
+clips = quickstart_clips()
+recogniser = NemoRecogniser(MODEL, device=device, decoder=decoder, dtype=dtype, cuda_graphs=graphs == "1",
+                            confidence=confidence == "1", timestamps=confidence == "1")
+started = time.perf_counter(); recogniser.setup(); setup_s = time.perf_counter() - started
+once = recogniser.transcribe(clips)
+in_fives = [one for n in range(0, len(clips), 5) for one in recogniser.transcribe(clips[n:n + 5])]
+print(json.dumps({"texts": [one.text for one in once], "in_fives": [one.text for one in in_fives],
+                  "sure": [[word.confidence for word in one.words] for one in once] if confidence == "1" else None,
+                  "setup_s": setup_s, "info": recogniser.runtime_info()}))
+"""
+
+
+def equality(device: str, is_small: bool) -> None:
+    """The texts of the quickstart's model: on the CPU in fp32, and here in fp32 and bf16, with graphs and without."""
+    graphs = {"rnnt": ("1", "0"), "ctc": ("0",)}
+    cases = [
+        (decoder, dtype, graph, sure)
+        for decoder in ("rnnt", "ctc")
+        for dtype in ("fp32", "bf16")
+        for graph in graphs[decoder]
+        for sure in ("0", "1")
+        if not (sure == "1" and graph == "0" and decoder == "rnnt")
+    ]
+    if is_small:
+        cases = [("rnnt", "fp32", "1", "0"), ("ctc", "bf16", "0", "1")]
+    references = {f"{decoder},fp32,0,{sure},cpu" for decoder, _, _, sure in cases}
+    wanted = sorted(references | {",".join((*case, device)) for case in cases})
+    threads = {"OMP_NUM_THREADS": "1"}
+    done: dict[str, Any] = {}
+    at_once = 12 if device != "cpu" else 1
+    for first in range(0, len(wanted), at_once):
+        some = wanted[first : first + at_once]
+        done |= {
+            name: json.loads(line)
+            for name, line in children(_TEXTS, [(n, threads) for n in some], left_s() - 5).items()
+        }
+    for case in cases:
+        name, reference = ",".join((*case, device)), done[f"{case[0]},fp32,0,{case[3]},cpu"]
+        told = done[name]
+        if "error" in told or "error" in reference:
+            keep("equality", case=name, error=told.get("error") or reference.get("error"))
+            continue
+        differing = [
+            [here, there] for here, there in zip(told["texts"], reference["texts"], strict=True) if here != there
+        ]
+        row: dict[str, Any] = {
+            "same": len(told["texts"]) - len(differing),
+            "same_in_fives": sum(a == b for a, b in zip(told["in_fives"], reference["texts"], strict=True)),
+            "of": len(told["texts"]),
+            "empty": sum(not text for text in told["texts"]),
+            "empty_on_cpu": sum(not text for text in reference["texts"]),
+            "silence": told["texts"][-1],
+            "differing": differing[:5],
+            "setup_s": told["setup_s"],
+            "graphs": told["info"]["cuda_graphs_mode"],
+        }
+        if told["sure"] is not None:
+            pairs = [
+                abs(a - b)
+                for here, there in zip(told["sure"], reference["sure"], strict=True)
+                if len(here) == len(there)
+                for a, b in zip(here, there, strict=True)
+            ]
+            row["confidence_off_by_at_most"] = max(pairs, default=None)
+        keep("equality", case=name, **row)
+
+
+def oom_in_capture(device: str, is_small: bool) -> None:
+    """What follows when memory runs out inside a capture: injected, and real."""
+    import torch
+
+    from curate.asr import NemoRecogniser, is_oom
+    from curate.batching import Unfit, run_splitting
+    from curate.gpu_errors import classify_gpu_error
+
+    recogniser = NemoRecogniser(MODEL, device=device, decoder="rnnt", dtype="fp32")
+    recogniser.setup()
+    clips = quickstart_clips()[:24]
+    good = [one.text for one in recogniser.transcribe(clips[:4])]
+    computer = computer_of(recogniser)
+    loop = recogniser._loaded._decode._loop  # type: ignore[union-attr]
+
+    def after() -> dict[str, Any]:
+        try:
+            again = [one.text for one in recogniser.transcribe(clips[:4])]
+        except Exception as error:  # noqa: BLE001 (it is the result)
+            return {"after": f"{type(error).__name__}: {error}"[:300], "fault": str(classify_gpu_error(error))}
+        return {
+            "same_after": sum(a == b for a, b in zip(good, again, strict=True)),
+            "of": len(good),
+            "empty_after": sum(not text for text in again),
+            "mode": loop.mode,
+            "capacity": loop.capacity,
+            "sound": loop.is_sound(),
+        }
+
+    def attempt(work: Callable[[], Any]) -> str:
+        try:
+            return f"none: {work()!r}"[:200]
+        except Exception as error:  # noqa: BLE001 (it is the result)
+            return f"{type(error).__name__}: {error} is {classify_gpu_error(error)}"[:400]
+
+    for where in ("_warmup_for_cuda_graphs", "_before_inner_loop_get_joint_output"):
+        loop.reset()
+        recogniser.transcribe(clips[:4])
+        original = getattr(computer, where)
+
+        def boom(*args: Any, where: str = where, original: Any = original) -> Any:
+            if where.startswith("_warmup") or torch.cuda.is_current_stream_capturing():
+                raise torch.OutOfMemoryError("CUDA out of memory. (injected)")
+            return original(*args)
+
+        setattr(computer, where, boom)
+        error = attempt(lambda: recogniser.transcribe(clips[:20]))
+        delattr(computer, where)
+        keep("oom_in_capture", injected=where, error=error, **after())
+    total = torch.cuda.get_device_properties(0).total_memory
+    for extra_mb in (1, 2, 4, 8, 16, 32, 64, 128, 256):
+        recogniser.free_memory()
+        reserved = torch.cuda.memory_reserved()
+        torch.cuda.set_per_process_memory_fraction(min(1.0, (reserved + extra_mb * 2**20) / total))
+        error = attempt(lambda: recogniser.prepare(64, 20.0))
+        texts: dict[int, str] = {}
+        parts = run_splitting(
+            list(range(len(clips))),
+            lambda ids: [one.text for one in recogniser.transcribe([clips[n] for n in ids])],
+            is_oom=is_oom,
+            on_oom=lambda ids, message: recogniser.free_memory(),
+        )
+        unfit = 0
+        try:
+            for part in parts:
+                if isinstance(part, Unfit):
+                    unfit += 1
+                else:
+                    texts.update(zip(part.items, part.result, strict=True))
+            under = {"kept": len(texts), "unfit": unfit, "empty": sum(not text for text in texts.values())}
+        except Exception as trouble:  # noqa: BLE001 (it is the result)
+            under = {"under_pressure": f"{type(trouble).__name__}: {trouble}"[:300]}
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        keep("oom_in_capture", extra_mb=extra_mb, prepare=error, **under, **after())
+        loop.reset()
+        recogniser.transcribe(clips[:4])
+        if left_s() < 10:
+            break
+    recogniser.close()
+
+
+_BROKEN = """
+import json, torch
+from curate.gpu_errors import classify_gpu_error
+x = torch.zeros(4, device="cuda")
+def bad(): x[torch.tensor([99], device="cuda")]; torch.cuda.synchronize()
+ones = torch.ones(8, 8, device="cuda")
+tries = {"assert": bad, "next": lambda: x + 1, "matmul": lambda: ones @ ones, "empty_cache": torch.cuda.empty_cache,
+         "synchronize": torch.cuda.synchronize, "pinned": lambda: torch.zeros(9, pin_memory=True),
+         "fft": lambda: torch.fft.rfft(torch.ones(512, device="cuda")), "mem_get_info": torch.cuda.mem_get_info}
+found = {}
+for name, work in tries.items():
+    try: work(); found[name] = "fine"
+    except BaseException as e: found[name] = [type(e).__name__, str(e)[:120], str(classify_gpu_error(e))]
+print(json.dumps(found), flush=True)
+import os; os._exit(0)
+"""
+
+_FULL = """
+import json, torch
+from curate.gpu_errors import classify_gpu_error
+torch.cuda.set_per_process_memory_fraction(0.01)
+half = dict(device="cuda", dtype=torch.bfloat16)
+total = torch.cuda.get_device_properties(0).total_memory
+blocks = []
+try:
+    while True: blocks.append(torch.empty(2**20, dtype=torch.uint8, device="cuda"))
+except BaseException: pass
+tries = {"allocate": lambda: torch.empty(10**11, dtype=torch.uint8, device="cuda"),
+         "cublas": lambda: torch.ones(1024, 1024, **half) @ torch.ones(1024, 1024, **half),
+         "cufft": lambda: torch.fft.rfft(torch.ones(64, 512, device="cuda")),
+         "lstm": lambda: torch.nn.LSTM(64, 64).cuda()(torch.ones(3, 3, 64, device="cuda")),
+         "too many elements": lambda: torch.nn.functional.conv1d(torch.empty(2, 1, 2**31, device="meta"),
+                                                                torch.empty(1, 1, 3, device="meta"))}
+found = {}
+for name, work in tries.items():
+    try: work(); torch.cuda.synchronize(); found[name] = "fine"
+    except BaseException as e: found[name] = [type(e).__name__, str(e)[:160], str(classify_gpu_error(e))]
+print(json.dumps(found), flush=True)
+"""
+
+
+def error_messages(device: str, is_small: bool) -> None:
+    """The words in which this release of torch reports a broken context and exhausted memory, and their class."""
+    for name, code in (("broken context", _BROKEN), ("full", _FULL)):
+        [told] = children(code, [(name, {})], left_s() - 3).values()
+        keep("error_messages", case=name, **json.loads(told))
+
+
+_RESTORE = """
+import json, sys, traceback
+from curate.asr import NemoRecogniser
+from tests.gpu.sections import MODEL, quickstart_clips
+device, how = sys.argv[1].split(",")
+clips, ended = quickstart_clips()[:8], []
+for number in range(4):
+    recogniser = NemoRecogniser(MODEL, device=device, decoder=("rnnt", "ctc")[number % 2])
+    try:
+        recogniser.setup()
+        if how != "bare": recogniser.transcribe(clips)
+        ended.append("fine")
+    except BaseException as error:
+        ended.append(f"{type(error).__name__}: {str(error)[:200]}")
+        traceback.print_exc()
+    recogniser.close()
+print(json.dumps({"restored": ended}))
+"""
+
+
+def restore_again(device: str, is_small: bool) -> None:
+    """Whether one process can restore the same checkpoint again and again."""
+    variants = [
+        ("cpu,plain", {}),
+        ("cpu,malloc debug", {"PYTHONMALLOC": "debug", "MALLOC_PERTURB_": "165"}),
+        (f"{device},plain", {}),
+        (f"{device},bare", {}),
+        (f"{device},malloc debug", {"PYTHONMALLOC": "debug", "MALLOC_PERTURB_": "165"}),
+        (f"{device},malloc", {"PYTHONMALLOC": "malloc"}),
+    ]
+    unique = list({name: (name, environment) for name, environment in variants}.values())
+    if device == "cpu":
+        unique = unique[:1]
+    for name, line in children(_RESTORE, unique, left_s() - 3).items():
+        keep("restore_again", case=name, **json.loads(line))
+
+
+_HOG = """
+import sys, time, torch
+leave = int(sys.argv[1]); torch.ones(1, device="cuda"); torch.cuda.empty_cache()
+taken = torch.cuda.mem_get_info()[0] - leave
+block = torch.empty(max(1, taken), dtype=torch.uint8, device="cuda")
+print("ready", flush=True)
+sys.stdin.readline()
+time.sleep(2.5)
+del block; torch.cuda.empty_cache(); print("gone", flush=True); sys.stdin.readline()
+"""
+
+_SHARING = """
+import json, sys
+import torch
+from curate.asr import NemoRecogniser
+from tests.gpu.sections import large_model, sharing_records
+from tests.gpu import measuring
+share, small = float(sys.argv[1].split(",")[1]), sys.argv[1].split(",")[2] == "1"
+recogniser = NemoRecogniser(large_model(small), device="cuda", decoder="rnnt", dtype="bf16", gpu_share=share)
+recogniser.setup()
+watched = measuring.Watched(recogniser, "cuda")
+records = sharing_records(256)
+with measuring.stage_around(watched, {"batching": "memory"}, gpus=share) as stage:
+    batch, done = measuring.transcribe_all(stage, records)
+    report = stage.batching_report()
+total = torch.cuda.get_device_properties(0).total_memory
+print(json.dumps({"records": len(records), "done": len(done), "failed": len(batch.failed), "ooms": report["ooms"],
+                  "reserved_share": torch.cuda.max_memory_reserved() / total, "share": share,
+                  "allocator": torch.cuda.get_allocator_backend()}))
+"""
+
+
+def sharing_records(count: int) -> list[dict[str, Any]]:
+    """Write files of noise of many lengths, once, and return their records."""
+    import soundfile
+
+    from tests.bench.seeded_durations import seeded_durations
+    from tests.gpu.measuring import slices
+
+    folder = Path(tempfile.gettempdir()) / f"curate-bench-noise-{count}-{os.getpid()}"
+    folder.mkdir(exist_ok=True)
+    records: list[dict[str, Any]] = []
+    for n, waveform in enumerate(slices(seeded_durations("tail", count=count))):
+        path = folder / f"{n:05}.wav"
+        soundfile.write(path, waveform, RATE_HZ, subtype="PCM_16")
+        records.append({"audio_filepath": str(path), "duration": len(waveform) / RATE_HZ, "n": n})
+    return records
+
+
+def neighbour(device: str, is_small: bool) -> None:
+    """Two workers share the GPU; and a lone record waits for a neighbour that holds all memory for a moment."""
+    expandable = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
+    small = "1" if is_small else "0"
+    halves = [(f"{name},0.45,{small}", expandable) for name in ("first", "second")]
+    for name, line in children(_SHARING, halves, left_s() - 30).items():
+        keep("neighbour", case=f"two workers, {name}", **json.loads(line))
+
+    import torch
+    from loguru import logger
+
+    from curate.asr import NemoRecogniser
+    from tests.gpu import measuring
+
+    lines: list[str] = []
+    logger.enable("curate")
+    logger.add(lambda message: lines.append(str(message)), level="INFO", format="{message}")
+    recogniser = NemoRecogniser(large_model(is_small), device=device, decoder="ctc", dtype="bf16")
+    recogniser.setup()
+    longest = measuring.noise(40.0)
+    recogniser.transcribe([longest])  # whatever cuBLAS and cuDNN keep is there from now on
+    records = sharing_records(8)
+    watched = measuring.Watched(recogniser, device)
+    with measuring.stage_around(watched, {"batching": "length", "max_batch_s": 200.0}) as stage:
+        recogniser.free_memory()
+        hog = subprocess.Popen(
+            [sys.executable, "-c", _HOG, str(8 * 2**20)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert hog.stdin is not None and hog.stdout is not None
+        hog.stdout.readline()
+        free_mb = torch.cuda.mem_get_info()[0] / 2**20
+        hog.stdin.write("let go soon\n")
+        hog.stdin.flush()
+        started = time.perf_counter()
+        batch, done = measuring.transcribe_all(stage, records)
+        keep(
+            "neighbour",
+            case="all memory held for 2.5 s",
+            free_mb=free_mb,
+            records=len(records),
+            done=len(done),
+            failed=[str(failed.error) for failed in batch.failed],
+            ooms=stage.batching_report()["ooms"],
+            wall_s=time.perf_counter() - started,
+            waited=[line.strip() for line in lines if "other processes" in line],
+        )
+        hog.stdin.write("end\n")
+        hog.stdin.flush()
+        hog.wait(20)
+
+
+def decoder_slices(device: str, is_small: bool) -> None:
+    """The transducer's decoding: eager, in graphs made for the batch, and in slices of graphs for the longest."""
+    import torch
+
+    from curate.asr import NemoRecogniser
+    from tests.gpu import measuring
+
+    recogniser = NemoRecogniser(large_model(is_small), device=device, decoder="rnnt", dtype="bf16")
+    recogniser.setup()
+    loaded: Any = recogniser._loaded
+    loop, computer = loaded._decode._loop, computer_of(recogniser)
+    mode = computer.cuda_graphs_mode
+    keep("decoder_slices", mode=str(loop.mode))
+    shapes = [(2, 1.0)] if is_small else [(64, 20.0), (16, 40.0), (256, 5.0), (1024, 5.0), (4, 5.0)]
+    audio = measuring.noise(40.0)
+    for count, seconds in shapes:
+        if left_s() < 12:
+            break
+        batch = [audio[: round(seconds * RATE_HZ)]] * count
+        with torch.inference_mode():
+            signal = torch.stack([torch.from_numpy(one) for one in batch]).to(device)
+            lengths = torch.full((count,), signal.shape[1], device=device)
+            features, frames = loaded._preprocessor(input_signal=signal, length=lengths)
+            encoded, frames = loaded._encoder(audio_signal=features.to(loaded._dtype), length=frames)[:2]
+
+            def decode(encoded: Any = encoded, frames: Any = frames, count: int = count, s: float = seconds) -> Any:
+                return loaded._decode(encoded, frames, [s] * count)
+
+            def timed() -> float:
+                return round(1000 * measuring.median_s(decode, device, rounds=3), 1)
+
+            row: dict[str, Any] = {"n": count, "length_s": seconds, "frames": int(encoded.shape[2])}
+            computer.cuda_graphs_mode = None
+            row["eager_ms"] = timed()
+            expected = [one.text for one in decode()()]
+            computer.cuda_graphs_mode = mode
+            if mode is None:
+                keep("decoder_slices", **row)
+                continue
+            loop._rows = 10**6
+            loop.reset()
+            row["own_graph_ms"] = timed()
+            row["own_capacity"] = loop.capacity
+            for rows in (64, 128, 256, 512):
+                loop._rows = rows
+                loop.reset()
+                like = encoded[:1, :, :1]
+                loop.prepare(loaded._decode._search_transducer, rows, 512, like)
+                row[f"slices_of_{rows}_ms"] = timed()
+                same = sum(a == b.text for a, b in zip(expected, decode()(), strict=True))
+                row[f"same_{rows}"] = same / count
+            row["default_to_own"] = row["slices_of_256_ms"] / row["own_graph_ms"]
+            keep("decoder_slices", **row)
+            loop.reset()
+            recogniser.free_memory()
+    recogniser.close()
+
+
+def knee(device: str, is_small: bool) -> None:
+    """Speed by padded seconds, with NeMo's attention and torch's, and what of a batch is not the encoder."""
+    import torch
+
+    from curate.asr import NemoRecogniser
+    from curate.asr.nemo import _attend_by_sdpa
+    from tests.gpu import measuring
+
+    recogniser = NemoRecogniser(large_model(is_small), device=device, decoder="ctc", dtype="bf16")
+    recogniser.setup()
+    loaded: Any = recogniser._loaded
+    keep("knee", attention=recogniser.runtime_info()["attention"])
+    shapes = [(2, 1.0), (4, 1.0)]
+    if not is_small:
+        shapes = [(16, 12.5), (51, 12.5), (80, 12.5), (128, 12.5), (256, 12.5), (512, 12.5), (16, 40.0), (40, 40.0)]
+        shapes += [(640, 2.5), (4, 5.0)]
+    audio = measuring.noise(41.0)
+    for count, seconds in shapes:
+        if left_s() < 10:
+            break
+        samples = round(seconds * RATE_HZ)
+        batch = [audio[n : n + samples] for n in range(count)]
+        row: dict[str, Any] = {"n": count, "length_s": seconds, "padded_s": count * seconds}
+
+        def timed(work: Callable[[], object]) -> float:
+            return round(1000 * measuring.median_s(work, device, rounds=3), 2)
+
+        row["all_ms"] = timed(lambda batch=batch: recogniser.begin(batch))
+        row["rtfx"] = round(1000 * count * seconds / row["all_ms"])
+        peak = recogniser.peak()
+        row["peak_mb"] = None if peak is None else round(peak.own_bytes / 1e6)
+        with torch.inference_mode():
+            signal = torch.zeros(count, samples, device=device)
+            lengths = torch.full((count,), samples, device=device)
+            features, frames = loaded._preprocessor(input_signal=signal, length=lengths)
+            features = features.to(loaded._dtype)
+
+            def encode(features: Any = features, frames: Any = frames) -> Any:
+                return loaded._encoder(audio_signal=features, length=frames)
+
+            for name, is_fused in (("nemo", False), ("sdpa", True)):
+                _attend_by_sdpa(loaded._encoder, is_fused)
+                row[f"encoder_{name}_ms"] = timed(encode)
+        keep("knee", **row)
+    recogniser.close()
+
+
+def stage(device: str, is_small: bool) -> None:
+    """The whole stage on files, against the model alone; idle is what no kernel fills."""
+    from curate.asr import NemoRecogniser
+    from tests.bench.seeded_durations import seeded_durations
+    from tests.gpu import measuring
+
+    recogniser = NemoRecogniser(large_model(is_small), device=device, decoder="ctc", dtype="bf16")
+    recogniser.setup()
+    count = 16 if is_small else 2048
+    records = sharing_records(count)
+    durations_s = seeded_durations("tail", count=count)
+    budget_s = 40.0 if is_small else 1600.0
+    [fixed, own] = measuring.batching_speeds(recogniser, device, durations_s, (budget_s,), rounds=1)
+    keep("stage", what="model alone, fixed 16", **fixed)
+    keep("stage", what=f"model alone, {budget_s:g} s", **own)
+    budget: dict[str, Any] = {"batching": "length", "max_batch_s": budget_s}
+    variants: dict[str, dict[str, Any]] = {
+        "default (memory)": {"batching": "memory"},
+        f"length, {budget_s:g} s": budget,
+        f"length, {budget_s:g} s, prefetch 4": budget | {"prefetch_batches": 4},
+        "length, 200 s": {"batching": "length", "max_batch_s": 200.0},
+        "fixed 16": {"batching": "static", "batch_size": 16},
+    }
+    for name, options in variants.items():
+        if left_s() < 15:
+            break
+        [row] = measuring.stage_speeds(recogniser, device, records, {name: options})
+        keep("stage", **row, to_model_alone=row["rtfx"] / own["rtfx"])
+    recogniser.close()
+
+
+_PIPELINE = """name: gpu
+stages:
+  - use: read_manifest
+    manifest: {folder}/m.jsonl
+  - use: asr_dynamic
+    name: asr
+    model_name: {model}
+    decoder: rnnt{gpus}
+  - use: merge
+    path: curated.jsonl
+executor: multiprocessing
+run_dir: {folder}/run
+"""
+
+
+def command_line(device: str, is_small: bool) -> None:
+    """`curate run` in worker processes on many clips of the quickstart: all are kept, none is empty."""
+    import soundfile
+
+    clips = quickstart_clips()[:-1]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        rows: list[dict[str, Any]] = []
+        for n in range(40 if is_small else 1500):
+            samples = clips[n % len(clips)]
+            path = folder / f"{n}.wav"
+            soundfile.write(path, samples, RATE_HZ)
+            rows.append({"audio_filepath": str(path), "duration": len(samples) / RATE_HZ})
+        (folder / "m.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+        gpus = "" if device == "cpu" else "\n    resources: {gpus: 1}"
+        text = _PIPELINE.format(folder=folder, model=MODEL.absolute(), gpus=gpus)
+        (folder / "p.yaml").write_text(text, encoding="utf-8")
+        started = time.perf_counter()
+        code = "from curate.cli import main; main()"
+        done = subprocess.run(
+            [sys.executable, "-c", code, "run", str(folder / "p.yaml")],
+            capture_output=True,
+            text=True,
+            timeout=max(10.0, left_s() - 3),
+            check=False,
+        )
+        print(done.stdout, done.stderr, flush=True)
+        kept = [
+            json.loads(line)
+            for path in folder.glob("run/**/curated.jsonl")
+            for line in path.read_text(encoding="utf-8").splitlines()
+        ]
+        keep(
+            "command_line",
+            exit_code=done.returncode,
+            wall_s=time.perf_counter() - started,
+            audio_s=sum(row["duration"] for row in rows),
+            records=len(rows),
+            kept=len(kept),
+            empty=sum(not row.get("pred_text") for row in kept),
+            tail=(done.stdout + done.stderr)[-600:] if done.returncode else "",
+        )
+
+
+def whisper(device: str, is_small: bool) -> None:
+    """A Whisper recogniser, once there is one."""
+    from curate.errors import CurateError
+    from curate.plugin import current_host
+
+    try:
+        current_host().recogniser("whisper")
+    except CurateError as error:
+        keep("whisper", skipped=f"no plugin registers a Whisper recogniser: {error}"[:300])
+        return
+    keep("whisper", skipped="a Whisper recogniser is registered, and its measurement is not written yet")
+
+
+SECTIONS: Sequence[Section] = (
+    machine,
+    model,
+    equality,
+    oom_in_capture,
+    error_messages,
+    restore_again,
+    neighbour,
+    decoder_slices,
+    knee,
+    stage,
+    command_line,
+    whisper,
+)
+
+
+def main() -> int:
+    by_name = {section.__name__: section for section in SECTIONS}
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=sorted(by_name))
+    parser.add_argument("--device", default="cuda")
+    parser.add_argument("--small", action="store_true")
+    arguments = parser.parse_args()
+    try:
+        by_name[arguments.name](arguments.device, arguments.small)
+    except Exception as error:  # noqa: BLE001 (whatever it is, it is this section's result)
+        traceback.print_exc()
+        keep(arguments.name, error=f"{type(error).__name__}: {error}"[:600])
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
