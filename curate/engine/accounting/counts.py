@@ -125,15 +125,10 @@ class FinishedInputs:
                 root.rows.append(row)
                 root.row_seqs = [seq] * len(root.rows)
                 root.kept_ms += audio_ms(decode_row(row) if isinstance(row, bytes) else row)
-        for pair in self.filtered:
-            if pair[0] in wanted:
-                found[pair[0]].filtered.append(pair)
-        for pair in self.quarantined:
-            if pair[0] in wanted:
-                found[pair[0]].quarantined.append(pair)
-        for pair in self.files:
-            if pair[0] in wanted:
-                found[pair[0]].files.append(pair)
+        for kind in ("filtered", "quarantined", "files"):
+            for pair in getattr(self, kind):
+                if pair[0] in wanted:
+                    getattr(found[pair[0]], kind).append(pair)
         for split in self.splits:
             identity = split.root  # of the root, or of a descendant of it that was split in a later hop
             while identity and identity not in seq_of:

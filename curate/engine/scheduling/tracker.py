@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -144,14 +144,7 @@ class InFlightTracker:
             inputs = {name: self._input_of.pop(name) for name in names}
         except KeyError as error:
             raise AccountingError(f"a worker has finished {error.args[0]}, which it was not given") from None
-        for split in result.splits:
-            inputs[split.root].splits.append(split)
-        for note in result.filtered:
-            inputs[note.root].filtered.append(note)
-        for note in result.quarantined:
-            inputs[note.root].quarantined.append(note)
-        for file in result.files:
-            inputs[file.root].files.append(file)
+        _attach(result, inputs)
         forward: list[Record] = []
         if hop == self._last_hop:
             for name, row, ms in zip(kept_roots, result.kept, result.kept_ms, strict=True):
@@ -175,6 +168,18 @@ class InFlightTracker:
         if identity in self._input_of:
             raise InfrastructureError(f"two records have the same id {identity}; a source numbers its records")
         self._input_of[identity] = pending
+
+
+def _attach(result: PartialResult, inputs: Mapping[str, _PendingInput]) -> None:
+    """Add the notes, splits and files of a result to the inputs that they belong to."""
+    for split in result.splits:
+        inputs[split.root].splits.append(split)
+    for filtered in result.filtered:
+        inputs[filtered.root].filtered.append(filtered)
+    for quarantined in result.quarantined:
+        inputs[quarantined.root].quarantined.append(quarantined)
+    for file in result.files:
+        inputs[file.root].files.append(file)
 
 
 def _finished_inputs(inputs: list[_PendingInput]) -> FinishedInputs:
