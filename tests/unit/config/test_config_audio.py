@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from curate import AudioSettings, ConfigError
+from curate import AudioSettings
 from curate.config import load_pipeline
+from curate.errors import ConfigError
 from curate.plugin import PluginHost
 
-STAGES = "stages:\n  - use: read_manifest\n    path: in.jsonl\n  - use: audio_duration\n"
+STAGES = "stages:\n  - use: read_manifest\n    manifest: in.jsonl\n  - use: audio_duration\n"
 
 
 def loaded(folder: Path, text: str, *sets: str):  # noqa: ANN201 (a Configured)
