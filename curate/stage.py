@@ -49,8 +49,7 @@ def _announce_nothing(records: Sequence[Record]) -> None:
 def _no_new_audio(record: Record, samples: Any, rate_hz: int) -> Record:
     """Used without a run directory, a stage has no place for new audio."""
     raise InfrastructureError(
-        "context.new_audio needs a run directory to write to: run the stage in a pipeline with run_dir=…, or test it "
-        "with curate.testing"
+        "context.new_audio needs a run directory to write to: run the stage in a pipeline with run_dir=…"
     )
 
 

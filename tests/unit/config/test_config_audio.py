@@ -11,7 +11,7 @@ from curate.config import load_pipeline
 from curate.errors import ConfigError
 from curate.plugin import PluginHost
 
-STAGES = "stages:\n  - use: read_manifest\n    manifest: in.jsonl\n  - use: audio_duration\n"
+STAGES = "stages:\n  - use: read_manifest\n    manifest: ${here}/in.jsonl\n  - use: audio_duration\n"
 
 
 def loaded(folder: Path, text: str, *sets: str):  # noqa: ANN201 (a Configured)
