@@ -1,7 +1,8 @@
-"""Decodes the audio of the next records in threads, while the stages hear the current one.
+"""Decodes the audio of the next records in threads, while the stages process the current one.
 
-Bounded twice: in bytes, and in records, because every record whose bytes are touched is a suspect when the worker dies,
-and the scheduler tries no more than `MAX_ANNOUNCED` suspects alone.
+Two bounds hold: in bytes, and in records, because every record whose bytes are touched is a suspect when the worker
+dies, and the scheduler isolates at most `MAX_ANNOUNCED` of them (see `record_step`); the recordings that are open at the same
+time are fewer still, so that the cache never drops one that is still needed.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import attrs
 
 from curate.audio import Audio
 from curate.engine.worker.audio_source import AudioSource, SegmentKey, decoded_bytes
-from curate.engine.worker.record_step import MAX_ANNOUNCED
 from curate.records import Record, audio_ms
 
 THREADS = 2
+
+MAX_BEGUN = 24
+"""The maximum number of records that are decoded at the same time or wait for their turn, with the current one."""
 
 _ASSUMED_S = 15.0
 """The assumed length of a record without a `duration`: a typical utterance, on the long side."""
@@ -86,6 +89,9 @@ class DecodeAhead:
 
     def begin(self, position: int) -> DecodedAhead | None:
         """Return the record at a position, if it was decoded ahead, and decode further ahead of it."""
+        self._begun = max(self._begun, position)
+        self._fill(position)
+        self._begun = max(self._begun, position + 1)
         found: DecodedAhead | None = None
         while self._ahead and self._ahead[0][0] <= position:
             at, decoded = self._ahead.popleft()
@@ -93,8 +99,6 @@ class DecodeAhead:
                 found = decoded
             else:
                 decoded.close(self._source)
-        self._begun = max(self._begun, position + 1)
-        self._fill(position, 0.0 if found is None else found.held_bytes())
         return found
 
     @property
@@ -111,11 +115,12 @@ class DecodeAhead:
         while self._ahead:
             self._ahead.popleft()[1].close(self._source)
 
-    def _fill(self, position: int, held: float) -> None:
+    def _fill(self, position: int) -> None:
+        """Begin the records from a position on, in order, as far as the bounds allow."""
         if self._threads is None:
             return
-        held += sum(decoded.held_bytes() for _, decoded in self._ahead)
-        last = min(len(self._records), position + MAX_ANNOUNCED)
+        held = sum(decoded.held_bytes() for _, decoded in self._ahead)
+        last = min(len(self._records), position + MAX_BEGUN)
         while self._begun < last:
             record = self._records[self._begun]
             expected = self._expected_bytes(record)
@@ -127,7 +132,7 @@ class DecodeAhead:
             held += expected
             self._announce(position, self._begun)
             key = SegmentKey(record, self._filepath_key)
-            future = self._threads.submit(self._source.open_and_count, record, self._filepath_key)
+            future = self._threads.submit(self._source.open_and_count, dict(record), self._filepath_key)
             self._ahead.append((at, DecodedAhead(key, expected, future)))
 
     def _hears(self, record: Record) -> bool:
