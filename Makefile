@@ -14,6 +14,10 @@ PARALLEL := --numprocesses $(JOBS) --dist loadgroup
 LONG := bench or soak
 REST := ray or processes or browser or slow
 
+# Measured 92 and 98 % with the core alone.
+FLOOR := 90
+ENGINE_FLOOR := 96
+
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-model newcomer test test-core test-rest test-all check check-all coverage docs bench bench-gpu \
 	soak format clean
@@ -60,7 +64,7 @@ check-all: check docs coverage  ## check, and the documentation and the coverage
 coverage: $(VENV)/.dev  ## branch coverage of the package and of the engine, subprocesses included, with floors
 	rm -f build/coverage/data*
 	$(BIN)/coverage run -m pytest $(PARALLEL) -m "not (ray or nemo or browser or slow or $(LONG))"
-	$(BIN)/coverage combine --quiet
+	-$(BIN)/coverage combine --quiet  # warns of the half-written files of processes that tests have killed
 	$(BIN)/coverage html --quiet
 	$(BIN)/coverage report --format total --fail-under $(FLOOR)
 	$(BIN)/coverage report --include 'curate/engine/*' --fail-under $(ENGINE_FLOOR)

@@ -65,7 +65,7 @@ _OF_A_CAPTURE = re.compile(r"during capture|stream is capturing|StreamCapture", 
 
 
 def classify_gpu_error(error: BaseException) -> GpuFault | None:
-    """Return what `error` means for the caller, or None where it is neither the GPU's nor a lack of memory.
+    """Return the kind of GPU fault that `error` means, or None if it is neither a GPU error nor a lack of memory.
 
     The causes of `error` are read as well, and what an error at the end of a CUDA graph's capture interrupted, because
     such an error names the capture and not its reason. Only `RuntimeError`, `MemoryError` and `OSError` are read: a
@@ -111,7 +111,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
 
 
 def _fault_of(error: BaseException) -> GpuFault | None:
-    """Return what one error says by itself."""
+    """Return the fault of one error, without its causes."""
     if isinstance(error, MemoryError):
         return GpuFault.OUT_OF_MEMORY
     if isinstance(error, OSError):

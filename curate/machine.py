@@ -53,7 +53,7 @@ class Machine:
 
     @classmethod
     def here(cls, environment: Mapping[str, str] = os.environ) -> Machine:
-        """Return what this process may use."""
+        """Return the resources that this process may use."""
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         return cls(cpus=_count_cpus(), gpus=len(find_gpus(environment)), memory=memory)
 

@@ -375,7 +375,7 @@ def _check_output(name: str, output: str, inputs: set[Path], owners: Mapping[str
 
 
 def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stage]]:
-    """Follow the columns through the stages, and find the first stage that reads what no earlier stage writes."""
+    """Follow the columns through the stages, and find the first stage that reads a column that none before writes."""
     columns: frozenset[str] | None = None
     planned: list[PlannedStage[Stage]] = []
     for position, (name, stage) in enumerate(stages):

@@ -85,7 +85,7 @@ class AudioBatch:
         self.rejected.append(Rejected(record, reason))
 
     def fail(self, record: Record, error: RecordError) -> None:
-        """Send `record` to quarantine because of `error`, while its neighbours go on.
+        """Send `record` to quarantine because of `error`; its neighbours are not affected.
 
         Raises:
             TypeError: `record` is not a dict, or `error` is not a `RecordError`.

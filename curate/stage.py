@@ -176,7 +176,7 @@ class Stage:
         """Return this stage with the names in its settings looked up; itself if it names nothing.
 
         The planner calls it once, in the driver. Workers get what it returns and look nothing up, because only the
-        driver knows the plugins that the user has chosen. Keep what was found through `with_resolved`.
+        driver knows the plugins that the user has chosen. Keep the targets with `with_resolved`.
 
         Raises:
             PluginError: a name that no plugin announces, or whose owner cannot be imported.

@@ -71,7 +71,7 @@ def processing_stage(
 ) -> Callable[[Callable[..., Any]], BatchFunctionStage | RecordFunctionStage]:
     """Turn a function into a stage.
 
-    The annotation of the function's parameter says what it takes: `AudioBatch` (a batch; it returns a batch or a list
+    The annotation of the function's parameter selects its input: `AudioBatch` (a batch; it returns a batch or a list
     of batches) or `dict` (a record; it returns the record).
 
     Args:

@@ -1,7 +1,7 @@
-"""Runs NeMo's label-looping decoder in CUDA graphs that are as large as needed, and never stale.
+"""Decoding with NeMo's label-looping decoder in CUDA graphs that are as large as needed, and never stale.
 
-NeMo captures its decoding loop for one size of buffers: so many rows (utterances), so many encoder frames. Three traits
-of that code decide what is done here:
+NeMo captures its decoding loop for one size of buffers: a number of rows (utterances) and of encoder frames. Three
+traits of that code determine this module:
 
 - It replaces its buffers before it captures. An error in between leaves the old graph, which replays over buffers that
   nothing reads: every later batch that fits decodes to empty texts, without an error.
@@ -9,8 +9,8 @@ of that code decide what is done here:
   batches that are alternately wide and long capture every time.
 - Each replay works on all rows of the buffers, so buffers for the largest batch slow down all others.
 
-So buffers have at most `max_rows` rows, a larger batch is decoded in slices; they grow to the maximum in both
-directions at once; what is captured is asked of NeMo's decoder instead of being remembered; and after any exception
+So buffers have at most `max_rows` rows, and a larger batch is decoded in slices; they grow to the maximum in both
+directions together; NeMo's decoder is asked what is captured, instead of remembering it here; and after any exception
 everything captured is dropped.
 """
 

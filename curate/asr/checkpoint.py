@@ -2,7 +2,7 @@
 
 A `.nemo` file is a tar of a configuration, weights and tokenizer files. The configuration names Python classes that
 NeMo imports and calls. NeMo 3.0 guards itself (no paths outside its folder, no pickled weights, an allow-list of
-classes); older releases do not and are refused. What can be told without importing NeMo is checked here first, so that
+classes); older releases do not and are refused. What needs no import of NeMo is checked here first, so that
 a mistake is found at plan time, and so that one guard's gap is not the whole defence.
 """
 
@@ -75,7 +75,7 @@ def local_path(model_name: str | Path) -> Path | None:
 
 
 def check_model(model_name: str | Path, decoder: str | None = None) -> None:
-    """Find what is wrong with `model_name` before work starts, without importing NeMo or reading weights.
+    """Check `model_name` before work starts, without importing NeMo or reading weights.
 
     The name of a pretrained model is taken on trust; whether it can be fetched turns out at `setup`.
 
@@ -84,7 +84,7 @@ def check_model(model_name: str | Path, decoder: str | None = None) -> None:
         decoder: the decoder that will be asked for, or None.
 
     Raises:
-        PlanError: the file is missing, is no NeMo checkpoint, names a class that we do not run, or lacks the decoder.
+        PlanError: the file is missing, is not a NeMo checkpoint, names a forbidden class, or lacks the decoder.
     """
     if not str(model_name).strip():
         raise PlanError("model_name is empty: give the path of a .nemo file or the name of a pretrained model")
@@ -169,7 +169,7 @@ def _what_it_is(path: Path, error: Exception) -> str:
     for magic, meaning in _OTHER_THINGS:
         if head.startswith(magic):
             return f"it is {meaning}"
-    return f"it is no tar archive, or a damaged one ({error}); fetch it again"
+    return f"it is not a tar archive, or a damaged one ({error}); fetch it again"
 
 
 def _model_class(config: dict[str, Any], path: Path) -> str:

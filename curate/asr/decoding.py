@@ -35,7 +35,8 @@ class DecodingOptions:
         cuda_graphs: whether to capture the loop over labels as CUDA graphs; without effect on the CPU.
         timestamps: whether to place words in time.
         confidence: whether transcripts carry confidence scores.
-        graph_rows: the most utterances that are decoded at once in CUDA graphs; a larger batch is decoded in slices.
+        graph_rows: the maximum number of utterances that are decoded together in CUDA graphs; a larger batch is decoded
+            in slices.
     """
 
     strategy: str = "greedy_batch"
@@ -93,7 +94,7 @@ class Decoding:
         self._frame_s: float = _frame_s(model) if options.timestamps else 0.0
 
     def __call__(self, encoded: Any, lengths: Any, durations_s: Sequence[float]) -> Callable[[], list[Transcript]]:
-        """Find the tokens of a batch, and return what spells them out.
+        """Find the tokens of a batch, and return the function that spells them out.
 
         Spelling needs the CPU alone, and may be done in another thread while the model has the next batch.
 

@@ -181,7 +181,7 @@ class NemoRecogniser:
         return self.begin(waveforms)()
 
     def begin(self, waveforms: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
-        """Run the model on `waveforms` as one batch, and return what spells out the tokens that it found.
+        """Run the model on `waveforms` as one batch, and return the function that spells out the tokens.
 
         Raises:
             RecordError: a waveform is empty or holds samples that are not finite.
@@ -203,7 +203,7 @@ class NemoRecogniser:
         return spelt
 
     def stage(self, waveforms: Sequence[Waveform]) -> Sequence[Waveform]:
-        """Check and pad a batch, in memory that the GPU copies from while the CPU goes on; does nothing on the CPU.
+        """Check and pad a batch, in memory from which the GPU copies asynchronously; does nothing on the CPU.
 
         Raises:
             RecordError: a waveform is empty or holds samples that are not finite.
@@ -250,7 +250,7 @@ class NemoRecogniser:
             self._loaded.free_memory()
 
     def runtime_info(self) -> dict[str, Any]:
-        """Return what is in use, for reports: the device, the number format, the decoder and how it decodes."""
+        """Return the device, the number format, the decoder and its strategy, for reports."""
         return self._loaded.runtime_info() if self._loaded is not None else {}
 
     def gpu_uuid(self) -> str | None:

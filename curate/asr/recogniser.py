@@ -1,4 +1,4 @@
-"""What a recogniser is: one plain class with `setup`, `transcribe` and `close`; and what it hears."""
+"""The protocol of recognisers, plain classes with `setup`, `transcribe` and `close`, and their transcripts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Word:
     Args:
         text: the word as it stands in the transcript.
         start_s: where it begins, in seconds from the start of the waveform.
-        end_s: where it ends; never before `start_s`, never behind the end of the waveform.
+        end_s: where it ends; never before `start_s`, never after the end of the waveform.
         confidence: 0 to 1, or None where it was not asked for.
     """
 
@@ -35,12 +35,12 @@ class Word:
 
 @frozen
 class Transcript:
-    """What a recogniser heard in one waveform.
+    """The result of a recogniser for one waveform.
 
     Args:
-        text: the words; empty where it heard none.
-        confidence: 0 to 1 for the whole utterance; None where it was not asked for, and where there are no words.
-        words: the words in time; None where they were not asked for.
+        text: the words; empty if none were recognised.
+        confidence: 0 to 1 for the whole utterance; None if it was not requested, or there are no words.
+        words: the words with their times; None if they were not requested.
     """
 
     text: str
@@ -77,7 +77,7 @@ class Recogniser(Protocol):
             waveforms: one array of shape (samples,) per utterance: float32, mono, at `rate_hz`, full scale at ±1.
 
         Returns:
-            One transcript per waveform, in the same order. What is said about a waveform does not depend on its
+            One transcript per waveform, in the same order. The transcript of a waveform does not depend on its
             neighbours.
 
         Raises:
@@ -87,7 +87,7 @@ class Recogniser(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of the model and its memory. `setup` may follow again."""
+        """Release the model and its memory. `setup` may be called again."""
         ...
 
 
@@ -96,10 +96,10 @@ class SupportsAsyncDecoding(Protocol):
     """An optional protocol of recognisers: the model is free again before the text is spelt out."""
 
     def begin(self, waveforms: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
-        """Do of `transcribe` what needs the model, and return what does the rest.
+        """Do the part of `transcribe` that needs the model, and return a function that does the rest.
 
-        The rest is called once, perhaps in another thread while the model works on the next batch, and must not hold
-        on to memory of the device.
+        The function is called once, perhaps in another thread while the model works on the next batch, and must not
+        hold memory of the device.
         """
         ...
 

@@ -94,7 +94,7 @@ def place_words(
 
 
 def overall_confidence(tokens: Sequence[Token]) -> float | None:
-    """Return the mean confidence of `tokens`, 0 to 1, rounded; None where there is none to tell.
+    """Return the mean confidence of `tokens`, 0 to 1, rounded; None if no token has one.
 
     Rounded, because the last bits of a model's scores depend on the batch size and on the number of threads.
     """

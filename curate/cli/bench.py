@@ -59,7 +59,7 @@ def batch_size(
     if plot is not None:
         check_plot(plot)
 
-    def tell(trial: Trial) -> None:
+    def print_trial(trial: Trial) -> None:
         if not session.quiet:
             session.messages.print(f"{trial.name}: {_wall(trial)}", soft_wrap=True)
 
@@ -75,7 +75,7 @@ def batch_size(
             repeats=repeats,
             history=history or Path("runs") / f"{configured.pipeline.name}.bench.jsonl",
             host=session.host,
-            on_trial=tell,
+            on_trial=print_trial,
         )
     best = report.best
     if plot is not None:

@@ -66,7 +66,7 @@ class Finding:
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_session
 def doctor(session: Session, as_json: bool) -> int:
-    """Check the machine and the installation, and list what is missing."""
+    """Check the machine and the installation, and list missing parts."""
     findings = list(examine(session.host, os.environ, Path()))
     able = not any(finding.fatal for finding in findings)
     if as_json:

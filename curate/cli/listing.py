@@ -1,4 +1,4 @@
-"""Lists what plugins announce: one table for each kind."""
+"""The listing of registered extensions, a table for each kind."""
 
 from __future__ import annotations
 

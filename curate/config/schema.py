@@ -1,4 +1,4 @@
-"""The form of a pipeline file as a JSON schema, for editors: what `load_pipeline` checks, as far as it can be said."""
+"""The form of a pipeline file as a JSON schema, for editors: as far as it can express `load_pipeline`."""
 
 from __future__ import annotations
 

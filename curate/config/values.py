@@ -99,7 +99,7 @@ def _message(error: BaseException, node: Node, path: tuple[Any, ...], kind: Any,
     else:
         members = get_args(error.kind) or (error.kind,)
         remedy = " or ".join(_REMEDIES[member] for member in members if member in _REMEDIES) or "write one of these"
-    # without modules: where `Path` lives differs between versions of Python
+    # Without modules: the module of `Path` differs between versions of Python.
     wanted = re.sub(r"\b(?:\w+\.)+(?=\w)", "", inspect.formatannotation(error.kind)).replace("NoneType", "None")
     return str(config_error(inner.place, f"{called} must be {wanted}, not {describe(inner)}{inner.origin}: {remedy}"))
 

@@ -61,7 +61,7 @@ class WorkerPayload:
 
 
 def make_payload(spec: HopSpec, *, elsewhere: bool = False) -> WorkerPayload:
-    """Return what a worker of a hop is given.
+    """Return the payload of a worker of a hop.
 
     Args:
         spec: the hop.

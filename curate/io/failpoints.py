@@ -114,7 +114,7 @@ def arm(text: str) -> None:
         if name not in FAILPOINTS:
             raise UsageError(f"{VARIABLE}: there is no place {name!r}; the places are {', '.join(FAILPOINTS)}")
         if action not in _ACTIONS or not (count or "1").isdecimal():
-            raise UsageError(f"{VARIABLE}: {what!r} is no action; write one of {', '.join(_ACTIONS)}, or kill@3")
+            raise UsageError(f"{VARIABLE}: unknown action {what!r}; write one of {', '.join(_ACTIONS)}, or kill@3")
         armed[name] = _ACTIONS[action], int(count or 1)
     _armed.clear()
     _armed.update(armed)

@@ -29,7 +29,7 @@ MAX_DEPTH = 100
 _COUNTED_BYTES = 256 * 1024 * 1024
 """At most this much of a manifest is read to count its rows, which takes about a tenth of a second."""
 
-_LINES_AT_ONCE = 128
+_LINES_PER_WRITE = 128
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -120,7 +120,7 @@ _decode = json.JSONDecoder(parse_float=_finite_float, parse_constant=_refuse_con
 
 def _write(records: RecordReader, file: BinaryIO) -> None:
     lines = records.lines()
-    while some := list(islice(lines, _LINES_AT_ONCE)):
+    while some := list(islice(lines, _LINES_PER_WRITE)):
         file.writelines(some)
         failpoint("publish.during")
 

@@ -85,7 +85,7 @@ def _checked(row: Record) -> Record | RecordError:
 
 
 def _not_json(value: Any) -> str:
-    """Return what in a value is not JSON, and `""` if all of it is."""
+    """Return a description of the part of a value that is not JSON, and `""` if all of it is."""
     kind = cast("type[Any]", type(value))
     if value is None or kind is str or kind is int or kind is bool:
         return ""
@@ -179,7 +179,7 @@ def _json_text() -> Any:
 
 
 def _misfits() -> tuple[type[Exception], ...]:
-    """Return what is raised for values that Arrow cannot hold: mixed types, too large numbers, lone surrogates."""
+    """Return the exceptions for values that Arrow cannot hold: mixed types, too large numbers, lone surrogates."""
     return (_arrow().ArrowException, OverflowError, UnicodeEncodeError)
 
 

@@ -1,4 +1,4 @@
-"""Records as lines of JSON: how shards and published manifests hold them."""
+"""Records as lines of JSON, the form of unit files and published manifests."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def _default(value: Any) -> Any:
 
 
 def _check_keys(value: Any) -> None:
-    """Check that every key is a text: JSON would make one of any number, and one key of `1` and `"1"`.
+    """Check that every key is a string: JSON would convert numbers, and merge the keys `1` and `"1"`.
 
     Raises:
-        TypeError: one is not.
+        TypeError: a key is not a string.
     """
     if isinstance(value, dict):
         for key, each in cast("dict[Any, Any]", value).items():
             if not isinstance(key, str):
-                raise TypeError(f"the key {key!r:.80} is no text")
+                raise TypeError(f"the key {key!r:.80} is not a string")
             if type(each) not in PLAIN_TYPES:
                 _check_keys(each)
     elif isinstance(value, list | tuple):
@@ -54,7 +54,7 @@ def encode_row(record: Record) -> bytes:
     """Return a record as one line of JSON, its `_id` first.
 
     Raises:
-        ValueError: a column holds what JSON cannot; the message names the column.
+        ValueError: a column has a value that JSON cannot represent; the message names the column.
     """
     ordered = {ID: record[ID], **record}
     try:
@@ -114,5 +114,5 @@ def _is_json(value: Any) -> bool:
 def _shown(value: Any) -> str:
     try:
         return f"{value!r:.1000}"
-    except Exception as error:  # noqa: BLE001 (a stranger's __repr__)
+    except Exception as error:  # noqa: BLE001 (a third-party __repr__)
         return f"a {type(value).__name__} that cannot be shown ({type(error).__name__})"

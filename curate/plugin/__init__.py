@@ -78,9 +78,9 @@ def use_host(host: PluginHost) -> Generator[None]:
 
 
 def resolved_setting(stage: Stage, name: str) -> Resolved:
-    """Return what the name in a stage's setting stands for: as planned or, in eager use, in the current host.
+    """Return the target of the name in a stage's setting: as planned or, in eager use, in the current host.
 
-    A stage that calls it in a worker finds what the planner has resolved, and no worker looks anything up.
+    In a worker, a stage gets the target that the planner has resolved, so workers look up no names.
     """
     planned = stage.resolved.get(name)
     return planned if planned is not None else stage.resolve(current_host()).resolved[name]

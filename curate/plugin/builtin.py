@@ -133,18 +133,18 @@ def curate_commands() -> list[CommandRef]:
     return [
         CommandRef("run", "curate.cli.run:run", "Run a pipeline"),
         CommandRef("bench", "curate.cli.bench:bench", "Measure, to choose a setting"),
-        CommandRef("doctor", "curate.cli.doctor:doctor", "Say what this machine has, and what is missing"),
+        CommandRef("doctor", "curate.cli.doctor:doctor", "Check this machine and the installation"),
         CommandRef("executors", "curate.cli.executors:executors", "List the executors: where a pipeline can run"),
-        CommandRef("plan", "curate.cli.plan:plan", "Check a pipeline and show what a run would do"),
+        CommandRef("plan", "curate.cli.plan:plan", "Check a pipeline and show its plan"),
         CommandRef(
             "plugins",
             "curate.cli.plugins:plugins",
             "List the plugins and what is wrong with them; `new` begins one",
         ),
         CommandRef("report", "curate.cli.report:report", "Write a page about a run, to look at and to listen to"),
-        CommandRef("compare", "curate.cli.compare:compare", "Say what differs between two runs"),
+        CommandRef("compare", "curate.cli.compare:compare", "Show the differences between two runs"),
         CommandRef("schema", "curate.cli.schema:schema", "Print a JSON schema of pipeline files, for editors"),
         CommandRef("quarantine", "curate.cli.quarantine:quarantine", "Show the records that failed, and retry them"),
-        CommandRef("status", "curate.cli.status:status", "Say how far a run is, and whether its driver lives"),
+        CommandRef("status", "curate.cli.status:status", "Show the progress of a run, and whether its driver is alive"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
     ]

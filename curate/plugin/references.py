@@ -76,7 +76,7 @@ class Reference:
 
     @property
     def qualified_name(self) -> str:
-        """`distribution/name`: unique, whoever else claims the plain name."""
+        """`distribution/name`, which is unique even if another plugin claims the plain name."""
         return f"{self.distribution}/{self.name}" if self.distribution else self.name
 
     def owned_by(self, distribution: str) -> Self:
@@ -87,7 +87,7 @@ class Reference:
         """Import the target and return it.
 
         Raises:
-            PluginError: a dependency is missing (the message says what to install), the target does not exist, or it
+            PluginError: a dependency is missing (the message names the package), the target does not exist, or it
                 is not what was announced.
         """
         module, _, path = self.target.partition(":")

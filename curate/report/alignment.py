@@ -47,7 +47,7 @@ def align(sample: Sample, compared: Comparison, host: PluginHost) -> Alignment:
     try:
         normalise = host.normaliser(compared.normaliser).load()
         reference, hypothesis = str(normalise(reference)), str(normalise(hypothesis))
-    except Exception as error:  # noqa: BLE001 (third-party code, on a text of any kind)
+    except Exception as error:  # noqa: BLE001 (third-party code, on any string)
         logger.debug("normaliser {!r} was not applied to {}: {}", compared.normaliser, sample.id, error)
     expected, recognised = _units(reference, compared.unit), _units(hypothesis, compared.unit)
     cut = max(len(expected), len(recognised)) > _MAX_UNITS

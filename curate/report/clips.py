@@ -1,4 +1,4 @@
-"""Audio for the players of a report: short MP3 clips, made in a process of their own, within a budget of bytes."""
+"""The audio clips of a report: short MP3s for its players, made in a separate process, within a budget of bytes."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from curate.report.sanitize import printable
 
 MAX_CLIP_S = 15.0
 BUDGET_BYTES = 7_000_000
-"""All clips of a report together, as they stand in the page."""
+"""The total size of all clips of a report, as encoded in the page."""
 
 _PATIENCE_S = 30.0
-"""So long may one clip take; the first also waits for the process to start."""
+"""The time that one clip may take; the first also waits for the process to start."""
 
 
 @attrs.frozen
 class Clip:
-    """What a player plays.
+    """A clip for a player.
 
     Args:
-        mp3: the clip in base64; None: there is none, and `missing` says why.
+        mp3: the clip in base64; None: there is none, and `missing` is the reason.
         cut: whether the recording is longer.
     """
 
     mp3: str | None
     missing: str = ""
     peaks: str = ""
-    """How loud it is along the way: digits to base 36, for the picture in the player."""
+    """Its loudness over time: digits to base 36, for the waveform in the player."""
     clip_s: float = 0.0
     whole_s: float = 0.0
 
@@ -44,12 +44,12 @@ class Clip:
 
 
 class ClipMaker:
-    """Makes clips until the budget is used up; the process is started when it is first needed, and again if it dies.
+    """Makes clips until the budget is used up. Its process starts on the first clip, and again after a crash.
 
     Args:
-        roots: the folders that audio may be read from; None: anywhere.
-        budget_bytes: for all clips.
-        patience_s: how long one clip may take.
+        roots: the folders that audio may be read from; None allows any folder.
+        budget_bytes: the total size of all clips.
+        patience_s: the time that one clip may take.
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class ClipMaker:
         wanted = (path, offset_s, duration_s)
         if wanted not in self._made:
             if self._left <= 0:
-                return Clip(None, "the report is as large as it may be; there is no room for this clip")
+                return Clip(None, "the report has reached its maximum size; there is no room for this clip")
             clip = self._ask(path, offset_s, duration_s)
             self._left -= len(clip.mp3 or "")
             self._made[wanted] = clip
@@ -99,7 +99,7 @@ class ClipMaker:
             line, ready = b"", [stdout]
         if not line:
             self._end()
-            return Clip(None, "the decoder crashes on this file" if ready else "the decoder does not come to an end")
+            return Clip(None, "the decoder crashes on this file" if ready else "the decoder does not finish in time")
         answer = cast("dict[str, Any]", json.loads(line))
         if "error" in answer:
             return Clip(None, printable(answer["error"], 300))

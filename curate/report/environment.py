@@ -68,7 +68,7 @@ def stage_settings(run: RunReader) -> list[dict[str, Any]]:
 
 
 def boxes(run: RunReader) -> list[dict[str, Any]]:
-    """Return what is known of the run, the machine and the versions, a box for each."""
+    """Return the properties of the run, the machine and the versions, a box for each."""
     plan, attempts = run.description, run.attempts()
     last: Mapping[str, Any] = attempts[-1] if attempts else {}
     about: list[tuple[str, Any]] = [

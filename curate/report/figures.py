@@ -77,15 +77,15 @@ def rate_name(survey: Survey) -> str:
 
 
 def shares(terms: Sequence[BalanceTerm]) -> list[dict[str, Any]]:
-    """Return what became of the records, and of their audio, as parts of a whole."""
+    """Return the outcomes of the records, and of their audio, as parts of a whole."""
     out = [term for term in terms if term.kind not in SOURCES]
     rows: list[dict[str, Any]] = []
     for what, amounts in (("records", [term.records for term in out]), ("audio", [term.ms for term in out])):
         whole = sum(amounts)
         if whole > 0:
             parts = [{"kind": t.kind, "share": f"{a / whole:.6f}"} for t, a in zip(out, amounts, strict=True) if a > 0]
-            told = ", ".join(f"{t.what} {a / whole:.1%}" for t, a in zip(out, amounts, strict=True) if a > 0)
-            rows.append({"what": what, "parts": parts, "told": told})
+            label = ", ".join(f"{t.what} {a / whole:.1%}" for t, a in zip(out, amounts, strict=True) if a > 0)
+            rows.append({"what": what, "parts": parts, "label": label})
     return rows
 
 
@@ -189,7 +189,7 @@ def _title(column: str, survey: Survey) -> str:
 
 def _statistics(what: str, histogram: Histogram) -> dict[str, Any]:
     values = [histogram.mean, *(histogram.quantile(part) for part in (0.5, 0.95, 1.0))]
-    return {"what": what, "count": histogram.count, "told": [number(value) for value in values]}
+    return {"what": what, "count": histogram.count, "values": [number(value) for value in values]}
 
 
 def _joined(histograms: Any) -> Histogram:
@@ -275,7 +275,7 @@ def performance(run: RunReader) -> Iterator[tuple[dict[str, Any], dict[str, Any]
 
 
 def _batch_shares(measured: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """Yield what of a batch is audio and what padding, and what of the time the model worked and waited."""
+    """Yield the shares of audio and padding in the batches, and of work and waiting in the model's time."""
     padding_s = measured.get("padded_s", 0.0) - measured.get("audio_s", 0.0)
     for what, (name, good), (other, bad) in (
         ("batches", ("audio", measured.get("audio_s", 0.0)), ("padding", max(padding_s, 0.0))),
@@ -287,14 +287,14 @@ def _batch_shares(measured: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
                 {"kind": "kept", "share": f"{good / whole:.6f}"},
                 {"kind": "waiting", "share": f"{bad / whole:.6f}"},
             ]
-            told = f"{name} {share(good / whole)}, {other} {share(bad / whole)}"
-            yield {"what": what, "told": told, "parts": [part for part in parts if float(part["share"]) > 0]}
+            label = f"{name} {share(good / whole)}, {other} {share(bad / whole)}"
+            yield {"what": what, "label": label, "parts": [part for part in parts if float(part["share"]) > 0]}
 
 
 def _shapes(measured: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the chart of how many batches had so many records and so long a longest one.
+    """Return the chart of the numbers of batches by their number of records and the length of their longest one.
 
-    They are told as `shapes`, `<records>x<seconds>` → how many batches.
+    The measure `shapes` maps `<records>x<seconds>` to the number of batches.
     """
     points: list[list[float]] = []
     shapes: Mapping[str, Any] = measured.get("shapes") or {}

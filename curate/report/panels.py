@@ -1,7 +1,7 @@
 """Panels: what the report shows, as values. The page loops over them and knows none by name.
 
     Section         a heading with its panels, such as "Speed"
-    └── Panel       a card: a title, and below it a chart, a table, or both
+    └── Panel       a title, and below it a chart, a table, or both
         ├── BarChart, LineChart
         └── Table
 
@@ -165,7 +165,7 @@ class Table:
 
 @attrs.frozen
 class Panel:
-    """A card of the report.
+    """A panel of the report: a title with a chart, a table, or both.
 
     Args:
         title: its heading.
@@ -195,7 +195,7 @@ class OwnPanel(Panel):
         notes: sentences below the table.
         body: a macro of the template that shows `data`, in place of everything else.
         data: what `body` shows.
-        bare: whether it stands outside of the grid, without a card.
+        bare: whether it stands outside of the grid, without a frame.
     """
 
     shares: Sequence[Mapping[str, Any]] = ()

@@ -1,4 +1,4 @@
-"""A few of many records: at random, so many for each reason, and the worst of all. Memory is bounded."""
+"""Samples of records in bounded memory: at random, up to a number for each reason, and those with the highest rate."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from curate.report.columns import Columns
 from curate.report.sanitize import printable
 
 Fate: TypeAlias = Literal["kept", "filtered", "quarantined"]
-"""What became of a record."""
+"""The outcome of a record."""
 
 _TEXT_CHARACTERS = 2000
 _PATH_CHARACTERS = 4096
 _OTHER_COLUMNS = 12
 _GROUPS = 40
-"""So many reasons of a fate have samples."""
+"""The maximum number of reasons of an outcome that have samples."""
 
 
 @attrs.frozen
@@ -54,11 +54,11 @@ def sample_of(fate: Fate, row: Mapping[str, Any], columns: Columns) -> Sample:
     record = record_of(fate, row)
     compared = columns.comparison
     path, offset_s, duration_s = (record.get(name) for name in (columns.filepath, "offset", "duration"))
-    told = {ID, columns.filepath, columns.text, "offset", "duration"}
+    shown = {ID, columns.filepath, columns.text, "offset", "duration"}
     hypothesis = None if compared is None else record.get(compared.hypothesis)
     if compared is not None:
-        told |= {compared.hypothesis, compared.column}
-    others = [(name, value) for name, value in record.items() if name not in told][:_OTHER_COLUMNS]
+        shown |= {compared.hypothesis, compared.column}
+    others = [(name, value) for name, value in record.items() if name not in shown][:_OTHER_COLUMNS]
     return Sample(
         id=printable(row.get(ID, ""), 200),
         fate=fate,
@@ -97,7 +97,7 @@ def _text(value: Any) -> str:
 
 
 def _tail(traceback: Any) -> str:
-    """Return the end of a traceback, where it says what happened."""
+    """Return the end of a traceback, which has the error."""
     text = traceback if isinstance(traceback, str) else ""
     return printable(text if len(text) <= 6000 else f"…\n{text[-6000:]}", 7000)
 
@@ -136,7 +136,7 @@ class Reservoirs:
         return sorted(self._held.items(), key=lambda item: -self._seen[item[0]])
 
     def taken(self, most: int) -> list[Sample]:
-        """Return at most so many samples, one of each group before a second of any."""
+        """Return at most `most` samples, one of each group before a second of any."""
         groups = [samples for _, samples in self.groups()]
         rounds = [samples[place] for place in range(self._each) for samples in groups if place < len(samples)]
         return rounds[:most]

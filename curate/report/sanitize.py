@@ -1,4 +1,4 @@
-"""Strangers' texts made fit to be shown: of bounded length, without characters that hide or rearrange others."""
+"""Sanitising of untrusted strings for display: bounded length, no characters that hide or rearrange others."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import re
 from typing import Any
 
 _BIDI_CONTROLS = "\u061c\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069"
-"""They change the direction of what follows. Marks that only belong to right-to-left writing stay."""
+"""Controls that change the direction of the following text. Marks of right-to-left writing are not among them."""
 
 _UNSEEN = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufeff\ufffe\uffff\ud800-\udfff{_BIDI_CONTROLS}]")
 
 
 def printable(value: Any, limit: int = 300) -> str:
-    """Return a value as text of at most about `limit` characters; what was cut off is counted, and what cannot be seen
-    is named."""
+    """Return a value as a string of about `limit` characters at most, with the number of those cut off, and with names
+    for invisible ones."""
     text = value if isinstance(value, str) else _written(value)
     rest = len(text) - limit
     cut = text[:limit] if rest > 0 else text

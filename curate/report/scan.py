@@ -82,8 +82,8 @@ class Survey:
 def _group(fate: Fate, row: Mapping[str, Any]) -> str:
     if fate == "kept":
         return ""
-    told = row.get("code") if fate == "quarantined" else str(row.get("reason", "")).partition(" (")[0]
-    return printable(f"{row.get('stage')} {told}", 200)
+    cause = row.get("code") if fate == "quarantined" else str(row.get("reason", "")).partition(" (")[0]
+    return printable(f"{row.get('stage')} {cause}", 200)
 
 
 def _count_words(text: Any) -> int:

@@ -140,7 +140,7 @@ def _distributions(found: Findings) -> Iterator[Panel]:
         if drawn is None:
             continue
         headings = [Column("", "key"), *(Column(title, "number") for title in _STATISTICS)]
-        rows = [(row["what"], count(row["count"]), *row["told"]) for row in one["rows"]]
+        rows = [(row["what"], count(row["count"]), *row["values"]) for row in one["rows"]]
         yield OwnPanel(
             one["title"],
             f"distribution-{place}",

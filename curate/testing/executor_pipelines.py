@@ -29,7 +29,7 @@ ROWS: Sequence[Record] = [
 
 @processing_stage(name="words", reads=["text"], writes=["words"])
 def words(record: Record) -> Record:
-    """Split a text."""
+    """Split the text into words."""
     return {**record, "words": record["text"].split()}
 
 

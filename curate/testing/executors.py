@@ -101,7 +101,7 @@ class ExecutorContract:
         assert len(read) < 2000
 
     def test_a_bad_record_costs_one_record(self, tmp_path: Path) -> None:
-        """Three ways to fail, by code; the neighbours go on."""
+        """Three kinds of failure, by code; their neighbours are processed."""
         stages = PIPELINES["failures"]()
         result = contract_pipeline(stages, workers=self.workers).run(self.executor(), run_dir=tmp_path)
         assert result.summary["failures"] == {"stage_error": 6, "decode_error": 6, "contract_lost": 3}
@@ -140,7 +140,7 @@ class _StopsAtSecondCommit:
 
 
 def results(run_dir: Path) -> dict[str, Any]:
-    """Return what law 2 covers: the published bytes by sha256, and who was left out or failed, where and why."""
+    """Return the results that law 2 covers: published bytes by sha256, and filtered and failed records with reasons."""
     found: dict[str, Any] = {name: hashlib.sha256((run_dir / name).read_bytes()).hexdigest() for name in OUTPUTS}
     for folder, what in (("filtered", ("reason",)), ("quarantine", ("code", "message"))):
         notes = [json.loads(line) for path in (run_dir / folder).iterdir() for line in path.read_bytes().splitlines()]
@@ -152,7 +152,7 @@ def results(run_dir: Path) -> dict[str, Any]:
 
 @cache
 def results_of_local(name: str) -> dict[str, Any]:
-    """Return what `local` makes of one of the pipelines."""
+    """Return the results of one of the pipelines with the executor `local`."""
     with TemporaryDirectory() as folder:
         contract_pipeline(PIPELINES[name]()).run("local", run_dir=folder)
         return results(Path(folder))

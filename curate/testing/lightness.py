@@ -36,7 +36,7 @@ def assert_plugin_is_light(module: str, *, heavy: tuple[str, ...] = HEAVY) -> No
         heavy: top-level modules that must not be imported.
 
     Raises:
-        AssertionError: it imports something heavy, or cannot be imported; the message says what.
+        AssertionError: it imports a heavy module, or cannot be imported; the message names it.
     """
     script = f"""
 import importlib, sys
@@ -50,6 +50,6 @@ print(*sorted(set({heavy!r}) & set(sys.modules)))
     assert done.returncode == 0, f"{module} cannot be imported:\n{done.stderr}"
     imported = done.stdout.split()
     assert not imported, (
-        f"{module} imports {', '.join(imported)}, at every start of curate: name what needs it by a reference, "
+        f"{module} imports {', '.join(imported)}, at every start of curate: register its user by a reference, "
         "'package.module:Name', and import it there"
     )

@@ -52,11 +52,11 @@ class SourceContract:
         assert _read(self.source(tmp_path)) == _read(self.source(tmp_path))
 
     def test_it_resumes_after_any_record(self, tmp_path: Path) -> None:
-        """`read(after)` yields what comes behind that record, and nothing else."""
+        """`read(after)` yields the records after that one, and no others."""
         whole = _read(self.source(tmp_path))
         for place, (identity, _) in enumerate(whole):
             rest = _read(self.source(tmp_path), identity)
-            assert rest == whole[place + 1 :], f"read(after={identity!r}) does not give what comes behind this record"
+            assert rest == whole[place + 1 :], f"read(after={identity!r}) does not yield the records after this one"
 
     def test_its_columns_are_those_of_its_records(self, tmp_path: Path) -> None:
         """Columns that are declared are found in a record at least, and records have no others."""

@@ -87,9 +87,9 @@ class StageContract:
         assert counts["records_in"] == len(self._trial().records) >= 2, "give the contract at least two records"
 
     def test_the_batch_makes_no_difference(self) -> None:
-        """A record comes to the same whether it travels alone or with all others."""
+        """The result of a record is the same whether it travels alone or with all others."""
         alone, together = self._outcome(max_records=1), self._outcome()
-        assert alone == together, f"one at a time the stage gives\n{alone}\nand all at once\n{together}"
+        assert alone == together, f"one at a time the stage gives\n{alone}\nand all together\n{together}"
 
     def test_another_worker_comes_to_the_same(self) -> None:
         """A result depends on the record and the settings, and on nothing that is left from before."""
@@ -124,7 +124,7 @@ class StageContract:
         return _TRIALS[cls]
 
     def _outcome(self, *, max_records: int = 1_000_000) -> _Outcome:
-        """Return what becomes of the records, which is computed once for a class and a size of batches."""
+        """Return the outcomes of the records, which are computed once for a class and a size of batches."""
         trial = self._trial()
         if max_records not in trial.outcomes:
             trial.outcomes[max_records] = self._run(trial.records, max_records=max_records)

@@ -118,7 +118,7 @@ class FormatContract:
         for place, number in enumerate(numbers):
             assert self._rows(path, number) == whole[place + 1 :], f"after row {number}, other rows are read"
 
-    def test_it_counts_and_names_what_it_holds(self, tmp_path: Path) -> None:
+    def test_it_counts_rows_and_names_columns(self, tmp_path: Path) -> None:
         """`count_rows` and `columns` may be unknown, but not wrong."""
         path, format = self._file(tmp_path), self.format()
         count, columns = format.count_rows(path), format.columns(path)

@@ -40,11 +40,11 @@ def whisper_english(text: str) -> str:
     "220", "double seven" → "77"; a lone "1" becomes "one". The word error rate of a digit string is then 0 or 1 and
     nothing between. For spoken digits use `whisper_basic`, which leaves the words alone.
 
-    Both search for the end of every `(`, `[` and `<`, so a text of n brackets that never close takes time in n²
+    Both search for the end of every `(`, `[` and `<`, so n brackets that never close take time in n²
     (16,000: 1 s). A stage's `timeout_s` ends that. The first call of a process loads the tables.
 
     Raises:
-        RecordError: `bad_value`, for a text that the rules fail on (a number of more than 4300 digits).
+        RecordError: `bad_value`, if the rules fail on the text (a number of more than 4300 digits).
     """
     return _applied("whisper-english", _english(), text)
 
@@ -56,7 +56,7 @@ def whisper_basic(text: str) -> str:
     Indic scripts.
 
     Raises:
-        RecordError: `bad_value`, for a text that the rules fail on.
+        RecordError: `bad_value`, if the rules fail on the text.
     """
     return _applied("whisper-basic", _basic(), text)
 

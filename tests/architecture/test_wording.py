@@ -37,6 +37,7 @@ class Phrase(NamedTuple):
 
 UNITS = "(?:seconds|minutes|hours|ms|s|milliseconds|bytes|records|order|turn|proportion|parallel|place|advance)"
 VERBS = "(?:return|say|give|yield|tell|print|show|find|name|list|read|make|keep|describe|report|take|write)"
+NOT_A_BOX = r"(?<!class=\")(?<!class=\\\")(?<!colour\(\")"
 PHRASES = (
     Phrase("so many", r"\bso (?:many|much|long|often)\b", 75, "at most N; the maximum number; how long"),
     # "There is no GPU" is how English says it; "/ is no folder" is not.
@@ -59,8 +60,8 @@ PHRASES = (
     Phrase("go on", r"\b(?:go|goes|went|going|gone) on\b", 95, "continue, resume"),
     Phrase("come to", r"\b(?:come|comes|came|coming) (?:to|of)\b", 51, "result in, end as, amount to"),
     Phrase("stranger", r"\bstrangers?(?:'s)?\b", 27, "third-party, user code"),
-    # Hugging Face's model cards and data cards are named so.
-    Phrase("card", r"(?<!\bwild )(?<!\bmodel )(?<!\bdata )(?<!\bdataset )\bcards?\b", 192, "GPU"),
+    # Model cards and data cards are Hugging Face's; the report's cards are boxes with a CSS class and a colour.
+    Phrase("card", rf"{NOT_A_BOX}(?<!\bwild )(?<!\bmodel )(?<!\bdata )(?<!\bdataset )\bcards?\b", 175, "GPU"),
     Phrase(
         "a text",
         r"\b(?:a|no) text\b(?! (?:files?|columns?|fields?|keys?|editors?|stages?|normalisers?)\b)",

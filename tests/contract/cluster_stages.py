@@ -18,7 +18,7 @@ class TellsNode(RecordStage):
     Args:
         column: where to write it.
         seconds: how long a record takes.
-        sign: a file that is made with the first record.
+        sign: a file that is made with the first record on a node, whose id is its suffix.
     """
 
     column: str
@@ -29,7 +29,8 @@ class TellsNode(RecordStage):
         return (self.column,)
 
     def process_record(self, record: Record) -> Record:
+        node = os.environ.get("CURATE_RAY_NODE_ID", "")
         if self.sign:
-            Path(self.sign).touch()
+            Path(f"{self.sign}-{node}").touch()
         time.sleep(self.seconds)
-        return {**record, self.column: os.environ.get("CURATE_RAY_NODE_ID", "")}
+        return {**record, self.column: node}

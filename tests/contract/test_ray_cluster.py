@@ -47,8 +47,9 @@ def test_a_node_that_is_lost_loses_nothing(ray_cluster: Any, tmp_path: Path) -> 
     sign = tmp_path / "sign"
 
     def lose() -> None:
-        while not sign.exists():
-            over.wait(0.05)
+        # a node that has not worked yet cannot lose anything
+        while not Path(f"{sign}-{doomed.node_id}").exists() and not over.wait(0.05):
+            pass
         over.wait(0.5)
         ray_cluster.remove_node(doomed, allow_graceful=False)
 

@@ -3,7 +3,7 @@
 What had to be mended is said where it stands, behind "mended:". Names that we answer differently are at the end.
 """
 
-# pyright: reportAttributeAccessIssue=false, reportReturnType=false
+# pyright: reportReturnType=false
 # the documents' code takes it that a stage returns one batch
 from __future__ import annotations
 
@@ -668,7 +668,7 @@ def test_batch_size_benchmarking(utterances: Utterances) -> None:
 
 def test_a_device_is_not_chosen_by_number() -> None:
     with pytest.raises(TypeError, match=r"device_id.*\.with_\(workers=<cards>\)"):
-        Resources(gpus=1.0, device_id=0)
+        Resources(gpus=1.0, device_id=0)  # pyright: ignore[reportArgumentType]
 
 
 def test_parallel_stages_are_workers() -> None:

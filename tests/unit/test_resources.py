@@ -71,7 +71,7 @@ def test_names_of_other_frameworks_are_answered_with_ours(name: str) -> None:
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(TypeError, match="choose from cpus, gpus, gpu_memory_gb, memory, custom"):
-        Resources(disk="1GB")
+        Resources(disk="1GB")  # pyright: ignore[reportArgumentType]
 
 
 @processing_stage(name="work")

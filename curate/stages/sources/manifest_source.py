@@ -81,7 +81,7 @@ class ManifestSource(Source):
         if self.dataset_name:
             record["dataset_name"] = self.dataset_name
 
-    # What a plan and a run ask a source for.
+    # The interface of sources, for the plan and the run.
 
     def inputs(self) -> Sequence[Path]:
         """Return the manifest files, in order.

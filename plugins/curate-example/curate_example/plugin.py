@@ -44,7 +44,7 @@ def curate_executors() -> list[ExecutorRef]:
 @hookimpl
 def curate_recognisers() -> list[RecogniserRef]:
     """Announce `loudness`."""
-    return [RecogniserRef("loudness", "curate_example.recognisers:Loudness", "Hears loud and silent, and no words")]
+    return [RecogniserRef("loudness", "curate_example.recognisers:Loudness", "Detect sound, without words")]
 
 
 @hookimpl

@@ -1,4 +1,4 @@
-"""A recogniser is a plain class. This one has no model: it hears whether there is sound."""
+"""A recogniser is a plain class. This one has no model: it only detects whether there is sound."""
 
 from __future__ import annotations
 

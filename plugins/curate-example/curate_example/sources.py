@@ -13,7 +13,7 @@ from curate.stages import ManifestSource
 
 @dataclass
 class ReadTextFiles(ManifestSource):
-    """Reads lists with a file name, a tab and a text on every line.
+    """Reads lists with a file name, a tab and a transcript on every line.
 
     Args:
         manifest: a path or glob pattern, or several.

@@ -34,7 +34,7 @@ except metadata.PackageNotFoundError:
 
 @pytest.fixture
 def transcribe(speech_folder: Path, tmp_path: Path) -> Transcribe:
-    """Run the English pipeline over a set of clips, in an order of choice, and return what it wrote."""
+    """Run the English pipeline over a set of clips, in an order of choice, and return its output."""
 
     def run(name: str, order: Callable[[list[str]], list[str]] = list, *sets: str) -> Rows:
         source = speech_folder / name

@@ -81,7 +81,8 @@ def test_graph_that_does_not_belong_to_the_buffers_is_dropped(
 ) -> None:
     assert recogniser.prepare(7, 5.0)
     assert cuda.loop.is_sound()
-    cuda.computer.state = type(cuda.computer.state).__new__(type(cuda.computer.state))
+    state: Any = type(cuda.computer.state)
+    cuda.computer.state = state.__new__(state)
     cuda.computer.state.__dict__.update(cuda.computer.full_graph._state.__dict__)
     assert not cuda.loop.is_sound()
     assert texts(recogniser, CLIPS) == eager

@@ -89,7 +89,7 @@ def test_plan_errors_name_the_file_the_reason_and_the_remedy(tmp_path: Path) -> 
         return path
 
     refused(written(b""), "it is empty")
-    refused(written(b"hello" * 1000), "no tar archive, or a damaged one .* fetch it again")
+    refused(written(b"hello" * 1000), "not a tar archive, or a damaged one .* fetch it again")
     refused(written(b"version https://git-lfs.github.com/spec/v1\noid sha256:1"), "git lfs pull")
     refused(written(b"\n<!DOCTYPE html><html>"), "HTML .* the download went wrong")
     refused(written(b"PK\x03\x04" + b"\0" * 600), "zip archive")

@@ -43,7 +43,7 @@ def mapping(text: str) -> MappingNode:
 
 
 def overridden(*sets):
-    return override(parse(DOCUMENT, "f.yaml"), sets, ADDRESSES)
+    return override(mapping(DOCUMENT), sets, ADDRESSES)
 
 
 def refusal(*sets):
@@ -77,7 +77,7 @@ def test_a_value_is_put_at_the_end_of_its_path(text, path, value):
 
 
 def test_the_last_of_two_wins_and_the_original_is_not_touched():
-    document = parse(DOCUMENT, "f.yaml")
+    document = mapping(DOCUMENT)
     changed = override(document, ["stages.asr.workers=1", "stages.asr.workers=2"], ADDRESSES)
     assert plain(at(changed, ("stages", 1, "workers"))) == 2
     assert plain(document) == plain(parse(DOCUMENT, "f.yaml"))

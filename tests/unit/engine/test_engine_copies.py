@@ -148,7 +148,7 @@ def test_a_reason_that_is_no_text_costs_one_record(reason: Any) -> None:
 
     outcome = work_on(records(1, 2, 3), rejects)
     assert outcome.codes == {"r:2": "stage_error"}
-    assert "the reason is a text" in outcome.quarantined["r:2"].message
+    assert "the reason must be a string" in outcome.quarantined["r:2"].message
 
 
 def test_the_message_of_an_error_is_a_text() -> None:

@@ -1,7 +1,5 @@
 """What a worker makes of the odd things that a stage may return."""
 
-# pyright: reportAttributeAccessIssue=false
-# these stages return one batch
 from __future__ import annotations
 
 import re

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ def asr(record: dict) -> dict:
     return record
 
 
-def hop(workers: int | None, **resources: float) -> Hop:
+def hop(workers: int | None, **resources: Any) -> Hop:
     return Hop((PlannedStage("asr", "processing", asr, None),), Resources(**resources), workers)
 
 

@@ -79,7 +79,7 @@ def test_what_json_would_change_without_a_word_is_refused(value: Any) -> None:
 
 
 def test_a_column_whose_name_is_no_text_is_refused() -> None:
-    with pytest.raises(ValueError, match="the key 1 is no text"):
+    with pytest.raises(ValueError, match="the key 1 is not a string"):
         encode_row({"_id": "r:1", 1: "a", "1": "b"})  # pyright: ignore[reportArgumentType]
 
 

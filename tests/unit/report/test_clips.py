@@ -64,5 +64,5 @@ def test_a_decoder_that_dies_costs_one_clip(tmp_path: Path) -> None:
 def test_a_decoder_that_does_not_end_costs_one_clip(tmp_path: Path) -> None:
     tone = str(write_tone(tmp_path / "a.wav"))
     with ClipMaker(None, patience_s=0.001) as clips:  # even its start takes longer
-        assert clips.clip(tone, None, None).missing == "the decoder does not come to an end"
+        assert clips.clip(tone, None, None).missing == "the decoder does not finish in time"
         assert clips._process is None

@@ -75,7 +75,8 @@ class Forgetful(ReadRecords):
 
 class Repeats(ReadRecords):
     def read(self, after: str | None = None) -> Iterator[Any]:
-        for record in super().read(after):
+        rows: Iterator[Any] = super().read(after)
+        for record in rows:
             yield {**record, "_id": "records:1"}
 
 
@@ -167,8 +168,8 @@ def normaliser_contract(function: Any) -> NormaliserContract:
         (writer_contract(LeavesFiles), "test_it_writes_the_files_that_it_declares"),
         (writer_contract(WritesTheTime), "test_the_batches_make_no_difference"),
         (format_contract(read_rows=_skips_nothing), "test_it_can_be_read_from_any_row"),
-        (format_contract(count_rows=lambda path: 99), "test_it_counts_and_names_what_it_holds"),
-        (format_contract(columns=lambda path: ["x"]), "test_it_counts_and_names_what_it_holds"),
+        (format_contract(count_rows=lambda path: 99), "test_it_counts_rows_and_names_columns"),
+        (format_contract(columns=lambda path: ["x"]), "test_it_counts_rows_and_names_columns"),
         (recogniser_contract(Greedy), "test_the_batch_makes_no_difference"),
         (recogniser_contract(Outside), "test_every_waveform_has_a_transcript"),
         (recogniser_contract(Silent), "test_every_waveform_has_a_transcript"),
