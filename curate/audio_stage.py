@@ -1,4 +1,4 @@
-"""The stage that hears audio: `process_audio(record, audio)`, and the true length that every such stage brings along.
+"""The stage that processes audio: `process_audio(record, audio)`, and the true length that the engine writes for it.
 
 Inside a run, neighbouring audio stages share one decoding of each recording; a stage that is used by itself decodes for
 itself. The samples are the same either way.
@@ -23,7 +23,7 @@ AUDIO_COLUMNS = frozenset({"duration", CLAIMED_DURATION})
 
 
 class AudioStage(RecordStage):
-    """A step that hears one record at a time: define `process_audio(record, audio)`.
+    """A step that processes the audio of one record at a time: define `process_audio(record, audio)`.
 
     Before the first audio stage sees a record without `offset`, the decoded length is written to its `duration`; a
     claim that differs by more than the larger of 0.1 s and 1 % is kept in `claimed_duration`, counted, and shown in the
@@ -70,12 +70,13 @@ class AudioStage(RecordStage):
             audio.decode()
             correct_duration(record, audio, settings)
             result = self.process_audio(record, audio)
-            if isinstance(result, dict | Reject) or result is None:
+            if result is None or isinstance(result, Reject):
                 return result
-            return children_of(result, self)  # read while the audio is open
+            records = children_of(result, self)  # read while the audio is open
+            return records[0] if isinstance(result, dict) else records
 
 
-def hears(stage: object) -> bool:
+def takes_audio(stage: object) -> bool:
     """Return whether the engine calls a stage's `process_audio`."""
     return isinstance(stage, AudioStage) and type(stage).process_record is AudioStage.process_record
 

@@ -29,7 +29,7 @@ class Pipeline:
     Args:
         name: for logs, reports and the default run directory, `runs/<name>`.
         stages: the first stages; more come with `add_stage`.
-        audio: how every stage hears audio: channels, tolerance, wrong durations; part of the fingerprint.
+        audio: how every stage reads audio: channels, tolerance, wrong durations; part of the fingerprint.
     """
 
     def __init__(self, name: str, stages: Iterable[Stage] = (), *, audio: AudioSettings | None = None) -> None:

@@ -20,7 +20,7 @@ import attrs
 
 from curate._version import __version__
 from curate.audio import AudioSettings
-from curate.audio_stage import AUDIO_COLUMNS, hears
+from curate.audio_stage import AUDIO_COLUMNS, takes_audio
 from curate.composite import CompositeStage, check_depth, named
 from curate.errors import CurateError, PlanError, PluginError
 from curate.fingerprint import describe_code, describe_value, distributions
@@ -135,7 +135,7 @@ class Plan:
         phases: in order.
         audio_roots: the folders that audio may be read from; None: anywhere.
         settings: stage name → everything that changes results, for the fingerprint.
-        audio: how every stage hears audio: the pipeline's `audio` block.
+        audio: how every stage reads audio: the pipeline's `audio` block.
         schemes: the stores of the plugins, by URL scheme.
     """
 
@@ -202,7 +202,7 @@ def make_plan(
         stages: as the user composed them; composite stages are replaced by their parts here.
         host: the plugins in which names are looked up; None: names stay as they are.
         streaming: the batches come from the caller: there is no source, and nothing that needs a run directory.
-        audio: how stages hear audio; None: the defaults.
+        audio: how stages read audio; None: the defaults.
 
     Raises:
         PlanError: the first mistake, and the remedy.
@@ -386,7 +386,7 @@ def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stag
             if columns is not None:
                 _check_reads(name, stage, columns, stages[position - 1][0])
             written = stage.writes()
-            measured = AUDIO_COLUMNS if hears(stage) else frozenset[str]()
+            measured = AUDIO_COLUMNS if takes_audio(stage) else frozenset[str]()
             columns = None if columns is None or written is None else columns | frozenset(written) | measured
         planned.append(PlannedStage(name, _kind(stage), stage, columns))
     return planned

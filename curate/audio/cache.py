@@ -49,8 +49,8 @@ class RecordingCache:
     threads.
 
     Args:
-        max_bytes: what decoded audio may take in memory. One recording may take half of it; of a longer one, only its
-            segments are held.
+        max_bytes: the maximum size of decoded audio in memory. One recording may take half of it; of a longer one,
+            only its segments are held.
         settings: the pipeline's `audio:` settings.
         filepath_key: the column that holds the path.
         roots: the folders that audio may lie under; None allows any place.

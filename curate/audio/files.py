@@ -125,7 +125,8 @@ def roots_in_run(roots: Roots, run_directory: str | os.PathLike[str]) -> tuple[s
 
 def _in_run(path: str, roots: Roots) -> tuple[str, Roots]:
     """Return the place of a run's new audio, and the folder that it must lie in."""
-    for root in map(os.fspath, roots or ()):
+    for given in roots or ():
+        root = os.fspath(given)
         if root.startswith(RUN_SCHEME):
             directory = Path(root.removeprefix(RUN_SCHEME))
             return str(directory / path.removeprefix(RUN_SCHEME)), (directory / "audio",)
@@ -135,7 +136,8 @@ def _in_run(path: str, roots: Roots) -> tuple[str, Roots]:
 def _without_run(roots: Roots) -> Roots:
     if roots is None:
         return None
-    folders = [root for root in map(os.fspath, roots) if not root.startswith(RUN_SCHEME)]
+    folders = [os.fspath(root) for root in roots]
+    folders = [root for root in folders if not root.startswith(RUN_SCHEME)]
     return None if _ANYWHERE in folders else folders
 
 

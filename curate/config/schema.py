@@ -92,7 +92,7 @@ def _audio() -> Schema:
         for option in options_of(AudioSettings).values()
     }
     return {
-        "description": "how every stage hears audio",
+        "description": "how every stage reads audio",
         "type": ["object", "null"],
         "additionalProperties": False,
         "properties": properties,

@@ -9,7 +9,7 @@ from typing import Any
 import attrs
 from loguru import logger
 
-from curate.audio_stage import hears
+from curate.audio_stage import takes_audio
 from curate.engine.accounting.counts import RecordCounts
 from curate.engine.accounting.reasons import Reasons, failure_kinds
 from curate.engine.durability.commit import Commit
@@ -83,10 +83,10 @@ def check_phase(phase: Phase, store: Store) -> RecordCounts:
 
 
 def may_measure(phase: Phase) -> bool:
-    """Return whether the phase may change `duration`: a stage declares it, or declares no columns, or hears audio, for
-    which the engine writes the decoded length.
+    """Return whether the phase may change `duration`: a stage declares it, or declares no columns, or processes audio,
+    and the engine writes the decoded length.
     """
-    if any(hears(planned.stage) for hop in phase.hops for planned in hop.stages):
+    if any(takes_audio(planned.stage) for hop in phase.hops for planned in hop.stages):
         return True
     written = [planned.stage.writes() for hop in phase.hops for planned in hop.stages]
     gathered = () if phase.gather is None else phase.gather.stage.writes() or ()

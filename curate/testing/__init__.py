@@ -1,7 +1,7 @@
 """For the tests of plugin authors: the contract of every extension point, and tiny recordings.
 
 StageContract            tests to inherit: a stage
-AudioStageContract       … a stage that hears audio
+AudioStageContract       … a stage that processes audio
 SourceContract           … a source
 WriterContract           … a writer
 FormatContract           … a format of manifests

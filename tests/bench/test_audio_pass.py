@@ -59,8 +59,8 @@ def test_six_stages_cost_little_more_than_one_decoding_and_their_computing(tmp_p
     wall_s = time.perf_counter() - began
     ratio = wall_s / (decode_s + compute_s)
     print(
-        f"\n{FILES} files of {SECONDS:g} s: {decode_s:.2f} s to decode, {compute_s:.2f} s to compute, {wall_s:.2f} s in "
-        f"the pipeline, ratio {ratio:.2f}, at most {MOST:g}"
+        f"\n{FILES} files of {SECONDS:g} s: {decode_s:.2f} s to decode, {compute_s:.2f} s to compute, "
+        f"{wall_s:.2f} s in the pipeline, ratio {ratio:.2f}, at most {MOST:g}"
     )
     assert [each["decodes"] for each in result.summary["audio"].values()] == [FILES]
     assert ratio <= MOST

@@ -15,11 +15,11 @@ from typing import Any
 import attrs
 
 from curate.audio import Audio
-from curate.audio_stage import AUDIO_COLUMNS, AudioStage, hears
+from curate.audio_stage import AUDIO_COLUMNS, AudioStage, takes_audio
 from curate.engine.protocol.activity import ActivityReporter
 from curate.engine.protocol.messages import BatchTask
-from curate.engine.worker.audio_source import AudioSource, SegmentKey
-from curate.engine.worker.decode_ahead import THREADS, DecodeAhead, DecodedAhead
+from curate.engine.worker.audio_source import AudioSegment, AudioSource
+from curate.engine.worker.decoding_queue import THREADS, DecodingQueue, PendingAudio
 from curate.engine.worker.outcomes import OutcomeCollector
 from curate.engine.worker.record_contract import RecordContract
 from curate.engine.worker.record_step import HAND_ON_AFTER_S
@@ -38,7 +38,7 @@ class _Level:
 
 
 class AudioPass:
-    """Several stages of a group, of which the first one hears audio.
+    """Several stages of a group, of which the first one processes audio.
 
     Args:
         stages: neighbouring stages that process records; the first and the last one are audio stages.
@@ -79,7 +79,7 @@ class AudioPass:
         reporter = self._reporter
         positions = () if reporter is None else reporter.positions(outcomes.roots_of([each[ID] for each in records]))
         activity = _Activity(reporter, self._level, positions)
-        ahead = DecodeAhead(
+        ahead = DecodingQueue(
             self._source,
             self._pool(len(records)),
             records,
@@ -157,16 +157,16 @@ class AudioPass:
         self, level: _Level, record: Record, audio: _RecordAudio, outcomes: OutcomeCollector
     ) -> Iterable[Record]:
         stage, before = level.stage, _Before([record])
-        if not (isinstance(stage, AudioStage) and hears(stage)):
+        if not (isinstance(stage, AudioStage) and takes_audio(stage)):
             return level.contract.apply(record, before, outcomes, stage.process_record)
 
         def process(record: Record) -> Any:
             if not stage.listens(record):
                 return record
-            heard = audio.of(record, stage.filepath_key)
-            self._source.correct_duration(record, heard)
+            opened = audio.of(record, stage.filepath_key)
+            self._source.correct_duration(record, opened)
             before.corrected = {name: record[name] for name in AUDIO_COLUMNS if name in record}
-            return stage.process_audio(record, heard)
+            return stage.process_audio(record, opened)
 
         return level.contract.apply(record, before, outcomes, process)
 
@@ -189,10 +189,10 @@ class _RecordAudio:
     the record refers to.
     """
 
-    def __init__(self, source: AudioSource, decoded: DecodedAhead | None = None) -> None:
+    def __init__(self, source: AudioSource, decoded: PendingAudio | None = None) -> None:
         self._source = source
         self._decoded = decoded
-        self._key: SegmentKey | None = None
+        self._key: AudioSegment | None = None
         self.current: Audio | None = None
         self.decodes = 0
         """The number of decodings that other threads have made for it."""
@@ -204,7 +204,7 @@ class _RecordAudio:
             RecordError: it cannot be decoded; asked again, it is decoded again.
             InfrastructureError: the disk or an audio root is at fault.
         """
-        key = SegmentKey(record, filepath_key)
+        key = AudioSegment(record, filepath_key)
         if self.current is None or key != self._key:
             self._release()
             self._key = key

@@ -115,7 +115,7 @@ def decoded_bytes(audio: Audio) -> float:
     return 4 * audio.duration_s * (audio.rate_hz * audio.channels + 16_000)
 
 
-class SegmentKey:
+class AudioSegment:
     """What determines the audio of a record: the file, the segment, and a channel of its own."""
 
     def __init__(self, record: Record, filepath_key: str) -> None:
@@ -125,7 +125,7 @@ class SegmentKey:
         self._values = (filepath_key, record.get(filepath_key), offset, length, channel, selector)
 
     def __eq__(self, other: object) -> bool:
-        if not isinstance(other, SegmentKey):
+        if not isinstance(other, AudioSegment):
             return NotImplemented
         return all(
             mine is theirs or (type(mine) in PLAIN_TYPES and type(mine) is type(theirs) and mine == theirs)

@@ -15,7 +15,7 @@ from typing import Any, cast
 import attrs
 from loguru import logger
 
-from curate.audio_stage import hears
+from curate.audio_stage import takes_audio
 from curate.engine.protocol.activity import ActivityReporter
 from curate.engine.protocol.messages import AUDIO_MEASURES, BatchTask, OutputRow, PartialResult
 from curate.engine.worker.audio_pass import AudioPass
@@ -57,7 +57,7 @@ class StageGroupRunner:
             object.__setattr__(stage, "context", self._context_of(stage, context))  # the stage's class may be frozen
         self._stages = stages
         self._audio: AudioSource | None = None
-        if any(map(hears, stages)):
+        if any(map(takes_audio, stages)):
             self._audio = AudioSource(context, _report_nothing if reporter is None else reporter.progress)
         self._audio_measures = AUDIO_MEASURES + "+".join(stage.name for stage in stages)
         self._steps = list(self._make_steps(reporter))
@@ -193,13 +193,13 @@ def _end_of_pass(stages: Sequence[ProcessingStage], level: int) -> int:
     """Return the place behind the pass that begins at a level: behind the last audio stage before a stage that takes
     batches. It is the level itself where no pass begins.
     """
-    if not hears(stages[level]):
+    if not takes_audio(stages[level]):
         return level
     last = level
     for place in range(level, len(stages)):
         if not _takes_records(stages[place]):
             break
-        if hears(stages[place]):
+        if takes_audio(stages[place]):
             last = place
     return last + 1
 

@@ -14,7 +14,7 @@ from curate.plugin import PluginHost
 STAGES = "stages:\n  - use: read_manifest\n    manifest: ${here}/in.jsonl\n  - use: audio_duration\n"
 
 
-def loaded(folder: Path, text: str, *sets: str):  # noqa: ANN201 (a Configured)
+def loaded(folder: Path, text: str, *sets: str):
     (folder / "in.jsonl").write_text('{"audio_filepath": "a.wav"}\n')
     (folder / "pipeline.yaml").write_text(text + STAGES)
     host = PluginHost(environment={"CURATE_PLUGINS": ""})

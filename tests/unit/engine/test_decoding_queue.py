@@ -10,7 +10,7 @@ import pytest
 
 from curate.audio import Audio
 from curate.engine.worker.audio_source import AudioSource
-from curate.engine.worker.decode_ahead import MAX_BEGUN, DecodeAhead
+from curate.engine.worker.decoding_queue import MAX_BEGUN, DecodingQueue
 from curate.records import ID, Record
 from curate.stage import WorkerContext
 from tests.unit.engine.hearing import recordings, write_noise
@@ -37,7 +37,7 @@ class Watched:
 
     def run(self, listens: Any = lambda record: True) -> None:
         with ThreadPoolExecutor(2) as threads:
-            ahead = DecodeAhead(
+            ahead = DecodingQueue(
                 self.source,
                 threads,
                 self.records,
@@ -95,7 +95,7 @@ def test_what_is_ahead_is_released_when_the_batch_is_left(tmp_path: Path) -> Non
     source = AudioSource(WorkerContext(), lambda: None)
     records: list[Record] = [{ID: f"r:{n}", "audio_filepath": str(path)} for n in range(4)]
     with ThreadPoolExecutor(2) as threads:
-        ahead = DecodeAhead(
+        ahead = DecodingQueue(
             source,
             threads,
             records,

@@ -1,8 +1,8 @@
 """Decodes the audio of the next records in threads, while the stages process the current one.
 
 Two bounds hold: in bytes, and in records, because every record whose bytes are touched is a suspect when the worker
-dies, and the scheduler isolates at most `MAX_ANNOUNCED` of them (see `record_step`); the recordings that are open at the same
-time are fewer still, so that the cache never drops one that is still needed.
+dies, and the scheduler isolates at most `MAX_ANNOUNCED` of them (see `record_step`). Fewer still are begun, so that the
+cache of open recordings never drops one that is needed.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TypeAlias
 import attrs
 
 from curate.audio import Audio
-from curate.engine.worker.audio_source import AudioSource, SegmentKey, decoded_bytes
+from curate.engine.worker.audio_source import AudioSegment, AudioSource, decoded_bytes
 from curate.records import Record, audio_ms
 
 THREADS = 2
@@ -34,10 +34,10 @@ Opened: TypeAlias = "tuple[Audio, int]"
 
 
 @attrs.define
-class DecodedAhead:
+class PendingAudio:
     """A record whose audio is being decoded, or is decoded."""
 
-    key: SegmentKey
+    key: AudioSegment
     expected_bytes: float
     future: Future[Opened]
 
@@ -53,7 +53,7 @@ class DecodedAhead:
             source.close(self.future.result()[0])
 
 
-class DecodeAhead:
+class DecodingQueue:
     """The records of one batch that are decoded ahead, in order.
 
     Args:
@@ -85,14 +85,14 @@ class DecodeAhead:
         self._bytes_per_s = float(_ASSUMED_BYTES_PER_S)
         self._begun = 0
         """The position behind the last record that was begun."""
-        self._ahead: deque[tuple[int, DecodedAhead]] = deque()
+        self._ahead: deque[tuple[int, PendingAudio]] = deque()
 
-    def begin(self, position: int) -> DecodedAhead | None:
+    def begin(self, position: int) -> PendingAudio | None:
         """Return the record at a position, if it was decoded ahead, and decode further ahead of it."""
         self._begun = max(self._begun, position)
         self._fill(position)
         self._begun = max(self._begun, position + 1)
-        found: DecodedAhead | None = None
+        found: PendingAudio | None = None
         while self._ahead and self._ahead[0][0] <= position:
             at, decoded = self._ahead.popleft()
             if at == position:
@@ -131,9 +131,9 @@ class DecodeAhead:
                 continue
             held += expected
             self._announce(position, self._begun)
-            key = SegmentKey(record, self._filepath_key)
+            key = AudioSegment(record, self._filepath_key)
             future = self._threads.submit(self._source.open_and_count, dict(record), self._filepath_key)
-            self._ahead.append((at, DecodedAhead(key, expected, future)))
+            self._ahead.append((at, PendingAudio(key, expected, future)))
 
     def _hears(self, record: Record) -> bool:
         try:
