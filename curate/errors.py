@@ -54,6 +54,7 @@ RECORD_ERROR_CODES: Mapping[str, str] = MappingProxyType(
         "unsupported_channels": "the file has more than 64 channels, or none",
         "too_long": "the audio is longer than the bound",
         "bad_segment": "offset or duration is negative, not finite, or starts behind the end",
+        "duration_mismatch": "the record's duration is not its audio's, and `audio.duration_mismatch` is `fail`",
         # the model
         "oom": "the record alone does not fit in memory",
         # the stage

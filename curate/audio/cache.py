@@ -66,6 +66,7 @@ class RecordingCache:
         filepath_key: the column that holds the path.
         roots: the folders that audio may lie under; None allows any place.
         on_progress: called after every block decoded, and while another process makes progress with a recording.
+        on_decode: called whenever decoding begins, in the thread that decodes.
 
     Attributes:
         decodes: how often decoding was begun.
@@ -82,6 +83,7 @@ class RecordingCache:
         roots: Roots = None,
         spool: Spool | None = None,
         on_progress: Callable[[], None] = _ignore_progress,
+        on_decode: Callable[[], None] = _ignore_progress,
     ) -> None:
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, not {max_bytes!r}")
@@ -91,6 +93,7 @@ class RecordingCache:
         self._roots = roots
         self._spool = spool
         self._on_progress = on_progress
+        self._on_decode = on_decode
         self._lock = threading.Lock()
         self._counts = threading.Lock()  # taken while an Audio is locked, so it holds nothing else
         self._recordings: OrderedDict[object, _Recording] = OrderedDict()
@@ -173,6 +176,7 @@ class RecordingCache:
     def _count_decode(self) -> None:
         with self._counts:
             self.decodes += 1
+        self._on_decode()
 
     def _count_block(self, frames: int, rate_hz: int) -> None:
         with self._counts:

@@ -38,7 +38,7 @@ def _check_mismatch(instance: object, attribute: object, value: object) -> None:
 class AudioSettings:
     """What every stage of a pipeline hears of a recording.
 
-    Attributes:
+    Args:
         channel: what a stage hears when it asks for no particular channel. `"record"`: what the record names in its
             column `channel` (or NeMo's `channel_selector`), and the mean for a record that names none. `"mean"`: the
             mean of all channels, whatever the record says. `"loudest"`: the channel of the highest level. A number:

@@ -12,6 +12,7 @@ from typing import Protocol, cast
 import attrs
 from loguru import logger
 
+from curate.audio.files import roots_in_run
 from curate.engine.accounting.counts import FinishedInputs, RecordCounts, stage_counts
 from curate.engine.accounting.stage_flow import add_stage_counts, follow_stages
 from curate.engine.durability.commit import CommitBuffer, id_checksum_of
@@ -218,6 +219,7 @@ class _PhaseRun:
         self._store = run.store
         self._observers = run.observers
         self._options = run.options
+        self._directory = run.directory
         self._state = run.state
         self._places = run.store.places(phase.number)
         self._total = _count_input(phase, self._places)
@@ -283,7 +285,7 @@ class _PhaseRun:
 
     def _process(self, incoming: PhaseInput) -> None:
         """Process the phase's input in the workers of the executor."""
-        hops, context = self._phase.hops, WorkerContext(self._plan.audio_roots, self._plan.schemes)
+        hops, context = self._phase.hops, self._context()
         transport = self._executor.open(
             [
                 HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=hop.stages[-1].name)
@@ -304,6 +306,17 @@ class _PhaseRun:
                 raise
         finally:
             transport.close()
+
+    def _context(self) -> WorkerContext:
+        """Return what workers may know about the run."""
+        roots, directory = self._plan.audio_roots, self._directory
+        return WorkerContext(
+            audio_roots=roots if directory is None else roots_in_run(roots, directory),
+            schemes=self._plan.schemes,
+            audio=self._plan.audio,
+            audio_memory_bytes=self._options.audio_memory_bytes,
+            run_directory=None if directory is None else str(directory.absolute()),
+        )
 
     def _until_stopped(self, incoming: PhaseInput) -> PhaseInput:
         """Yield the input until the run is to stop; batches in flight are still finished."""
