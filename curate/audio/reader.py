@@ -262,7 +262,7 @@ class FrameReader:
     def prepare(self, start: int, stop: int | None) -> None:
         """Decode the recording into memory or the spool, when its segments cannot be read where they are."""
         with self._lock:
-            if self._is_prepared or self._whole is not None or not self._whole_bytes:
+            if self._is_prepared or self._whole is not None or not (self._whole_bytes or self._spool):
                 return
             recording = self.recording
             is_segment = start > 0 or stop not in (None, recording.declared)
