@@ -175,7 +175,9 @@ def test_eager_use_gives_what_a_run_gives(tmp_path: Path) -> None:
     records = recordings(tmp_path, 3)
     stage = Level("a")
     stage.setup()
-    eager = stage.process(AudioBatch([dict(record) for record in records])).data  # pyright: ignore[reportAttributeAccessIssue]
+    done = stage.process(AudioBatch([dict(record) for record in records]))
+    assert isinstance(done, AudioBatch)
+    eager = done.data
     heard = [{k: v for k, v in record.items() if k != ID} for record in run(records, Level("a")).records()]
     assert eager == heard
 
