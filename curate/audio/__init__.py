@@ -14,6 +14,7 @@ from curate.audio.cache import DEFAULT_CACHE_BYTES, RecordingCache
 from curate.audio.decode import AudioInfo, load, load_record, probe
 from curate.audio.prefetch import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
 from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
+from curate.audio.spool import DEFAULT_SPOOL_BYTES, Spool, TemporarySpool
 
 __all__ = [
     "ASSUMED_DURATION_S",
@@ -22,10 +23,13 @@ __all__ = [
     "DEFAULT_MAX_AUDIO_S",
     "DEFAULT_MAX_DURATION_S",
     "DEFAULT_RATE_HZ",
+    "DEFAULT_SPOOL_BYTES",
     "Audio",
     "AudioInfo",
     "AudioSettings",
     "RecordingCache",
+    "Spool",
+    "TemporarySpool",
     "load",
     "load_ahead",
     "load_record",

@@ -1,12 +1,15 @@
-"""The audio of a record: a read-only view of a recording or of a segment of it, decoded when it is first used."""
+"""What a stage hears: a read-only view of a recording or of a segment of it, decoded when it is first used."""
 
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from curate.audio.buffer import BlockBuffer
 from curate.audio.channels import (
     ChannelChoice,
     ChannelLevels,
@@ -32,7 +35,7 @@ DEFAULT_MAX_DURATION_S = 3600.0
 """An hour: 230 MB of float32 at 16 kHz. Longer recordings are read as segments, or block by block."""
 
 DEFAULT_HELD_BYTES = 256 * 2**20
-"""The maximum size of one recording in memory as it was decoded: 23 minutes at 48 kHz in mono."""
+"""What one recording may take in memory as it was decoded: 23 minutes at 48 kHz in mono."""
 
 _MISMATCH_S, _MISMATCH_RATIO = 0.1, 0.01
 _ENDLESS_S = 1e12  # 30,000 years
@@ -40,6 +43,10 @@ _ENDLESS_S = 1e12  # 30,000 years
 
 def _ignore_replacement() -> None:
     """Where nothing counts the means that were replaced."""
+
+
+def _ignore_cut(part: Audio) -> None:
+    """Where nothing accounts for what the segments of a segment hold."""
 
 
 class Audio:
@@ -64,6 +71,7 @@ class Audio:
         max_duration_s: float = DEFAULT_MAX_DURATION_S,
         held_bytes: int = DEFAULT_HELD_BYTES,
         on_mean_replaced: Callable[[], None] = _ignore_replacement,
+        on_cut: Callable[[Audio], None] = _ignore_cut,
     ) -> None:
         self._reader = reader
         self._offset_s = offset_s
@@ -73,12 +81,14 @@ class Audio:
         self._max_duration_s = max_duration_s
         self._held_bytes = held_bytes
         self._on_mean_replaced = on_mean_replaced
+        self._on_cut = on_cut
         self._lock = threading.RLock()
         self._span: tuple[int, int] | None = None
         self._native: Samples | None = None
         self._levels: ChannelLevels | None = None
         self._mixes: dict[tuple[int, ChannelChoice], Samples] = {}
         self._mean_replaced = False
+        self._owns_reader = False
 
     @classmethod
     def of(
@@ -96,7 +106,9 @@ class Audio:
         """
         path, offset_s, end_s = segment_of(record, filepath_key)
         reader = FrameReader(path, roots, whole_bytes=DEFAULT_HELD_BYTES)
-        return cls(reader, offset_s, end_s, settings=settings, record=record)
+        audio = cls(reader, offset_s, end_s, settings=settings, record=record)
+        audio._owns_reader = True
+        return audio
 
     @property
     def rate_hz(self) -> int:
@@ -133,9 +145,9 @@ class Audio:
     @property
     def held_bytes(self) -> int:
         """What this audio remembers, without what it shares with others of the same recording."""
-        native = self._native  # without the lock, which is held as long as another thread decodes
-        own = 0 if native is None or native.base is not None else native.nbytes
-        return own + sum(samples.nbytes for samples in list(self._mixes.values()))
+        native = self._native
+        owned = 0 if native is None or native.base is not None else native.nbytes
+        return owned + sum(samples.nbytes for samples in list(self._mixes.values()))
 
     def samples(self, rate_hz: int = DEFAULT_RATE_HZ, channel: int | None = None) -> Samples:
         """Return the segment as float32 mono `(samples,)` at a rate: read-only, made once per rate and channel.
@@ -173,20 +185,16 @@ class Audio:
         Raises:
             RecordError: as `samples`.
         """
-        import numpy as np
-
         with self._lock:
             self._require_length()
-            parts: list[Samples] = []
             frames = 0
-            for block in self._bounded(self._native_blocks()):
+            for block in self._bounded(self._native_blocks(sys.maxsize)):
                 self._require_finite(block, frames)
                 frames += len(block)
-                parts.append(block)
             native = self._native
-            if native is None:
-                native = parts[0] if len(parts) == 1 else np.concatenate(parts)
-                native.flags.writeable = False
+            assert native is not None, "kept, whatever its size"
+            if native.nbytes > self._held_bytes:
+                self._native = None
             return native
 
     def cut(self, start_s: float, end_s: float) -> Audio:
@@ -208,7 +216,9 @@ class Audio:
             max_duration_s=self._max_duration_s,
             held_bytes=self._held_bytes,
             on_mean_replaced=self._on_mean_replaced,
+            on_cut=self._on_cut,
         )
+        self._on_cut(part)
         with self._lock:
             if self._native is not None and self._span is not None:
                 part._borrow(self._native, self._span)
@@ -235,16 +245,34 @@ class Audio:
             for _ in self._native_blocks():
                 pass
 
-    def forget(self) -> None:
-        """Drop what is remembered; the next use decodes again."""
-        with self._lock:
+    def forget(self, *, blocking: bool = True) -> bool:
+        """Drop what is remembered; the next use decodes again.
+
+        Args:
+            blocking: wait for a thread that decodes; otherwise return False when there is one.
+        """
+        if not self._lock.acquire(blocking=blocking):
+            return False
+        try:
             self._native = None
             self._mixes.clear()
+        finally:
+            self._lock.release()
+        return True
 
     def close(self) -> None:
-        """Drop what is remembered, and close the file of a recording that is used by itself."""
+        """Drop what is remembered; the file of a recording that is used by itself is closed."""
         self.forget()
-        self._reader.close()
+        if self._owns_reader:
+            self._reader.forget()
+
+    def __enter__(self) -> Audio:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     # ------------------------------------------------------------------ where the segment lies
 
@@ -295,8 +323,9 @@ class Audio:
 
     # ------------------------------------------------------------------ native frames
 
-    def _native_blocks(self) -> Iterator[Samples]:
+    def _native_blocks(self, keep_bytes: int | None = None) -> Iterator[Samples]:
         """The segment's frames in blocks of the same borders every time; kept when they fit."""
+        keep_bytes = self._held_bytes if keep_bytes is None else keep_bytes
         start, stop = self._located()
         if self._native is None and self._held_bytes:
             self._native = self._reader.held(start, stop, self._tolerance_s)
@@ -306,25 +335,23 @@ class Audio:
             for at in range(0, len(native), BLOCK_FRAMES):
                 yield native[at : at + BLOCK_FRAMES]
             return
-        kept: list[Samples] | None = [] if self._held_bytes else None
+        kept = BlockBuffer(None if stop is None else stop - start) if keep_bytes else None
         kept_bytes = 0
         position = start
         for block in self._reader.blocks(start, stop, self._tolerance_s):
             position += len(block)
             kept_bytes += block.nbytes
-            if kept_bytes > self._held_bytes:
+            if kept_bytes > keep_bytes:
                 kept = None
             if kept is not None:
                 kept.append(block)
             yield block
         self._span = (start, position)
-        if kept:
-            self._keep(start, kept)
+        native = None if kept is None else kept.joined()
+        if native is not None:
+            self._keep(start, native)
 
-    def _keep(self, start: int, blocks: list[Samples]) -> None:
-        import numpy as np
-
-        native = blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+    def _keep(self, start: int, native: Samples) -> None:
         native.flags.writeable = False
         if self._end_s is None and start == 0 and self._reader.hold(native):
             native = native[:]  # a view: the recording owns it
@@ -384,11 +411,14 @@ class Audio:
         return self._levels
 
     def _joined(self, rate_hz: int, choice: ChannelChoice) -> Samples:
-        import numpy as np
-
         self._require_length()
-        parts = list(self._resampled(self._bounded(self._native_blocks()), rate_hz, choice))
-        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+        start, stop = self._located()
+        pieces = BlockBuffer(None if stop is None else resampled_frames(stop - start, self.rate_hz, rate_hz))
+        for piece in self._resampled(self._bounded(self._native_blocks()), rate_hz, choice):
+            pieces.append(piece)
+        samples = pieces.joined()
+        assert samples is not None, "the last piece always comes"
+        return samples
 
     def _resampled(self, blocks: Iterator[Samples], rate_hz: int, choice: ChannelChoice) -> Iterator[Samples]:
         """The blocks at another rate, in pieces whose lengths add up to the exact one."""

@@ -14,6 +14,7 @@ from curate.audio.audio import Audio, segment_of
 from curate.audio.files import Roots
 from curate.audio.reader import FrameReader
 from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
+from curate.audio.spool import Spool
 
 DEFAULT_CACHE_BYTES = 256 * 2**20
 """What a worker remembers of decoded audio: 70 minutes of mono at 16 kHz."""
@@ -30,31 +31,41 @@ class _Recording:
 
     def __init__(self, reader: FrameReader) -> None:
         self.reader = reader
-        self.audios: weakref.WeakSet[Audio] = weakref.WeakSet()
+        self._audios: weakref.WeakSet[Audio] = weakref.WeakSet()
+        self._lock = threading.Lock()
+
+    def add(self, audio: Audio) -> None:
+        with self._lock:
+            self._audios.add(audio)
 
     def held_bytes(self) -> int:
-        return self.reader.held_bytes + sum(audio.held_bytes for audio in list(self.audios))
+        return self.reader.held_bytes + sum(audio.held_bytes for audio in self._in_use())
 
-    def forget(self) -> None:
-        for audio in list(self.audios):
-            audio.forget()
-        self.reader.forget()
+    def forget(self, *, blocking: bool) -> bool:
+        """Drop what is held; False when some of it is in use and was left."""
+        dropped = [audio.forget(blocking=blocking) for audio in self._in_use()]
+        return self.reader.forget(blocking=blocking) and all(dropped)
+
+    def _in_use(self) -> list[Audio]:
+        with self._lock:
+            return list(self._audios)
 
 
 class RecordingCache:
     """Gives each record its `Audio`, so that a recording is opened and decoded once for all that need it.
 
-    Recordings that were used least recently are dropped first when what is held exceeds `max_bytes`. An `Audio` that
-    is still in use then decodes again when it is next asked for samples: correct, and slower. May be used by several
-    threads.
+    Recordings that were used least recently are dropped first when what is held exceeds `max_bytes`. An `Audio` of one
+    of these decodes again when it is next asked for samples: correct, and slower. May be used by several threads.
 
     Args:
-        max_bytes: the maximum size of decoded audio in memory. One recording may take half of it; of a longer one,
-            only its segments are held.
+        max_bytes: what decoded audio may take in memory. One recording may take half of it; of a longer one, only its
+            segments are held.
+        spool: where recordings go that are too long for memory, or whose segments cannot be read where they are (MP3,
+            AAC, Vorbis, Opus). Without it they are decoded into memory if they fit, and else again and again.
         settings: the pipeline's `audio:` settings.
         filepath_key: the column that holds the path.
         roots: the folders that audio may lie under; None allows any place.
-        on_progress: called after every block decoded.
+        on_progress: called after every block decoded, and while another process makes progress with a recording.
         on_decode: called whenever decoding begins, in the thread that decodes.
 
     Attributes:
@@ -70,6 +81,7 @@ class RecordingCache:
         settings: AudioSettings = DEFAULT_AUDIO_SETTINGS,
         filepath_key: str = "audio_filepath",
         roots: Roots = None,
+        spool: Spool | None = None,
         on_progress: Callable[[], None] = _ignore_progress,
         on_decode: Callable[[], None] = _ignore_progress,
     ) -> None:
@@ -79,10 +91,11 @@ class RecordingCache:
         self._settings = settings
         self._filepath_key = filepath_key
         self._roots = roots
+        self._spool = spool
         self._on_progress = on_progress
         self._on_decode = on_decode
-        self._lock = threading.RLock()
-        self._counting = threading.Lock()  # its own: a thread that decodes holds an audio's lock, and must not wait
+        self._lock = threading.Lock()
+        self._counts = threading.Lock()  # taken while an Audio is locked, so it holds nothing else
         self._recordings: OrderedDict[object, _Recording] = OrderedDict()
         self.decodes = 0
         self.decoded_s = 0.0
@@ -97,7 +110,6 @@ class RecordingCache:
         path, offset_s, end_s = segment_of(record, self._filepath_key)
         with self._lock:
             recording = self._recording(path)
-            self._trim(recording)
             audio = Audio(
                 recording.reader,
                 offset_s,
@@ -106,8 +118,10 @@ class RecordingCache:
                 record=record,
                 held_bytes=max(1, self._max_bytes // 2),
                 on_mean_replaced=self._count_replaced,
+                on_cut=recording.add,
             )
-            recording.audios.add(audio)
+            recording.add(audio)
+            self._trim(recording)
             return audio
 
     @property
@@ -120,7 +134,7 @@ class RecordingCache:
         """Drop everything and close all files."""
         with self._lock:
             while self._recordings:
-                self._recordings.popitem()[1].forget()
+                self._recordings.popitem()[1].forget(blocking=True)
 
     def __enter__(self) -> RecordingCache:
         return self
@@ -138,6 +152,8 @@ class RecordingCache:
                 path,
                 self._roots,
                 whole_bytes=self._max_bytes // 2,
+                spool=self._spool,
+                on_wait=self._on_progress,
                 on_decode=self._count_decode,
                 on_block=self._count_block,
             )
@@ -146,30 +162,29 @@ class RecordingCache:
         return recording
 
     def _trim(self, kept: _Recording) -> None:
-        """Drop the recordings that were used least recently until the rest fits."""
+        """Drop the recordings that were used least recently until the rest fits; what a thread decodes now stays."""
         held = {key: recording.held_bytes() for key, recording in self._recordings.items()}
         total = sum(held.values())
-        for key in list(held):
+        for key, size in held.items():
             if total <= self._max_bytes and len(self._recordings) <= _MAX_OPEN_RECORDINGS:
                 return
             recording = self._recordings[key]
-            if recording is not kept:
+            if recording is not kept and recording.forget(blocking=False):
                 del self._recordings[key]
-                recording.forget()
-                total -= held[key]
+                total -= size
 
     def _count_decode(self) -> None:
-        with self._counting:
+        with self._counts:
             self.decodes += 1
         self._on_decode()
 
     def _count_block(self, frames: int, rate_hz: int) -> None:
-        with self._counting:
+        with self._counts:
             self.decoded_s += frames / rate_hz
         self._on_progress()
 
     def _count_replaced(self) -> None:
-        with self._counting:
+        with self._counts:
             self.means_replaced += 1
 
 

@@ -87,28 +87,29 @@ def load(
 ) -> Samples:
     """Read a file, or a segment of it, as float32 mono of shape `(samples,)` at `rate_hz`.
 
-    Integers are scaled to ±1; floats stay as they are. Channels are averaged, unless `channel` picks one. The rate is
-    changed by soxr at quality HQ; `frames * rate_hz / file_rate` samples come out, rounded half up. The same call
-    gives the same bits in any thread.
+    Integers are scaled to ±1; floats stay as they are. Channels are averaged, unless `channel` or the settings pick
+    one. The rate is changed by soxr at quality HQ; `frames * rate_hz / file_rate` samples come out, rounded half up.
+    The same call gives the same bits in any thread.
 
     A segment covers the file's frames from `round(offset_s * rate)` to `round((offset_s + duration_s) * rate)`, so that
-    neighbouring segments neither overlap nor leave a gap. It is resampled and checked on its own: it may be good
-    although the file is truncated further on. In MP3 and Ogg it may differ from the same cut of the whole file in the
-    last bits.
+    neighbouring segments neither overlap nor leave a gap. It is resampled on its own, and judged on its own: it may be
+    good although the file is torn further on. In MP3, AAC, Vorbis and Opus everything before the segment is decoded as
+    well: for several segments of a recording, use a `RecordingCache`.
 
     Args:
         path: checked as in `curate.audio.files.open_file`.
         offset_s: the start of the segment.
         duration_s: the length of the segment; None means up to the end.
         rate_hz: the rate of the result, 1 to 768,000.
-        channel: the channel to read, counted from 0; None averages all.
-        roots: folders that the resolved path must lie under; None allows any path.
-        max_duration_s: the longest result; one hour by default.
+        channel: the channel to read, counted from 0; None is what `settings` say.
+        roots: folders that the resolved path must lie under; None allows any place.
+        settings: the pipeline's `audio:` settings.
+        max_duration_s: the longest result; one hour unless told otherwise.
 
     Raises:
         RecordError: `bad_path`, `outside_root`, `missing_file`, `unreadable_file`, `not_a_regular_file`, `empty_file`,
-            `not_audio`, `decode_error`, `truncated`, `zero_samples`, `non_finite`, `unsupported_rate`,
-            `unsupported_channels`, `too_long`, `bad_segment`, `bad_value`.
+            `not_audio`, `decode_error`, `truncated`, `zero_samples`, `non_finite`, `unsupported_scale`,
+            `unsupported_rate`, `unsupported_channels`, `too_long`, `bad_segment`, `bad_value`.
         InfrastructureError: the disk or the audio root is at fault.
         ValueError: `rate_hz` or `max_duration_s` is out of range.
     """
@@ -130,8 +131,9 @@ def load_record(
 ) -> Samples:
     """Read the audio of a record, as `load` does.
 
-    With `offset` (seconds) the record is a segment of length `duration`, or up to the end of the file without it.
-    Without `offset` the whole file is read and `duration` is ignored. A null `offset` or `duration` counts as absent.
+    With `offset` (seconds) the record is a segment, and `duration` is its length; without it, up to the end.
+    Without `offset` the whole file is read, whatever `duration` says. A null `offset` or `duration` counts as absent.
+    The record's `channel` or `channel_selector` is obeyed unless the settings say otherwise.
 
     Raises:
         RecordError: as `load`; and `missing_column` without a path, `bad_value` when a column has the wrong type.

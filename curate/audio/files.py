@@ -64,20 +64,44 @@ class AudioFile:
     Attributes:
         stored: the open file; `open_file` closes it.
         name: the path as messages print it.
+        start: where it begins in the stored file; above 0 for a part of it.
+        stop: where it ends in the stored file; None for its end.
     """
 
     stored: StoredFile
     name: str
+    start: int = 0
+    stop: int | None = None
 
     @property
     def size(self) -> int:
         """Bytes, as of opening."""
-        return self.stored.size
+        return (self.stored.size if self.stop is None else self.stop) - self.start
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of the stored file."""
+        return self.start == 0 and self.stop is None
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What identifies the file in its present state, for a cache."""
+        status = None if self.stored.descriptor is None else os.fstat(self.stored.descriptor)
+        inode = () if status is None else (status.st_dev, status.st_ino, status.st_mtime_ns)
+        identity = self.stored.identity
+        return (*inode, "" if inode else identity.uri, identity.size, identity.mtime_ns, identity.tag)
+
+    def part(self, start: int, stop: int) -> AudioFile:
+        """Return the bytes `[start, stop)` as a file of their own."""
+        stop = min(stop, self.size)
+        return attrs.evolve(self, start=self.start + start, stop=self.start + max(start, stop))
 
     def pread(self, length: int, offset: int) -> bytes:
         """Return `length` bytes from `offset`, fewer only at the end; the file's position stays as it is."""
         try:
-            return self.stored.pread(length, offset)
+            if self.stop is not None:
+                length = max(0, min(length, self.size - offset))
+            return self.stored.pread(length, self.start + offset)
         except OSError as error:
             raise InfrastructureError(f"cannot read {self.name}: {error}") from error
 
