@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ import pytest
 from curate import AudioBatch, AudioSettings, AudioStage, Pipeline, processing_stage
 from curate.audio import Audio
 from curate.engine import RunOptions
+from curate.engine.protocol.messages import BatchTask
+from curate.engine.worker.stage_group import StageGroupRunner
 from curate.records import ID, Record
-from curate.stage import ProcessingStage
+from curate.stage import ProcessingStage, WorkerContext
 from curate.stages import AudioDuration, Merge, Partition, ReadRecords
 from tests.unit.engine.hearing import Fails, Halves, Level, Odd, recordings, write_noise
+from tests.unit.engine.worker import Announced
 
 SIX = [Level(f"level_{number}") for number in range(3)] + [Odd()] + [Level(f"level_{number}") for number in range(3, 6)]
 
@@ -202,3 +206,67 @@ def test_no_memory_decodes_in_the_worker_itself(tmp_path: Path) -> None:
     result = run(recordings(tmp_path, 6), Level("a"), options=RunOptions(audio_memory_bytes=0))
     assert result.summary["kept"] == 6
     assert np.isfinite([record["a"] for record in result.records()]).all()
+
+
+def test_segments_of_a_recording_that_fits_no_memory_are_decoded_once_into_a_spool(tmp_path: Path) -> None:
+    path = write_noise(tmp_path / "long.mp3", 60.0)
+    segments = [{"audio_filepath": str(path), "offset": 1.5 * n, "duration": 1.0, "number": n} for n in range(40)]
+    stages = (Level("a"), Level("b"), Merge("out.jsonl"))
+    little = run(segments, *stages, run_dir=tmp_path / "little", audio_memory="200kB")
+    assert decodes(little) == {"level+level-2": 1}
+    assert not (tmp_path / "little" / "spool").exists()
+    run(segments, *stages, run_dir=tmp_path / "much")
+    outputs = [(tmp_path / name / "out.jsonl").read_bytes() for name in ("little", "much")]
+    assert outputs[0] == outputs[1]
+
+
+def test_every_block_that_is_decoded_counts_as_progress(tmp_path: Path) -> None:
+    class Counts(Announced):
+        progressed = 0
+
+        def progress(self) -> None:
+            self.progressed += 1
+
+    reporter = Counts()
+    record = {ID: "r:1", "number": 0, "audio_filepath": str(write_noise(tmp_path / "long.flac", 60.0))}
+    runner = StageGroupRunner([Level("a")], context=WorkerContext(), reporter=reporter)
+    runner.setup()
+    (result,) = runner.run(BatchTask(1, [record], "audio_filepath", "task", "set"))
+    runner.teardown()
+    assert len(result.kept) == 1
+    assert reporter.progressed >= 60 * 16_000 // 65_536
+
+
+def test_a_record_that_is_tried_alone_is_announced_at_the_stage_that_works_on_it(tmp_path: Path) -> None:
+    class Levels(Announced):
+        def __init__(self) -> None:
+            super().__init__()
+            self.at: dict[int, list[int]] = {}
+
+        def announce(self, stage: int, positions: Sequence[int]) -> None:
+            self.at[stage] = list(positions)
+
+        def idle(self, stage: int) -> None:
+            self.at.pop(stage, None)
+
+    reporter = Levels()
+    seen: list[dict[int, list[int]]] = []
+
+    class Looks(Level):
+        def process_audio(self, record: Record, audio: Audio) -> Record:
+            seen.append(dict(reporter.at))
+            return super().process_audio(record, audio)
+
+    def work_on(count: int) -> None:
+        seen.clear()
+        data = [{**record, ID: f"r:{record['number']}"} for record in recordings(tmp_path, count, 0.05)]
+        runner = StageGroupRunner([Looks("a"), marks, Looks("b")], context=WorkerContext(), reporter=reporter)
+        runner.setup()
+        list(runner.run(BatchTask(1, data, "audio_filepath", "task", "set")))
+        runner.teardown()
+        assert reporter.at == {}
+
+    work_on(1)
+    assert seen == [{0: [0]}, {2: [0]}]
+    work_on(3)
+    assert seen == [{0: [0, 1, 2]}, {0: [1, 2], 2: [0]}, {0: [1, 2]}, {0: [2], 2: [1]}, {0: [2]}, {2: [2]}]
