@@ -149,6 +149,9 @@ class _Run:
                 self.executor.close()
             wall_s = time.monotonic() - began
             summary = summarise(plan, store, outputs, executor=self.executor.name, wall_s=wall_s, worked_s=worked_s)
+            mismatches = sum(each.get("duration_mismatches", 0) for each in summary["audio"].values())
+            if mismatches:
+                logger.warning("{:,} records had a wrong duration; see claimed_duration and the report", mismatches)
             if self.directory is not None:
                 failpoint("summary.before_write")
                 write_json(self.directory / "summary.json", summary)

@@ -15,9 +15,10 @@ from curate.engine import RunOptions
 from curate.engine.protocol.messages import BatchTask
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.records import ID, Record
+from curate.report import write_report
 from curate.stage import ProcessingStage, WorkerContext
 from curate.stages import AudioDuration, Merge, Partition, ReadRecords
-from tests.unit.engine.hearing import Fails, Halves, Level, Odd, recordings, write_noise
+from tests.unit.engine.hearing import Crashes, Fails, Halves, Level, Louder, Odd, recordings, write_noise
 from tests.unit.engine.worker import Announced
 
 SIX = [Level(f"level_{number}") for number in range(3)] + [Odd()] + [Level(f"level_{number}") for number in range(3, 6)]
@@ -270,3 +271,28 @@ def test_a_record_that_is_tried_alone_is_announced_at_the_stage_that_works_on_it
     assert seen == [{0: [0]}, {2: [0]}]
     work_on(3)
     assert seen == [{0: [0, 1, 2]}, {0: [1, 2], 2: [0]}, {0: [1, 2]}, {0: [2], 2: [1]}, {0: [2]}, {2: [2]}]
+
+
+@pytest.mark.processes
+def test_a_crash_in_a_pass_convicts_the_guilty_record_at_its_stage_alone(tmp_path: Path) -> None:
+    stages = (Level("a"), marks, Crashes((5,)), Level("b"))
+    result = run(recordings(tmp_path, 40, 0.05), *stages, executor="multiprocessing")
+    assert [(note.record["number"], note.stage, note.code) for note in result.quarantined] == [
+        (5, "crashes", "worker_died")
+    ]
+    assert result.summary["kept"] == 39
+
+
+def test_the_report_names_wrong_durations(tmp_path: Path) -> None:
+    records = [{**record, "duration": 77.0} for record in recordings(tmp_path, 2, 0.5)]
+    run(records, Level("a"), Merge("out.jsonl"), run_dir=tmp_path / "run")
+    page = write_report(tmp_path / "run").read_text()
+    assert "Wrong durations of 2 records" in page
+    assert "77.000" in page
+
+
+def test_the_report_plays_new_audio(tmp_path: Path) -> None:
+    run(recordings(tmp_path, 2, 0.5), Louder(), Merge("out.jsonl"), run_dir=tmp_path / "run")
+    page = write_report(tmp_path / "run").read_text()
+    assert "outside_root" not in page
+    assert "missing_file" not in page
