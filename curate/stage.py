@@ -65,6 +65,8 @@ class WorkerContext:
         audio: how audio is decoded, the pipeline's `audio` block (`curate.audio.AudioSettings`); None: the defaults.
         audio_memory_bytes: the decoded audio that the worker holds at most; it changes the speed and no result.
         run_directory: the run directory, an absolute path; None: the run has none.
+        spool_directory: where decoded recordings lie that are too long for memory, shared by the workers of a node;
+            None: each worker has a temporary folder for them.
         new_audio: `new_audio(record, samples, rate_hz)` writes samples, float32 of shape (n,) or (frames, channels),
             as a file of the run and returns the record with this file as its audio; see `curate.audio_stage`.
     """
@@ -75,6 +77,7 @@ class WorkerContext:
     audio: AudioSettings | None = None
     audio_memory_bytes: int = DEFAULT_AUDIO_MEMORY_BYTES
     run_directory: str | None = None
+    spool_directory: str | None = None
     new_audio: Callable[[Record, Any, int], Record] = attrs.field(default=_no_new_audio, eq=False, repr=False)
 
 
@@ -398,7 +401,7 @@ class Gather(Stage):
         raise NotImplementedError(f"{type(self).__name__} must define gather(records)")
 
 
-RUN_FOLDERS = frozenset({"audio", "commits", "data", "filtered", "logs", "metrics", "quarantine"})
+RUN_FOLDERS = frozenset({"audio", "commits", "data", "filtered", "logs", "metrics", "quarantine", "spool"})
 """Folders of the run directory that are the engine's; writers publish elsewhere."""
 
 

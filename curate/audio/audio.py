@@ -1,4 +1,4 @@
-"""The audio of a record: a read-only view of a recording or of a segment of it, decoded when it is first used."""
+"""What a stage hears: a read-only view of a recording or of a segment of it, decoded when it is first used."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DEFAULT_MAX_DURATION_S = 3600.0
 """An hour: 230 MB of float32 at 16 kHz. Longer recordings are read as segments, or block by block."""
 
 DEFAULT_HELD_BYTES = 256 * 2**20
-"""The maximum size of one recording in memory as it was decoded: 23 minutes at 48 kHz in mono."""
+"""What one recording may take in memory as it was decoded: 23 minutes at 48 kHz in mono."""
 
 _MISMATCH_S, _MISMATCH_RATIO = 0.1, 0.01
 _ENDLESS_S = 1e12  # 30,000 years

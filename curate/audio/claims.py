@@ -24,7 +24,7 @@ def read_format_claim(file: AudioFile) -> FormatClaim | None:
     head = file.pread(_WAVE_SEARCHED, 0)
     try:
         return _claim(head)
-    except (struct.error, IndexError, OverflowError):
+    except (struct.error, IndexError, OverflowError, ValueError):  # a rate of NaN or of 2 to the 16,000
         return None
 
 

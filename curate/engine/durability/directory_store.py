@@ -8,6 +8,7 @@ the input's order is restored by reading ranges one after the other.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,9 @@ UNIT_FOLDERS = ("data", "filtered", "quarantine")
 
 AUDIO_FOLDER = "audio"
 """The folder of new audio; workers write there, and commits name the files."""
+
+_NEW_AUDIO = re.compile(rf".*-[0-9a-f]{{32}}\.flac(?:{re.escape(TEMPORARY)}.*)?\Z")
+"""The names that workers give to new audio; whatever else a user puts there stays."""
 
 _BYTES_TOGETHER = 128 * 1024
 
@@ -115,13 +119,12 @@ class DirectoryStore:
 
     def _remove_unnamed_audio(self) -> None:
         """Delete new audio that no commit names, and folders that are empty then. No worker may be at work."""
-        if not (self._directory / AUDIO_FOLDER).exists():
-            return
-        named = self._named()
-        for folder in sorted((self._directory / AUDIO_FOLDER).glob("*/")):
+        folders = sorted((self._directory / AUDIO_FOLDER).glob("[0-9a-f][0-9a-f]/"))
+        named = self._named() if folders else set[Path]()
+        for folder in folders:
             left = 0
             for path in folder.iterdir():
-                if path.relative_to(self._directory) in named:
+                if path.relative_to(self._directory) in named or not _NEW_AUDIO.match(path.name):
                     left += 1
                 else:
                     path.unlink()

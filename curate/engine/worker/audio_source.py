@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from curate.audio import Audio, AudioSettings, RecordingCache
+from curate.audio import Audio, AudioSettings, RecordingCache, Spool, TemporarySpool
 from curate.audio_stage import DurationMismatch, correct_duration
 from curate.records import ID, PLAIN_TYPES, Record
 from curate.stage import WorkerContext
@@ -28,6 +31,7 @@ class AudioSource:
         self.max_bytes = context.audio_memory_bytes
         self._roots = context.audio_roots
         self._on_block = on_block
+        self._spool = _spool_of(context)
         self._caches: dict[str, RecordingCache] = {}
         self._making = threading.Lock()
         self._counted = threading.local()
@@ -61,6 +65,14 @@ class AudioSource:
         """Return the number of decodings that began in this thread since the last call."""
         decodes, self._counted.decodes = self._decodes(), 0
         return decodes
+
+    def release(self) -> None:
+        """Close all recordings, and delete a spool of this worker alone."""
+        for cache in self._caches.values():
+            cache.close()
+        self._caches.clear()
+        if isinstance(self._spool, TemporarySpool):
+            self._spool.close()
 
     def correct_duration(self, record: Record, audio: Audio) -> None:
         """Write the decoded length to a record without `offset`, and note a mismatch with what it claimed.
@@ -104,10 +116,18 @@ class AudioSource:
                     roots=self._roots,
                     settings=self.settings,
                     filepath_key=filepath_key,
+                    spool=self._spool,
                     on_progress=self._on_block,
                     on_decode=self._count_decode,
                 )
             return cache
+
+
+def _spool_of(context: WorkerContext) -> Spool:
+    """Return the spool of this node's workers, in a folder of its own, because file locks hold on one node."""
+    if context.spool_directory is None:
+        return TemporarySpool()
+    return Spool(Path(context.spool_directory) / re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname()))
 
 
 def decoded_bytes(audio: Audio) -> float:

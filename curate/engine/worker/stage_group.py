@@ -116,6 +116,8 @@ class StageGroupRunner:
         for step in self._steps:
             if isinstance(step, AudioPass):
                 step.close()
+        if self._audio is not None:
+            self._audio.release()
         while self._set_up:
             stage = self._set_up.pop()
             try:

@@ -30,7 +30,7 @@ from curate.asr import (
     SupportsStaging,
     Transcript,
 )
-from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
+from curate.audio import ASSUMED_DURATION_S, DEFAULT_AUDIO_SETTINGS, DEFAULT_MAX_AUDIO_S, AudioSettings, load_ahead
 from curate.batching import Unfit, run_splitting
 from curate.errors import InfrastructureError, RecordError
 from curate.gpu_errors import is_oom
@@ -176,6 +176,7 @@ class Transcriber:
         filepath_key: str,
         roots: Sequence[str] | None,
         announce: Callable[[Sequence[Record]], None],
+        settings: AudioSettings | None = None,
     ) -> Generator[Outcome]:
         """Yield the outcomes of a window's records, each record exactly once, as soon as it is known.
 
@@ -191,7 +192,13 @@ class Transcriber:
             planned, out_of_range = self._planned(records)  # with the memory that is left
         yield from out_of_range
         announced = _Announced(announce)
-        load = partial(load_ahead, rate_hz=self.recogniser.rate_hz, roots=roots, filepath_key=filepath_key)
+        load = partial(
+            load_ahead,
+            rate_hz=self.recogniser.rate_hz,
+            roots=roots,
+            filepath_key=filepath_key,
+            settings=settings or DEFAULT_AUDIO_SETTINGS,
+        )
         with closing(self._loads(planned, announced, load)) as loads:
             yield from self._through_model(planned, loads, announced)
 

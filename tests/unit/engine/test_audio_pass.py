@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,14 @@ import pytest
 from curate import AudioBatch, AudioSettings, AudioStage, Pipeline, processing_stage
 from curate.audio import Audio
 from curate.engine import RunOptions
+from curate.engine.protocol.messages import BatchTask
+from curate.engine.worker.stage_group import StageGroupRunner
 from curate.records import ID, Record
-from curate.stage import ProcessingStage
+from curate.report import write_report
+from curate.stage import ProcessingStage, WorkerContext
 from curate.stages import AudioDuration, Merge, Partition, ReadRecords
-from tests.unit.engine.hearing import Fails, Halves, Level, Odd, recordings, write_noise
+from tests.unit.engine.hearing import Crashes, Fails, Halves, Level, Louder, Odd, recordings, write_noise
+from tests.unit.engine.worker import Announced
 
 SIX = [Level(f"level_{number}") for number in range(3)] + [Odd()] + [Level(f"level_{number}") for number in range(3, 6)]
 
@@ -175,7 +180,9 @@ def test_eager_use_gives_what_a_run_gives(tmp_path: Path) -> None:
     records = recordings(tmp_path, 3)
     stage = Level("a")
     stage.setup()
-    eager = stage.process(AudioBatch([dict(record) for record in records])).data  # pyright: ignore[reportAttributeAccessIssue]
+    done = stage.process(AudioBatch([dict(record) for record in records]))
+    assert isinstance(done, AudioBatch)
+    eager = done.data
     heard = [{k: v for k, v in record.items() if k != ID} for record in run(records, Level("a")).records()]
     assert eager == heard
 
@@ -200,3 +207,92 @@ def test_no_memory_decodes_in_the_worker_itself(tmp_path: Path) -> None:
     result = run(recordings(tmp_path, 6), Level("a"), options=RunOptions(audio_memory_bytes=0))
     assert result.summary["kept"] == 6
     assert np.isfinite([record["a"] for record in result.records()]).all()
+
+
+def test_segments_of_a_recording_that_fits_no_memory_are_decoded_once_into_a_spool(tmp_path: Path) -> None:
+    path = write_noise(tmp_path / "long.mp3", 60.0)
+    segments = [{"audio_filepath": str(path), "offset": 1.5 * n, "duration": 1.0, "number": n} for n in range(40)]
+    stages = (Level("a"), Level("b"), Merge("out.jsonl"))
+    little = run(segments, *stages, run_dir=tmp_path / "little", audio_memory="200kB")
+    assert decodes(little) == {"level+level-2": 1}
+    assert not (tmp_path / "little" / "spool").exists()
+    run(segments, *stages, run_dir=tmp_path / "much")
+    outputs = [(tmp_path / name / "out.jsonl").read_bytes() for name in ("little", "much")]
+    assert outputs[0] == outputs[1]
+
+
+def test_every_block_that_is_decoded_counts_as_progress(tmp_path: Path) -> None:
+    class Counts(Announced):
+        progressed = 0
+
+        def progress(self) -> None:
+            self.progressed += 1
+
+    reporter = Counts()
+    record = {ID: "r:1", "number": 0, "audio_filepath": str(write_noise(tmp_path / "long.flac", 60.0))}
+    runner = StageGroupRunner([Level("a")], context=WorkerContext(), reporter=reporter)
+    runner.setup()
+    (result,) = runner.run(BatchTask(1, [record], "audio_filepath", "task", "set"))
+    runner.teardown()
+    assert len(result.kept) == 1
+    assert reporter.progressed >= 60 * 16_000 // 65_536
+
+
+def test_a_record_that_is_tried_alone_is_announced_at_the_stage_that_works_on_it(tmp_path: Path) -> None:
+    class Levels(Announced):
+        def __init__(self) -> None:
+            super().__init__()
+            self.at: dict[int, list[int]] = {}
+
+        def announce(self, stage: int, positions: Sequence[int]) -> None:
+            self.at[stage] = list(positions)
+
+        def idle(self, stage: int) -> None:
+            self.at.pop(stage, None)
+
+    reporter = Levels()
+    seen: list[dict[int, list[int]]] = []
+
+    class Looks(Level):
+        def process_audio(self, record: Record, audio: Audio) -> Record:
+            seen.append(dict(reporter.at))
+            return super().process_audio(record, audio)
+
+    def work_on(count: int) -> None:
+        seen.clear()
+        data = [{**record, ID: f"r:{record['number']}"} for record in recordings(tmp_path, count, 0.05)]
+        runner = StageGroupRunner([Looks("a"), marks, Looks("b")], context=WorkerContext(), reporter=reporter)
+        runner.setup()
+        list(runner.run(BatchTask(1, data, "audio_filepath", "task", "set")))
+        runner.teardown()
+        assert reporter.at == {}
+
+    work_on(1)
+    assert seen == [{0: [0]}, {2: [0]}]
+    work_on(3)
+    assert seen == [{0: [0, 1, 2]}, {0: [1, 2], 2: [0]}, {0: [1, 2]}, {0: [2], 2: [1]}, {0: [2]}, {2: [2]}]
+
+
+@pytest.mark.processes
+def test_a_crash_in_a_pass_convicts_the_guilty_record_at_its_stage_alone(tmp_path: Path) -> None:
+    stages = (Level("a"), marks, Crashes((5,)), Level("b"))
+    result = run(recordings(tmp_path, 40, 0.05), *stages, executor="multiprocessing")
+    assert [(note.record["number"], note.stage, note.code) for note in result.quarantined] == [
+        (5, "crashes", "worker_died")
+    ]
+    assert result.summary["kept"] == 39
+
+
+def test_the_report_names_wrong_durations(tmp_path: Path) -> None:
+    records = [{**record, "duration": 77.0} for record in recordings(tmp_path, 2, 0.5)]
+    run(records, Level("a"), Merge("out.jsonl"), run_dir=tmp_path / "run")
+    page = write_report(tmp_path / "run").read_text()
+    assert "Wrong durations of 2 records" in page
+    assert "77.000" in page
+
+
+def test_the_report_plays_new_audio(tmp_path: Path) -> None:
+    run(recordings(tmp_path, 2, 0.5), Louder(), Merge("out.jsonl"), run_dir=tmp_path / "run")
+    page = write_report(tmp_path / "run").read_text()
+    assert "outside_root" not in page
+    assert "missing_file" not in page

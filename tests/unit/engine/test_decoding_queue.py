@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -35,7 +35,7 @@ class Watched:
 
         self.source = Source(WorkerContext(audio_memory_bytes=max_bytes), lambda: None)
 
-    def run(self, listens: Any = lambda record: True) -> None:
+    def run(self, listens: Callable[[Record], bool] = lambda record: True) -> None:
         with ThreadPoolExecutor(2) as threads:
             ahead = DecodingQueue(
                 self.source,
