@@ -35,8 +35,9 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def similarity(samples: np.ndarray, wanted: np.ndarray) -> float:
     """The correlation after the codec's delay, of what is surely inside both."""
     part = wanted[4_000:24_000]
-    lags = range(3_000, min(7_000, len(samples) - len(part)))
-    return max(float(np.corrcoef(samples[lag : lag + len(part)], part)[0, 1]) for lag in lags)
+    searched = samples[3_000 : 7_000 + len(part)]
+    lag = int(np.argmax(np.correlate(searched, part, "valid")))
+    return float(np.corrcoef(searched[lag : lag + len(part)], part)[0, 1])
 
 
 @pytest.mark.parametrize("name", CONTAINERS + LIBSNDFILE)

@@ -63,8 +63,9 @@ def test_a_container_gives_the_length_and_the_samples_that_went_in(write, kind: 
     assert probe(path).frames == len(samples)
     assert (probe(path).rate_hz, probe(path).channels) == (rate_hz, 1)
     wanted = swept(2.0, rate_hz)[rate_hz // 2 : rate_hz]
-    lags = range(0, round(0.15 * rate_hz), 1)
-    best = max(float(np.corrcoef(samples[rate_hz // 2 + lag : rate_hz + lag], wanted)[0, 1]) for lag in lags)
+    searched = samples[rate_hz // 2 : rate_hz + round(0.15 * rate_hz)]
+    lag = int(np.argmax(np.correlate(searched, wanted, "valid")))
+    best = float(np.corrcoef(searched[lag : lag + len(wanted)], wanted)[0, 1])
     assert best > (0.8 if kind in ("amr", "g726 wav") else 0.97)
 
 
