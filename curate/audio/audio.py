@@ -19,7 +19,7 @@ from curate.audio.channels import (
     require_channel,
 )
 from curate.audio.files import Roots, printable
-from curate.audio.reader import FrameReader
+from curate.audio.reader import BYTES_PER_SAMPLE, FrameReader
 from curate.audio.recording import BLOCK_FRAMES, MAX_RATE_HZ
 from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
 from curate.audio.sndfile import Resampler, resampled_frames
@@ -145,9 +145,9 @@ class Audio:
     @property
     def held_bytes(self) -> int:
         """What this audio remembers, without what it shares with others of the same recording."""
-        native = self._native
-        owned = 0 if native is None or native.base is not None else native.nbytes
-        return owned + sum(samples.nbytes for samples in list(self._mixes.values()))
+        native = self._native  # without the lock, which is held as long as another thread decodes
+        own = 0 if native is None or native.base is not None else native.nbytes
+        return own + sum(samples.nbytes for samples in list(self._mixes.values()))
 
     def samples(self, rate_hz: int = DEFAULT_RATE_HZ, channel: int | None = None) -> Samples:
         """Return the segment as float32 mono `(samples,)` at a rate: read-only, made once per rate and channel.
@@ -240,10 +240,20 @@ class Audio:
         return self._cut_to(size, rate_hz)
 
     def decode(self) -> None:
-        """Decode now what the first use would decode, so that a thread can do it ahead."""
+        """Decode now what the first use would decode, so that a thread can do it ahead.
+
+        What is too long to be kept is not decoded, or only into the spool.
+        """
         with self._lock:
-            for _ in self._native_blocks():
-                pass
+            start, stop = self._located()
+            if stop is not None and not self._can_keep(stop - start, self._held_bytes):
+                self._reader.prepare(start, stop if self._end_s is not None else None)
+                return
+            decoded = 0
+            for block in self._native_blocks():
+                decoded += len(block)
+                if self._native is None and not self._can_keep(decoded, self._held_bytes):
+                    return
 
     def forget(self, *, blocking: bool = True) -> bool:
         """Drop what is remembered; the next use decodes again.
@@ -335,13 +345,12 @@ class Audio:
             for at in range(0, len(native), BLOCK_FRAMES):
                 yield native[at : at + BLOCK_FRAMES]
             return
-        kept = BlockBuffer(None if stop is None else stop - start) if keep_bytes else None
-        kept_bytes = 0
+        is_kept = self._can_keep(0 if stop is None else stop - start, keep_bytes)
+        kept = BlockBuffer(None if stop is None else stop - start) if is_kept else None
         position = start
         for block in self._reader.blocks(start, stop, self._tolerance_s):
             position += len(block)
-            kept_bytes += block.nbytes
-            if kept_bytes > keep_bytes:
+            if not self._can_keep(position - start, keep_bytes):
                 kept = None
             if kept is not None:
                 kept.append(block)
@@ -351,9 +360,17 @@ class Audio:
         if native is not None:
             self._keep(start, native)
 
+    def _is_whole(self, stop: int) -> bool:
+        """Whether a segment from the start of the recording is all of it."""
+        return self._end_s is None or stop == self._reader.recording.declared
+
+    def _can_keep(self, frames: int, keep_bytes: int) -> bool:
+        """Whether so many native frames may be remembered."""
+        return 0 < keep_bytes >= frames * self.channels * BYTES_PER_SAMPLE
+
     def _keep(self, start: int, native: Samples) -> None:
         native.flags.writeable = False
-        if self._end_s is None and start == 0 and self._reader.hold(native):
+        if start == 0 and self._is_whole(len(native)) and self._reader.hold(native):
             native = native[:]  # a view: the recording owns it
         self._native = native
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import struct
 
 import attrs
@@ -20,11 +22,11 @@ class FormatClaim:
 
 
 def read_format_claim(file: AudioFile) -> FormatClaim | None:
-    """Read the claim of a WAV, W64, AIFF, AU, CAF, FLAC, Vorbis or Opus header; None for others and for torn ones."""
+    """Read the claim of a WAV, W64, AIFF, AU, CAF, NIST, FLAC, Vorbis or Opus header; None for any other."""
     head = file.pread(_WAVE_SEARCHED, 0)
     try:
         return _claim(head)
-    except (struct.error, IndexError, OverflowError):
+    except (struct.error, IndexError, OverflowError, ValueError):
         return None
 
 
@@ -40,11 +42,15 @@ def _claim(head: bytes) -> FormatClaim | None:
     elif head[:4] == b".snd":
         rate_hz, channels = struct.unpack(">II", head[16:24])
     elif head[:4] == b"caff" and (at := head.find(b"desc")) > 0:
-        rate_hz = int(struct.unpack(">d", head[at + 12 : at + 20])[0])
+        rate = struct.unpack(">d", head[at + 12 : at + 20])[0]
+        rate_hz = int(rate) if math.isfinite(rate) else 0
         channels = struct.unpack(">I", head[at + 36 : at + 40])[0]
     elif head[:4] == b"fLaC":
         packed = int.from_bytes(head[18:26], "big")
         rate_hz, channels = packed >> 44, (packed >> 41 & 7) + 1
+    elif head.startswith(b"NIST_1A"):
+        fields = dict(re.findall(rb"^(sample_rate|channel_count) -i (\d+)\s*$", head[:1024], re.MULTILINE))
+        rate_hz, channels = int(fields.get(b"sample_rate", b"16000")), int(fields.get(b"channel_count", b"1"))
     elif (at := head.find(b"\x01vorbis")) > 0:
         channels, rate_hz = struct.unpack("<BI", head[at + 11 : at + 16])
     elif (at := head.find(b"OpusHead")) > 0:

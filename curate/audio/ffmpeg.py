@@ -122,6 +122,10 @@ class AvDecoder:
         self._frames = self._decoded()
         self._first: Any = self._guarded(lambda: next(self._frames, None))
         self._rest: Samples | None = None
+        if container.format.name == "aac" and self._first is not None:
+            # Raw AAC does not say how much of its start is the encoder's delay, as MP4 does. It is at least one frame,
+            # which lacks the half of its transform that an earlier frame would have.
+            self._first = self._guarded(lambda: next(self._frames, self._first))
         codec = self._stream.codec_context
         self.frames: int | None = 0 if self._first is None else None
         self.format = str(container.format.name).split(",")[0].upper()

@@ -18,7 +18,8 @@ from curate.errors import RecordError
 if TYPE_CHECKING:
     from curate.audio.sndfile import Samples
 
-_BYTES_PER_SAMPLE = 4
+BYTES_PER_SAMPLE = 4
+"""Of the float32 samples that decoders give."""
 
 _SMALL_S = 120.0
 """What each process decodes for itself although it has a spool: two minutes take less than finding a file."""
@@ -162,7 +163,7 @@ class FrameReader:
 
         Nothing behind `stop` is asked for: damage there is not this segment's.
         """
-        self._prepare(start, stop)
+        self.prepare(start, stop)
         position = start
         while stop is None or position < stop:
             block = self._block(position, BLOCK_FRAMES if stop is None else min(BLOCK_FRAMES, stop - position))
@@ -194,7 +195,7 @@ class FrameReader:
     def held(self, start: int, stop: int | None, tolerance_s: float) -> Samples | None:
         """Return a view of a segment of what is in memory; None when the recording is not."""
         with self._lock:
-            self._prepare(start, stop)
+            self.prepare(start, stop)
             whole = self._whole
             if whole is None:
                 return None
@@ -258,13 +259,13 @@ class FrameReader:
         self._on_block(len(block), self.rate_hz)
         return block
 
-    def _prepare(self, start: int, stop: int | None) -> None:
+    def prepare(self, start: int, stop: int | None) -> None:
         """Decode the recording into memory or the spool, when its segments cannot be read where they are."""
         with self._lock:
-            if self._is_prepared or self._whole is not None or not self._whole_bytes:
+            if self._is_prepared or self._whole is not None or not (self._whole_bytes or self._spool):
                 return
             recording = self.recording
-            is_segment = start > 0 or stop is not None
+            is_segment = start > 0 or stop not in (None, recording.declared)
             if recording.decoder.subtype in _RAW_SUBTYPES and recording.decoder.format != "FLAC":
                 return
             if recording.seeks_exactly and is_segment:
@@ -315,10 +316,10 @@ class FrameReader:
         known = recording.declared or recording.decoder.expected_frames
         if known is not None:
             return known
-        return recording.file.size * _MOST_COMPRESSION // (_BYTES_PER_SAMPLE * self.channels)
+        return recording.file.size * _MOST_COMPRESSION // (BYTES_PER_SAMPLE * self.channels)
 
     def _fits(self, frames: int) -> bool:
-        return frames * self.channels * _BYTES_PER_SAMPLE <= self._whole_bytes
+        return frames * self.channels * BYTES_PER_SAMPLE <= self._whole_bytes
 
 
 def frame_at(seconds: float, rate_hz: int) -> int:
