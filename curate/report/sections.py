@@ -137,7 +137,8 @@ def _balance(found: Findings) -> Iterator[Panel]:
 
 def _lengths(found: Findings) -> Iterator[Panel]:
     """Yield the durations that the decoded audio did not confirm, if there are any."""
-    measures: Sequence[Mapping[str, Any]] = list(((found.run.summary or {}).get("audio") or {}).values())
+    by_group: Mapping[str, Mapping[str, Any]] = (found.run.summary or {}).get("audio", {})
+    measures = list(by_group.values())
     mismatches = sum(each.get("duration_mismatches", 0) for each in measures)
     if mismatches:
         examples = [example for each in measures for example in each.get("mismatch_examples", ())]
