@@ -1,4 +1,4 @@
-"""What a stage hears: a read-only view of a recording or of a segment of it, decoded when it is first used."""
+"""The audio of a record: a read-only view of a recording or of a segment of it, decoded when it is first used."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 from curate.audio.buffer import BlockBuffer
 from curate.audio.channels import (
-    ChannelChoice,
     ChannelLevels,
+    MixedChannels,
     channel_of,
     measure_levels,
-    mixed,
     require_channel,
 )
-from curate.audio.files import Roots, printable
+from curate.audio.files import Roots
 from curate.audio.reader import BYTES_PER_SAMPLE, FrameReader
-from curate.audio.recording import BLOCK_FRAMES, MAX_RATE_HZ
+from curate.audio.recording import BLOCK_FRAMES
+from curate.audio.resampling import cut_to, require_finite, resample_blocks
+from curate.audio.segment import ENDLESS_S, require_rate, seconds, segment_of
 from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
-from curate.audio.sndfile import Resampler, resampled_frames
+from curate.audio.sndfile import resampled_frames
 from curate.errors import RecordError
 
 if TYPE_CHECKING:
@@ -35,10 +36,9 @@ DEFAULT_MAX_DURATION_S = 3600.0
 """An hour: 230 MB of float32 at 16 kHz. Longer recordings are read as segments, or block by block."""
 
 DEFAULT_HELD_BYTES = 256 * 2**20
-"""What one recording may take in memory as it was decoded: 23 minutes at 48 kHz in mono."""
+"""The maximum size of one recording in memory, as it was decoded: 23 minutes at 48 kHz in mono."""
 
 _MISMATCH_S, _MISMATCH_RATIO = 0.1, 0.01
-_ENDLESS_S = 1e12  # 30,000 years
 
 
 def _ignore_replacement() -> None:
@@ -86,7 +86,7 @@ class Audio:
         self._span: tuple[int, int] | None = None
         self._native: Samples | None = None
         self._levels: ChannelLevels | None = None
-        self._mixes: dict[tuple[int, ChannelChoice], Samples] = {}
+        self._mixes: dict[tuple[int, MixedChannels], Samples] = {}
         self._mean_replaced = False
         self._owns_reader = False
 
@@ -132,7 +132,7 @@ class Audio:
         claimed: object = self._record.get("duration")
         if self._end_s is not None or self._record.get("offset") is not None:
             return None
-        if isinstance(claimed, bool) or not isinstance(claimed, int | float) or not 0 <= claimed < _ENDLESS_S:
+        if isinstance(claimed, bool) or not isinstance(claimed, int | float) or not 0 <= claimed < ENDLESS_S:
             return None
         true_s = self.duration_s
         return float(claimed) if abs(claimed - true_s) > max(_MISMATCH_S, _MISMATCH_RATIO * true_s) else None
@@ -171,7 +171,7 @@ class Audio:
             return samples
 
     def take_samples(self, rate_hz: int = DEFAULT_RATE_HZ, channel: int | None = None) -> Samples:
-        """Return what `samples` returns, as an array of the caller's own that is not remembered."""
+        """Return the same samples as `samples`, in an array of the caller's own that is not remembered."""
         require_rate(rate_hz)
         with self._lock:
             samples = self._joined(rate_hz, self._choice(channel))
@@ -189,7 +189,7 @@ class Audio:
             self._require_length()
             frames = 0
             for block in self._bounded(self._native_blocks(sys.maxsize)):
-                self._require_finite(block, frames)
+                require_finite(block, self._reader.name, self._located()[0] + frames, self.rate_hz)
                 frames += len(block)
             native = self._native
             assert native is not None, "kept, whatever its size"
@@ -234,7 +234,7 @@ class Audio:
             ValueError: `rate_hz` or `seconds` is out of range.
         """
         require_rate(rate_hz)
-        size = round(seconds * rate_hz) if 0 < seconds < _ENDLESS_S else 0
+        size = round(seconds * rate_hz) if 0 < seconds < ENDLESS_S else 0
         if size < 1:
             raise ValueError(f"blocks of {seconds!r} s hold no sample at {rate_hz} Hz")
         return self._cut_to(size, rate_hz)
@@ -312,7 +312,7 @@ class Audio:
         return self._settings.end_tolerance_s
 
     def _require_length(self) -> None:
-        """Raise for what is too long to be held at once, where that is known without decoding it."""
+        """Raise when the segment is too long for one array, where that is known without decoding it."""
         longest = self._longest()
         start, stop = self._located()
         if longest is None or stop is None or stop - start <= longest:
@@ -327,7 +327,7 @@ class Audio:
     def _too_long(self) -> RecordError:
         return RecordError(
             "too_long",
-            f"{self._reader.name} has more than {self._max_duration_s} s to read at once: cut it into segments, read "
+            f"{self._reader.name} is longer than {self._max_duration_s} s: cut it into segments, read "
             "it in blocks, or raise the bound",
         )
 
@@ -375,7 +375,7 @@ class Audio:
         self._native = native
 
     def _bounded(self, blocks: Iterator[Samples]) -> Iterator[Samples]:
-        """The blocks, until they are longer than what may be held at once."""
+        """The blocks, until they are longer than one array may be."""
         longest = self._longest()
         frames = 0
         for block in blocks:
@@ -391,20 +391,9 @@ class Audio:
             self._span = (start, stop)
             self._native = native[start - span[0] : stop - span[0]]
 
-    def _require_finite(self, block: Samples, before: int) -> None:
-        import numpy as np
-
-        finite = np.isfinite(block)
-        if not finite.all():
-            rows = finite if finite.ndim == 1 else finite.all(axis=1)
-            at_s = (self._located()[0] + before + int(np.argmin(rows))) / self.rate_hz
-            raise RecordError(
-                "non_finite", f"{self._reader.name} holds NaN or infinite samples, the first at {at_s:.3f} s"
-            )
-
     # ------------------------------------------------------------------ one channel at another rate
 
-    def _choice(self, channel: int | None) -> ChannelChoice:
+    def _choice(self, channel: int | None) -> MixedChannels:
         if channel is not None:
             return require_channel(channel, self.channels, self._reader.name)
         choice = channel_of(self._record, self._settings.channel, self.channels, self._reader.name)
@@ -427,7 +416,7 @@ class Audio:
             self._levels = measure_levels(self._native_blocks())
         return self._levels
 
-    def _joined(self, rate_hz: int, choice: ChannelChoice) -> Samples:
+    def _joined(self, rate_hz: int, choice: MixedChannels) -> Samples:
         self._require_length()
         start, stop = self._located()
         pieces = BlockBuffer(None if stop is None else resampled_frames(stop - start, self.rate_hz, rate_hz))
@@ -437,87 +426,9 @@ class Audio:
         assert samples is not None, "the last piece always comes"
         return samples
 
-    def _resampled(self, blocks: Iterator[Samples], rate_hz: int, choice: ChannelChoice) -> Iterator[Samples]:
-        """The blocks at another rate, in pieces whose lengths add up to the exact one."""
-        import numpy as np
-
-        assert choice != "loudest", "resolved to a channel"
-        resampler = None if self.rate_hz == rate_hz else Resampler(self.rate_hz, rate_hz)
-        frames = given = 0
-        pending: Samples | None = None  # what is over the exact length is only known at the end
-        for block in blocks:
-            mono = mixed(block, choice)
-            self._require_finite(mono, frames)
-            frames += len(block)
-            piece = mono if resampler is None else resampler.push(mono)
-            if len(piece):
-                if pending is not None:
-                    yield self._checked(pending)
-                    given += len(pending)
-                pending = piece
-        last = np.zeros(0, np.float32) if resampler is None else resampler.finish()
-        rest = last if pending is None else np.concatenate([pending, last]) if len(last) else pending
-        # libsoxr's own rounding may differ by a sample; the length is ours.
-        length = max(0, resampled_frames(frames, self.rate_hz, rate_hz) - given)
-        if given + length == 0:
-            raise RecordError("zero_samples", f"{self._reader.name} is shorter than one sample of the result")
-        yield self._checked(rest[:length] if len(rest) >= length else np.pad(rest, (0, length - len(rest))))
-
-    def _checked(self, samples: Samples) -> Samples:
-        import numpy as np
-
-        if not np.isfinite(samples).all():  # samples near the largest float overflow in the filter
-            raise RecordError("non_finite", f"{self._reader.name} holds samples too large to resample")
-        return samples
+    def _resampled(self, blocks: Iterator[Samples], rate_hz: int, choice: MixedChannels) -> Iterator[Samples]:
+        start, _ = self._located()
+        return resample_blocks(blocks, choice, self._reader.name, start, self.rate_hz, rate_hz)
 
     def _cut_to(self, size: int, rate_hz: int) -> Iterator[Samples]:
-        import numpy as np
-
-        held: list[Samples] = []
-        length = 0
-        for piece in self._resampled(self._native_blocks(), rate_hz, self._choice(None)):
-            held.append(piece)
-            length += len(piece)
-            if length >= size:
-                joined = np.concatenate(held)
-                whole = length - length % size
-                for at in range(0, whole, size):
-                    yield joined[at : at + size]
-                held, length = [joined[whole:]], length - whole
-        if length:
-            yield np.concatenate(held)
-
-
-def segment_of(record: Mapping[str, Any], filepath_key: str) -> tuple[str, float, float | None]:
-    """Return a record's path, and where its audio begins and ends in seconds; None for the end of the file.
-
-    Raises:
-        RecordError: `missing_column` without a path, `bad_path`, `bad_value`, `bad_segment`.
-    """
-    path = record.get(filepath_key)
-    if path is None:
-        raise RecordError("missing_column", f"the record has no {filepath_key!r}")
-    if not isinstance(path, str):
-        raise RecordError("bad_path", f"{filepath_key!r} must be a string, not {type(path).__name__}")
-    offset: object = record.get("offset")
-    if offset is None:
-        return path, 0.0, None
-    duration: object = record.get("duration")
-    offset_s = seconds(offset, "offset")
-    return path, offset_s, None if duration is None else offset_s + seconds(duration, "duration")
-
-
-def seconds(value: object, column: str) -> float:
-    """Return a number of seconds, 0 or more; raise `bad_value` or `bad_segment` for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RecordError("bad_value", f"{column!r} must be a number of seconds, not {printable(value)}")
-    if not 0 <= value < _ENDLESS_S:  # NaN fails too, and an integer of many digits can neither be a float nor printed
-        shown = printable(value) if isinstance(value, float) or abs(value) < _ENDLESS_S else "a huge number"
-        raise RecordError("bad_segment", f"{column!r} must be a length in seconds, 0 or more, not {shown}")
-    return float(value)
-
-
-def require_rate(rate_hz: int) -> None:
-    """Raise `ValueError` for a rate that no result can have."""
-    if isinstance(rate_hz, bool) or not 1 <= rate_hz <= MAX_RATE_HZ:
-        raise ValueError(f"rate_hz must be 1 to {MAX_RATE_HZ}, not {rate_hz!r}")
+        yield from cut_to(self._resampled(self._native_blocks(), rate_hz, self._choice(None)), size)

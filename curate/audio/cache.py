@@ -10,14 +10,15 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any
 
-from curate.audio.audio import Audio, segment_of
+from curate.audio.audio import Audio
 from curate.audio.files import Roots
 from curate.audio.reader import FrameReader
+from curate.audio.segment import segment_of
 from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
 from curate.audio.spool import Spool
 
 DEFAULT_CACHE_BYTES = 256 * 2**20
-"""What a worker remembers of decoded audio: 70 minutes of mono at 16 kHz."""
+"""The default size of decoded audio in a worker's memory: 70 minutes of mono at 16 kHz."""
 
 _MAX_OPEN_RECORDINGS = 32
 
@@ -58,8 +59,8 @@ class RecordingCache:
     of these decodes again when it is next asked for samples: correct, and slower. May be used by several threads.
 
     Args:
-        max_bytes: what decoded audio may take in memory. One recording may take half of it; of a longer one, only its
-            segments are held.
+        max_bytes: the maximum size of decoded audio in memory. One recording may take half of it; of a longer one,
+            only its segments are held.
         spool: where recordings go that are too long for memory, or whose segments cannot be read where they are (MP3,
             AAC, Vorbis, Opus). Without it they are decoded into memory if they fit, and else again and again.
         settings: the pipeline's `audio:` settings.

@@ -1,4 +1,4 @@
-"""From the channels of a recording to the one signal that a stage hears."""
+"""The mix of a recording's channels to the one signal that stages receive."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from curate.audio.sndfile import Samples
 
 ChannelChoice: TypeAlias = "Literal['mean', 'loudest'] | int | tuple[int, ...]"
-"""What is heard of a segment: the mean of all channels, the loudest, one of them, or the mean of some."""
+"""The signal made of a segment: the mean of all channels, the loudest, one of them, or the mean of some."""
+
+MixedChannels: TypeAlias = "Literal['mean'] | int | tuple[int, ...]"
+"""A choice that no longer depends on the levels: the mean of all channels, one of them, or the mean of some."""
 
 ANTIPHASE_LOSS = 100.0
 """Power of the loudest channel over the power of the mean: 20 dB."""
@@ -24,7 +27,7 @@ CHANNEL_COLUMNS = ("channel", "channel_selector")
 
 
 def channel_of(record: Mapping[str, Any], setting: ChannelSetting, channels: int, name: str) -> ChannelChoice:
-    """Return what the settings make a stage hear of a record.
+    """Return the channel of a record that the settings choose.
 
     With `"record"`, `channel` counts before NeMo's `channel_selector`: a number, a list of numbers, `"average"` or
     `"mean"`, `"loudest"`; null counts as absent. Of a mono recording any other value is disregarded: there is nothing
@@ -123,7 +126,7 @@ def measure_levels(blocks: Iterable[Samples]) -> ChannelLevels | None:
     return ChannelLevels(powers=tuple(float(power) for power in powers[:-1]), mean_power=float(powers[-1]))
 
 
-def mixed(block: Samples, choice: Literal["mean"] | int | tuple[int, ...]) -> Samples:
+def mixed(block: Samples, choice: MixedChannels) -> Samples:
     """Return one channel of a block, or the mean of several. Channel by channel, so that the sum's order is fixed."""
     import numpy as np
 

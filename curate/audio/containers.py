@@ -49,7 +49,7 @@ def _boxes_missing(file: AudioFile) -> int:
 
 
 def _matroska_missing(file: AudioFile) -> int:
-    """Matroska is an EBML header and a segment; a segment of unknown size is a stream, which takes what is there."""
+    """Matroska is an EBML header and a segment; a segment of unknown size is a stream, which lasts to the end."""
     offset = 0
     for _ in range(2):
         name, at = _ebml_number(file, offset, keep_marker=True)

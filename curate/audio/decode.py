@@ -18,12 +18,10 @@ from curate.audio.audio import (
     DEFAULT_MAX_DURATION_S,
     DEFAULT_RATE_HZ,
     Audio,
-    require_rate,
-    seconds,
-    segment_of,
 )
 from curate.audio.files import Roots
 from curate.audio.reader import FrameReader
+from curate.audio.segment import require_rate, seconds, segment_of
 from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ MPEG audio has no length. libsndfile takes the one in the Xing/Info frame of the
 first frame's bitrate and the file's size, and never gives more samples than it guessed: a variable-bitrate file
 without that frame, or two files joined with `cat`, lose their end without a word. So the headers are walked here,
 without decoding, whenever the Xing frame is missing or describes only a part of the file; and libsndfile is shown a
-Xing frame that says what was found.
+Xing frame with the number that was found.
 """
 
 from __future__ import annotations

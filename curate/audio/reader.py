@@ -51,7 +51,7 @@ class FrameReader:
 
     Args:
         path, roots: as `open_file`.
-        whole_bytes: the most that the whole recording may take in memory; 0 holds nothing.
+        whole_bytes: the maximum size of the whole recording in memory; 0 holds nothing.
         spool: where long recordings are decoded to; None when they are not.
         on_decode: called whenever decoding begins at the start of a stream, or at a segment of it.
         on_block: called after every block decoded, with its frames and rate.
@@ -109,7 +109,7 @@ class FrameReader:
 
     @property
     def held_bytes(self) -> int:
-        """What the whole recording takes in memory now."""
+        """The size of the whole recording in memory; 0 when it is not there."""
         whole = self._whole
         return 0 if whole is None else whole.nbytes
 

@@ -129,7 +129,7 @@ class Recording:
             self.restart()
 
     def _require_scale(self, block: Samples) -> None:
-        """Raise for a float file that holds integers: they would be heard at 90 dB over full scale."""
+        """Raise for a float file that holds integers: their level would be 90 dB over full scale."""
         if not len(block):
             return
         peak = max(abs(float(block.max())), abs(float(block.min())))  # NaN and infinity are for others to refuse
@@ -285,8 +285,8 @@ def _unopened(file: AudioFile, declared: DeclaredLength, error: DecoderError) ->
     file.require_readable()
     claim = read_format_claim(file)
     if error.code in _CHANNEL_ERRORS or (claim is not None and not 1 <= claim.channels <= MAX_CHANNELS):
-        said = error if claim is None else f"its header says {claim.channels} channels; 1 to {MAX_CHANNELS} are read"
-        return RecordError("unsupported_channels", f"{file.name}: {said}")
+        fault = error if claim is None else f"its header declares {claim.channels} channels, not 1 to {MAX_CHANNELS}"
+        return RecordError("unsupported_channels", f"{file.name}: {fault}")
     if claim is not None and not MIN_RATE_HZ <= claim.rate_hz <= MAX_RATE_HZ:
         return RecordError("unsupported_rate", f"{file.name} has {claim.rate_hz} Hz, outside 1 kHz to 768 kHz")
     if declared.missing_bytes:

@@ -1,4 +1,4 @@
-"""How a pipeline reads audio: its `audio:` block, the same for every stage and part of the fingerprint."""
+"""The settings of decoding: a pipeline's `audio:` block, the same for every stage and part of the fingerprint."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def _check_mismatch(instance: object, attribute: object, value: object) -> None:
 
 @attrs.frozen
 class AudioSettings:
-    """What every stage of a pipeline hears of a recording.
+    """How every stage of a pipeline receives a recording.
 
     Args:
-        channel: what a stage hears when it asks for no particular channel. `"record"`: what the record names in its
+        channel: the signal for a stage that asks for no particular channel. `"record"`: what the record names in its
             column `channel` (or NeMo's `channel_selector`), and the mean for a record that names none. `"mean"`: the
             mean of all channels, whatever the record says. `"loudest"`: the channel of the highest level. A number:
             this channel, counted from 0. A mean that loses more than 20 dB against its loudest channel, as

@@ -137,7 +137,7 @@ class Spool:
                     found = self._opened(path)
         except OSError as error:
             raise InfrastructureError(f"the spool {self._folder} cannot be used: {error}") from error
-        # Evicted by another process at once: the spool is too small for all that decode at the same time.
+        # Evicted by another process already: the spool is too small for all that decode at the same time.
         return None if found is None else found.value
 
     @staticmethod
