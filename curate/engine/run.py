@@ -317,7 +317,7 @@ class _PhaseRun:
                 Spool.remove(self._directory / SPOOL_FOLDER)
 
     def _context(self) -> WorkerContext:
-        """Return what workers may know about the run."""
+        """Return the context of the stages in workers."""
         roots, directory = self._plan.audio_roots, self._directory
         return WorkerContext(
             audio_roots=roots if directory is None else roots_in_run(roots, directory),

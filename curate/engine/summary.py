@@ -133,8 +133,8 @@ def _performance(planned: PlannedStage[Stage], commits: Sequence[Commit]) -> Map
 
 
 def audio_measures(plan: Plan, store: Store) -> dict[str, dict[str, Any]]:
-    """Return what each stage group has decoded, by the names of its stages joined by `+`: the number of `decodes`, of
-    `duration_mismatches` with the last few as `mismatch_examples`, and of `means_replaced` by the loudest channel.
+    """Return the audio measures of each stage group, by the names of its stages joined by `+`: the number of `decodes`,
+    of `duration_mismatches` with the last few as `mismatch_examples`, and of `means_replaced` by the loudest channel.
     """
     parts = (
         {name.removeprefix(AUDIO_MEASURES): measures}

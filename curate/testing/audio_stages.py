@@ -16,7 +16,7 @@ from curate.testing.stages import StageContract
 
 
 @dataclass
-class _Hears(AudioStage):
+class _Listens(AudioStage):
     """Asks for all samples, as the neighbour of a stage may do."""
 
     def writes(self) -> tuple[str, ...]:
@@ -51,7 +51,7 @@ class AudioStageContract(StageContract):
 
     def _run_between(self, *, audio_memory: int | None, fuse: bool = True) -> tuple[list[Record], Any]:
         """Return the records behind the stage and its neighbours, and the summary of the run."""
-        neighbours: list[ProcessingStage] = [_Hears(), self.stage().with_(checkpoint=False), _Hears()]
+        neighbours: list[ProcessingStage] = [_Listens(), self.stage().with_(checkpoint=False), _Listens()]
         stages = [stage.with_(fuse=fuse) for stage in neighbours]
         pipeline = Pipeline("contract", [ReadRecords(list(self._trial().records)), *stages])
         host = PluginHost(environment={"CURATE_PLUGINS": ""})

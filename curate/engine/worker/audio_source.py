@@ -90,7 +90,7 @@ class AudioSource:
             self._measures[name] = self._measures.get(name, 0) + amount
 
     def take_measures(self) -> dict[str, Any]:
-        """Return what was counted since the last call."""
+        """Return the counts since the last call."""
         taken, self._measures = self._measures, {}
         return taken
 

@@ -42,7 +42,7 @@ class PendingAudio:
     future: Future[Opened]
 
     def held_bytes(self) -> float:
-        """Return what it takes in memory, in bytes; an estimate until it is decoded."""
+        """Return its size in memory, in bytes; an estimate until it is decoded."""
         if not self.future.done() or self.future.cancelled() or self.future.exception() is not None:
             return self.expected_bytes if not self.future.done() else 0.0
         return decoded_bytes(self.future.result()[0])
@@ -127,7 +127,7 @@ class DecodingQueue:
             if held + expected > self._max_bytes:
                 return
             at, self._begun = self._begun, self._begun + 1
-            if not self._hears(record):
+            if not self._takes_audio(record):
                 continue
             held += expected
             self._announce(position, self._begun)
@@ -135,7 +135,7 @@ class DecodingQueue:
             future = self._threads.submit(self._source.open_and_count, dict(record), self._filepath_key)
             self._ahead.append((at, PendingAudio(key, expected, future)))
 
-    def _hears(self, record: Record) -> bool:
+    def _takes_audio(self, record: Record) -> bool:
         try:
             return self._listens(record)
         except Exception:  # noqa: BLE001 (it raises again when it is the record's turn, and is the record's failure then)
