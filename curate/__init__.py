@@ -17,6 +17,8 @@ from curate._version import __version__
 from curate.suggest import closest
 
 if TYPE_CHECKING:
+    from curate.audio import AudioSettings
+    from curate.audio_stage import AudioStage
     from curate.composite import CompositeStage
     from curate.errors import CurateError, InfrastructureError, RecordError, UsageError
     from curate.pipeline import Pipeline
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AudioBatch": "curate.records",
+    "AudioSettings": "curate.audio",
+    "AudioStage": "curate.audio_stage",
     "CompositeStage": "curate.composite",
     "CurateError": "curate.errors",
     "Gather": "curate.stage",
@@ -54,6 +58,8 @@ _HOME = {
 
 __all__ = [
     "AudioBatch",
+    "AudioSettings",
+    "AudioStage",
     "CompositeStage",
     "CurateError",
     "Gather",

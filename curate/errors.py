@@ -44,15 +44,17 @@ RECORD_ERROR_CODES: Mapping[str, str] = MappingProxyType(
         "not_a_regular_file": "the audio path is a directory, a FIFO, a socket or a device",
         "outside_root": "the audio path resolves to a place outside the declared roots",
         "empty_file": "the audio file has no bytes",
-        "not_audio": "the file is something else: text, HTML, a Git LFS pointer, an archive, a picture",
+        "not_audio": "the file is something else: text, HTML, a Git LFS pointer, an archive, a picture, raw samples",
         "decode_error": "the decoder failed on the file",
         "truncated": "the file holds fewer samples than its header or the record's segment asks for",
         "zero_samples": "the file or the segment has no samples",
         "non_finite": "the audio holds NaN or infinite samples",
+        "unsupported_scale": "the audio holds floating-point samples far beyond ±1, as of integers never scaled",
         "unsupported_rate": "the sampling rate is outside 1 kHz to 768 kHz",
         "unsupported_channels": "the file has more than 64 channels, or none",
         "too_long": "the audio is longer than the bound",
         "bad_segment": "offset or duration is negative, not finite, or starts behind the end",
+        "duration_mismatch": "the record's duration is not its audio's, and `audio.duration_mismatch` is `fail`",
         # the model
         "oom": "the record alone does not fit in memory",
         # the stage

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, Self
 
 import attrs
 
+from curate.audio import AudioSettings
 from curate.composite import CompositeStage, check_depth
-from curate.errors import PlanError
+from curate.errors import PlanError, UsageError
 from curate.plan import Plan, make_plan
 from curate.records import AudioBatch
+from curate.resources import parse_size
 from curate.stage import Source, Stage, Writer
 from curate.storage import register
 from curate.suggest import closest
@@ -27,12 +29,14 @@ class Pipeline:
     Args:
         name: for logs, reports and the default run directory, `runs/<name>`.
         stages: the first stages; more come with `add_stage`.
+        audio: how every stage reads audio: channels, tolerance, wrong durations; part of the fingerprint.
     """
 
-    def __init__(self, name: str, stages: Iterable[Stage] = ()) -> None:
+    def __init__(self, name: str, stages: Iterable[Stage] = (), *, audio: AudioSettings | None = None) -> None:
         if name in ("", ".", "..") or "/" in name:
             raise PlanError(f"invalid pipeline name {name!r}: it is also used as the run directory's name")
         self.name = name
+        self.audio = AudioSettings() if audio is None else audio
         self.stages: list[Stage] = []
         for stage in stages:
             self.add_stage(stage)
@@ -76,7 +80,9 @@ class Pipeline:
 
         plugins = _host(host)
         with use_host(plugins):
-            plan = attrs.evolve(make_plan(self.name, self.stages, host=plugins), schemes=schemes_of(plugins))
+            plan = attrs.evolve(
+                make_plan(self.name, self.stages, host=plugins, audio=self.audio), schemes=schemes_of(plugins)
+            )
         if executor is not None:
             _executor(executor, host).check(plan)
         return plan
@@ -109,6 +115,7 @@ class Pipeline:
         host: PluginHost | None = None,
         max_failures: int | None = None,
         max_failure_ratio: float | None = None,
+        audio_memory: int | str | None = None,
         options: RunOptions | None = None,
     ) -> RunResult:
         """Run the pipeline to its end.
@@ -123,6 +130,8 @@ class Pipeline:
             max_failures: the maximum number of records in quarantine.
             max_failure_ratio: the maximum share of records in quarantine, checked from 200 records on. Without either,
                 the larger of 100 records and 1 %.
+            audio_memory: the decoded audio that each worker holds at most, in bytes or as a string such as `"256MB"`,
+                which is the default. It changes the speed and no result; 0: nothing is decoded ahead.
             options: further options of this attempt: a fork, a retry, an input that has grown.
 
         Raises:
@@ -137,6 +146,8 @@ class Pipeline:
         options = options or RunOptions()
         if (max_failures, max_failure_ratio) != (None, None):
             options = attrs.evolve(options, budget=ErrorBudget(max_failures, max_failure_ratio))
+        if audio_memory is not None:
+            options = attrs.evolve(options, audio_memory_bytes=parse_audio_memory(audio_memory))
         chosen, plugins = _executor(executor, host), _host(host)
         plan = self.plan(chosen, host=plugins)
         directory = None if run_dir is None else Path(run_dir)
@@ -170,11 +181,26 @@ class Pipeline:
         chosen, plugins = _executor(executor, host), _host(host)
         if any(isinstance(stage, Source) for stage in self.stages):
             raise PlanError("Pipeline.stream takes its batches from the caller, so leave the source out")
-        plan = make_plan(self.name, self.stages, host=plugins, streaming=True)
+        plan = make_plan(self.name, self.stages, host=plugins, streaming=True, audio=self.audio)
         plan = attrs.evolve(plan, schemes=schemes_of(plugins))
         register(plan.schemes)
         chosen.check(plan)
         return stream_plan(plan, chosen, map(_checked_batch, batches))
+
+
+def parse_audio_memory(size: int | str) -> int:
+    """Return a bound on decoded audio in bytes.
+
+    Raises:
+        UsageError: it is not a size.
+    """
+    try:
+        parsed = parse_size(size)
+    except ValueError as error:
+        raise UsageError(f"audio_memory={size!r}: {error}") from None
+    if parsed < 0:
+        raise UsageError(f"audio_memory={size!r} must be 0 or more")
+    return parsed
 
 
 _PUBLIC = [name for name in vars(Pipeline) if not name.startswith("_")]

@@ -19,6 +19,8 @@ from typing import Any, Generic, TypeGuard, TypeVar, get_args
 import attrs
 
 from curate._version import __version__
+from curate.audio import AudioSettings
+from curate.audio_stage import AUDIO_COLUMNS, takes_audio
 from curate.composite import CompositeStage, check_depth, named
 from curate.errors import CurateError, PlanError, PluginError
 from curate.fingerprint import describe_code, describe_value, distributions
@@ -133,6 +135,7 @@ class Plan:
         phases: in order.
         audio_roots: the folders that audio may be read from; None: anywhere.
         settings: stage name → everything that changes results, for the fingerprint.
+        audio: how every stage reads audio: the pipeline's `audio` block.
         schemes: the stores of the plugins, by URL scheme.
     """
 
@@ -140,6 +143,7 @@ class Plan:
     phases: tuple[Phase, ...]
     audio_roots: tuple[str, ...] | None
     settings: Mapping[str, Mapping[str, Any]]
+    audio: AudioSettings = attrs.field(factory=AudioSettings)
     schemes: Mapping[str, Scheme] = attrs.field(factory=dict[str, Scheme], eq=False, repr=False)
 
     @property
@@ -163,6 +167,7 @@ class Plan:
         return {
             "name": self.name,
             "fingerprint": self.fingerprint,
+            "audio": attrs.asdict(self.audio),
             "stages": [stage.to_dict() for stage in self.stages],
             "phases": [
                 {
@@ -182,7 +187,14 @@ class Plan:
         }
 
 
-def make_plan(name: str, stages: Sequence[Stage], *, host: PluginLookup | None = None, streaming: bool = False) -> Plan:
+def make_plan(
+    name: str,
+    stages: Sequence[Stage],
+    *,
+    host: PluginLookup | None = None,
+    streaming: bool = False,
+    audio: AudioSettings | None = None,
+) -> Plan:
     """Check that stages fit together and arrange them into phases and hops.
 
     Args:
@@ -190,10 +202,12 @@ def make_plan(name: str, stages: Sequence[Stage], *, host: PluginLookup | None =
         stages: as the user composed them; composite stages are replaced by their parts here.
         host: the plugins in which names are looked up; None: names stay as they are.
         streaming: the batches come from the caller: there is no source, and nothing that needs a run directory.
+        audio: how stages read audio; None: the defaults.
 
     Raises:
         PlanError: the first mistake, and the remedy.
     """
+    audio = audio or AudioSettings()
     flat = _flattened(stages, host)
     _check_order(name, flat, streaming=streaming)
     for stage_name, stage in flat:
@@ -206,10 +220,11 @@ def make_plan(name: str, stages: Sequence[Stage], *, host: PluginLookup | None =
         phases=(_phase(0, planned),) if streaming else _phases(planned),
         audio_roots=None if source is None else source.audio_roots(),
         settings={
-            stage_name: _result_settings(stage_name, stage)
+            stage_name: _result_settings(stage_name, stage, audio)
             for stage_name, stage in flat
             if not isinstance(stage, Partitioner)
         },
+        audio=audio,
     )
 
 
@@ -371,7 +386,8 @@ def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stag
             if columns is not None:
                 _check_reads(name, stage, columns, stages[position - 1][0])
             written = stage.writes()
-            columns = None if columns is None or written is None else columns | frozenset(written)
+            measured = AUDIO_COLUMNS if takes_audio(stage) else frozenset[str]()
+            columns = None if columns is None or written is None else columns | frozenset(written) | measured
         planned.append(PlannedStage(name, _kind(stage), stage, columns))
     return planned
 
@@ -447,7 +463,7 @@ def _fuse(hop: Hop, stage: ProcessingStage) -> bool:
     return alike and stage.fuse and hop.stages[-1].stage.fuse
 
 
-def _result_settings(name: str, stage: Stage) -> dict[str, Any]:
+def _result_settings(name: str, stage: Stage, audio: AudioSettings) -> dict[str, Any]:
     """Return the settings that determine a stage's results: its class, fields and model, but no run-time option."""
     cls = type(stage)
     ignored = stage.tuning | RUN_TIME_OPTIONS.keys()
@@ -460,6 +476,8 @@ def _result_settings(name: str, stage: Stage) -> dict[str, Any]:
                 described[setting] = describe_value(value)
             except TypeError as error:
                 raise PlanError(f"stage {name!r}: field {setting!r} is not serializable: {error}", name) from None
+    if isinstance(stage, ProcessingStage) and audio != AudioSettings():  # any of them may decode
+        described["audio:"] = attrs.asdict(audio)
     return described
 
 

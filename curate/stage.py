@@ -5,6 +5,7 @@
     ├── Partitioner         partition(records) → batches    runs in the driver
     ├── ProcessingStage     process(batch) → batch          runs in workers
     │   └── RecordStage     process_record(record) → record
+    │       └── AudioStage  process_audio(record, audio) → record (in `audio_stage`)
     ├── Gather              gather(records) → records       sees everything, runs in the driver
     ├── Writer              write(records, directory)       publishes files
     └── CompositeStage      decompose() → stages            a name for several (in `composite`)
@@ -20,21 +21,36 @@ import dataclasses
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, cast
 
 import attrs
 
+from curate.errors import InfrastructureError
 from curate.records import ID, AudioBatch, Failed, Record, RecordReader
 from curate.resolution import PluginLookup, Resolved
 from curate.resources import Resources
 from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_option
 from curate.storage import Scheme
 
+if TYPE_CHECKING:
+    from curate.audio import AudioSettings
+
 Cardinality: TypeAlias = Literal["maps", "filters", "splits"]
+
+
+DEFAULT_AUDIO_MEMORY_BYTES = 256 * 1024 * 1024
+"""The decoded audio that a worker holds at most, in bytes, unless a run sets another bound."""
 
 
 def _announce_nothing(records: Sequence[Record]) -> None:
     """Used without an engine, a stage announces to no one."""
+
+
+def _no_new_audio(record: Record, samples: Any, rate_hz: int) -> Record:
+    """Used without a run directory, a stage has no place for new audio."""
+    raise InfrastructureError(
+        "context.new_audio needs a run directory to write to: run the stage in a pipeline with run_dir=…"
+    )
 
 
 @attrs.frozen
@@ -46,11 +62,23 @@ class WorkerContext:
         schemes: the stores of the plugins by URL scheme, which a worker registers with `curate.storage`.
         announce: `announce(records)` names the records of the batch that the stage is about to touch: a crash or an
             exception is then blamed on these and not on the rest of the batch.
+        audio: how audio is decoded, the pipeline's `audio` block (`curate.audio.AudioSettings`); None: the defaults.
+        audio_memory_bytes: the decoded audio that the worker holds at most; it changes the speed and no result.
+        run_directory: the run directory, an absolute path; None: the run has none.
+        spool_directory: where decoded recordings lie that are too long for memory, shared by the workers of a node;
+            None: each worker has a temporary folder for them.
+        new_audio: `new_audio(record, samples, rate_hz)` writes samples, float32 of shape (n,) or (frames, channels),
+            as a file of the run and returns the record with this file as its audio; see `curate.audio_stage`.
     """
 
     audio_roots: tuple[str, ...] | None = None
     schemes: Mapping[str, Scheme] = attrs.field(factory=dict[str, Scheme], eq=False, repr=False)
     announce: Callable[[Sequence[Record]], None] = attrs.field(default=_announce_nothing, eq=False, repr=False)
+    audio: AudioSettings | None = None
+    audio_memory_bytes: int = DEFAULT_AUDIO_MEMORY_BYTES
+    run_directory: str | None = None
+    spool_directory: str | None = None
+    new_audio: Callable[[Record, Any, int], Record] = attrs.field(default=_no_new_audio, eq=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -373,7 +401,7 @@ class Gather(Stage):
         raise NotImplementedError(f"{type(self).__name__} must define gather(records)")
 
 
-RUN_FOLDERS = frozenset({"commits", "data", "filtered", "logs", "metrics", "quarantine"})
+RUN_FOLDERS = frozenset({"audio", "commits", "data", "filtered", "logs", "metrics", "quarantine", "spool"})
 """Folders of the run directory that are the engine's; writers publish elsewhere."""
 
 

@@ -12,10 +12,12 @@ traits of that code determine this module:
   alone.
 - It keeps one set of buffers, and its graph, as plain attributes.
 
-So there is one graph for each size of batch that occurs, in steps of a third to a half, and the one that fits is put
-in place before each batch; NeMo's decoder is asked what is captured, instead of remembering it here; and after any
-exception everything captured is dropped. When the buffers of all graphs together would exceed their share of memory,
-those not used for the longest time are dropped.
+So sizes are rounded up in steps of a third to a half; NeMo's decoder is asked what is captured, instead of remembering
+it here; and after any exception everything captured is dropped. A graph that is too small is replaced by a larger one.
+
+Several graphs, one for each size of batch, would spare replays of rows that a batch does not have. They can be kept by
+`max_graphs`, but only one is by default: on an H200 (27 November 2026, torch 2.11, NeMo 3.0.0) a graph that was put in
+place again after others had been captured read memory that was no longer its own.
 """
 
 from __future__ import annotations
@@ -71,12 +73,16 @@ class CapturedLoop:
         max_rows: the maximum number of rows of one slice.
         max_bytes: the most memory that the buffers of all graphs may take; None: no limit. A batch that needs larger
             ones even for the fewest rows is decoded without graphs.
+        max_graphs: the maximum number of graphs that are kept; see above.
     """
 
-    def __init__(self, computer: Any, *, max_rows: int = MAX_ROWS, max_bytes: float | None = None) -> None:
+    def __init__(
+        self, computer: Any, *, max_rows: int = MAX_ROWS, max_bytes: float | None = None, max_graphs: int = 1
+    ) -> None:
         self._computer = computer
         self._rows = max_rows
         self._max_bytes = math.inf if max_bytes is None else max_bytes
+        self._max_graphs = max_graphs
         self._pool: dict[int, _Captured] = {}  # by rows, the one used last at the end
         self._falls_back = bool(computer.cuda_graphs_allow_fallback)
         computer.cuda_graphs_allow_fallback = False
@@ -168,8 +174,11 @@ class CapturedLoop:
         if not sizes:
             return None
         wanted = _smallest(sizes, count)
-        others = sum(one.size_bytes for rows, one in self._pool.items() if rows != wanted)
-        if not self._holds(wanted, frames) and others + self._bytes(wanted, longest, like) > self._max_bytes:
+        others = [one.size_bytes for rows, one in self._pool.items() if rows != wanted]
+        takes_a_place = (
+            len(others) >= self._max_graphs or sum(others) + self._bytes(wanted, longest, like) > self._max_bytes
+        )
+        if takes_a_place and not self._holds(wanted, frames):
             captured = sorted(rows for rows in self._pool if 2 * rows >= wanted and self._holds(rows, frames))
             if captured:
                 return _smallest(captured, count)
@@ -235,8 +244,11 @@ class CapturedLoop:
         setattr(computer, name, captured.graphs)
 
     def _make_room(self, size_bytes: int) -> None:
-        """Drop the graphs that have not been used for the longest time, until buffers of this size fit."""
-        while self._pool and sum(one.size_bytes for one in self._pool.values()) + size_bytes > self._max_bytes:
+        """Drop the graphs that have not been used for the longest time, until one of this size fits."""
+        while self._pool and (
+            len(self._pool) >= self._max_graphs
+            or sum(one.size_bytes for one in self._pool.values()) + size_bytes > self._max_bytes
+        ):
             del self._pool[next(iter(self._pool))]
 
     def _degrade(self, error: Exception) -> bool:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from copy import copy
 from gc import collect
 from importlib import import_module
@@ -23,7 +22,6 @@ from loguru import logger
 
 from curate.asr.checkpoint import choose_decoder, fetch, local_path, read_checkpoint, restore
 from curate.asr.decoding import STRATEGIES, Decoding, DecodingOptions
-from curate.asr.launching import launching, wait_for_launches
 from curate.asr.memory import DeviceMemory, MemoryPeak
 from curate.asr.recogniser import Transcript, Waveform
 from curate.errors import InfrastructureError, PlanError, RecordError
@@ -377,9 +375,7 @@ class _Loaded:
     def stage(self, waveforms: Sequence[Waveform]) -> Sequence[Waveform]:
         if not self.stages:
             return waveforms
-        wait_for_launches()
         staged = self.check(waveforms)
-        wait_for_launches()
         if staged.audible:
             staged.padded = self._padded([staged[index] for index in staged.audible])
         return staged
@@ -420,12 +416,11 @@ class _Loaded:
     ) -> Callable[[], list[Transcript]]:
         lengths = [len(signal) for signal in signals]
         padded, samples = staged if staged is not None else self._padded(signals)
-        with launching() if self._on_gpu else nullcontext():
-            features, frames = self._preprocessor(
-                input_signal=padded.to(self._device, non_blocking=True),
-                length=samples.to(self._device, non_blocking=True),
-            )
-            encoded, frames = self._encoder(audio_signal=features.to(self._dtype), length=frames)[:2]
+        features, frames = self._preprocessor(
+            input_signal=padded.to(self._device, non_blocking=True),
+            length=samples.to(self._device, non_blocking=True),
+        )
+        encoded, frames = self._encoder(audio_signal=features.to(self._dtype), length=frames)[:2]
         self._encoded = (int(encoded.shape[1]), max(self._encoded[1], encoded.shape[2] * self.rate_hz / max(lengths)))
         return self._decode(encoded.to(self._head_dtype), frames, [length / self.rate_hz for length in lengths])
 

@@ -9,24 +9,27 @@ A fault of one file is a `RecordError`; a fault that would hit the next file as 
 Importing this package imports neither soundfile nor soxr nor numpy.
 """
 
-from curate.audio.decode import (
-    DEFAULT_MAX_DURATION_S,
-    DEFAULT_RATE_HZ,
-    SEGMENT_TOLERANCE_S,
-    AudioInfo,
-    load,
-    load_record,
-    probe,
-)
+from curate.audio.audio import DEFAULT_MAX_DURATION_S, DEFAULT_RATE_HZ, Audio
+from curate.audio.cache import DEFAULT_CACHE_BYTES, RecordingCache
+from curate.audio.decode import AudioInfo, load, load_record, probe
 from curate.audio.prefetch import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
+from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
+from curate.audio.spool import DEFAULT_SPOOL_BYTES, Spool, TemporarySpool
 
 __all__ = [
     "ASSUMED_DURATION_S",
+    "DEFAULT_AUDIO_SETTINGS",
+    "DEFAULT_CACHE_BYTES",
     "DEFAULT_MAX_AUDIO_S",
     "DEFAULT_MAX_DURATION_S",
     "DEFAULT_RATE_HZ",
-    "SEGMENT_TOLERANCE_S",
+    "DEFAULT_SPOOL_BYTES",
+    "Audio",
     "AudioInfo",
+    "AudioSettings",
+    "RecordingCache",
+    "Spool",
+    "TemporarySpool",
     "load",
     "load_ahead",
     "load_record",

@@ -22,6 +22,12 @@ from curate.storage import NotRegularError, StoredFile, lookup, open_local, sche
 Roots: TypeAlias = "Sequence[str | os.PathLike[str]] | None"
 """The folders that audio may lie under; None allows any path."""
 
+RUN_SCHEME = "run:"
+"""Begins the path of a file that a stage of the same run has written: `run:audio/…`, below the run directory."""
+
+_ANYWHERE = "*"
+"""A root that allows any place, where another root has to be named in addition."""
+
 _SHOWN_CHARACTERS = 300
 
 # System errors that concern this one path, and so are the record's.
@@ -58,20 +64,44 @@ class AudioFile:
     Attributes:
         stored: the open file; `open_file` closes it.
         name: the path as messages print it.
+        start: where it begins in the stored file; above 0 for a part of it.
+        stop: where it ends in the stored file; None for its end.
     """
 
     stored: StoredFile
     name: str
+    start: int = 0
+    stop: int | None = None
 
     @property
     def size(self) -> int:
         """Bytes, as of opening."""
-        return self.stored.size
+        return (self.stored.size if self.stop is None else self.stop) - self.start
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of the stored file."""
+        return self.start == 0 and self.stop is None
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """What identifies the file in its present state, for a cache."""
+        status = None if self.stored.descriptor is None else os.fstat(self.stored.descriptor)
+        inode = () if status is None else (status.st_dev, status.st_ino, status.st_mtime_ns)
+        identity = self.stored.identity
+        return (*inode, "" if inode else identity.uri, identity.size, identity.mtime_ns, identity.tag)
+
+    def part(self, start: int, stop: int) -> AudioFile:
+        """Return the bytes `[start, stop)` as a file of their own."""
+        stop = min(stop, self.size)
+        return attrs.evolve(self, start=self.start + start, stop=self.start + max(start, stop))
 
     def pread(self, length: int, offset: int) -> bytes:
         """Return `length` bytes from `offset`, fewer only at the end; the file's position stays as it is."""
         try:
-            return self.stored.pread(length, offset)
+            if self.stop is not None:
+                length = max(0, min(length, self.size - offset))
+            return self.stored.pread(length, self.start + offset)
         except OSError as error:
             raise InfrastructureError(f"cannot read {self.name}: {error}") from error
 
@@ -91,7 +121,8 @@ def open_file(path: str | os.PathLike[str], roots: Roots = None) -> Generator[Au
     """Check a path, open it through `curate.storage`, and close it again at the end of the block.
 
     A relative path is relative to the working directory. With `roots`, links are resolved first, so a link out of
-    the roots is outside. A URL is opened by the store that is registered for its scheme, below a root that is a URL.
+    the roots is outside. A path `run:audio/…` names new audio of the run whose directory is one of the roots, as
+    `roots_in_run` adds it. A URL is opened by the store that is registered for its scheme, below a root that is a URL.
 
     Raises:
         RecordError: `bad_path`, `outside_root`, `missing_file`, `unreadable_file`, `not_a_regular_file`, `empty_file`.
@@ -100,11 +131,38 @@ def open_file(path: str | os.PathLike[str], roots: Roots = None) -> Generator[Au
     """
     text = _checked_text(path)
     name = printable(text)
+    if text.startswith(RUN_SCHEME):
+        text, roots = _in_run(text, roots)
+    roots = _without_run(roots)
     stored = _open_path(text, roots) if scheme_of(text) is None else _open_url(text, roots)
     with stored:
         if stored.size == 0:
             raise RecordError("empty_file", f"{name} has no bytes")
         yield AudioFile(stored, name)
+
+
+def roots_in_run(roots: Roots, run_directory: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return roots below which the run's new audio (`run:audio/…`) can be opened in addition to what `roots` allows."""
+    folders = (_ANYWHERE,) if roots is None else tuple(os.fspath(root) for root in roots)
+    return (*folders, f"{RUN_SCHEME}{Path(run_directory).absolute()}")
+
+
+def _in_run(path: str, roots: Roots) -> tuple[str, Roots]:
+    """Return the place of a run's new audio, and the folder that it must lie in."""
+    for given in roots or ():
+        root = os.fspath(given)
+        if root.startswith(RUN_SCHEME):
+            directory = Path(root.removeprefix(RUN_SCHEME))
+            return str(directory / path.removeprefix(RUN_SCHEME)), (directory / "audio",)
+    raise RecordError("outside_root", f"{printable(path)} is new audio of a run, and is read inside this run only")
+
+
+def _without_run(roots: Roots) -> Roots:
+    if roots is None:
+        return None
+    folders = [os.fspath(root) for root in roots]
+    folders = [root for root in folders if not root.startswith(RUN_SCHEME)]
+    return None if _ANYWHERE in folders else folders
 
 
 def _open_path(path: str, roots: Roots) -> StoredFile:

@@ -3,25 +3,29 @@
 libsndfile silently shortens a file whose header declares more than the file holds. Only the container headers are
 read here; libsndfile reads the samples.
 
-Covered: WAV (RIFF, RIFX, RF64), W64, AIFF, AU, CAF, NIST SPHERE, Ogg (its last page), MP3.
-FLAC declares its number of samples, which `decode` compares. Of rare formats (VOC, PAF, IRCAM, …) libsndfile's length
-is used.
+Covered: WAV (RIFF, RIFX, RF64), W64, AIFF, AU, CAF, NIST SPHERE, Ogg (its pages), MP3, MP4, Matroska, WMA, raw AAC.
+FLAC counts its samples, which `decode` compares. Rare formats (VOC, PAF, IRCAM, …) are taken at libsndfile's word.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 
 import attrs
 
+from curate.audio.containers import container_missing_bytes
+from curate.audio.ffmpeg import demuxer_for
 from curate.audio.files import AudioFile
 from curate.audio.mpeg import MpegLength, read_mpeg_length
+from curate.audio.ogg import read_ogg_layout
 
 _UNKNOWN_32 = 0xFFFFFFFF
 _UNKNOWN_64 = (0xFFFFFFFFFFFFFFFF, 0x7FFFFFFFFFFFFFFF, 0)
 _CHUNKS = 1000
-_OGG_LONGEST_PAGE = 27 + 255 + 255 * 255
+_EXTENSIBLE = 0xFFFE
+_MPEG_TAGS = (0x50, 0x55)
 
 
 @attrs.frozen
@@ -29,21 +33,37 @@ class DeclaredLength:
     """The length of a file according to its container's header.
 
     Attributes:
-        missing_bytes: how many declared bytes the file lacks; 0 when it is whole or declares nothing.
-        patches: bytes that the decoder reads in place of the file's own, as `(offset, bytes)`: the sizes that the
-            writer of a WAV stream left at 0, which libsndfile would take for "no samples".
+        missing_bytes: how many promised bytes the file does not hold; 0 when it is whole or promises nothing.
+        end: where the samples end, in bytes, when the header says it or the pages or frames show it; else None.
+        patches: bytes to show the decoder in place of the file's own, as `(offset, bytes)`: the sizes that the writer
+            of a WAV stream left at 0, which libsndfile would take for "no samples".
+        parts: what to decode one after the other in place of the file: the streams of a chained Ogg, or the MP3
+            inside a WAV; empty for the file itself.
+        unended: streams of an Ogg file without a last page.
+        ogg_granule: the position that the last page of an Ogg file gives; None when there are several streams.
         mpeg: the lengths of an MP3, else None.
+        codec_tag: the codec of a WAV, else None.
+        demuxer: FFmpeg's name of a container that libsndfile cannot read, else None.
     """
 
     missing_bytes: int = 0
+    end: int | None = None
     patches: tuple[tuple[int, bytes], ...] = ()
+    parts: tuple[AudioFile, ...] = ()
+    unended: int = 0
+    ogg_granule: int | None = None
     mpeg: MpegLength | None = None
+    codec_tag: int | None = None
+    demuxer: str | None = None
 
 
 def read_declared_length(file: AudioFile) -> DeclaredLength:
     """Read the container's header. A format that is not covered, or a damaged header, declares nothing."""
     head = file.pread(1024, 0)
     magic = head[:4]
+    demuxer = demuxer_for(file, head)
+    if demuxer is not None:
+        return DeclaredLength(missing_bytes=container_missing_bytes(file, demuxer), demuxer=demuxer)
     if magic in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
         return _read_wave(file, head)
     if magic == b"riff":
@@ -57,9 +77,13 @@ def read_declared_length(file: AudioFile) -> DeclaredLength:
     if head.startswith(b"NIST_1A"):
         return _ends(file, _nist_data(head))
     if magic == b"OggS":
-        return _read_last_ogg_page(file)
+        return _read_ogg(file)
     mpeg = read_mpeg_length(file) if magic[:3] == b"ID3" or magic[:1] == b"\xff" else None
-    return DeclaredLength() if mpeg is None else DeclaredLength(missing_bytes=mpeg.missing_bytes, mpeg=mpeg)
+    return DeclaredLength() if mpeg is None else _of_mpeg(mpeg)
+
+
+def _of_mpeg(mpeg: MpegLength) -> DeclaredLength:
+    return DeclaredLength(missing_bytes=mpeg.missing_bytes, end=mpeg.end, patches=mpeg.patches, mpeg=mpeg)
 
 
 def _ends(file: AudioFile, data: tuple[int, int] | None) -> DeclaredLength:
@@ -69,7 +93,7 @@ def _ends(file: AudioFile, data: tuple[int, int] | None) -> DeclaredLength:
     offset, size = data
     if size < 0 or size == _UNKNOWN_32 or size in _UNKNOWN_64:
         return DeclaredLength()
-    return DeclaredLength(missing_bytes=max(0, offset + size - file.size))
+    return DeclaredLength(missing_bytes=max(0, offset + size - file.size), end=min(offset + size, file.size))
 
 
 def _find_chunk(
@@ -98,6 +122,23 @@ def _read_wave(file: AudioFile, head: bytes) -> DeclaredLength:
     if data is None:
         return DeclaredLength()
     offset, size = data
+    tag = _codec_tag(file, order)
+    if tag in _MPEG_TAGS and size > 0:
+        stop = min(offset + size, file.size)
+        mpeg = read_mpeg_length(file.part(offset, stop))
+        if mpeg is not None:
+            whole = _of_mpeg(mpeg)
+            return attrs.evolve(
+                whole,
+                missing_bytes=max(whole.missing_bytes, offset + size - file.size if size != _UNKNOWN_32 else 0),
+                end=stop,
+                parts=(file.part(offset, stop),),
+                codec_tag=tag,
+            )
+    return attrs.evolve(_wave_end(file, head, order, offset, size), codec_tag=tag)
+
+
+def _wave_end(file: AudioFile, head: bytes, order: str, offset: int, size: int) -> DeclaredLength:
     if head.startswith(b"RF64"):
         ds64 = _find_chunk(file, 12, b"ds64", "<4sI", align=2)
         raw = file.pread(16, ds64[0]) if ds64 is not None else b""
@@ -108,6 +149,16 @@ def _read_wave(file: AudioFile, head: bytes) -> DeclaredLength:
     samples = min(file.size - offset, _UNKNOWN_32)
     sizes = struct.pack(order + "I", min(file.size - 8, _UNKNOWN_32)), struct.pack(order + "I", samples)
     return DeclaredLength(patches=((4, sizes[0]), (offset - 4, sizes[1])))
+
+
+def _codec_tag(file: AudioFile, order: str) -> int | None:
+    """The number of the codec of a WAV; for the extensible form, the number inside it."""
+    fmt = _find_chunk(file, 12, b"fmt ", order + "4sI", align=2)
+    raw = b"" if fmt is None else file.pread(26, fmt[0])
+    if len(raw) < 2:
+        return None
+    tag = struct.unpack(order + "H", raw[:2])[0]
+    return struct.unpack(order + "H", raw[24:26])[0] if tag == _EXTENSIBLE and len(raw) == 26 else tag
 
 
 def _is_chunk(file: AudioFile, offset: int, order: str) -> bool:
@@ -130,15 +181,14 @@ def _nist_data(head: bytes) -> tuple[int, int] | None:
     return (header, count * width * channels) if coding in (b"pcm", b"ulaw", b"mu-law", b"alaw") else None
 
 
-def _read_last_ogg_page(file: AudioFile) -> DeclaredLength:
-    """Check the last page of an Ogg file, which declares its length: a truncated file mostly ends inside a page."""
-    begin = max(0, file.size - _OGG_LONGEST_PAGE)
-    tail = file.pread(_OGG_LONGEST_PAGE, begin)
-    at = tail.rfind(b"OggS")
-    if at < 0:
-        return DeclaredLength()
-    page = tail[at:]
-    segments = page[26] if len(page) > 26 else 0
-    lacing = page[27 : 27 + segments]
-    length = 27 + segments + sum(lacing)
-    return DeclaredLength(missing_bytes=max(0, length - len(page)))
+def _read_ogg(file: AudioFile) -> DeclaredLength:
+    layout = read_ogg_layout(file)
+    borders = (*layout.starts, file.size)
+    parts = tuple(file.part(start, stop) for start, stop in itertools.pairwise(borders))
+    return DeclaredLength(
+        missing_bytes=layout.missing_bytes,
+        end=layout.end,
+        parts=parts if len(parts) > 1 else (),
+        unended=layout.unended,
+        ogg_granule=layout.last_granule,
+    )

@@ -7,11 +7,16 @@ import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from curate.audio.decode import DEFAULT_RATE_HZ, load_record
+from curate.audio.audio import DEFAULT_RATE_HZ
+from curate.audio.cache import RecordingCache
+from curate.audio.decode import load_record
 from curate.audio.files import Roots, classify_os_error
+from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
+from curate.audio.spool import TemporarySpool
 from curate.errors import InfrastructureError, RecordError
 
 if TYPE_CHECKING:
@@ -39,6 +44,8 @@ def load_ahead(
     rate_hz: int = DEFAULT_RATE_HZ,
     roots: Roots = None,
     filepath_key: str = "audio_filepath",
+    settings: AudioSettings = DEFAULT_AUDIO_SETTINGS,
+    recordings: RecordingCache | None = None,
 ) -> Generator[tuple[Record, Samples | RecordError], None, None]:
     """Yield every record with its samples, in the order of `records`, loading ahead of the caller.
 
@@ -57,7 +64,10 @@ def load_ahead(
         max_audio_s: seconds of decoded audio that may wait for the caller.
         threads: how many records are decoded at the same time.
         load: makes float32 mono samples at `rate_hz` from a record, in several threads; None means `load_record`.
-        rate_hz, roots, filepath_key: as in `load_record`. With `load`, only `rate_hz` counts: it converts to seconds.
+        rate_hz, roots, filepath_key, settings: as in `load_record`. With `load`, only `rate_hz` counts, to tell
+            seconds.
+        recordings: where the recordings of segments are decoded once for all of their segments; None is a cache and a
+            spool for this call alone. With a cache, its `roots`, `filepath_key` and `settings` count.
 
     Raises:
         InfrastructureError: when the record that met it is due.
@@ -68,8 +78,38 @@ def load_ahead(
         raise ValueError(f"max_audio_s must be positive and finite, not {max_audio_s!r}")
     if threads < 1:
         raise ValueError(f"threads must be at least 1, not {threads!r}")
-    default: Load = partial(load_record, filepath_key=filepath_key, rate_hz=rate_hz, roots=roots)
-    return _run(_Loader(load or default, max_audio_s, rate_hz), iter(records), threads, filepath_key)
+    if load is not None:
+        return _run(_Loader(load, max_audio_s, rate_hz), iter(records), threads, filepath_key)
+    whole: Load = partial(load_record, filepath_key=filepath_key, rate_hz=rate_hz, roots=roots, settings=settings)
+    if recordings is not None:
+        loader = _Loader(partial(_load_from, recordings, whole, rate_hz), max_audio_s, rate_hz)
+        return _run(loader, iter(records), threads, filepath_key)
+    return _run_with_spool(whole, iter(records), max_audio_s, threads, rate_hz, roots, filepath_key, settings)
+
+
+def _run_with_spool(
+    whole: Load,
+    records: Iterator[Record],
+    max_audio_s: float,
+    threads: int,
+    rate_hz: int,
+    roots: Roots,
+    filepath_key: str,
+    settings: AudioSettings,
+) -> Generator[tuple[Record, Samples | RecordError], None, None]:
+    with (
+        closing(TemporarySpool()) as spool,
+        RecordingCache(settings=settings, filepath_key=filepath_key, roots=roots, spool=spool) as recordings,
+    ):
+        loader = _Loader(partial(_load_from, recordings, whole, rate_hz), max_audio_s, rate_hz)
+        yield from _run(loader, records, threads, filepath_key)
+
+
+def _load_from(recordings: RecordingCache, whole: Load, rate_hz: int, record: Record) -> Samples:
+    """A segment from its recording, which other segments need as well; a whole recording without remembering it."""
+    if record.get("offset") is None:
+        return whole(record)
+    return recordings.audio(record).take_samples(rate_hz)
 
 
 def _run(

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from curate.audio.claims import read_format_claim
+from curate.audio.decoders import open_sound
+from curate.audio.ffmpeg import FALLBACK_DEMUXERS, KINDS
 from curate.audio.files import AudioFile, Roots, open_file
 from curate.audio.headers import DeclaredLength, read_declared_length
-from curate.audio.sndfile import DecoderError, open_decoder
-from curate.audio.sniff import SNIFFED_BYTES, require_audio, unsupported_format
+from curate.audio.mpeg import is_free_format
+from curate.audio.seams import find_second_stream
+from curate.audio.sndfile import DecoderError
+from curate.audio.sniff import SNIFFED_BYTES, require_audio
 from curate.errors import RecordError
 
 if TYPE_CHECKING:
@@ -18,16 +24,29 @@ if TYPE_CHECKING:
 
 MIN_RATE_HZ, MAX_RATE_HZ, MAX_CHANNELS = 1_000, 768_000, 64
 
-_BLOCK_FRAMES = 65_536
+BLOCK_FRAMES = 65_536
 
-# A decoder that starts in the middle of an MP3 lacks the bits of earlier frames, an Opus decoder converges slowly, and
-# libsndfile's Vorbis seek fails inside the last page: so decoding starts this much earlier, and the extra is dropped.
-_LOSSY_FORMATS = frozenset({"MP3", "OGG"})
-_PREROLL_S = 2.0
+# Codecs whose frames do not depend on earlier ones, so that a seek gives the frames that decoding from the start gives.
+# The others (MP3, Vorbis, Opus, GSM, …) converge after a seek, or miss the place.
+_EXACT_SUBTYPES = frozenset(
+    {
+        *("PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"),
+        *("ALAC_16", "ALAC_20", "ALAC_24", "ALAC_32"),
+    }
+)
 
 # Encoders disagree about whether the Xing frame and their own delay count.
 _MPEG_TOLERANCE_FRAMES = 2 * 1152
 
+# +20 dB: no signal is so far over full scale, and integers that were never scaled are further.
+_MOST_PEAK = 10.0
+_LOOKS, _LOOK_FRAMES = 9, 1024
+_FLOAT_SUBTYPES = frozenset({"FLOAT", "DOUBLE", "PCM_F32LE", "PCM_F32BE", "PCM_F64LE", "PCM_F64BE"})
+
+# Containers round their length, count the encoder's delay, or do not.
+_EXPECTED_TOLERANCE_S = 0.15
+
+_UNRECOGNISED = 1  # libsndfile: "Format not recognised"
 _CHANNEL_ERRORS = frozenset({32, 33})  # libsndfile: "Channel count is zero", "Channel count is too high"
 
 
@@ -38,7 +57,10 @@ class Recording:
         self.file = file
         self.declaration = declared
         self._stack = stack
-        self.decoder = stack.enter_context(open_decoder(file, declared.patches))
+        self.decoder = stack.enter_context(open_sound(file, declared))
+        self._position = 0
+        self._has_floats = self.decoder.subtype in _FLOAT_SUBTYPES
+        self._second_stream: int | None = -1
 
     @property
     def declared(self) -> int | None:
@@ -52,19 +74,50 @@ class Recording:
         """How many of the declared frames may be missing."""
         return _MPEG_TOLERANCE_FRAMES if self.decoder.format == "MP3" else 0
 
+    @property
+    def seeks_exactly(self) -> bool:
+        """Whether a segment can be read without what is before it."""
+        return self.decoder.subtype in _EXACT_SUBTYPES
+
     def restart(self) -> None:
         """Decode from the beginning again. The old decoder shares the descriptor's position, so it is closed first."""
         self._stack.close()
-        self.decoder = self._stack.enter_context(open_decoder(self.file, self.declaration.patches))
+        self.decoder = self._stack.enter_context(open_sound(self.file, self.declaration))
+        self._position = 0
 
-    def start_at(self, frame: int) -> int:
-        """Move the decoder to a frame, or to a place before it, and return its position."""
-        if self.decoder.format in _LOSSY_FORMATS:
-            frame = max(0, frame - round(_PREROLL_S * self.decoder.rate_hz))
-        if frame == 0 or self.decoder.seek(frame):
-            return frame
-        self.restart()
-        return 0
+    def read(self, position: int, frames: int) -> Samples:
+        """Return at most so many frames from `position`, as decoded from the start; none behind the end."""
+        try:
+            self._go_to(position)
+            return self._read(frames) if self._position == position else self._read(0)
+        except DecoderError as error:
+            self.file.require_readable()
+            reached = self._position
+            self.restart()  # after an error a decoder no longer seeks
+            where = f"after {reached / self.decoder.rate_hz:.3f} s"
+            if self.declared is not None and not self.reaches(self.declared):
+                raise RecordError("truncated", f"{self.file.name} breaks off {where}, before its end") from error
+            raise RecordError("decode_error", f"{self.file.name} is damaged {where}: {error}") from error
+
+    def _go_to(self, position: int) -> None:
+        if position == self._position:
+            return
+        if self.seeks_exactly:
+            if self.decoder.seek(position):
+                self._position = position
+                return
+            self.restart()
+        if self._position > position:
+            self.restart()
+        while self._position < position and len(self._read(min(BLOCK_FRAMES, position - self._position))):
+            pass
+
+    def _read(self, frames: int) -> Samples:
+        block = self.decoder.read(frames)
+        if self._has_floats:
+            self._require_scale(block)
+        self._position += len(block)
+        return block
 
     def reaches(self, frames: int) -> bool:
         """Return whether the file has at least this many frames; leave the decoder at the beginning."""
@@ -75,15 +128,44 @@ class Recording:
         finally:
             self.restart()
 
+    def _require_scale(self, block: Samples) -> None:
+        """Raise for a float file that holds integers: their level would be 90 dB over full scale."""
+        if not len(block):
+            return
+        peak = max(abs(float(block.max())), abs(float(block.min())))  # NaN and infinity are for others to refuse
+        if _MOST_PEAK < peak < math.inf:
+            raise RecordError(
+                "unsupported_scale",
+                f"{self.file.name} holds floating-point samples of up to {peak:.6g}, where full scale is 1: divide "
+                "them by 32768 (16-bit integers) or 2147483648 (32-bit), and write the file again",
+            )
+
+    def require_scale(self) -> None:
+        """Look at a few places of a float file, so that all its segments get the same verdict."""
+        frames = self.decoder.frames
+        if not self._has_floats or frames is None:
+            return
+        for place in range(_LOOKS):
+            if not self.decoder.seek(place * max(0, frames - _LOOK_FRAMES) // (_LOOKS - 1)):
+                break
+            try:
+                block = self.decoder.read(_LOOK_FRAMES)
+            except DecoderError:
+                break
+            self._require_scale(block)
+        self.restart()
+
     def require_bounds(self) -> None:
+        if self.decoder.frames == 0:
+            self.require_whole()
+            raise RecordError("zero_samples", f"{self.file.name} has a header, but no samples")
         rate_hz, channels = self.decoder.rate_hz, self.decoder.channels
         if not MIN_RATE_HZ <= rate_hz <= MAX_RATE_HZ:
             raise RecordError("unsupported_rate", f"{self.file.name} has {rate_hz} Hz, outside 1 kHz to 768 kHz")
         if not 1 <= channels <= MAX_CHANNELS:
             raise RecordError("unsupported_channels", f"{self.file.name} has {channels} channels; at most 64 are read")
-        if self.decoder.frames == 0:
-            self.require_whole()
-            raise RecordError("zero_samples", f"{self.file.name} has a header, but no samples")
+        if self.decoder.format == "MP3" and self.declaration.mpeg is None and not is_free_format(self.file):
+            raise _not_audio(self.file)
 
     def require_whole(self) -> None:
         """Raise when the file's own headers show that its end is missing, or that libsndfile would not read it."""
@@ -93,7 +175,23 @@ class Recording:
                 f"{self.file.name} is {self.declaration.missing_bytes} bytes shorter than its header says: "
                 "copy it again; if a program wrote it to a pipe, rewrite its header",
             )
+        if self.declaration.unended:
+            raise RecordError(
+                "truncated",
+                f"{self.file.name} was cut off between two Ogg pages: its last page is not marked as the last. If its "
+                "recorder leaves that mark out, rewrite it: `ffmpeg -i in.ogg -c copy out.ogg`",
+            )
         mpeg, seen = self.declaration.mpeg, self.decoder.frames
+        if mpeg is not None and mpeg.changes_at is not None:
+            raise RecordError(
+                "decode_error",
+                f"{self.file.name} is joined of MP3 files of different sampling rates or channels: cut it at byte "
+                f"{mpeg.changes_at}",
+            )
+        if self._second_stream == -1:
+            self._second_stream = find_second_stream(self.file, self.declaration.end)
+        if self._second_stream is not None:
+            raise _joined(self.file, self._second_stream)
         if mpeg and mpeg.frames is not None and seen is not None and mpeg.frames > seen + _MPEG_TOLERANCE_FRAMES:
             raise RecordError(
                 "decode_error",
@@ -101,34 +199,51 @@ class Recording:
                 "has no (or a wrong) Xing header: `ffmpeg -i in.mp3 -c copy out.mp3` writes one",
             )
 
-    def count(self) -> int:
-        """Decode everything and count the frames. The decoder must be at the beginning."""
-        frames = sum(len(block) for block in self.blocks(0))
-        self.require_frames(frames)
-        return frames
+    def stop_within(self, start: int, stop: int | None, declared: int, tolerance_s: float) -> int:
+        """Return the frame to stop at in a file of so many frames; raise when the segment does not lie in them."""
+        rate_hz, name = self.decoder.rate_hz, self.file.name
+        held = f"{name} has {declared / rate_hz:.3f} s"
+        if start >= declared:
+            code = "truncated" if self.declaration.missing_bytes else "bad_segment"
+            raise RecordError(code, f"{held}, and the segment begins at {start / rate_hz:.3f} s")
+        if stop is None:
+            return declared
+        if stop > declared + round(tolerance_s * rate_hz):
+            raise RecordError(
+                "truncated", f"{held}, and the segment ends at {stop / rate_hz:.3f} s: {_tolerated(tolerance_s)}"
+            )
+        return min(stop, declared)
 
-    def blocks(self, position: int, stop: int | None = None) -> Iterator[Samples]:
-        """Yield blocks of shape `(frames, channels)` from `position`, where the decoder is, up to `stop`.
-
-        Nothing after `stop` is read: damage there does not concern this segment.
-        """
-        try:
-            while stop is None or position < stop:
-                block = self.decoder.read(_BLOCK_FRAMES if stop is None else min(_BLOCK_FRAMES, stop - position))
-                if len(block) == 0:
-                    return
-                position += len(block)
-                yield block
-        except DecoderError as error:
+    def require_end(self, start: int, stop: int | None, end: int, tolerance_s: float) -> None:
+        """Raise when decoding ended before the place that the header or the segment asks for."""
+        rate_hz, name = self.decoder.rate_hz, self.file.name
+        if end == start and start > 0 and (stop is None or self.declared is None):
             self.file.require_readable()
-            self.restart()  # after an error a decoder can no longer seek
-            where = f"after {position / self.decoder.rate_hz:.3f} s"
-            if self.declared is not None and not self.reaches(self.declared):
-                raise RecordError("truncated", f"{self.file.name} breaks off {where}, before its end") from error
-            raise RecordError("decode_error", f"{self.file.name} is damaged {where}: {error}") from error
+            raise RecordError("bad_segment", f"the segment begins at {start / rate_hz:.3f} s, behind the end of {name}")
+        if stop is None:
+            self.require_frames(end)
+            return
+        # Without a declared length, `stop` is the record's own rounded figure.
+        known = self.declared is not None
+        if end < stop - (self.slack if known else round(tolerance_s * rate_hz)) or end == start:
+            self.file.require_readable()
+            advice = "" if known else f": {_tolerated(tolerance_s)}"
+            raise RecordError(
+                "truncated", f"{name} ends at {end / rate_hz:.3f} s, before {stop / rate_hz:.3f} s{advice}"
+            )
 
     def require_frames(self, end: int) -> None:
-        """Compare the number of decoded frames with the declared one."""
+        """Compare where decoding ended with what the header promises."""
+        expected = self.decoder.expected_frames
+        if self.decoder.format == "OGG" and expected is not None and self.declaration.ogg_granule is not None:
+            expected = self.declaration.ogg_granule  # FFmpeg's figure leaves out pages that are damaged
+        if expected is not None and end < expected - _EXPECTED_TOLERANCE_S * self.decoder.rate_hz:
+            self.file.require_readable()
+            raise RecordError(
+                "truncated",
+                f"{self.file.name} ends at {end / self.decoder.rate_hz:.3f} s, and its header says "
+                f"{expected / self.decoder.rate_hz:.3f} s",
+            )
         if self.declared is not None and end < self.declared - self.slack:
             self.file.require_readable()
             raise RecordError(
@@ -137,6 +252,10 @@ class Recording:
         if end == 0:
             self.file.require_readable()
             raise RecordError("zero_samples", f"{self.file.name} has a header, but no samples")
+
+
+def _tolerated(tolerance_s: float) -> str:
+    return f"end_tolerance_s, of the pipeline's `audio:` settings, allows {tolerance_s} s"
 
 
 @contextmanager
@@ -149,17 +268,43 @@ def open_recording(path: str | os.PathLike[str], roots: Roots) -> Generator[Reco
             try:
                 audio = Recording(file, declared, stack)
                 audio.require_bounds()
+                audio.require_scale()
                 yield audio
             except DecoderError as error:  # at opening, or at opening again when the file has changed meanwhile
-                raise _unopened(file, head, declared, error) from error
+                raise _unopened(file, declared, error) from error
 
 
-def _unopened(file: AudioFile, head: bytes, declared: DeclaredLength, error: DecoderError) -> RecordError:
+def _joined(file: AudioFile, at: int) -> RecordError:
+    return RecordError(
+        "decode_error",
+        f"a second recording begins in {file.name} at byte {at}, which would be left out: cut the file there",
+    )
+
+
+def _unopened(file: AudioFile, declared: DeclaredLength, error: DecoderError) -> RecordError:
     file.require_readable()
-    if error.code in _CHANNEL_ERRORS:
-        return RecordError("unsupported_channels", f"{file.name}: {error}")
+    claim = read_format_claim(file)
+    if error.code in _CHANNEL_ERRORS or (claim is not None and not 1 <= claim.channels <= MAX_CHANNELS):
+        fault = error if claim is None else f"its header declares {claim.channels} channels, not 1 to {MAX_CHANNELS}"
+        return RecordError("unsupported_channels", f"{file.name}: {fault}")
+    if claim is not None and not MIN_RATE_HZ <= claim.rate_hz <= MAX_RATE_HZ:
+        return RecordError("unsupported_rate", f"{file.name} has {claim.rate_hz} Hz, outside 1 kHz to 768 kHz")
     if declared.missing_bytes:
         return RecordError("truncated", f"{file.name} is {declared.missing_bytes} bytes shorter than its header says")
-    if unsupported := unsupported_format(head):
-        return RecordError("decode_error", f"{file.name} is {unsupported}, which cannot be read: convert it to FLAC")
-    return RecordError("decode_error", f"{file.name} cannot be decoded: {error}")
+    second = find_second_stream(file, declared.end)
+    if second is not None:
+        return _joined(file, second)
+    head = file.pread(4, 0)
+    is_like_mpeg = head[:1] == b"\xff" and declared.mpeg is None and not is_free_format(file)
+    if is_like_mpeg or (error.code == _UNRECOGNISED and head not in FALLBACK_DEMUXERS and declared.demuxer is None):
+        return _not_audio(file)
+    kind = "" if declared.demuxer is None else f", as {KINDS[declared.demuxer]}"
+    return RecordError("decode_error", f"{file.name} cannot be decoded{kind}: {error}")
+
+
+def _not_audio(file: AudioFile) -> RecordError:
+    return RecordError(
+        "not_audio",
+        f"{file.name} begins like no audio file: {file.pread(8, 0).hex(' ')}. Raw samples without a header need one: "
+        "`sox -t raw -r 16000 -e signed -b 16 -c 1 in.raw out.wav`",
+    )

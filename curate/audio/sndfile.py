@@ -47,6 +47,7 @@ class Decoder:
 
     Attributes:
         frames: samples per channel that libsndfile expects, from the header or a guess; None when it does not know.
+        expected_frames: None; `frames` is exact where it is not a guess.
         rate_hz, channels, format, subtype: as in the header.
     """
 
@@ -54,6 +55,7 @@ class Decoder:
         self._sound = sound
         frames = int(sound.frames)
         self.frames: int | None = frames if frames < _UNKNOWN_FRAMES else None
+        self.expected_frames: int | None = None
         self.rate_hz = int(sound.samplerate)
         self.channels = int(sound.channels)
         self.format = str(sound.format)
@@ -75,14 +77,17 @@ class Decoder:
 
 
 @contextmanager
-def open_decoder(file: AudioFile, patches: tuple[tuple[int, bytes], ...] = ()) -> Generator[Decoder]:
-    """Open a decoder on the descriptor of an open file, at its beginning.
+def open_decoder(
+    file: AudioFile, patches: tuple[tuple[int, bytes], ...] = (), prefix: bytes = b""
+) -> Generator[Decoder]:
+    """Decode from the descriptor of an open file, from its beginning. `DecoderError` when libsndfile will not.
 
-    Raises:
-        DecoderError: libsndfile cannot open the file.
+    Args:
+        patches: bytes to show in place of the file's own, as `(offset, bytes)`.
+        prefix: bytes to show before the file's first.
     """
-    descriptor = file.stored.descriptor
-    source: Any = _PatchedFile(file, patches) if patches or descriptor is None else _source(descriptor)
+    descriptor = file.stored.descriptor if file.is_whole and not patches and not prefix else None
+    source: Any = _PatchedFile(file, patches, prefix) if descriptor is None else _source(descriptor)
     try:
         sound = _forward_sound_file()(source, closefd=False)
     except _soundfile().LibsndfileError as error:
@@ -131,15 +136,16 @@ def _forward_sound_file() -> Any:
 
 
 class _PatchedFile:
-    """A file object for soundfile, with some bytes of the header replaced if there are patches."""
+    """A part of a file, or one with some bytes of its header replaced, as soundfile wants its file objects."""
 
-    def __init__(self, file: AudioFile, patches: tuple[tuple[int, bytes], ...]) -> None:
+    def __init__(self, file: AudioFile, patches: tuple[tuple[int, bytes], ...], prefix: bytes) -> None:
         self._file = file
         self._patches = patches
+        self._prefix = prefix
         self._position = 0
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._file.size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: len(self._prefix) + self._file.size}[whence]
         self._position = max(0, base + offset)
         return self._position
 
@@ -147,8 +153,12 @@ class _PatchedFile:
         return self._position
 
     def read(self, length: int) -> bytes:
-        start = self._position
-        # A disk error here: soundfile's callback reports it as a short read, and `require_readable` finds it.
+        start = self._position - len(self._prefix)
+        if start < 0:
+            found = self._prefix[start:][:length]
+            self._position += len(found)
+            return found
+        # Past errors of the disk: soundfile's callback reports them as a short read, and `require_readable` finds them.
         found = bytearray(self._file.pread(length, start))
         for offset, patch in self._patches:
             for at, byte in enumerate(patch, offset - start):

@@ -66,24 +66,6 @@ def require_audio(head: bytes, name: str) -> None:
         raise RecordError("not_audio", f"{name} is text: {_start(head)}")
 
 
-def unsupported_format(head: bytes) -> str | None:
-    """Return the name of an audio format that libsndfile cannot read, or None, for the message of a failed decoding."""
-    if head[4:8] == b"ftyp":
-        return "MP4/M4A (AAC, ALAC)"
-    for magic, meaning in (
-        (b"\x1aE\xdf\xa3", "Matroska or WebM"),
-        (b"0&\xb2u\x8ef\xcf\x11", "WMA/ASF"),
-        (b"MAC ", "Monkey's Audio"),
-        (b"wvpk", "WavPack"),
-        (b"\xff\xf1", "raw AAC"),
-        (b"\xff\xf9", "raw AAC"),
-        (b"ajkg", "Shorten"),
-    ):
-        if head.startswith(magic):
-            return meaning
-    return "AMR" if head.startswith(b"#!AMR") else None
-
-
 def _is_text(head: bytes) -> bool:
     if head.startswith(b"#!AMR") or any(byte < 0x20 and byte not in _CONTROLS_OF_TEXT for byte in head):
         return False

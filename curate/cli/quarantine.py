@@ -144,6 +144,8 @@ def retry(
             allow_imports=allow_imports,
         )
         options = RunOptions(
-            budget=asked_budget(configured.budget, max_failures, max_failure_ratio), retry=Retry(code, stage)
+            audio_memory_bytes=configured.audio_memory_bytes,
+            budget=asked_budget(configured.budget, max_failures, max_failure_ratio),
+            retry=Retry(code, stage),
         )
         run_configured(session, configured, options, as_json=as_json)

@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 )
 @click.option("--grown", is_flag=True, help="Resume although the last input has more lines at its end than before.")
 @click.option("--checksum-inputs", is_flag=True, help="Compare the inputs by their sha256, not by size and time.")
+@click.option(
+    "--audio-memory", metavar="SIZE", help="The decoded audio that each worker holds at most; 256MB by default."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else.")
 @click.option("--report/--no-report", default=True, help="Whether to write report.html into the run directory.")
 def run(
@@ -46,10 +49,12 @@ def run(
     fork: Path | None,
     grown: bool,
     checksum_inputs: bool,
+    audio_memory: str | None,
     report: bool,
 ) -> None:
     """Run a pipeline to its end. Started again in the same run directory, it resumes the run."""
     from curate.engine import RunOptions
+    from curate.pipeline import parse_audio_memory
 
     options = RunOptions(
         budget=asked_budget(configured.budget, max_failures, max_failure_ratio),
@@ -57,6 +62,9 @@ def run(
         checksums=checksum_inputs,
         fork=fork,
         origin=origin_of(click.get_current_context()),
+        audio_memory_bytes=(
+            configured.audio_memory_bytes if audio_memory is None else parse_audio_memory(audio_memory)
+        ),
     )
     run_configured(session, configured, options, as_json=as_json, report=report)
 

@@ -99,11 +99,11 @@ def _changes(part: Stage, node: Node) -> dict[str, Any]:
     return changes
 
 
-def make_executor(loaded: type, section: MappingNode) -> Any:
-    """Return an executor of a class, with the section's options.
+def make_instance(loaded: type, section: MappingNode) -> Any:
+    """Return an instance of a class with the section's options: an executor, or the settings of audio.
 
     Raises:
-        ConfigError: unknown, missing or ill-typed options; or the executor refuses them.
+        ConfigError: unknown, missing or ill-typed options; or the class refuses them.
     """
     known = options_of(loaded)
     mistakes = ErrorCollector()
@@ -112,11 +112,11 @@ def make_executor(loaded: type, section: MappingNode) -> Any:
         if name not in known and name != USE:
             message = f"{loaded.__name__} has no option {name!r}: {closest(name, known)}"
             mistakes.messages.append(str(config_error(place, message)))
-    executor: Any = None
+    made: Any = None
     with mistakes.collected():
-        executor = _made(loaded, own, section)
+        made = _made(loaded, own, section)
     mistakes.end()
-    return executor
+    return made
 
 
 @contextmanager

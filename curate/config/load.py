@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from curate.audio import AudioSettings
 from curate.config.addresses import StageAddresses
 from curate.config.diagnostics import ErrorCollector, SourceLocation, config_error
-from curate.config.instantiate import USE, located, make_executor, make_stage
+from curate.config.instantiate import USE, located, make_instance, make_stage
 from curate.config.nodes import MappingNode, Node, ScalarNode, SequenceNode, describe, require_mapping, require_text
 from curate.config.overrides import TOP_LEVEL, override, replace_executor
 from curate.config.stage_locations import places_in_plan
@@ -22,7 +23,7 @@ from curate.config.variables import interpolate
 from curate.config.yaml_reader import read_document
 from curate.engine import ErrorBudget
 from curate.errors import PlanError, PluginError
-from curate.stage import Stage
+from curate.stage import DEFAULT_AUDIO_MEMORY_BYTES, Stage
 from curate.suggest import closest, nearest
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Configured:
         budget: how many records may fail.
         source: the file.
         places: where each stage of the pipeline stands in the file.
+        audio_memory_bytes: the decoded audio that each worker may hold.
     """
 
     pipeline: Pipeline
@@ -68,6 +70,7 @@ class Configured:
     source: Path
     budget: ErrorBudget = attrs.field(factory=ErrorBudget)
     places: tuple[SourceLocation, ...] = ()
+    audio_memory_bytes: int = DEFAULT_AUDIO_MEMORY_BYTES
 
     @contextmanager
     def located(self) -> Generator[None]:
@@ -129,6 +132,9 @@ def load_pipeline(
     budget = ErrorBudget()
     with mistakes.collected():
         budget = _budget(document)
+    audio_memory_bytes = DEFAULT_AUDIO_MEMORY_BYTES
+    with mistakes.collected():
+        audio_memory_bytes = _audio_memory(document)
     mistakes.end()
     assert pipeline is not None
     return Configured(
@@ -138,7 +144,25 @@ def load_pipeline(
         Path(path),
         budget,
         tuple(node.place for node in _stages(document)),
+        audio_memory_bytes,
     )
+
+
+def _audio(document: MappingNode) -> AudioSettings:
+    node = document.entries.get("audio")
+    if node is None or _is_null(node):
+        return AudioSettings()
+    return make_instance(AudioSettings, require_mapping(node, "`audio`", "`audio:` and below it `channel: loudest`"))
+
+
+def _audio_memory(document: MappingNode) -> int:
+    node = document.entries.get("audio_memory")
+    if node is None or _is_null(node):
+        return DEFAULT_AUDIO_MEMORY_BYTES
+    from curate.pipeline import parse_audio_memory
+
+    with located(node, "`audio_memory`"):
+        return parse_audio_memory(convert(node, int | str, "audio_memory"))
 
 
 def _budget(document: MappingNode) -> ErrorBudget:
@@ -159,8 +183,10 @@ class _Builder:
     def pipeline(self, name: str, document: MappingNode) -> Pipeline:
         from curate.pipeline import Pipeline
 
-        pipeline = Pipeline(name=name)
         mistakes = ErrorCollector()
+        pipeline = Pipeline(name=name)
+        with mistakes.collected():
+            pipeline.audio = _audio(document)
         for node in _stages(document):
             with mistakes.collected():
                 stage = self.stage(node)
@@ -190,7 +216,7 @@ class _Builder:
         loaded = self.loaded(section, "executor")
         if not isinstance(loaded, type):
             raise config_error(section.entries[USE].place, f"{loaded!r:.80} is not an executor: name a class")
-        return make_executor(loaded, section)
+        return make_instance(loaded, section)
 
     def loaded(self, section: MappingNode, kind: str) -> Any:
         """Return the class or instance that `use:` names."""

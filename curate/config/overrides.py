@@ -22,7 +22,17 @@ from curate.config.variables import references
 from curate.config.yaml_reader import parse_value
 from curate.suggest import closest
 
-TOP_LEVEL = ("name", "vars", "stages", "executor", "run_dir", "max_failures", "max_failure_ratio")
+TOP_LEVEL = (
+    "name",
+    "vars",
+    "stages",
+    "audio",
+    "executor",
+    "run_dir",
+    "audio_memory",
+    "max_failures",
+    "max_failure_ratio",
+)
 
 _FORM = "write --set path=value, such as --set stages.asr.batch_size=32"
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import PurePath
 from typing import Any, Literal, TypeAlias, get_args, get_origin
 
+from curate.audio import AudioSettings
 from curate.composite import CompositeStage
 from curate.config.instantiate import PARTS, USE
 from curate.config.options import options_of
@@ -84,7 +85,22 @@ def pipeline_schema(host: PluginHost) -> Schema:
     }
 
 
+def _audio() -> Schema:
+    meanings = described_settings(AudioSettings)
+    properties: Schema = {
+        option.name: {**schema_of(option.kind), "description": meanings[option.name]}
+        for option in options_of(AudioSettings).values()
+    }
+    return {
+        "description": "how every stage reads audio",
+        "type": ["object", "null"],
+        "additionalProperties": False,
+        "properties": properties,
+    }
+
+
 def _top_level(name: str, executors: Mapping[str, str]) -> Schema:
+    form: Schema
     match name:
         case "name":
             return {"description": "also the default run directory, runs/<name>", **RUN_TIME_OPTIONS["name"].schema}
@@ -99,10 +115,15 @@ def _top_level(name: str, executors: Mapping[str, str]) -> Schema:
             return {"description": "where to run", "anyOf": [*named["anyOf"], with_options, {"type": "null"}]}
         case "run_dir":
             return {"type": ["string", "null"], "description": "where results lie"}
+        case "audio":
+            return _audio()
+        case "audio_memory":
+            form = {"type": ["integer", "string", "null"], "minimum": 0}
+            return {**form, "description": "the decoded audio that each worker holds at most, such as 256MB"}
         case "max_failures":
             return {"type": ["integer", "null"], "minimum": 0, "description": "stop when more records have failed"}
         case "max_failure_ratio":
-            form: Schema = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
+            form = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
             return {**form, "description": "stop when a larger share has failed, of 200 records or more"}
         case _:
             return {}

@@ -12,6 +12,8 @@ from typing import Protocol, cast
 import attrs
 from loguru import logger
 
+from curate.audio import Spool
+from curate.audio.files import roots_in_run
 from curate.engine.accounting.counts import FinishedInputs, RecordCounts, stage_counts
 from curate.engine.accounting.stage_flow import add_stage_counts, follow_stages
 from curate.engine.durability.commit import CommitBuffer, id_checksum_of
@@ -49,6 +51,9 @@ from curate.storage import read_json, write_json
 DRAIN_S = 10.0
 """The time in which batches in flight may still finish after an interrupt."""
 
+
+SPOOL_FOLDER = "spool"
+"""The folder of decoded recordings that are too long for memory; it is scratch, and removed after each phase."""
 
 PROGRESS_EVERY_S = 0.05
 """The interval of the progress events of a phase, in addition to those at its beginning and end."""
@@ -144,6 +149,9 @@ class _Run:
                 self.executor.close()
             wall_s = time.monotonic() - began
             summary = summarise(plan, store, outputs, executor=self.executor.name, wall_s=wall_s, worked_s=worked_s)
+            mismatches = sum(each.get("duration_mismatches", 0) for each in summary["audio"].values())
+            if mismatches:
+                logger.warning("{:,} records had a wrong duration; see claimed_duration and the report", mismatches)
             if self.directory is not None:
                 failpoint("summary.before_write")
                 write_json(self.directory / "summary.json", summary)
@@ -218,6 +226,7 @@ class _PhaseRun:
         self._store = run.store
         self._observers = run.observers
         self._options = run.options
+        self._directory = run.directory
         self._state = run.state
         self._places = run.store.places(phase.number)
         self._total = _count_input(phase, self._places)
@@ -283,7 +292,7 @@ class _PhaseRun:
 
     def _process(self, incoming: PhaseInput) -> None:
         """Process the phase's input in the workers of the executor."""
-        hops, context = self._phase.hops, WorkerContext(self._plan.audio_roots, self._plan.schemes)
+        hops, context = self._phase.hops, self._context()
         transport = self._executor.open(
             [
                 HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=hop.stages[-1].name)
@@ -304,6 +313,20 @@ class _PhaseRun:
                 raise
         finally:
             transport.close()
+            if self._directory is not None:
+                Spool.remove(self._directory / SPOOL_FOLDER)
+
+    def _context(self) -> WorkerContext:
+        """Return the context of the stages in workers."""
+        roots, directory = self._plan.audio_roots, self._directory
+        return WorkerContext(
+            audio_roots=roots if directory is None else roots_in_run(roots, directory),
+            schemes=self._plan.schemes,
+            audio=self._plan.audio,
+            audio_memory_bytes=self._options.audio_memory_bytes,
+            run_directory=None if directory is None else str(directory.absolute()),
+            spool_directory=None if directory is None else str(directory.absolute() / SPOOL_FOLDER),
+        )
 
     def _until_stopped(self, incoming: PhaseInput) -> PhaseInput:
         """Yield the input until the run is to stop; batches in flight are still finished."""

@@ -83,9 +83,8 @@ def _closed(opened: _OpenBatch) -> AudioBatch:
 def stream_plan(plan: Plan, executor: Executor, batches: Iterator[AudioBatch]) -> Generator[AudioBatch]:
     """Yield the batches as they are finished."""
     hops = plan.phases[0].hops
-    transport = executor.open(
-        [HopSpec(hop, WorkerContext(schemes=plan.schemes), False, hop.stages[-1].name) for hop in hops]
-    )
+    context = WorkerContext(schemes=plan.schemes, audio=plan.audio)
+    transport = executor.open([HopSpec(hop, context, False, hop.stages[-1].name) for hop in hops])
     desk = _BatchReassembler()
     empty: list[AudioBatch] = []
 

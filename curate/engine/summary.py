@@ -9,11 +9,13 @@ from typing import Any
 import attrs
 from loguru import logger
 
+from curate.audio_stage import takes_audio
 from curate.engine.accounting.counts import RecordCounts
 from curate.engine.accounting.reasons import Reasons, failure_kinds
 from curate.engine.durability.commit import Commit
 from curate.engine.durability.stage_outcomes import stage_outcomes
 from curate.engine.durability.store import Store
+from curate.engine.protocol.messages import AUDIO_MEASURES
 from curate.engine.protocol.run_status import RunStatus
 from curate.errors import AccountingError
 from curate.monitoring import add_measures
@@ -81,7 +83,11 @@ def check_phase(phase: Phase, store: Store) -> RecordCounts:
 
 
 def may_measure(phase: Phase) -> bool:
-    """Return whether a stage of the phase says that it writes `duration`, or does not declare its columns."""
+    """Return whether the phase may change `duration`: a stage declares it, or declares no columns, or processes audio,
+    and the engine writes the decoded length.
+    """
+    if any(takes_audio(planned.stage) for hop in phase.hops for planned in hop.stages):
+        return True
     written = [planned.stage.writes() for hop in phase.hops for planned in hop.stages]
     gathered = () if phase.gather is None else phase.gather.stage.writes() or ()
     return "duration" in gathered or any(columns is None or "duration" in columns for columns in written)
@@ -124,6 +130,20 @@ def _performance(planned: PlannedStage[Stage], commits: Sequence[Commit]) -> Map
     except Exception as error:  # noqa: BLE001 (third-party code, about work that is done)
         logger.opt(exception=error).warning("stage {!r} raised in describe_measures()", planned.name)
         return measures
+
+
+def audio_measures(plan: Plan, store: Store) -> dict[str, dict[str, Any]]:
+    """Return the audio measures of each stage group, by the names of its stages joined by `+`: the number of `decodes`,
+    of `duration_mismatches` with the last few as `mismatch_examples`, and of `means_replaced` by the loudest channel.
+    """
+    parts = (
+        {name.removeprefix(AUDIO_MEASURES): measures}
+        for phase in plan.phases
+        for commit in store.commits(phase.number)
+        for name, measures in commit.measures.items()
+        if name.startswith(AUDIO_MEASURES)
+    )
+    return add_measures(*parts)
 
 
 def _in_hours(reasons: Reasons) -> dict[str, dict[str, float]]:
@@ -180,6 +200,7 @@ def summarise(
             )
         },
         "failures": failure_codes(plan, store),
+        "audio": audio_measures(plan, store),
         "by_stage": {stage.name: attrs.asdict(stage) for stage in stage_summaries(plan, store)},
         "outputs": [str(path) for path in outputs],
         "fingerprint": plan.fingerprint,

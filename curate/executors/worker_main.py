@@ -199,6 +199,7 @@ def _hold(channel: Channel, result: PartialResult, ids: list[str], blamed: str) 
 def _sendable(result: PartialResult, blamed: str) -> PartialResult:
     """Return a result with the records that cannot be sent to the driver in quarantine."""
     sendable = PartialResult(result.number, [], roots := [], [], busy_s=result.busy_s, measures=result.measures)
+    sendable.files = result.files
     sendable.filtered = [_printable_note(note) for note in result.filtered]
     sendable.quarantined = [_printable_note(note) for note in result.quarantined]
     sendable.splits = result.splits

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from curate._version import __version__
+from curate.audio.files import roots_in_run
 from curate.engine import RunReader
 from curate.plugin import PluginHost, current_host
 from curate.report import environment, figures
@@ -117,7 +118,7 @@ def _roots(run: RunReader) -> tuple[Sequence[str] | None, str]:
     """Return where audio may be read from (None: anywhere), or why it may not be read at all."""
     if "audio_roots" not in run.description:
         return (), "run.json does not say where audio may be read from"
-    return run.description["audio_roots"], ""
+    return roots_in_run(run.description["audio_roots"], run.run_dir), ""
 
 
 def _filled(page: dict[str, Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import attrs
@@ -55,7 +55,7 @@ def sections(found: Findings) -> list[Section]:
             "balance",
             "Balance",
             "Every record is accounted for, and so is every millisecond of audio.",
-            list(_balance(found)),
+            [*_balance(found), *_lengths(found)],
         ),
         Section(
             "distributions",
@@ -132,6 +132,23 @@ def _balance(found: Findings) -> Iterator[Panel]:
                 ],
             ),
             wide=True,
+        )
+
+
+def _lengths(found: Findings) -> Iterator[Panel]:
+    """Yield the durations that the decoded audio did not confirm, if there are any."""
+    by_group: Mapping[str, Mapping[str, Any]] = (found.run.summary or {}).get("audio", {})
+    measures = list(by_group.values())
+    mismatches = sum(each.get("duration_mismatches", 0) for each in measures)
+    if mismatches:
+        examples = [example for each in measures for example in each.get("mismatch_examples", ())]
+        yield Panel(
+            f"Wrong durations of {mismatches:,} records",
+            "durations",
+            table=Table(
+                [Column("Record", "key"), Column("Claimed, s", "number"), Column("Decoded, s", "number")],
+                [(each["_id"], f"{each['claimed_s']:,.3f}", f"{each['decoded_s']:,.3f}") for each in examples],
+            ),
         )
 
 

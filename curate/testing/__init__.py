@@ -1,6 +1,7 @@
 """For the tests of plugin authors: the contract of every extension point, and tiny recordings.
 
 StageContract            tests to inherit: a stage
+AudioStageContract       … a stage that processes audio
 SourceContract           … a source
 WriterContract           … a writer
 FormatContract           … a format of manifests
@@ -12,6 +13,7 @@ write_tone, …            recordings made on the spot
 """
 
 from curate.testing.audio import write_broken, write_silence, write_tone
+from curate.testing.audio_stages import AudioStageContract
 from curate.testing.executors import ExecutorContract
 from curate.testing.lightness import assert_plugin_is_light
 from curate.testing.normalisers import NormaliserContract
@@ -21,6 +23,7 @@ from curate.testing.stages import StageContract
 from curate.testing.writers import FormatContract, WriterContract
 
 __all__ = [
+    "AudioStageContract",
     "ExecutorContract",
     "FormatContract",
     "NormaliserContract",

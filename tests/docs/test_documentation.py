@@ -167,6 +167,32 @@ def test_the_recipes_run() -> None:
         exec(compile(recipe, "how-to.md", "exec"), {"__name__": "how_to"})
 
 
+def test_the_stages_in_the_audio_guide_work(tmp_path: Path) -> None:
+    from curate.stages import ReadRecords
+    from curate.testing import write_silence, write_tone
+
+    records = [
+        {"audio_filepath": str(write_tone(tmp_path / "tone.wav", 25.0))},
+        {"audio_filepath": str(write_silence(tmp_path / "silence.wav", 1.0))},
+    ]
+    names: dict[str, Any] = {"records": [dict(record) for record in records]}
+    for block in blocks(DOCS["audio.md"], "python"):
+        exec(compile(block, "audio.md", "exec"), names)
+    assert len(names["loud"]) == 1
+    stages = [names["LoudEnough"](), names["HalfAsLoud"](), names["Windows"]()]
+    result = curate.Pipeline("guide", [ReadRecords(records), *stages]).run(run_dir=tmp_path / "run")
+    assert [record["duration"] for record in result.records()] == [10.0, 10.0, 5.0]
+    assert result.summary["filtered"] == 1
+
+
+def test_the_audio_block_in_the_guide_is_accepted(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"audio_filepath": "a.wav"}\n')
+    stages = "stages:\n  - {use: read_manifest, manifest: in.jsonl}\n"
+    (tmp_path / "pipeline.yaml").write_text(blocks(DOCS["audio.md"], "yaml")[0] + stages)
+    configured = load_pipeline(tmp_path / "pipeline.yaml", host=PluginHost(environment={"CURATE_PLUGINS": ""}))
+    assert configured.pipeline.audio == curate.AudioSettings()
+
+
 def test_the_recipes_pipeline_file_is_of_the_right_form() -> None:
     jsonschema = pytest.importorskip("jsonschema")
     schema = json.loads((ROOT / "docs" / "pipeline.schema.json").read_text())
@@ -224,6 +250,7 @@ def test_every_word_is_in_the_glossary(word: str) -> None:
 
 TITLES = {
     "architecture.md": "Architecture",
+    "audio.md": "Hearing audio in a stage",
     "batching.md": "Batching",
     "benchmarks.md": "Benchmarks",
     "coming-from.md": "Coming from NeMo Curator, SDP or datatrove",

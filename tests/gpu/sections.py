@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -625,7 +624,7 @@ def stage(device: str, is_small: bool) -> None:
     """The whole stage on files, against the model alone, both warm; idle is what no kernel fills."""
     import torch
 
-    from curate.asr import NemoRecogniser, launching
+    from curate.asr import NemoRecogniser
     from tests.bench.seeded_durations import seeded_durations
     from tests.gpu import measuring
 
@@ -642,7 +641,7 @@ def stage(device: str, is_small: bool) -> None:
     keep("stage", what=f"model alone, {budget_s:g} s", **own)
     budget: dict[str, Any] = {"batching": "length", "max_batch_s": budget_s}
     many = list(records) * times
-    event, threads = launching._IDLE, torch.get_num_threads()
+    threads = torch.get_num_threads()
 
     def measure(name: str, options: dict[str, Any], some: list[Any], with_kernels: bool = False) -> None:
         if left_s() < 12:
@@ -653,23 +652,13 @@ def stage(device: str, is_small: bool) -> None:
     measure("default (memory)", {"batching": "memory"}, many)
     measure(f"length, {budget_s:g} s", budget, many)
     measure(f"length, {budget_s:g} s, prefetch 4", budget | {"prefetch_batches": 4}, many)
-    launching._IDLE = _AlwaysSet()
-    measure("threads do not wait for launches", budget, many)
     torch.set_num_threads(os.cpu_count() or 1)
-    measure("nor is torch kept to one thread", budget, many)
+    measure("torch is not kept to one thread", budget, many)
     torch.set_num_threads(threads)
-    launching._IDLE = event
     measure("length, 200 s", {"batching": "length", "max_batch_s": 200.0}, records)
     # Last, because a profiler may slow down what runs after it.
     measure("default (memory), then profiled", {"batching": "memory"}, many, with_kernels=True)
     recogniser.close()
-
-
-class _AlwaysSet(threading.Event):
-    """Keeps no thread waiting."""
-
-    def wait(self, timeout: float | None = None) -> bool:
-        return True
 
 
 def _cpu_quota() -> str:

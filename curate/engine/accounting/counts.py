@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 
-from curate.engine.protocol.messages import Filtered, OutputRow, Quarantined, Split
+from curate.engine.protocol.messages import Filtered, NewAudioFile, OutputRow, Quarantined, Split
 from curate.errors import AccountingError
 from curate.io.rows import decode_row
 from curate.records import audio_ms
@@ -107,6 +107,7 @@ class FinishedInputs:
     filtered: list[tuple[int, Filtered]] = field(default_factory=list[tuple[int, Filtered]])
     quarantined: list[tuple[int, Quarantined]] = field(default_factory=list[tuple[int, Quarantined]])
     splits: list[Split] = field(default_factory=list[Split])
+    files: list[tuple[int, NewAudioFile]] = field(default_factory=list[tuple[int, NewAudioFile]])
     ids: Sequence[str] = ()
     each_ms: Sequence[int] = ()
 
@@ -124,12 +125,10 @@ class FinishedInputs:
                 root.rows.append(row)
                 root.row_seqs = [seq] * len(root.rows)
                 root.kept_ms += audio_ms(decode_row(row) if isinstance(row, bytes) else row)
-        for pair in self.filtered:
-            if pair[0] in wanted:
-                found[pair[0]].filtered.append(pair)
-        for pair in self.quarantined:
-            if pair[0] in wanted:
-                found[pair[0]].quarantined.append(pair)
+        for kind in ("filtered", "quarantined", "files"):
+            for pair in getattr(self, kind):
+                if pair[0] in wanted:
+                    getattr(found[pair[0]], kind).append(pair)
         for split in self.splits:
             identity = split.root  # of the root, or of a descendant of it that was split in a later hop
             while identity and identity not in seq_of:

@@ -37,6 +37,9 @@ _ROW_BYTES = 150
 _NOTE_BYTES = 1024
 """The approximate size of a note about a filtered or failed record, without its traceback and long values."""
 
+_FILE_BYTES = 512
+"""The approximate size of the description of a new file."""
+
 _CONTAINERS = frozenset({list, dict, tuple})
 _ITEM_BYTES = 64
 """The approximate size of an item of a list or dict."""
@@ -103,6 +106,7 @@ class CommitBuffer:
             self.bytes += sum(map(len, settled.rows)) + _ROW_BYTES * len(settled.rows)
         self.bytes += sum(_NOTE_BYTES + len(note.traceback) + _bytes_of(note.record) for _, note in settled.quarantined)
         self.bytes += sum(_NOTE_BYTES + _bytes_of(note.record) for _, note in settled.filtered)
+        self.bytes += _FILE_BYTES * len(settled.files)
         self._started = self._started or time.monotonic()
 
     @property
@@ -142,6 +146,11 @@ class CommitBuffer:
 
     def filtered(self) -> list[tuple[int, Filtered]]:
         return sorted((pair for settled in self.settled for pair in settled.filtered), key=itemgetter(0))
+
+    def files(self) -> list[UnitFile]:
+        """Return the new audio that the roots refer to, by position."""
+        pairs = sorted((pair for settled in self.settled for pair in settled.files), key=itemgetter(0))
+        return [UnitFile("audio", file.path, file.size, file.sha256, seq) for seq, file in pairs]
 
     def quarantined(self) -> list[tuple[int, Quarantined]]:
         return sorted((pair for settled in self.settled for pair in settled.quarantined), key=itemgetter(0))
@@ -249,6 +258,8 @@ class UnitFile:
     path: str
     size: int
     sha256: str
+    position: int | None = None
+    """Of new audio, the position of its root: once the root's outcome is replaced, the file no longer counts."""
 
 
 @attrs.frozen
@@ -275,6 +286,10 @@ class Commit:
     individually_tracked: Sequence[int] = ()
     measures: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     replaced: frozenset[int] = frozenset()
+
+    def valid_files(self) -> Iterator[UnitFile]:
+        """Yield the files that the run still needs: not the new audio of outcomes that no longer count."""
+        return (file for file in self.files if file.position is None or file.position not in self.replaced)
 
     def file(self, kind: UnitFileKind) -> UnitFile | None:
         """Return the commit's first file of a kind; None: it has none."""

@@ -64,9 +64,13 @@ def encode_commit(commit: Commit, accounts: Mapping[int, CommitStats]) -> bytes:
             "apart": {str(position): account.to_dict() for position, account in accounts.items()},
             "busy_s": commit.busy_s,
             "measures": commit.measures,
-            "files": [attrs.asdict(file) for file in commit.files],
+            "files": [_without_null(attrs.asdict(file)) for file in commit.files],
         }
     )
+
+
+def _without_null(described: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in described.items() if value is not None}
 
 
 def read_commit(path: Path) -> Commit:

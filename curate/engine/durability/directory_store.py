@@ -8,6 +8,7 @@ the input's order is restored by reading ranges one after the other.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -38,6 +39,12 @@ from curate.storage import TEMPORARY, replacing, sync_directory, write_atomicall
 
 UNIT_FOLDERS = ("data", "filtered", "quarantine")
 """The folders of the unit files."""
+
+AUDIO_FOLDER = "audio"
+"""The folder of new audio; workers write there, and commits name the files."""
+
+_NEW_AUDIO = re.compile(rf".*-[0-9a-f]{{32}}\.flac(?:{re.escape(TEMPORARY)}.*)?\Z")
+"""The names that workers give to new audio; whatever else a user puts there stays."""
 
 _BYTES_TOGETHER = 128 * 1024
 
@@ -95,14 +102,34 @@ class DirectoryStore:
 
     def _remove_orphans(self) -> None:
         """Delete the leftovers of a crash: temporary files, and unit files that no commit names."""
-        named = {Path(file.path) for commits in self._commits.values() for commit in commits for file in commit.files}
+        named = self._named()
         for folder in UNIT_FOLDERS:
             for path in (self._directory / folder).iterdir():
                 if path.relative_to(self._directory) not in named and path.is_file():  # a folder is not the run's
                     path.unlink()
+        self._remove_unnamed_audio()
         for folder in (self._directory, self._directory / "commits"):
             for path in folder.glob(f"*{TEMPORARY}*"):
                 path.unlink(missing_ok=True)  # another driver's, that is just being refused
+
+    def _named(self) -> set[Path]:
+        return {
+            Path(file.path) for commits in self._commits.values() for commit in commits for file in commit.valid_files()
+        }
+
+    def _remove_unnamed_audio(self) -> None:
+        """Delete new audio that no commit names, and folders that are empty then. No worker may be at work."""
+        folders = sorted((self._directory / AUDIO_FOLDER).glob("[0-9a-f][0-9a-f]/"))
+        named = self._named() if folders else set[Path]()
+        for folder in folders:
+            left = 0
+            for path in folder.iterdir():
+                if path.relative_to(self._directory) in named or not _NEW_AUDIO.match(path.name):
+                    left += 1
+                else:
+                    path.unlink()
+            if not left:
+                folder.rmdir()
 
     def retry(self, positions: Mapping[int, Collection[int]]) -> None:
         """Count roots, by phase, as not done, whatever their outcome was; their next outcome replaces it."""
@@ -142,6 +169,7 @@ class DirectoryStore:
             notes = (encode_note(describe_quarantined(*pair)) for pair in quarantined)
             files.append(self._write("quarantine", unit.name, notes))
         failpoint("commit.after_data")
+        files.extend(unit.files())
         described, accounts = describe_unit(unit, number_of(unit.name), phase, rows, busy_s)
         commit = attrs.evolve(described, files=tuple(files), fingerprint=self._fingerprint)
         content = encode_commit(commit, accounts)
@@ -171,6 +199,8 @@ class DirectoryStore:
         write_atomically(self._completion(phase), b"{}\n")
         if self._retried.pop(phase, None):
             self._load()  # later outcomes of replaced records are superseded
+        if not self._retried:  # until then, a retry that is interrupted leaves earlier outcomes valid
+            self._remove_unnamed_audio()
 
     def is_complete(self, phase: int) -> bool:
         if phase in self._retried or not self._completion(phase).exists():

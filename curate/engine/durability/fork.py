@@ -14,7 +14,7 @@ from loguru import logger
 
 from curate.engine.durability.commit import positions_of
 from curate.engine.durability.commit_resolution import CurrentCommits, resolve_commits
-from curate.engine.durability.directory_store import UNIT_FOLDERS, read_commits
+from curate.engine.durability.directory_store import AUDIO_FOLDER, UNIT_FOLDERS, read_commits
 from curate.storage import TEMPORARY, sync_directory, write_json
 
 
@@ -39,12 +39,13 @@ def fork_run(old: Path, before: Mapping[str, Any], new: Path, now: Mapping[str, 
             (building / folder).mkdir(parents=True)
         for phase in range(phases):
             for commit in valid.commits.get(phase, ()):
-                for file in commit.files:
+                for file in commit.valid_files():
+                    (building / file.path).parent.mkdir(parents=True, exist_ok=True)
                     _link(old / file.path, building / file.path)
                 name = f"commits/{commit.unit}.json"
                 _link(old / name, building / name)
             _link(old / f"commits/complete-{phase}.json", building / f"commits/complete-{phase}.json")
-        for folder in (*UNIT_FOLDERS, "commits"):
+        for folder in (*UNIT_FOLDERS, "commits", *_audio_folders(building)):
             sync_directory(building / folder)
         fingerprints = [before["fingerprint"], *before.get("forked_from", {}).get("fingerprints", ())]
         forked_from = {"run": str(old.resolve()), "phases": phases, "fingerprints": fingerprints}
@@ -72,7 +73,14 @@ def _reusable(old: Path, before: Mapping[str, Any], now: Mapping[str, Any], vali
         yield phase
 
 
+def _audio_folders(directory: Path) -> list[Path]:
+    audio = directory / AUDIO_FOLDER
+    return [*audio.glob("*/"), audio] if audio.exists() else []
+
+
 def _link(source: Path, target: Path) -> None:
+    if target.exists():  # new audio that two outcomes of one record have both written
+        return
     try:
         os.link(source, target)
     except OSError:  # another file system, or one without hard links

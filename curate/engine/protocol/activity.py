@@ -35,6 +35,10 @@ class ActivityReporter(Protocol):
         """The stage processes no record until its next announcement."""
         ...
 
+    def progress(self) -> None:
+        """The worker has made progress with what it has announced. Called from any thread."""
+        ...
+
 
 class SharedActivity:
     """A reporter in shared memory, which the driver can read even when the worker has ended or hangs.
@@ -42,6 +46,8 @@ class SharedActivity:
     The first word is the batch's number; every stage then has a count and as many positions in the batch, or a range of
     them in a single word. Each store writes one word, so a worker that dies between two stores leaves at worst one
     suspect too many.
+    The last word counts signs of progress, such as blocks of audio that are read: with each, the page changes, and the
+    driver looks for no more than that.
 
     Args:
         words: shared memory, as unsigned 64-bit integers, of `words_for(stages)` words; all 0 at first.
@@ -55,11 +61,11 @@ class SharedActivity:
     @staticmethod
     def words_for(stages: int) -> int:
         """Return the number of words for a hop with this number of stages."""
-        return 1 + stages * (1 + CAPACITY)
+        return 1 + stages * (1 + CAPACITY) + 1
 
     def begin(self, number: int, ids: list[str]) -> None:
         words = self._words
-        for stage in range(1, len(words), 1 + CAPACITY):
+        for stage in range(1, len(words) - 1, 1 + CAPACITY):
             words[stage] = 0
         words[0] = number
         self._ids, self._places = ids, None
@@ -86,13 +92,17 @@ class SharedActivity:
     def idle(self, stage: int) -> None:
         self._words[1 + stage * (1 + CAPACITY)] = 0
 
+    def progress(self) -> None:
+        words = self._words
+        words[len(words) - 1] = (words[len(words) - 1] + 1) & _COUNT  # two threads may lose one count, but not both
+
 
 def read_activity(words: Sequence[int]) -> tuple[int, Mapping[int, Sequence[int] | None]]:
     """Return the batch's number, and for every stage with an announcement the positions of its records in the batch;
     None stands for any position.
     """
     announced: dict[int, Sequence[int] | None] = {}
-    for stage, place in enumerate(range(1, len(words), 1 + CAPACITY)):
+    for stage, place in enumerate(range(1, len(words) - 1, 1 + CAPACITY)):
         count = words[place]
         if count & _RANGE:
             start = (count ^ _RANGE) >> _START

@@ -15,6 +15,9 @@ from curate.records import Record
 OutputRow: TypeAlias = "Record | bytes"
 """A kept record: a dict on its way to the next hop or into memory, a line of JSON on its way to a unit file."""
 
+AUDIO_MEASURES = "audio:"
+"""Begins the name, among the measures of stages, of what a stage group has decoded; no stage's name has a colon."""
+
 
 @dataclass(slots=True)
 class BatchTask:
@@ -69,6 +72,22 @@ class Split:
 
 
 @dataclass(slots=True)
+class NewAudioFile:
+    """A file of new audio that an outcome of a root refers to; it is durable when it is named here.
+
+    Args:
+        path: relative to the run directory.
+        size: in bytes.
+        sha256: of the content, in hexadecimal digits.
+    """
+
+    root: str
+    path: str
+    size: int
+    sha256: str
+
+
+@dataclass(slots=True)
 class PartialResult:
     """The outcome of some records of one batch, or of all of them (worker → driver).
 
@@ -91,11 +110,13 @@ class PartialResult:
     busy_s: Sequence[float] = ()
     measures: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the stages have measured since the result before, by their names (`ProcessingStage.take_measures`)."""
+    files: list[NewAudioFile] = field(default_factory=list[NewAudioFile])
+    """New audio that the outcomes refer to; a result that names some is never whole."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         notes = self.filtered, self.quarantined, self.splits
         own = self.number, self.kept, self.kept_roots, self.kept_ms, *notes, self.input_ms, self.busy_s, self.measures
-        return PartialResult, own
+        return PartialResult, (*own, self.files) if self.files else own
 
     @property
     def is_whole(self) -> bool:

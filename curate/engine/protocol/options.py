@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 
 from curate.engine.protocol.error_budget import ErrorBudget
+from curate.stage import DEFAULT_AUDIO_MEMORY_BYTES
 
 
 class StopRequest:
@@ -56,6 +57,7 @@ class RunOptions:
         origin: the command or call that started the run, kept in `run.json` so that it can be repeated.
         stop: the request to stop the run.
         unit_bytes: the size of a commit, in bytes of the driver's memory; None: 4 MB.
+        audio_memory_bytes: the decoded audio that each worker holds at most; it changes the speed and no result.
     """
 
     budget: ErrorBudget = attrs.field(factory=ErrorBudget)
@@ -66,3 +68,4 @@ class RunOptions:
     origin: Mapping[str, Any] | None = None
     stop: StopRequest = attrs.field(factory=StopRequest)
     unit_bytes: int | None = None
+    audio_memory_bytes: int = DEFAULT_AUDIO_MEMORY_BYTES

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 from curate.engine.accounting.counts import FinishedInputs
-from curate.engine.protocol.messages import Filtered, OutputRow, PartialResult, Quarantined, Split
+from curate.engine.protocol.messages import Filtered, NewAudioFile, OutputRow, PartialResult, Quarantined, Split
 from curate.errors import AccountingError, InfrastructureError
 from curate.records import ID, Record, audio_ms, path_below
 
@@ -25,6 +25,7 @@ class _PendingInput:
     filtered: list[Filtered] = field(default_factory=list[Filtered])
     quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
     splits: list[Split] = field(default_factory=list[Split])
+    files: list[NewAudioFile] = field(default_factory=list[NewAudioFile])
 
 
 @dataclass(slots=True)
@@ -143,12 +144,7 @@ class InFlightTracker:
             inputs = {name: self._input_of.pop(name) for name in names}
         except KeyError as error:
             raise AccountingError(f"a worker has finished {error.args[0]}, which it was not given") from None
-        for split in result.splits:
-            inputs[split.root].splits.append(split)
-        for note in result.filtered:
-            inputs[note.root].filtered.append(note)
-        for note in result.quarantined:
-            inputs[note.root].quarantined.append(note)
+        _attach(result, inputs)
         forward: list[Record] = []
         if hop == self._last_hop:
             for name, row, ms in zip(kept_roots, result.kept, result.kept_ms, strict=True):
@@ -174,6 +170,18 @@ class InFlightTracker:
         self._input_of[identity] = pending
 
 
+def _attach(result: PartialResult, inputs: Mapping[str, _PendingInput]) -> None:
+    """Add the notes, splits and files of a result to the inputs that they belong to."""
+    for split in result.splits:
+        inputs[split.root].splits.append(split)
+    for filtered in result.filtered:
+        inputs[filtered.root].filtered.append(filtered)
+    for quarantined in result.quarantined:
+        inputs[quarantined.root].quarantined.append(quarantined)
+    for file in result.files:
+        inputs[file.root].files.append(file)
+
+
 def _finished_inputs(inputs: list[_PendingInput]) -> FinishedInputs:
     rows: list[OutputRow] = []
     row_seqs: list[int] = []
@@ -191,6 +199,7 @@ def _finished_inputs(inputs: list[_PendingInput]) -> FinishedInputs:
         filtered=[(each.seq, note) for each in inputs for note in each.filtered],
         quarantined=[(each.seq, note) for each in inputs for note in each.quarantined],
         splits=[split for each in inputs for split in each.splits],
+        files=[(each.seq, file) for each in inputs for file in each.files],
         ids=[each.identity for each in inputs],
         each_ms=[each.ms for each in inputs],
     )

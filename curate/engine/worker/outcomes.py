@@ -30,6 +30,7 @@ class OutcomeCollector:
         self._roots: list[str] = []
         self._result = PartialResult(task.number, [], self._roots, [])
         self._busy_s = [0.0] * stages
+        self._may_be_whole = True
         # Only roots that have been split are in these; the common case never touches them.
         self._root_of: dict[str, str] = {}
         self._pending: dict[str, int] = {}
@@ -39,6 +40,10 @@ class OutcomeCollector:
         """Return for every record's id the id under which it, or its ancestor, came with the batch."""
         return [self._root_of.get(identity, identity) for identity in ids] if self._root_of else ids
 
+    def track_individually(self) -> None:
+        """Let results name every root, even if the whole batch is kept."""
+        self._may_be_whole = False
+
     def add_busy(self, level: int, seconds: float) -> None:
         """Add to the time that a stage has worked."""
         self._busy_s[level] += seconds
@@ -46,7 +51,7 @@ class OutcomeCollector:
     def keep(self, records: list[Record]) -> None:
         """Record that some records have left the last stage."""
         ids: list[str] = [record[ID] for record in records]
-        if ids == self.ids and self._keep_whole(records):
+        if self._may_be_whole and ids == self.ids and self._keep_whole(records):
             return
         for identity, record in zip(ids, records, strict=True):
             self._settle(identity, record)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, cast
+from collections.abc import Callable, Iterator
+from typing import Any
 
 from curate.engine.protocol.activity import ActivityReporter
 from curate.engine.protocol.messages import BatchTask
-from curate.engine.worker.cardinality import REMEDY, describe_type, number_children, reason_of, with_id
-from curate.engine.worker.error_classification import as_infrastructure, classify, is_infrastructure, is_interrupt
+from curate.engine.worker.cardinality import with_id
+from curate.engine.worker.error_classification import is_interrupt
 from curate.engine.worker.outcomes import OutcomeCollector
+from curate.engine.worker.record_contract import RecordContract
 from curate.engine.worker.snapshot import Snapshot
-from curate.errors import StageContractError
 from curate.records import ID, Record
-from curate.stage import RecordStage, Reject, children_of
+from curate.stage import RecordStage
 
-_HAND_ON_AFTER_S = 1.0
-_MAX_ANNOUNCED = 32
+HAND_ON_AFTER_S = 1.0
+MAX_ANNOUNCED = 32
 _ANNOUNCED_S = 0.002
 """At most this many quick records are announced together, and only while they take less than this time: a worker that
 dies on one of them leaves no more suspects than the scheduler isolates one by one (`MAX_ISOLATED`).
@@ -36,6 +36,7 @@ class RecordStep:
 
     def __init__(self, stage: RecordStage, level: int, reporter: ActivityReporter | None, *, streams: bool) -> None:
         self._stage = stage
+        self._contract = RecordContract(stage)
         self._level = level
         self._reporter = reporter
         self._streams = streams
@@ -61,8 +62,8 @@ class RecordStep:
                 reporter.announce(self._level, positions[start:end])
             self._process(records[start:end], ids[start:end], done, snapshot, outcomes)
             start, before, now = end, now, time.perf_counter()
-            count = min(2 * count, _MAX_ANNOUNCED) if now - before < _ANNOUNCED_S else 1
-            if self._streams and now - started > _HAND_ON_AFTER_S and start < len(ids):
+            count = min(2 * count, MAX_ANNOUNCED) if now - before < _ANNOUNCED_S else 1
+            if self._streams and now - started > HAND_ON_AFTER_S and start < len(ids):
                 outcomes.add_busy(self._level, now - started)
                 self._report_idle()
                 yield done
@@ -90,53 +91,8 @@ class RecordStep:
                     # `is`, because a stage may have put something there that cannot be compared
                     keep(kept if kept is record and kept.get(ID) is identity else with_id(kept, identity))
                 else:
-                    done.extend(self._interpret(result, identity, record, snapshot, outcomes))
+                    done.extend(self._contract.interpret(result, record, snapshot, outcomes, identity))
             except BaseException as error:
                 if is_interrupt(error):
                     raise
-                done.extend(self._retry(error, identity, snapshot, outcomes))
-
-    def _interpret(
-        self, result: Any, identity: str, record: Record, snapshot: Snapshot, outcomes: OutcomeCollector
-    ) -> Iterable[Record]:
-        """Check the stage's result for one record against its cardinality; return the records for the next stage."""
-        stage = self._stage
-        if stage.cardinality == "splits" and result is not None and not isinstance(result, Reject):
-            children = children_of(result, stage)
-            if children:
-                return number_children(children, snapshot[identity], stage, outcomes)
-        if isinstance(result, dict):
-            return [with_id(cast("Record", result), identity)]
-        if stage.cardinality == "maps" or (stage.cardinality == "splits" and not isinstance(result, Reject)):
-            raise StageContractError(
-                "contract_lost",
-                f"stage {stage.name!r} {stage.cardinality}, but returned {describe_type(result)} for {identity}; "
-                + REMEDY[stage.cardinality],
-            )
-        if result is not None and not isinstance(result, Reject):
-            raise TypeError(
-                f"stage {stage.name!r} returned {describe_type(result)}; return the record or Reject(reason)"
-            )
-        outcomes.filter(with_id(record, identity), stage.name, reason_of(result, stage))
-        return ()
-
-    def _retry(
-        self, error: BaseException, identity: str, snapshot: Snapshot, outcomes: OutcomeCollector
-    ) -> Iterable[Record]:
-        """Try a failed record again as often as the stage's `retries` say, then put it into quarantine."""
-        attempts = 1
-        while True:
-            if is_infrastructure(error):
-                raise as_infrastructure(error, self._stage.name)
-            record = snapshot[identity]
-            if attempts > self._stage.retries:
-                outcomes.quarantine(record, self._stage.name, *classify(error, self._stage, record), attempts)
-                return ()
-            try:
-                result = self._stage.process_record(record)
-                return self._interpret(result, identity, record, snapshot, outcomes)
-            except BaseException as next_error:
-                if is_interrupt(next_error):
-                    raise
-                error = next_error
-                attempts += 1
+                done.extend(self._contract.retry(error, identity, snapshot, outcomes, process))

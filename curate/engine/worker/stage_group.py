@@ -9,20 +9,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, cast
 
+import attrs
 from loguru import logger
 
+from curate.audio_stage import takes_audio
 from curate.engine.protocol.activity import ActivityReporter
-from curate.engine.protocol.messages import BatchTask, OutputRow, PartialResult
+from curate.engine.protocol.messages import AUDIO_MEASURES, BatchTask, OutputRow, PartialResult
+from curate.engine.worker.audio_pass import AudioPass
+from curate.engine.worker.audio_source import AudioSource
 from curate.engine.worker.batch_step import BatchStep
 from curate.engine.worker.error_classification import describe_exception, is_interrupt
+from curate.engine.worker.new_audio import NewAudio
 from curate.engine.worker.outcomes import OutcomeCollector
 from curate.engine.worker.record_step import RecordStep
 from curate.engine.worker.snapshot import copies_of
 from curate.errors import InfrastructureError
 from curate.monitoring import add_measures, add_to
-from curate.records import Record
+from curate.records import DEFAULT_FILEPATH_KEY, Record
 from curate.stage import ProcessingStage, RecordStage, WorkerContext, called_method
 
 
@@ -46,22 +52,46 @@ class StageGroupRunner:
         blamed: str = "",
         reporter: ActivityReporter | None = None,
     ) -> None:
+        self._new_audio = None if context.run_directory is None else NewAudio(context.run_directory)
         for stage in stages:
-            object.__setattr__(stage, "context", context)  # the stage's class may be frozen
+            object.__setattr__(stage, "context", self._context_of(stage, context))  # the stage's class may be frozen
         self._stages = stages
-        last_batch_stage = max((level for level, stage in enumerate(stages) if not _takes_records(stage)), default=-1)
-        self._steps = [
-            RecordStep(cast("RecordStage", stage), level, reporter, streams=level > last_batch_stage)
-            if _takes_records(stage)
-            else BatchStep(stage, level, reporter)
-            for level, stage in enumerate(stages)
-        ]
+        self._audio: AudioSource | None = None
+        if any(map(takes_audio, stages)):
+            self._audio = AudioSource(context, _report_nothing if reporter is None else reporter.progress)
+        self._audio_measures = AUDIO_MEASURES + "+".join(stage.name for stage in stages)
+        self._steps = list(self._make_steps(reporter))
         self._encode = encode
         self._blamed = blamed
         self._reporter = reporter
         self._measuring = [stage for stage in stages if type(stage).take_measures is not ProcessingStage.take_measures]
         self._measured: dict[str, Any] = {}
         self._set_up: list[ProcessingStage] = []
+
+    def _context_of(self, stage: ProcessingStage, context: WorkerContext) -> WorkerContext:
+        if self._new_audio is None:
+            return context
+        column: Any = getattr(stage, "filepath_key", None)
+        key = column if isinstance(column, str) else DEFAULT_FILEPATH_KEY
+        return attrs.evolve(context, new_audio=partial(self._new_audio.write, filepath_key=key))
+
+    def _make_steps(self, reporter: ActivityReporter | None) -> Iterator[RecordStep | BatchStep | AudioPass]:
+        stages, level = self._stages, 0
+        last_batch_stage = max((level for level, stage in enumerate(stages) if not _takes_records(stage)), default=-1)
+        while level < len(stages):
+            stage, streams = stages[level], level > last_batch_stage
+            end = _end_of_pass(stages, level)
+            if end > level:
+                assert self._audio is not None
+                of_pass = [cast("RecordStage", each) for each in stages[level:end]]
+                yield AudioPass(of_pass, level, reporter, self._audio, streams=streams)
+                level = end
+                continue
+            if _takes_records(stage):
+                yield RecordStep(cast("RecordStage", stage), level, reporter, streams=streams)
+            else:
+                yield BatchStep(stage, level, reporter)
+            level += 1
 
     def setup(self) -> None:
         """Set up every stage.
@@ -83,6 +113,11 @@ class StageGroupRunner:
 
     def teardown(self) -> None:
         """Tear down every stage that was set up, the last first. One that raises is logged; its work is done."""
+        for step in self._steps:
+            if isinstance(step, AudioPass):
+                step.close()
+        if self._audio is not None:
+            self._audio.release()
         while self._set_up:
             stage = self._set_up.pop()
             try:
@@ -101,6 +136,8 @@ class StageGroupRunner:
                 runner's own. Without it the stages get copies, as from another process.
         """
         outcomes = OutcomeCollector(task, self._encode, self._blamed, len(self._stages))
+        if self._new_audio is not None:
+            self._new_audio.begin(outcomes)
         if self._reporter is not None:
             self._reporter.begin(task.number, outcomes.ids)
         records = task.records
@@ -132,6 +169,10 @@ class StageGroupRunner:
         result = outcomes.take()
         if result is None:
             return
+        if self._new_audio is not None:
+            self._new_audio.acknowledge(result)
+        if self._audio is not None and (measures := self._audio.take_measures()):
+            result.measures[self._audio_measures] = measures
         for stage in tuple(self._measuring):
             try:
                 measures = add_measures(stage.take_measures())
@@ -148,6 +189,25 @@ class StageGroupRunner:
                 if measures:
                     result.measures[stage.name] = measures
         yield result
+
+
+def _end_of_pass(stages: Sequence[ProcessingStage], level: int) -> int:
+    """Return the place behind the pass that begins at a level: behind the last audio stage before a stage that takes
+    batches. It is the level itself where no pass begins.
+    """
+    if not takes_audio(stages[level]):
+        return level
+    last = level
+    for place in range(level, len(stages)):
+        if not _takes_records(stages[place]):
+            break
+        if takes_audio(stages[place]):
+            last = place
+    return last + 1
+
+
+def _report_nothing() -> None:
+    """Used in the driver's own process, a worker reports no progress."""
 
 
 def _takes_records(stage: ProcessingStage) -> bool:

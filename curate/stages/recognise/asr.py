@@ -186,6 +186,7 @@ class _AsrStage(ProcessingStage):
             filepath_key=self.filepath_key or batch.filepath_key,
             roots=self.context.audio_roots,
             announce=self.context.announce,
+            settings=self.context.audio,
         )
         with closing(outcomes):
             for outcome in outcomes:

@@ -30,8 +30,7 @@ from curate.asr import (
     SupportsStaging,
     Transcript,
 )
-from curate.asr.launching import wait_for_launches
-from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead, load_record
+from curate.audio import ASSUMED_DURATION_S, DEFAULT_AUDIO_SETTINGS, DEFAULT_MAX_AUDIO_S, AudioSettings, load_ahead
 from curate.batching import Unfit, run_splitting
 from curate.errors import InfrastructureError, RecordError
 from curate.gpu_errors import is_oom
@@ -177,6 +176,7 @@ class Transcriber:
         filepath_key: str,
         roots: Sequence[str] | None,
         announce: Callable[[Sequence[Record]], None],
+        settings: AudioSettings | None = None,
     ) -> Generator[Outcome]:
         """Yield the outcomes of a window's records, each record exactly once, as soon as it is known.
 
@@ -192,12 +192,12 @@ class Transcriber:
             planned, out_of_range = self._planned(records)  # with the memory that is left
         yield from out_of_range
         announced = _Announced(announce)
-        load_one = partial(load_record, rate_hz=self.recogniser.rate_hz, roots=roots, filepath_key=filepath_key)
         load = partial(
             load_ahead,
             rate_hz=self.recogniser.rate_hz,
+            roots=roots,
             filepath_key=filepath_key,
-            load=lambda record: _load_between_launches(load_one, record),
+            settings=settings or DEFAULT_AUDIO_SETTINGS,
         )
         with closing(self._loads(planned, announced, load)) as loads:
             yield from self._through_model(planned, loads, announced)
@@ -289,7 +289,6 @@ class Transcriber:
         yield from outcomes
 
     def _decoded(self, pending: _PendingText) -> Transcribed:
-        wait_for_launches()
         transcripts = pending.decode()
         if len(transcripts) != len(pending.records):
             raise InfrastructureError(
@@ -487,11 +486,6 @@ class _Announced:
 def _by_length(shape: tuple[int, float]) -> tuple[float, int]:
     items, longest_s = shape
     return (-longest_s, -items)
-
-
-def _load_between_launches(load: Callable[[Record], Waveform], record: Record) -> Waveform:
-    wait_for_launches()
-    return load(record)
 
 
 def _expected_s(record: Record) -> float:

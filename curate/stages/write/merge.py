@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from curate.errors import PlanError
-from curate.io import ManifestFormat, publish
+from curate.io import ManifestFormat, publish, with_published_audio
 from curate.plugin import current_host
 from curate.records import RecordReader
 from curate.stage import RUN_FOLDERS, Writer
@@ -41,7 +41,7 @@ class Merge(Writer):
 
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
         path = directory / os.path.normpath(self.path)
-        publish(records, path, format=_format_of(path))
+        publish(with_published_audio(records, path, directory), path, format=_format_of(path))
         return [path]
 
 

@@ -211,9 +211,30 @@ def log() -> Iterator[list[str]]:
     logger.disable("curate")
 
 
-def test_each_size_of_batch_has_a_graph_of_its_own_that_is_captured_once(
+def test_one_graph_is_kept_and_serves_batches_of_other_sizes(
     recogniser: NemoRecogniser, cuda: FakeCuda, eager: list[str]
 ) -> None:
+    for _ in range(3):
+        for times in (5, 1, 10):
+            assert texts(recogniser, CLIPS * times) == eager * times
+            assert cuda.loop.is_sound()
+    assert [rows for rows, _ in cuda.captures] == [64]  # 35 records, 7, and 70 in two slices
+
+
+def test_one_graph_gives_way_to_a_much_larger_one(
+    recogniser: NemoRecogniser, cuda: FakeCuda, eager: list[str]
+) -> None:
+    for _ in range(2):
+        for times in (1, 10):
+            assert texts(recogniser, CLIPS * times) == eager * times
+            assert cuda.loop.is_sound()
+    assert [rows for rows, _ in cuda.captures] == [16, 96]
+
+
+def test_each_size_of_batch_has_a_graph_of_its_own_where_several_may_be_kept(
+    recogniser: NemoRecogniser, cuda: FakeCuda, eager: list[str]
+) -> None:
+    cuda.loop._max_graphs = 9
     for _ in range(3):
         for times in (5, 1, 10):
             assert texts(recogniser, CLIPS * times) == eager * times

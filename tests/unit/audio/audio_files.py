@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import struct
+from functools import cache
 
 import numpy as np
 import soundfile
@@ -21,7 +22,10 @@ def tone(seconds: float = 1.0, rate_hz: int = 16_000, hz: float = 440.0, channel
 
 def encoded(samples: np.ndarray, container: str = "WAV", subtype: str | None = None, rate_hz: int = 16_000) -> bytes:
     out = io.BytesIO()
-    soundfile.write(out, samples, rate_hz, format=container, subtype=subtype)
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    with soundfile.SoundFile(out, "w", rate_hz, channels, subtype, format=container) as file:
+        for at in range(0, len(samples), 65_536):  # libsndfile overflows its stack on a long Vorbis at once
+            file.write(samples[at : at + 65_536])
     return out.getvalue()
 
 
@@ -38,6 +42,7 @@ def flac_with_length(flac: bytes, frames: int) -> bytes:
     return flac[:FLAC_TOTAL_AT] + field.to_bytes(8, "big") + flac[FLAC_TOTAL_AT + 8 :]
 
 
+@cache
 def mp3(seconds: float = 3.0, mode: str = "CONSTANT", rate_hz: int = 44_100) -> bytes:
     """An MP3 with the Xing/Info frame that LAME writes."""
     out = io.BytesIO()
@@ -62,3 +67,31 @@ def without_first_mpeg_frame(data: bytes) -> bytes:
     length = 144 * kbit * 1000 // (44_100, 48_000, 32_000)[data[2] >> 2 & 3] + (data[2] >> 1 & 1)
     assert any(tag in data[:length] for tag in (b"Xing", b"Info"))
     return data[length:]
+
+
+def packed(
+    samples: np.ndarray, container: str, codec: str, rate_hz: int = 16_000, sample_format: str = "fltp"
+) -> bytes:
+    """The samples in a container that only FFmpeg reads, by PyAV. Several channels have shape `(frames, channels)`."""
+    import av
+
+    channels = 1 if samples.ndim == 1 else samples.shape[1]
+    layout = {1: "mono", 2: "stereo"}[channels]
+    out = io.BytesIO()
+    with av.open(out, "w", format=container) as muxer:
+        stream = muxer.add_stream(codec, rate=rate_hz, layout=layout)
+        resampler = av.AudioResampler(format=stream.codec_context.format or sample_format, layout=layout, rate=rate_hz)
+        planes = np.ascontiguousarray(samples.reshape(-1, channels).T.astype(np.float32))
+        frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
+        frame.sample_rate = rate_hz
+        frame.pts = 0
+        fifo = av.AudioFifo()
+        for part in resampler.resample(frame):
+            fifo.write(part)
+        size = stream.codec_context.frame_size or 1024
+        while (part := fifo.read(size, partial=True)) is not None:
+            for packet in stream.encode(part):
+                muxer.mux(packet)
+        for packet in stream.encode(None):
+            muxer.mux(packet)
+    return out.getvalue()

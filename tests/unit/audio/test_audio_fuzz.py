@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import resource
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-from audio_files import encoded, mp3, tone, without_first_mpeg_frame
+from audio_files import encoded, mp3, packed, tone, without_first_mpeg_frame
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,7 +30,20 @@ FILES = {
     "vorbis": encoded(tone(0.5), "OGG"),
     "mp3": mp3(0.5),
     "bare mp3": without_first_mpeg_frame(mp3(0.5)),
+    "joined mp3": mp3(0.3) + mp3(0.3),
+    "chained vorbis": encoded(tone(0.3), "OGG") + encoded(tone(0.3), "OGG"),
+    "stereo flac": encoded(tone(0.3, channels=2), "FLAC"),
 }
+if find_spec("av") is not None:
+    FILES |= {
+        "m4a": packed(tone(0.5), "ipod", "aac"),
+        "alac": packed(tone(0.5), "mp4", "alac"),
+        "webm": packed(tone(0.5, 48_000), "webm", "libopus", 48_000),
+        "adts": packed(tone(0.5), "adts", "aac"),
+        "ac3": packed(tone(0.5, 32_000), "ac3", "ac3", 32_000),
+        "ogg flac": packed(tone(0.5), "ogg", "flac"),
+        "mp3 wav": packed(tone(0.5), "wav", "libmp3lame"),
+    }
 
 
 @pytest.mark.parametrize("kind", FILES)

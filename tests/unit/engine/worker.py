@@ -65,6 +65,9 @@ class Announced:
     def idle(self, stage: int) -> None:
         assert stage >= 0
 
+    def progress(self) -> None:
+        pass
+
 
 def records(*columns: dict[str, Any] | int) -> list[Record]:
     """Return records `r:1`, `r:2`, …; an int stands for the column `x`."""

@@ -147,3 +147,13 @@ def test_a_page_in_a_file_is_seen_through_another_mapping() -> None:
         writer.begin(4, ids(5))
         writer.announce(0, [2])
         assert read_activity(memoryview(there[:]).cast("Q")) == (4, {0: (2,)})
+
+
+def test_progress_changes_the_page_and_no_announcement() -> None:
+    writer, words = page()
+    writer.begin(3, ["a", "b"])
+    writer.announce(0, range(1))
+    before, announced = bytes(words), read_activity(words)
+    writer.progress()
+    assert bytes(words) != before
+    assert read_activity(words) == announced

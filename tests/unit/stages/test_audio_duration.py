@@ -44,9 +44,11 @@ def test_a_segment_keeps_its_duration_or_reaches_to_the_end(wav: str) -> None:
     assert measured({"audio_filepath": wav, "offset": 1.5}) == "bad_segment"
 
 
-@pytest.mark.parametrize("offset", ["0.5", -1, True, float("nan")])
-def test_an_offset_that_is_no_number_of_seconds_fails_the_record(wav: str, offset: Any) -> None:
-    assert measured({"audio_filepath": wav, "offset": offset}) == "bad_value"
+@pytest.mark.parametrize(
+    ("offset", "code"), [("0.5", "bad_value"), (True, "bad_value"), (-1, "bad_segment"), (float("nan"), "bad_segment")]
+)
+def test_an_offset_that_is_no_number_of_seconds_fails_the_record(wav: str, offset: Any, code: str) -> None:
+    assert measured({"audio_filepath": wav, "offset": offset}) == code
 
 
 def test_a_file_that_cannot_be_read_fails_its_record(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from curate import AudioBatch, ProcessingStage, RecordError, RecordStage, Reject
 from curate.stages import AudioDuration, CharacterErrorRate, QualityFilter, WordErrorRate
-from curate.testing import StageContract, assert_plugin_is_light, write_broken, write_tone
+from curate.testing import AudioStageContract, StageContract, assert_plugin_is_light, write_broken, write_tone
+from tests.unit.engine.hearing import Halves, Level
 
 ROWS = [{"duration": 1.0, "text": "one two", "pred_text": "one too", "wer": n / 10, "n": n} for n in range(6)]
 
@@ -41,13 +42,43 @@ class TestQualityFilter(StageContract):
         return [*ROWS, {"duration": 1.0, "wer": None}]
 
 
-class TestAudioDuration(StageContract):
+class TestAudioDuration(AudioStageContract):
     def stage(self) -> ProcessingStage:
         return AudioDuration()
 
     def records(self, folder: Path) -> Sequence[dict[str, Any]]:
         good, broken = write_tone(folder / "good.wav", 0.5), write_broken(folder / "broken.wav")
         return [{"audio_filepath": str(path)} for path in (good, broken, folder / "gone.wav")]
+
+
+class TestHalves(AudioStageContract):
+    def stage(self) -> ProcessingStage:
+        return Halves()
+
+    def records(self, folder: Path) -> Sequence[dict[str, Any]]:
+        good, broken = write_tone(folder / "good.wav", 0.5), write_broken(folder / "broken.wav")
+        return [{"audio_filepath": str(path)} for path in (good, broken)]
+
+
+class Forgets(Level):
+    """Gives another result whenever it is called."""
+
+    def process_audio(self, record: dict[str, Any], audio: Any) -> dict[str, Any]:
+        self.calls = getattr(self, "calls", 0) + int(self.context.audio_memory_bytes == 0)
+        return {**record, "level": self.calls}
+
+
+def test_a_stage_that_depends_on_how_audio_is_shared_breaks_the_contract(tmp_path: Path) -> None:
+    class Contract(AudioStageContract):
+        def stage(self) -> ProcessingStage:
+            return Forgets()
+
+        def records(self, folder: Path) -> Sequence[dict[str, Any]]:
+            return [{"audio_filepath": str(write_tone(folder / f"{n}.wav", 0.1)), "number": n} for n in range(2)]
+
+    Contract().test_each_recording_is_decoded_once()
+    with pytest.raises(AssertionError, match="audio_memory=0"):
+        Contract().test_sharing_audio_makes_no_difference()
 
 
 @dataclass
