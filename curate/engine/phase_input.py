@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 from curate.engine.accounting.counts import FinishedInputs
 from curate.engine.durability.commit import id_checksum
-from curate.engine.durability.intervals import Intervals
-from curate.engine.durability.positions import InputPositions
+from curate.engine.durability.positions import InputPositions, Intervals
 from curate.engine.protocol.messages import BatchTask, Filtered, OutputRow, Quarantined
 from curate.engine.protocol.options import StopRequest
 from curate.engine.scheduling.scheduler import InputBatch

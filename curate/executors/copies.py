@@ -22,7 +22,7 @@ def copied_runner(spec: HopSpec) -> StageGroupRunner:
     """
     stages = [planned.stage for planned in spec.hop.stages]
     return StageGroupRunner(
-        [_copied(stage) for stage in stages],
+        [tried(stage, copy.deepcopy, "copied for a worker") for stage in stages],
         context=spec.context,
         encode=encode_row if spec.encodes else None,
         blamed=spec.blamed,
@@ -37,11 +37,7 @@ def check_copyable(plan: Plan) -> None:
     """
     for planned in plan.stages:
         if isinstance(planned.stage, ProcessingStage):
-            _copied(planned.stage)
-
-
-def _copied(stage: ProcessingStage) -> ProcessingStage:
-    return tried(stage, copy.deepcopy, "copied for a worker")
+            tried(planned.stage, copy.deepcopy, "copied for a worker")
 
 
 def tried(stage: ProcessingStage, action: Callable[[Any], Any], description: str) -> Any:

@@ -116,7 +116,8 @@ def trace(*, records: int = 3, executor: str = "local", callees: bool = True) ->
         manifest = folder / "manifest.jsonl"
         rows = [{"audio_filepath": f"{number}.wav", "duration": 2.0, "text": "one two"} for number in range(records)]
         manifest.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-        _run(manifest, folder / "cold", executor)  # imports, caches and plugins are loaded by it
+        _pipeline(manifest).run(executor, run_dir=folder / "cold")  # it loads imports, caches and plugins
+        composed = _pipeline(manifest)  # before the run, like every other part of planning
         calls: Counter[CodeType] = Counter()
 
         def count(frame: FrameType, event: str, argument: object) -> None:
@@ -126,10 +127,12 @@ def trace(*, records: int = 3, executor: str = "local", callees: bool = True) ->
         threading.setprofile(count)
         sys.setprofile(count)
         try:
-            _run(manifest, folder / "warm", executor)
+            result = composed.run(executor, run_dir=folder / "warm")
         finally:
             sys.setprofile(None)
             threading.setprofile(None)
+    if not result.summary["kept"]:
+        raise RuntimeError("the traced run kept no record, so its figures are not those of a record's whole path")
     counted: Counter[Function] = Counter()
     for code, times in calls.items():
         file = code.co_filename.removeprefix(PACKAGE)
@@ -138,11 +141,10 @@ def trace(*, records: int = 3, executor: str = "local", callees: bool = True) ->
     return Trace(counted)
 
 
-def _run(manifest: Path, run_dir: Path, executor: str) -> None:
-    stages = [ReadManifest(str(manifest)), Partition(), QualityFilter("duration <= 5"), Merge("kept.jsonl")]
-    result = Pipeline("trace", stages).run(executor, run_dir=run_dir)
-    if not result.summary["kept"]:
-        raise RuntimeError("the traced run kept no record, so its figures are not those of a record's whole path")
+def _pipeline(manifest: Path) -> Pipeline:
+    return Pipeline(
+        "trace", [ReadManifest(str(manifest)), Partition(), QualityFilter("duration <= 5"), Merge("kept.jsonl")]
+    )
 
 
 def _is_left_out(file: str) -> bool:

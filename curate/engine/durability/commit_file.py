@@ -17,7 +17,7 @@ from typing import Any, cast
 import attrs
 
 from curate.engine.durability.commit import Commit, CommitStats, UnitFile
-from curate.engine.durability.intervals import Ranges
+from curate.engine.durability.positions import Ranges
 from curate.errors import InfrastructureError
 
 _SEAL = re.compile(rb', "checksum": "([0-9a-f]{64})"\}\n\Z')
