@@ -176,7 +176,8 @@ class CommitStats:
         codes: dict[str, int] = {}
         stages: dict[str, dict[str, int]] = {}
         for each in settled:
-            add_stage_counts(stages, stage_counts(each))
+            if not each.is_plain:
+                add_stage_counts(stages, stage_counts(each))
             for _, note in each.quarantined:
                 codes[note.code] = codes.get(note.code, 0) + 1
         filtered = sorted((pair for each in settled for pair in each.filtered), key=itemgetter(0))

@@ -6,8 +6,9 @@ import hashlib
 import heapq
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Self, cast
+from typing import Any, BinaryIO, Literal, cast
 
 import attrs
 
@@ -31,7 +32,7 @@ class UnitReader:
         return map(without_id, self._rows())
 
     def _rows(self) -> Iterator[bytes]:
-        with _Cursors(self.directory, self.commits) as cursors:
+        with closing(_Cursors(self.directory, self.commits)) as cursors:
             for first, rows, number in heapq.merge(*map(_ranges, range(len(self.commits)), self.commits)):
                 if first in self.commits[number].replaced:
                     for _ in cursors.read(number, rows):
@@ -58,10 +59,7 @@ class _Cursors:
         self._offsets: dict[int, int] = {}
         self._left = [commit.rows for commit in commits]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         for file in self._open.values():
             file.close()
 

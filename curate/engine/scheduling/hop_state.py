@@ -51,9 +51,8 @@ class HopState:
     def record_done(self, worker: WorkerState, number: int) -> InFlight:
         """Record that a worker is done with a batch, and return the batch."""
         flight = self.workers.release(worker, number)
-        worked_s = self.workers.take_busy_s(worker)
         if flight.task.records and not flight.isolated:
-            self.sizer.record_batch(worked_s, len(flight.task.records), flight.batches)
+            self.sizer.record_batch(flight.busy_s, len(flight.task.records), flight.batches)
         return flight
 
     def take_busy_s(self) -> dict[str, float]:

@@ -231,7 +231,7 @@ class Scheduler:
         """Take the next batch from a queue, or a piece of it where workers would be idle otherwise."""
         task = hop.queue.take()
         records = task.records
-        if len(records) == 1:
+        if len(records) == 1 or len(hop.workers) == 1:
             return task
         pieces = hop.sizer.split_count(
             len(records),
