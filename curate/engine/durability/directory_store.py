@@ -24,10 +24,16 @@ from curate.engine.durability.commit import (
     positions_of,
     ranges_in_order,
 )
-from curate.engine.durability.commit_file import encode_commit, number_of, read_accounts, read_commit
+from curate.engine.durability.commit_file import (
+    UnitReader,
+    encode_commit,
+    number_of,
+    read_accounts,
+    read_commit,
+    read_notes,
+)
 from curate.engine.durability.commit_resolution import resolve_commits
 from curate.engine.durability.positions import InputPositions, Intervals, positions_after
-from curate.engine.durability.unit_files import UnitReader, read_notes
 from curate.engine.protocol.messages import Filtered, Quarantined
 from curate.errors import InfrastructureError
 from curate.io.failpoints import failpoint
