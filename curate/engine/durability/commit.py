@@ -124,10 +124,6 @@ class CommitBuffer:
                 found.update(settled.roots(seqs))
         return dict(sorted(found.items()))
 
-    def seqs(self) -> list[int]:
-        """Return the positions of the roots, ascending."""
-        return sorted(seq for settled in self.settled for seq in settled.seqs)
-
     def rows(self) -> OutputRows:
         """Return the rows, sorted by the positions of their roots; children of one root stay in their order."""
         found = OutputRows()
@@ -340,11 +336,12 @@ def describe_unit(
         rows: the unit's own rows, which are costly to sort twice.
     """
     accounts = {seq: CommitStats.of([settled]) for seq, settled in unit.individually_tracked().items()}
+    seqs = sorted(seq for settled in unit.settled for seq in settled.seqs)
     commit = Commit(
         unit=unit.name,
         phase=phase,
         number=number,
-        ranges=Ranges(ranges_of(unit.seqs(), rows.seqs, accounts)),
+        ranges=Ranges(ranges_of(seqs, rows.seqs, accounts)),
         rows=len(rows.rows),
         account=CommitStats.of(unit.settled),
         busy_s=dict(busy_s),

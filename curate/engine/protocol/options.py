@@ -103,7 +103,7 @@ class RunOptions:
         unit_bytes: the size of a commit, in bytes of the driver's memory; None: 4 MB.
     """
 
-    budget: ErrorBudget = attrs.field(factory=ErrorBudget)
+    budget: ErrorBudget = ErrorBudget()
     grown: bool = False
     checksums: bool = False
     fork: Path | None = None
