@@ -153,7 +153,8 @@ class Pipeline:
         directory = None if run_dir is None else Path(run_dir)
         if directory is None and any(isinstance(planned.stage, Writer) for planned in plan.stages):
             directory = Path("runs") / self.name
-        register(plan.schemes)
+        if plan.schemes:
+            register(plan.schemes)
         # sources, gathers and writers work in this process, and look up formats by name while they do
         with use_host(plugins), plugins.observed_by(MetricsWriter(), RunLog()):
             return run_plan(plan, chosen, directory, plugins, options)

@@ -20,13 +20,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from curate.engine.accounting.counts import RecordCounts
-    from curate.engine.accounting.stage_flow import StageFlow
+    from curate.engine.accounting.counts import RecordCounts, StageFlow
     from curate.engine.durability.commit import Commit
     from curate.engine.durability.lock import Holder
     from curate.engine.durability.run_differences import NOT_SET, RunDifference
     from curate.engine.durability.stage_outcomes import StageOutcome
-    from curate.engine.protocol.error_budget import ErrorBudget
     from curate.engine.protocol.events import (
         EVENTS_FILE,
         RecordQuarantined,
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
         UnitCommitted,
     )
     from curate.engine.protocol.messages import Filtered, Quarantined
-    from curate.engine.protocol.options import Retry, RunOptions, StopRequest
+    from curate.engine.protocol.options import ErrorBudget, Retry, RunOptions, StopRequest
     from curate.engine.protocol.run_status import RunStatus
     from curate.engine.protocol.transport import Executor, HopSpec, Transport, Unsendable
     from curate.engine.run import Observers, run_plan
@@ -48,7 +46,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "Commit": "durability.commit",
     "EVENTS_FILE": "protocol.events",
-    "ErrorBudget": "protocol.error_budget",
+    "ErrorBudget": "protocol.options",
     "Executor": "protocol.transport",
     "Filtered": "protocol.messages",
     "Holder": "durability.lock",
@@ -69,7 +67,7 @@ _MODULES = {
     "RunStarted": "protocol.events",
     "RunStatus": "protocol.run_status",
     "RunStopped": "protocol.events",
-    "StageFlow": "accounting.stage_flow",
+    "StageFlow": "accounting.counts",
     "StageOutcome": "durability.stage_outcomes",
     "StopRequest": "protocol.options",
     "Transport": "protocol.transport",

@@ -8,8 +8,7 @@ from typing import Any, TypeVar
 
 from curate.engine.accounting.counts import FinishedInputs
 from curate.engine.durability.commit import id_checksum
-from curate.engine.durability.intervals import Intervals
-from curate.engine.durability.positions import InputPositions
+from curate.engine.durability.positions import InputPositions, Intervals
 from curate.engine.protocol.messages import BatchTask, Filtered, OutputRow, Quarantined
 from curate.engine.protocol.options import StopRequest
 from curate.engine.scheduling.scheduler import InputBatch
@@ -86,7 +85,11 @@ class InputBatches:
                 yield InputBatch(batch, seqs)
         if not self._stopped:
             next(records, None)  # there are none left, unless the partitioner has stopped early
-            self._check_complete()
+            if self._waiting:
+                raise InfrastructureError(
+                    f"{self._cutter} did not return {len(self._waiting)} records, "
+                    f"{next(iter(self._waiting))} among them"
+                )
 
     @property
     def _cutter(self) -> str:
@@ -111,12 +114,6 @@ class InputBatches:
                 self._stopped = not self._settle(_settled_failure(seq, item, self._first_stage))
             else:
                 self._stopped = not self._settle(_settled_filtered(seq, item))
-
-    def _check_complete(self) -> None:
-        if self._waiting:
-            raise InfrastructureError(
-                f"{self._cutter} did not return {len(self._waiting)} records, {next(iter(self._waiting))} among them"
-            )
 
 
 def without_stages(

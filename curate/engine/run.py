@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, cast
@@ -14,8 +14,7 @@ from loguru import logger
 
 from curate.audio import Spool
 from curate.audio.files import roots_in_run
-from curate.engine.accounting.counts import FinishedInputs, RecordCounts, stage_counts
-from curate.engine.accounting.stage_flow import add_stage_counts, follow_stages
+from curate.engine.accounting.counts import FinishedInputs, RecordCounts, add_stage_counts, follow_stages, stage_counts
 from curate.engine.durability.commit import CommitBuffer, id_checksum_of
 from curate.engine.durability.directory_store import DirectoryStore
 from curate.engine.durability.inputs import read_unchanged
@@ -109,14 +108,11 @@ def run_plan(
     began = time.monotonic()
     if run_dir is None:
         return _Run(plan, executor, None, MemoryStore(), observers, options, None).run(began)
-    state = ProgressFile(options.fork or run_dir, executor.name, len(plan.phases), _counted(plan))
+    source = plan.stages[0].stage
+    count = source.count if isinstance(source, Source) else lambda: None
+    state = ProgressFile(options.fork or run_dir, executor.name, len(plan.phases), count)
     with RunDirectory.held(run_dir, plan, options, on_beat=state.beat) as directory:
         return _Run(plan, executor, directory.path, directory.store, observers, options, state).run(began)
-
-
-def _counted(plan: Plan) -> Callable[[], int | None]:
-    source = plan.stages[0].stage
-    return source.count if isinstance(source, Source) else lambda: None
 
 
 @attrs.frozen
@@ -239,6 +235,7 @@ class _PhaseRun:
         self._over_budget = ""
         """The limit of the error budget that was exceeded; from then on no batch is started."""
         self._stages = tuple(planned.name for planned in phase.stages())
+        self._first_stage = next(iter(self._stages), "")
         self._stage_counts: dict[str, dict[str, int]] = {}
         """The outcomes at each stage, committed or not."""
         self._began = time.monotonic()
@@ -263,7 +260,7 @@ class _PhaseRun:
         self._check_budget()
         batches = InputBatches(
             self._items(),
-            first_stage=self._first_stage(),
+            first_stage=self._first_stage,
             partitioner=None if self._phase.partitioner is None else self._phase.partitioner.stage,
             positions=self._places,
             done=self._store.done(self._phase.number),
@@ -276,7 +273,7 @@ class _PhaseRun:
                 self._process(self._until_stopped(iter(batches)))
             else:
                 encode = encode_row if self._store.encodes else None
-                for settled in without_stages(self._until_stopped(iter(batches)), encode, self._first_stage()):
+                for settled in without_stages(self._until_stopped(iter(batches)), encode, self._first_stage):
                     self._settle(settled)
         except (InfrastructureError, KeyboardInterrupt):
             with suppress(InfrastructureError):
@@ -366,10 +363,6 @@ class _PhaseRun:
         if phase.gather is not None:
             return run_gather(phase.gather.stage, reader)
         return iter(reader)
-
-    def _first_stage(self) -> str:
-        first = next(self._phase.stages(), None)
-        return "" if first is None else first.name
 
     def _settle(self, settled: FinishedInputs) -> None:
         if self._unit.name:  # its commit was interrupted and may be on disk: commit it unchanged before adding to it

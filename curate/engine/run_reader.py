@@ -23,13 +23,13 @@ import attrs
 from curate.engine.accounting.counts import RecordCounts
 from curate.engine.accounting.reasons import failure_kinds
 from curate.engine.durability.commit import Commit
+from curate.engine.durability.commit_file import UnitReader, read_notes
 from curate.engine.durability.directory_store import current_commits
 from curate.engine.durability.lock import Holder, holder_of
 from curate.engine.durability.progress_file import STATE
 from curate.engine.durability.run_differences import RunDifference, run_differences
 from curate.engine.durability.run_directory import fingerprints_of, read_run
 from curate.engine.durability.stage_outcomes import StageOutcome, stage_outcomes
-from curate.engine.durability.unit_files import UnitReader, read_notes
 from curate.engine.protocol.events import EVENTS_FILE
 from curate.engine.protocol.options import Retry
 from curate.engine.protocol.run_status import RunStatus

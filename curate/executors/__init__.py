@@ -29,9 +29,9 @@ from curate.engine.protocol.messages import (
 )
 from curate.engine.protocol.transport import Executor, HopSpec, Transport, Unsendable
 from curate.engine.worker.stage_group import StageGroupRunner
-from curate.executors.copies import check_copyable, copied_runner
 from curate.executors.decoding import EventDecoder
 from curate.executors.framing import Frame, FrameType
+from curate.executors.local import check_copyable, copied_runner
 from curate.executors.process_pool import ProcessPool, WorkerOutput
 from curate.executors.worker_payload import WorkerPayload, check_sendable, make_payload
 from curate.executors.worker_process import pickled, pinned

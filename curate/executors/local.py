@@ -1,11 +1,14 @@
 """The local executor: it runs everything in this process, without starting or sending anything, and is easy to debug.
 
-It isolates exceptions, but cannot survive a segmentation fault or end a hang; executors with processes can.
+It isolates exceptions, but cannot survive a segmentation fault or end a hang; executors with processes can. Its workers
+have deep copies of the stages, as every worker has.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import attrs
 
@@ -21,10 +24,11 @@ from curate.engine.protocol.messages import (
 from curate.engine.protocol.transport import HopSpec
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.errors import InfrastructureError, PlanError
-from curate.executors.copies import check_copyable, copied_runner
+from curate.io.rows import encode_row
 from curate.machine import Machine
 from curate.plan import Plan
 from curate.resource_check import check_resources
+from curate.stage import ProcessingStage
 
 
 @attrs.frozen
@@ -106,3 +110,54 @@ class LocalTransport:
         self._running.clear()  # closes the generators
         for runner in self._runners:
             runner.teardown()
+
+
+def copied_runner(spec: HopSpec) -> StageGroupRunner:
+    """Return a hop's runner for one worker of this process.
+
+    Raises:
+        PlanError: names the stage and the attribute that cannot be copied.
+    """
+    stages = [planned.stage for planned in spec.hop.stages]
+    return StageGroupRunner(
+        [tried(stage, copy.deepcopy, "copied for a worker") for stage in stages],
+        context=spec.context,
+        encode=encode_row if spec.encodes else None,
+        blamed=spec.blamed,
+    )
+
+
+def check_copyable(plan: Plan) -> None:
+    """Check that every stage which works in a worker can be copied for one.
+
+    Raises:
+        PlanError: names the stage and the attribute that cannot be copied.
+    """
+    for planned in plan.stages:
+        if isinstance(planned.stage, ProcessingStage):
+            tried(planned.stage, copy.deepcopy, "copied for a worker")
+
+
+def tried(stage: ProcessingStage, action: Callable[[Any], Any], description: str) -> Any:
+    """Apply an action to a stage and return its result.
+
+    Args:
+        stage: the stage, on its way to a worker.
+        action: copies or pickles a value; it may raise anything that a third-party value raises.
+        description: the action as a participle, for the message.
+
+    Raises:
+        PlanError: names the stage and the attribute on which the action fails.
+    """
+    try:
+        return action(stage)
+    except Exception as error:
+        for name, value in vars(stage).items():
+            try:
+                action(value)
+            except Exception as culprit:  # noqa: BLE001 (a third-party value may raise anything)
+                raise PlanError(
+                    f"stage {stage.name!r}: {name} cannot be {description} ({culprit}); create it in setup()",
+                    stage.name,
+                ) from error
+        raise PlanError(f"stage {stage.name!r} cannot be {description} ({error})", stage.name) from error

@@ -21,7 +21,7 @@ import cloudpickle as _cloudpickle
 
 from curate._version import __version__
 from curate.engine.protocol.transport import HopSpec
-from curate.executors.copies import tried
+from curate.executors.local import tried
 from curate.fingerprint import distributions
 from curate.plan import Plan
 from curate.stage import ProcessingStage, Stage, WorkerContext

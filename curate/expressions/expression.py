@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import attrs
 
@@ -16,7 +17,8 @@ from curate.expressions.values import Record
 class Expression:
     """A condition over the columns of a record, checked when it is made; two with the same text are equal.
 
-    It is pickled and copied as its text, since its functions, made at run time, cannot be pickled.
+    It is pickled as its text, since its functions, made at run time, cannot be pickled. Nothing in it changes, so it
+    is its own copy.
 
     Args:
         text: the condition, from which the other attributes are derived.
@@ -43,6 +45,12 @@ class Expression:
 
     def __reduce__(self) -> tuple[Callable[[str], Expression], tuple[str]]:
         return Expression, (self.text,)
+
+    def __copy__(self) -> Expression:
+        return self
+
+    def __deepcopy__(self, _: dict[int, Any]) -> Expression:
+        return self
 
     def __str__(self) -> str:
         return self.text

@@ -8,8 +8,7 @@ replacing                write any file atomically, as a writer must
 """
 
 from curate.io.format import ManifestFormat, Row
-from curate.io.manifest import FORMATS, count_rows, declared_columns, find_format, read_rows
-from curate.io.publish import publish
+from curate.io.manifest import FORMATS, count_rows, declared_columns, find_format, publish, read_rows
 from curate.io.published_audio import with_published_audio
 from curate.storage import replacing
 

@@ -1,15 +1,19 @@
-"""Reads the rows of manifests in any format, one at a time, with their number in the file."""
+"""Reads the rows of manifests in any format, one at a time with their number in the file, and publishes records."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from curate.errors import InfrastructureError
+from curate.errors import InfrastructureError, PlanError
+from curate.io.failpoints import failpoint
 from curate.io.format import ManifestFormat, Row
 from curate.io.jsonl import GZ, JSONL, JSONL_GZ, NEMO_JSON
 from curate.io.parquet import PARQUET
+from curate.records import RecordReader
+from curate.storage import replacing
 
 FORMATS: Mapping[str, ManifestFormat] = MappingProxyType(
     {format.name: format for format in (JSONL, NEMO_JSON, JSONL_GZ, GZ, PARQUET)}
@@ -63,6 +67,31 @@ def declared_columns(path: Path, *, format: ManifestFormat | None = None) -> Col
         return _chosen(path, format).columns(path)
     except (OSError, EOFError) as error:
         raise InfrastructureError(f"cannot read the manifest {path}: {error}") from error
+
+
+def publish(records: RecordReader, path: Path, *, format: ManifestFormat | None = None) -> None:
+    """Write records to a file, and make its folder.
+
+    Args:
+        records: read once or several times, in the order of the input.
+        path: the file.
+        format: None: as the suffix says.
+
+    Raises:
+        PlanError: the format is only read, or the suffix says none.
+        InfrastructureError: the file cannot be written.
+    """
+    format = format or find_format(path)
+    if format is None or format.write is None:
+        raise PlanError(f"cannot write {path}: no format that can be written has this suffix")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InfrastructureError(f"cannot create {path.parent}: {error.strerror or error}") from error
+    failpoint("publish.before_write")
+    with replacing(path, before_rename=partial(failpoint, "publish.after_temporary")) as file:
+        format.write(records, file)
+    failpoint("publish.after_rename")
 
 
 def _chosen(path: Path, format: ManifestFormat | None) -> ManifestFormat:

@@ -25,7 +25,7 @@ def test_trace_of_a_run_holds_the_path_from_reader_to_writer(local: trace.Trace)
     rooms = {file.rpartition("/")[0] for file in local.files}
     assert {"engine/durability", "engine/scheduling", "engine/worker", "executors", "stages/write"} <= rooms
     names = {function.name for function in local.named}
-    assert {"ReadManifest.read", "Partition.partition", "Merge.write"} <= names
+    assert {"ReadManifest.read_rows", "Partition.partition", "Merge.write"} <= names
     assert not [file for file in local.files if file.startswith(("plugin/", "observe/"))]
 
 

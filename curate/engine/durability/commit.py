@@ -13,11 +13,15 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from curate.engine.accounting.counts import FinishedInputs, RecordCounts, stage_counts, sum_counts
+from curate.engine.accounting.counts import (
+    FinishedInputs,
+    RecordCounts,
+    add_stage_counts,
+    stage_counts,
+    sum_counts,
+)
 from curate.engine.accounting.reasons import Reasons, clause_of, count_reasons, subtract_reasons
-from curate.engine.accounting.stage_flow import StageCounts, add_stage_counts
-from curate.engine.durability.intervals import Intervals, Range, Ranges, ranges_of
-from curate.engine.durability.positions import InputPositions
+from curate.engine.durability.positions import InputPositions, Intervals, Range, Ranges, ranges_of
 from curate.engine.protocol.messages import Filtered, OutputRow, Quarantined
 from curate.records import Record
 
@@ -45,20 +49,12 @@ _ITEM_BYTES = 64
 """The approximate size of an item of a list or dict."""
 
 
+@attrs.define(eq=False)
 class OutputRows:
     """Rows and the positions of the roots that they descend from, as two lists, which are faster than pairs."""
 
-    def __init__(self) -> None:
-        self.seqs: list[int] = []
-        self.rows: list[OutputRow] = []
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def extend(self, seqs: Sequence[int], rows: Sequence[OutputRow]) -> None:
-        """Add rows at the end."""
-        self.seqs.extend(seqs)
-        self.rows.extend(rows)
+    seqs: list[int] = attrs.field(factory=list[int])
+    rows: list[OutputRow] = attrs.field(factory=list[OutputRow])
 
     def sort(self) -> None:
         """Sort them by position; rows of the same position stay in their order."""
@@ -132,15 +128,12 @@ class CommitBuffer:
                 found.update(settled.roots(seqs))
         return dict(sorted(found.items()))
 
-    def seqs(self) -> list[int]:
-        """Return the positions of the roots, ascending."""
-        return sorted(seq for settled in self.settled for seq in settled.seqs)
-
     def rows(self) -> OutputRows:
         """Return the rows, sorted by the positions of their roots; children of one root stay in their order."""
         found = OutputRows()
         for settled in self.settled:
-            found.extend(settled.row_seqs, settled.rows)
+            found.seqs += settled.row_seqs
+            found.rows += settled.rows
         found.sort()
         return found
 
@@ -186,14 +179,17 @@ class CommitStats:
         """Return the account of settled roots."""
         books = sum_counts(settled)
         codes: dict[str, int] = {}
+        stages: dict[str, dict[str, int]] = {}
         for each in settled:
+            if not each.is_plain:
+                add_stage_counts(stages, stage_counts(each))
             for _, note in each.quarantined:
                 codes[note.code] = codes.get(note.code, 0) + 1
         filtered = sorted((pair for each in settled for pair in each.filtered), key=itemgetter(0))
         failed = sorted((pair for each in settled for pair in each.quarantined), key=itemgetter(0))
         return cls(
             books,
-            _added(map(stage_counts, settled)),
+            stages,
             codes,
             id_checksum(chain.from_iterable(each.ids for each in settled)),
             count_reasons((note.stage, clause_of(note.reason), note.record) for _, note in filtered),
@@ -224,13 +220,6 @@ class CommitStats:
                 for stage, each in self.stage_codes.items()
             },
         )
-
-
-def _added(parts: Iterable[StageCounts]) -> StageCounts:
-    total: dict[str, dict[str, int]] = {}
-    for part in parts:
-        add_stage_counts(total, part)
-    return total
 
 
 def _minus(whole: Mapping[str, int], part: Mapping[str, int]) -> dict[str, int]:
@@ -362,12 +351,13 @@ def describe_unit(
         rows: the unit's own rows, which are costly to sort twice.
     """
     accounts = {seq: CommitStats.of([settled]) for seq, settled in unit.individually_tracked().items()}
+    seqs = sorted(seq for settled in unit.settled for seq in settled.seqs)
     commit = Commit(
         unit=unit.name,
         phase=phase,
         number=number,
-        ranges=Ranges(ranges_of(unit.seqs(), rows.seqs, accounts)),
-        rows=len(rows),
+        ranges=Ranges(ranges_of(seqs, rows.seqs, accounts)),
+        rows=len(rows.rows),
         account=CommitStats.of(unit.settled),
         busy_s=dict(busy_s),
         files=(),

@@ -25,11 +25,16 @@ from curate.engine.durability.commit import (
     positions_of,
     ranges_in_order,
 )
-from curate.engine.durability.commit_file import encode_commit, number_of, read_accounts, read_commit
+from curate.engine.durability.commit_file import (
+    UnitReader,
+    encode_commit,
+    number_of,
+    read_accounts,
+    read_commit,
+    read_notes,
+)
 from curate.engine.durability.commit_resolution import resolve_commits
-from curate.engine.durability.intervals import Intervals
-from curate.engine.durability.positions import InputPositions, positions_after
-from curate.engine.durability.unit_files import UnitReader, read_notes
+from curate.engine.durability.positions import InputPositions, Intervals, positions_after
 from curate.engine.protocol.messages import Filtered, Quarantined
 from curate.errors import InfrastructureError
 from curate.io.failpoints import failpoint
@@ -89,6 +94,8 @@ class DirectoryStore:
         found = read_commits(self._directory, self._fingerprints)
         everything = [commit for commits in found.values() for commit in commits]
         self._next = 1 + max((commit.number for commit in everything), default=-1)
+        if not found:
+            return
         valid = resolve_commits(found, self._gathers, self._retried)
         for commit in sorted(valid.superseded, key=lambda commit: commit.phase, reverse=True):
             self._completion(commit.phase).unlink(missing_ok=True)  # first, so that a crash leaves it to be done
@@ -161,7 +168,7 @@ class DirectoryStore:
             unit.name, self._next = f"p{phase}-{self._next:06d}", self._next + 1
         rows, filtered, quarantined = unit.rows(), unit.filtered(), unit.quarantined()
         files: list[UnitFile] = []
-        if rows:
+        if rows.rows:
             files.append(self._write("data", unit.name, cast("list[bytes]", rows.rows)))
         if filtered:
             files.append(self._write("filtered", unit.name, (encode_note(_describe_filtered(*p)) for p in filtered)))

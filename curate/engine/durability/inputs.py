@@ -10,7 +10,6 @@ from typing import Any, BinaryIO
 from curate.errors import InfrastructureError, RunDirectoryError
 from curate.records import Failed, Record
 from curate.stage import Source
-from curate.storage import Identity, identity
 
 _EDGE_BYTES = 65_536
 _BLOCK_BYTES = 1 << 20
@@ -49,11 +48,13 @@ def read_unchanged(source: Source) -> Iterator[Record | Failed]:
             raise InfrastructureError(f"{path} has changed while it was read; restore it, or use a new --run-dir")
 
 
-def _identity(path: Path) -> Identity | None:
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return a file's size and time of change; None: it does not exist."""
     try:
-        return identity(path)
+        status = path.stat()
     except FileNotFoundError:
         return None
+    return status.st_size, status.st_mtime_ns
 
 
 def changed_input(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str:

@@ -31,9 +31,9 @@ class RunDirectory:
     It is locked from its opening to its closing.
     """
 
-    def __init__(self, path: Path, plan: Plan, lock: DriverLock) -> None:
+    def __init__(self, path: Path, plan: Plan, lock: DriverLock, described: Mapping[str, Any]) -> None:
         self.path = path
-        known = fingerprints_of(_read(path / "run.json"))
+        known = fingerprints_of(described)
         self.store = DirectoryStore(path, gathers_of(plan), lock.check, plan.fingerprint, known)
 
     @classmethod
@@ -66,8 +66,8 @@ class RunDirectory:
             path.mkdir(parents=True, exist_ok=True)
             with ExitStack() as stack:
                 lock = stack.enter_context(DriverLock(path, on_beat))
-                _settle(path, plan, described, options)
-                directory = cls(path, plan, lock)
+                described = _settle(path, plan, described, options)
+                directory = cls(path, plan, lock, described)
                 held = stack.pop_all()
         except OSError as error:
             raise InfrastructureError(
@@ -103,29 +103,36 @@ def read_run(path: Path) -> dict[str, Any]:
     return described
 
 
-def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOptions) -> None:
-    """Compare the run in a directory with the one to start, or describe the new run in `run.json`."""
+def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOptions) -> Mapping[str, Any]:
+    """Compare the run in a directory with the one to start, or describe the new run in `run.json`.
+
+    Returns:
+        The content of `run.json`.
+    """
     file = path / "run.json"
     before = _read(file) if file.exists() else None
     if before is None:
         write_json(file, described)
-        return
+        return described
     kept = {name: before[name] for name in ("forked_from",) if name in before}
     if not _has_begun(path):  # no result of the settings of then is in there
-        write_json(file, {**described, **kept})
-        return
+        described = {**described, **kept}
+        write_json(file, described)
+        return described
     source = plan.stages[0].stage
     can_grow = source.can_grow if options.grown and isinstance(source, Source) else None
     _compare(path, before, described, can_grow)
     if before["inputs"] == described["inputs"] and options.origin in (None, before.get("origin")):
-        return
+        return before
     if options.grown and changed_input(before["inputs"], described["inputs"]):
         _reopen(path, described)
     inputs = [
         {**was, **now} if was["size"] == now["size"] else now  # keeps a checksum from an earlier attempt
         for was, now in zip(before["inputs"], described["inputs"], strict=True)
     ]
-    write_json(file, {**described, **kept, "inputs": inputs, "origin": described["origin"] or before.get("origin")})
+    described = {**described, **kept, "inputs": inputs, "origin": described["origin"] or before.get("origin")}
+    write_json(file, described)
+    return described
 
 
 def _reopen(path: Path, described: Mapping[str, Any]) -> None:

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
-from curate.engine.accounting.counts import RecordCounts
+from curate.engine.accounting.counts import RecordCounts, StageFlow, follow_stages
 from curate.engine.accounting.reasons import Reasons, add_reasons
-from curate.engine.accounting.stage_flow import StageFlow, follow_stages
 from curate.engine.durability.commit import Commit
 
 

@@ -8,8 +8,7 @@ from typing import Protocol, cast
 import attrs
 
 from curate.engine.durability.commit import Commit, CommitBuffer, OutputRows, describe_unit, positions_of
-from curate.engine.durability.intervals import Intervals
-from curate.engine.durability.positions import InputPositions
+from curate.engine.durability.positions import InputPositions, Intervals
 from curate.engine.protocol.messages import Filtered, Quarantined
 from curate.io.rows import encode_row, without_id
 from curate.records import ID, Record, RecordReader
@@ -84,7 +83,9 @@ class MemoryStore:
         unit.name = f"p{phase}-{len(commits):06d}"
         commit, _ = describe_unit(unit, len(commits), phase, rows, busy_s)
         commits.append(commit)
-        self._rows.setdefault(phase, OutputRows()).extend(rows.seqs, rows.rows)
+        kept = self._rows.setdefault(phase, OutputRows())
+        kept.seqs += rows.seqs
+        kept.rows += rows.rows
         self.filtered.extend(note for _, note in unit.filtered())
         self.quarantined.extend(note for _, note in unit.quarantined())
         return commit

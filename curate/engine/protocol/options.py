@@ -1,4 +1,4 @@
-"""The options of one attempt of a run, in addition to its plan and its directory."""
+"""The options of one attempt of a run, in addition to its plan and its directory: error budget, retries, and others."""
 
 from __future__ import annotations
 
@@ -8,16 +8,62 @@ from typing import Any
 
 import attrs
 
-from curate.engine.protocol.error_budget import ErrorBudget
 from curate.stage import DEFAULT_AUDIO_MEMORY_BYTES
 
+DEFAULT_FAILURES = 100
+DEFAULT_RATIO = 0.01
+"""By default, the larger of these two is allowed."""
 
+LOOKED_AT = 200
+"""The minimum number of records on which a ratio is judged."""
+
+
+@attrs.frozen
+class ErrorBudget:
+    """The number of records that may fail before the run stops.
+
+    Args:
+        max_failures: the maximum number of failed records.
+        max_failure_ratio: the maximum share of the processed records, once these are at least `LOOKED_AT`.
+            Without either, the run stops when more than `DEFAULT_FAILURES` records and more than `DEFAULT_RATIO` of
+            them have failed.
+    """
+
+    max_failures: int | None = None
+    max_failure_ratio: float | None = None
+
+    def __attrs_post_init__(self) -> None:
+        if self.max_failures is not None and self.max_failures < 0:
+            raise ValueError(f"max_failures={self.max_failures!r} is below 0; 0 stops at the first record that fails")
+        ratio = self.max_failure_ratio
+        if ratio is not None and not 0 <= ratio <= 1:
+            raise ValueError(
+                f"max_failure_ratio={ratio!r} is not a ratio: write a number from 0 to 1, such as 0.01 for 1 %"
+            )
+
+    def exceeded(self, failures: int, records: int) -> str:
+        """Return the limit that `failures` of `records` exceed, and "" while they exceed none."""
+        share = DEFAULT_RATIO if self.max_failure_ratio is None else self.max_failure_ratio
+        too_many = self.max_failures is not None and failures > self.max_failures
+        too_large = records >= LOOKED_AT and failures > share * records
+        if too_many:
+            return f"max_failures = {self.max_failures}"
+        if too_large and self.max_failure_ratio is not None:
+            return f"max_failure_ratio = {self.max_failure_ratio:g}"
+        if too_large and self.max_failures is None and failures > DEFAULT_FAILURES:
+            return f"the larger of {DEFAULT_FAILURES} records and {DEFAULT_RATIO:.0%}"
+        return ""
+
+
+@attrs.define(eq=False)
 class StopRequest:
-    """A request to a run, for example from a signal handler, to finish the work in flight, commit it, and stop."""
+    """A request to a run, for example from a signal handler, to finish the work in flight, commit it, and stop.
 
-    def __init__(self) -> None:
-        self.asked = False
-        """Whether it was made; a plain attribute, because it is read for every record."""
+    Args:
+        asked: whether it was made; a plain attribute, because it is read for every record.
+    """
+
+    asked: bool = attrs.field(default=False, init=False)
 
     def __call__(self) -> None:
         """Make the request."""
@@ -60,7 +106,7 @@ class RunOptions:
         audio_memory_bytes: the decoded audio that each worker holds at most; it changes the speed and no result.
     """
 
-    budget: ErrorBudget = attrs.field(factory=ErrorBudget)
+    budget: ErrorBudget = ErrorBudget()
     grown: bool = False
     checksums: bool = False
     fork: Path | None = None

@@ -62,7 +62,8 @@ class Autoscaler:
         """
         if not self._begun:
             self._begin(records)
-        self._grow()
+        if len(self._hops) > 1:
+            self._grow()
         now = self._clock()
         for hop in self._hops:
             waiting = self._due[hop.number]
@@ -116,7 +117,7 @@ class Autoscaler:
     def _grow(self) -> None:
         """Give the hop that limits the others more workers, if it may have them."""
         now = self._clock()
-        if len(self._hops) == 1 or now - self._grown_s < _GROWTH_INTERVAL_S:
+        if now - self._grown_s < _GROWTH_INTERVAL_S:
             return
         self._grown_s = now
         if not all(hop.worked_s for hop in self._hops):

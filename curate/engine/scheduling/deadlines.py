@@ -23,7 +23,7 @@ class Deadlines:
     """Watches over the workers that have something to do.
 
     Args:
-        transport: kills them; workers of one that cannot have no deadline.
+        transport: kills them; it can (`can_kill`).
         hops: the phase's hops.
         clock: seconds that never go back.
     """
@@ -60,8 +60,6 @@ class Deadlines:
         self._overdue = []
 
     def _watched(self, now: float) -> Iterator[tuple[HopState, WorkerState, float]]:
-        if not self._transport.can_kill:
-            return
         for hop in self._hops:
             for worker in hop.workers:
                 if worker.timed_out is not None:

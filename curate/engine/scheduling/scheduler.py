@@ -9,6 +9,7 @@ that it had announced: these go alone, until one of them is found guilty (`crash
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -92,12 +93,13 @@ class Scheduler:
         ]
         self._hop_of: dict[int, HopState] = {}
         self._autoscaler = Autoscaler(transport, self._hops, clock)
-        self._deadlines = Deadlines(transport, self._hops, clock)
-        self._isolation = CrashIsolation()
+        self._deadlines = Deadlines(transport, self._hops, clock) if transport.can_kill else None
+        self._isolation: CrashIsolation | None = None
+        """What is known about the records on which workers died; None while none has died."""
         self._reads_ahead = reads_ahead
         self._stopping = stopping
         self._exhausted = False
-        self._next_number = 0
+        self._numbers = itertools.count(1)
         self._measures: dict[str, Any] = {}
         self._finished: deque[FinishedInputs] = deque()
 
@@ -130,12 +132,11 @@ class Scheduler:
                     raise AccountingError(f"the workers are idle, but not finished: {self._tracker.described()}")
                 return
             try:
-                self._receive(self._wait_s())
+                self._wait()
             except InfrastructureError:
                 yield from self._take_finished()  # it need not be done again
                 raise
             yield from self._take_finished()
-            self._deadlines.enforce()
 
     def drain(self, grace_s: float) -> Iterator[FinishedInputs]:
         """Yield the inputs that workers finish within `grace_s` seconds; no batch is started."""
@@ -180,7 +181,7 @@ class Scheduler:
 
     def _add(self, incoming: InputBatch) -> None:
         batch = incoming.batch
-        task = BatchTask(self._new_number(), batch.data, batch.filepath_key, batch.task_id, batch.dataset_name)
+        task = BatchTask(next(self._numbers), batch.data, batch.filepath_key, batch.task_id, batch.dataset_name)
         self._tracker.add_batch(task.number, batch.data, incoming.seqs)
         self._hops[0].queue.put(task)
 
@@ -190,10 +191,6 @@ class Scheduler:
             records = self._hops[0].queue.records if self._exhausted else None
             for hop, worker in self._autoscaler.start_due(records):
                 self._hop_of[worker] = hop
-
-    def _new_number(self) -> int:
-        self._next_number += 1
-        return self._next_number
 
     def _is_blocked(self, number: int) -> bool:
         return number + 1 < len(self._hops) and self._hops[number + 1].is_full
@@ -226,7 +223,7 @@ class Scheduler:
         tasks = hop.queue.take_mergeable(limit)
         if len(tasks) == 1:
             return tasks[0], 1
-        merged = tasks[0].piece(self._new_number(), [record for task in tasks for record in task.records])
+        merged = tasks[0].piece(next(self._numbers), [record for task in tasks for record in task.records])
         self._tracker.merge([task.number for task in tasks], merged.number, merged.records)
         return merged, len(tasks)
 
@@ -234,7 +231,7 @@ class Scheduler:
         """Take the next batch from a queue, or a piece of it where workers would be idle otherwise."""
         task = hop.queue.take()
         records = task.records
-        if len(records) == 1:
+        if len(records) == 1 or len(hop.workers) == 1:
             return task
         pieces = hop.sizer.split_count(
             len(records),
@@ -248,8 +245,8 @@ class Scheduler:
         # every `pieces`-th record, so that a piece of a batch that is ordered by length costs what the others cost
         self._tracker.track_individually(task.number)
         rest = [record for position, record in enumerate(records) if position % pieces]
-        hop.queue.requeue([task.piece(self._new_number(), rest)])
-        return task.piece(self._new_number(), records[::pieces])
+        hop.queue.requeue([task.piece(next(self._numbers), rest)])
+        return task.piece(next(self._numbers), records[::pieces])
 
     def _send(
         self, hop: HopState, worker: WorkerState, task: BatchTask, *, isolated: bool = False, batches: int = 1
@@ -263,10 +260,15 @@ class Scheduler:
 
     # Receiving.
 
-    def _wait_s(self) -> float | None:
-        """Return after how many seconds there is something to do even if nothing is received; None: never."""
-        times = [time for time in (self._autoscaler.next_s(), self._deadlines.next_s()) if time is not None]
-        return min(times, default=None)
+    def _wait(self) -> None:
+        """Receive events, for as long as there is nothing else to do, and end the workers that missed a deadline."""
+        start_s = self._autoscaler.next_s()
+        if self._deadlines is None:
+            self._receive(start_s)
+            return
+        look_s = self._deadlines.next_s()
+        self._receive(min((time_s for time_s in (start_s, look_s) if time_s is not None), default=None))
+        self._deadlines.enforce()
 
     def _receive(self, timeout_s: float | None) -> None:
         for event in self._transport.wait(timeout_s):
@@ -304,9 +306,10 @@ class Scheduler:
 
     def _on_batch_done(self, hop: HopState, worker: WorkerState, event: BatchDone) -> None:
         flight = hop.record_done(worker, event.number)
-        self._isolation.forget_batch(event.number)
-        if flight.isolated:
-            self._isolation.clear(flight.task.records[0])
+        if self._isolation is not None:
+            self._isolation.forget_batch(event.number)
+            if flight.isolated:
+                self._isolation.clear(flight.task.records[0])
 
     def _on_failed(self, hop: HopState, worker: WorkerState, event: WorkerFailed) -> None:
         if worker.ready:
@@ -320,13 +323,14 @@ class Scheduler:
             self._autoscaler.record_failure(hop, worker, _died_in_setup(hop, worker, died.reason))
             return
         logger.warning("a worker of {} died: {}", hop.hop.name, _first_line(died.reason))
-        self._judge(hop, worker, died)
-        self._requeue_batches(hop, worker, node_lost=died.node_lost)
+        isolation = self._isolation = self._isolation or CrashIsolation()
+        self._judge(hop, worker, died, isolation)
+        self._requeue_batches(hop, worker, isolation, node_lost=died.node_lost)
         self._autoscaler.replace(hop, worker)
 
     def _finish(self, hop: HopState, task: BatchTask, result: PartialResult, size: int = 0) -> None:
         """Hand on what is kept of some records to the next hop, or note that inputs of the phase are finished."""
-        onward = self._new_number()
+        onward = next(self._numbers)
         finished, forward = self._tracker.settle(hop.number, result, task.records, onward)
         if forward:
             self._hops[hop.number + 1].queue.put(task.piece(onward, forward), origin=task.number, size=size)
@@ -335,18 +339,20 @@ class Scheduler:
 
     # Isolation of the record on which workers die, or which cannot be sent to one.
 
-    def _judge(self, hop: HopState, worker: WorkerState, died: WorkerDied) -> None:
+    def _judge(self, hop: HopState, worker: WorkerState, died: WorkerDied, isolation: CrashIsolation) -> None:
         """Decide about the record that a worker was alone with when it died."""
         for flight in list(worker.in_flight.values()):
             if flight.isolated and flight.unfinished():
                 hop.workers.release(worker, flight.task.number)
-                verdict = self._isolation.judge(worker, flight, hop.hop, died)
+                verdict = isolation.judge(worker, flight, hop.hop, died)
                 if verdict is None:
                     hop.queue.retry_suspect(flight.task)
                 else:
                     self._finish(hop, flight.task, _quarantined(flight.task, verdict))
 
-    def _requeue_batches(self, hop: HopState, worker: WorkerState, *, node_lost: bool) -> None:
+    def _requeue_batches(
+        self, hop: HopState, worker: WorkerState, isolation: CrashIsolation, *, node_lost: bool
+    ) -> None:
         """Queue again what a dead worker has not finished: what it had announced alone, the rest as it was.
 
         Where very many are suspects, as when a stage announces nothing, a few smaller batches narrow them down first.
@@ -357,7 +363,7 @@ class Scheduler:
             if not unfinished:
                 continue
             task = flight.task
-            suspects = self._isolation.suspects(worker, flight, node_lost=node_lost)
+            suspects = isolation.suspects(worker, flight, node_lost=node_lost)
             if not suspects and len(unfinished) == len(task.records):
                 requeued.append(task)
                 continue
@@ -365,11 +371,11 @@ class Scheduler:
             rest = [record for record in unfinished if record[ID] not in suspects]
             groups = [rest] if rest else []
             if len(suspects) <= MAX_ISOLATED:
-                hop.queue.add_suspects(task.piece(self._new_number(), [record]) for record in suspects.values())
+                hop.queue.add_suspects(task.piece(next(self._numbers), [record]) for record in suspects.values())
             else:
                 crowd = list(suspects.values())
                 groups += [crowd[start::_GROUPS] for start in range(_GROUPS)]
-            requeued.extend(task.piece(self._new_number(), group) for group in groups)
+            requeued.extend(task.piece(next(self._numbers), group) for group in groups)
         hop.queue.requeue(requeued, unmergeable=True)
         hop.workers.remove(worker)
 
@@ -384,7 +390,7 @@ class Scheduler:
         self._tracker.track_individually(task.number)
         half = len(task.records) // 2
         halves: Sequence[list[Record]] = (task.records[:half], task.records[half:])
-        hop.queue.requeue([task.piece(self._new_number(), records) for records in halves], unmergeable=True)
+        hop.queue.requeue([task.piece(next(self._numbers), records) for records in halves], unmergeable=True)
 
 
 def _quarantined(task: BatchTask, note: Quarantined) -> PartialResult:

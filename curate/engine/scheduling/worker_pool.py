@@ -20,12 +20,14 @@ class InFlight:
         size: bytes of its message.
         isolated: whether it is one suspected record, alone with its worker.
         batches: how many batches of the queue travel in it.
+        busy_s: stage time that the worker has reported for it.
     """
 
     task: BatchTask
     size: int
     isolated: bool
     batches: int = 1
+    busy_s: float = 0.0
     results: list[PartialResult] = field(default_factory=list[PartialResult])
 
     @property
@@ -49,7 +51,6 @@ class WorkerState:
 
     Args:
         last_progress_s: when the last sign came that it makes progress, by the scheduler's clock.
-        busy_s: stage time that it has reported for the batch that it works on.
         timed_out: the deadline that it missed, in seconds; None: none.
     """
 
@@ -60,7 +61,6 @@ class WorkerState:
     in_flight: dict[int, InFlight] = field(default_factory=dict[int, InFlight])
     announced: RecordsAnnounced | None = None
     size: int = 0
-    busy_s: float = 0.0
     timed_out: float | None = None
 
     @property
@@ -171,13 +171,8 @@ class WorkerPool:
         """Record the outcome of some records of a batch, and return the batch."""
         flight = worker.in_flight[result.number]
         flight.results.append(result)
-        worker.busy_s += sum(result.busy_s)
+        flight.busy_s += sum(result.busy_s)
         return flight
-
-    def take_busy_s(self, worker: WorkerState) -> float:
-        """Return the stage time that a worker has reported since the last call, in seconds."""
-        busy_s, worker.busy_s = worker.busy_s, 0.0
-        return busy_s
 
     def mark_timed_out(self, worker: WorkerState, timeout_s: float) -> None:
         """Record that a worker has missed its deadline and is being killed."""

@@ -96,7 +96,7 @@ class OutcomeCollector:
     def take(self) -> PartialResult | None:
         """Return the outcomes finished since the last call; None if there are none."""
         result = self._result
-        if not (result.is_whole or self._roots or result.filtered or result.quarantined):
+        if not (result.kept_roots is None or self._roots or result.filtered or result.quarantined):
             return None
         result.busy_s, self._busy_s = self._busy_s, [0.0] * len(self._busy_s)
         self._roots = []

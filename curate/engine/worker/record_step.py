@@ -8,7 +8,6 @@ from typing import Any
 
 from curate.engine.protocol.activity import ActivityReporter
 from curate.engine.protocol.messages import BatchTask
-from curate.engine.worker.cardinality import with_id
 from curate.engine.worker.error_classification import is_interrupt
 from curate.engine.worker.outcomes import OutcomeCollector
 from curate.engine.worker.record_contract import RecordContract
@@ -65,31 +64,30 @@ class RecordStep:
             count = min(2 * count, MAX_ANNOUNCED) if now - before < _ANNOUNCED_S else 1
             if self._streams and now - started > HAND_ON_AFTER_S and start < len(ids):
                 outcomes.add_busy(self._level, now - started)
-                self._report_idle()
+                if reporter is not None:  # it processes no record while the stages after it work
+                    reporter.idle(self._level)
                 yield done
                 done, count = [], 1
                 started = now = time.perf_counter()
         outcomes.add_busy(self._level, time.perf_counter() - started)
-        self._report_idle()
+        if reporter is not None:
+            reporter.idle(self._level)
         yield done
-
-    def _report_idle(self) -> None:
-        """Report that this stage processes no record while the stages after it work."""
-        if self._reporter is not None:
-            self._reporter.idle(self._level)
 
     def _process(
         self, records: list[Record], ids: list[str], done: list[Record], snapshot: Snapshot, outcomes: OutcomeCollector
     ) -> None:
         """Call the stage with each of some records, and add the records for the next stage to `done`."""
-        process, maps, keep = self._stage.process_record, self._stage.cardinality == "maps", done.append
+        process, cardinality, keep = self._stage.process_record, self._stage.cardinality, done.append
         for identity, record in zip(ids, records, strict=True):
             try:
                 result: Any = process(record)
-                if maps and type(result) is dict:
+                if type(result) is dict and cardinality != "splits":
                     kept: Record = result  # pyright: ignore[reportUnknownVariableType]
-                    # `is`, because a stage may have put something there that cannot be compared
-                    keep(kept if kept is record and kept.get(ID) is identity else with_id(kept, identity))
+                    # `is`, because a stage may have put something there that cannot be compared; a copy of what a
+                    # filter returns, because it may remember the record, and change it when it sees a later one
+                    same = cardinality == "maps" and kept is record and kept.get(ID) is identity
+                    keep(kept if same else {**kept, ID: identity})
                 else:
                     done.extend(self._contract.interpret(result, record, snapshot, outcomes, identity))
             except BaseException as error:

@@ -159,20 +159,20 @@ class ManifestSource(Source):
             folder = str(files[name].parent.absolute())
             try:
                 for number, row in self.read_rows(files[name], last):
-                    yield self._completed(f"{name}:{number}", row, folder)
+                    identity = f"{name}:{number}"
+                    if isinstance(row, RecordError):
+                        yield Failed({ID: identity}, row)
+                        continue
+                    record = identified(identity, row)
+                    item: Record | Failed = record
+                    try:
+                        self.complete_record(record, folder)
+                    except RecordError as error:
+                        item = Failed(record, error)
+                    yield item
             except (OSError, EOFError) as error:
                 raise InfrastructureError(f"cannot read {name} to its end: {error}") from error
             last = 0
-
-    def _completed(self, identity: str, row: Record | RecordError, folder: str) -> Record | Failed:
-        if isinstance(row, RecordError):
-            return Failed({ID: identity}, row)
-        record = identified(identity, row)
-        try:
-            self.complete_record(record, folder)
-        except RecordError as error:
-            return Failed(record, error)
-        return record
 
     def _first_rows(self, path: Path) -> list[Record | RecordError]:
         return [row for _, row in islice(self.read_rows(path, 0), SAMPLED_ROWS)]

@@ -77,6 +77,8 @@ class Partition(Partitioner):
         if self.max_audio_s is not None or self.weights or not self.by_length or self.max_records == 1:
             return self._in_order(records)
         first = list(islice(records, self.max_records))
+        if len(first) < self.max_records:  # the whole input, which is one window however it is planned
+            return iter([first] if first else [])
         records = chain(first, records)
         return self._by_length(records) if any(map(_seconds, first)) else self._in_order(records)
 

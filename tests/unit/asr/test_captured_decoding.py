@@ -221,9 +221,7 @@ def test_one_graph_is_kept_and_serves_batches_of_other_sizes(
     assert [rows for rows, _ in cuda.captures] == [64]  # 35 records, 7, and 70 in two slices
 
 
-def test_one_graph_gives_way_to_a_much_larger_one(
-    recogniser: NemoRecogniser, cuda: FakeCuda, eager: list[str]
-) -> None:
+def test_one_graph_gives_way_to_a_much_larger_one(recogniser: NemoRecogniser, cuda: FakeCuda, eager: list[str]) -> None:
     for _ in range(2):
         for times in (1, 10):
             assert texts(recogniser, CLIPS * times) == eager * times

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from curate.engine.accounting.counts import FinishedInputs
-from curate.engine.durability import unit_files
+from curate.engine.durability import commit_file
 from curate.engine.durability.commit import CommitBuffer
 from curate.engine.durability.commit_file import seal
 from curate.engine.durability.directory_store import DirectoryStore
@@ -60,7 +60,7 @@ def test_lines_are_the_rows_without_their_ids(tmp_path: Path) -> None:
 
 
 def test_reader_opens_a_bounded_number_of_unit_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unit_files, "_OPEN_FILES", 3)
+    monkeypatch.setattr(commit_file, "_OPEN_FILES", 3)
     store = DirectoryStore(tmp_path)
     for first in range(20):  # every unit spans the whole input
         commit(store, settled(*range(first, 200, 20)))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from curate import Pipeline, RecordError, processing_stage
-from curate.engine.protocol.error_budget import ErrorBudget
+from curate.engine.protocol.options import ErrorBudget
 from curate.errors import BudgetExceededError
 from curate.records import Record
 from curate.stages import Merge, Partition, QualityFilter, ReadManifest, ReadRecords

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.engine.durability.intervals import Intervals, ranges_of
+from curate.engine.durability.positions import Intervals, ranges_of
 
 positions = st.sets(st.integers(0, 60))
 

@@ -12,7 +12,7 @@ from scripted import Deed, ScriptedTransport, batches, hops, kept, run, schedule
 
 from curate.engine.protocol.messages import BatchTask
 from curate.engine.scheduling.batch_sizer import LONG_BATCH_S, MAX_MERGED
-from curate.engine.scheduling.hop_queue import QUEUE_BYTES
+from curate.engine.scheduling.hop_state import QUEUE_BYTES
 from curate.engine.scheduling.scheduler import InputBatch
 from curate.engine.scheduling.worker_pool import IN_FLIGHT_BYTES
 from curate.records import Record

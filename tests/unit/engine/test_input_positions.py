@@ -6,8 +6,7 @@ from itertools import islice
 
 import pytest
 
-from curate.engine.durability.intervals import Intervals, Ranges
-from curate.engine.durability.positions import GAP, InputPositions, positions_after
+from curate.engine.durability.positions import GAP, InputPositions, Intervals, Ranges, positions_after
 
 
 def behind(before: InputPositions, *ranges: tuple[int, int, int], apart: tuple[int, ...] = ()) -> InputPositions:

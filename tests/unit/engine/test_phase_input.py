@@ -10,8 +10,7 @@ import pytest
 from curate import Gather, InfrastructureError, Partitioner, RecordError
 from curate.engine.accounting.counts import FinishedInputs
 from curate.engine.durability.commit import id_checksum
-from curate.engine.durability.intervals import Intervals
-from curate.engine.durability.positions import InputPositions
+from curate.engine.durability.positions import InputPositions, Intervals
 from curate.engine.phase_input import DEFAULT_BATCH_RECORDS, InputBatches, run_gather
 from curate.engine.protocol.messages import Filtered
 from curate.engine.protocol.options import StopRequest

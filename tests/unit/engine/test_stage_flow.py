@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from curate.engine.accounting.stage_flow import add_stage_counts, follow_stages
+from curate.engine.accounting.counts import add_stage_counts, follow_stages
 
 
 def test_flow_hands_on_what_no_stage_has_taken() -> None:

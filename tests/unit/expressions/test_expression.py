@@ -133,6 +133,11 @@ class TestParts:
             assert other.failed_clause({"wer": 1.0}) == "wer <= 0.3 (wer = 1.0)"
         assert len(pickle.dumps(expression)) < 300
 
+    def test_an_expression_is_its_own_copy_and_is_parsed_once(self) -> None:
+        expression = Expression(DEMO)
+        assert copy.deepcopy({"filter": expression})["filter"] is expression
+        assert copy.copy(expression) is expression
+
     def test_expressions_are_equal_by_text(self) -> None:
         assert Expression("a < 1") == Expression("a < 1")
         assert hash(Expression("a < 1")) == hash(Expression("a < 1"))

@@ -40,6 +40,14 @@ def test_a_length_that_is_not_known_counts_as_a_typical_one(unknown: Any) -> Non
     assert sorted(batches) == [["0", "3", "5"], ["1", "2", "4"]]
 
 
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_an_input_of_at_most_one_window_is_one_batch_in_its_order(count: int) -> None:
+    """The fast path for fewer records than a window gives the same cut as the planner, which a full window goes to."""
+    data = records(*(1 + 9 * (number % 2) for number in range(count)))
+    (batch,) = Partition(max_records=5).partition(iter(data))
+    assert batch.data == data
+
+
 def test_without_any_duration_the_order_is_the_inputs() -> None:
     data = [{"_id": f"m:{number}"} for number in range(7)]
     batches = [[record["_id"] for record in batch.data] for batch in Partition(max_records=3).partition(iter(data))]
