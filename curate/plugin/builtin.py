@@ -95,6 +95,8 @@ def curate_normalisers() -> list[NormaliserRef]:
     return [
         NormaliserRef(name, f"curate.text.normalisers:{function}", summary)
         for name, function, summary in (
+            ("auto", "auto", "The rules of the record's language, or of its script where `lang` is unknown"),
+            ("script", "script", "Case, punctuation, widths and noise tags of any script; words are left as they are"),
             (
                 "whisper-english",
                 "whisper_english",
