@@ -20,18 +20,15 @@ from curate.text.scripts import script_of
 _DIGITS: Final = frozenset(["zero", "oh", "o", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"])
 _REPEATS: Final = {"double": 2, "triple": 3}
 _FRACTION_OF: Final = frozenset({"point"})
-_IS: Final = frozenset(
-    (
-        "he she it that this there here what where who how when why let everything something nothing everyone someone"
-    ).split()
+_SUBJECTS: Final = (
+    "he she it that this there here what where who how when why let everything something nothing everyone someone"
 )
-_WITHOUT_APOSTROPHE: Final = {
-    word.replace("'", ""): word
-    for word in (
-        "don't can't didn't doesn't isn't wasn't weren't aren't hasn't haven't hadn't wouldn't couldn't shouldn't "
-        "mustn't i'm i've you're you've they're they've we've that's what's there's"
-    ).split()
-}
+_IS: Final = frozenset(_SUBJECTS.split())
+_CONTRACTIONS: Final = (
+    "don't can't didn't doesn't isn't wasn't weren't aren't hasn't haven't hadn't wouldn't couldn't shouldn't "
+    "mustn't i'm i've you're you've they're they've we've that's what's there's"
+)
+_WITHOUT_APOSTROPHE: Final = {word.replace("'", ""): word for word in _CONTRACTIONS.split()}
 _SEPARATOR: Final = "\U0010fffd"  # a private character: a word that Whisper's rules know nothing of
 _FIRST_PROTECTED: Final = 0xF0000
 _MOST_PROTECTED: Final = 0xFFFD

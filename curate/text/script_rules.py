@@ -62,53 +62,11 @@ _SARA_AM: Final = (
     (re.compile("([\u0ec8-\u0ecb])\u0ecd\u0eb2"), "\\1\u0eb3"),
 )
 
-DECIMAL_COMMA: Final = frozenset(
-    [
-        "az",
-        "be",
-        "bg",
-        "bs",
-        "ca",
-        "cs",
-        "da",
-        "de",
-        "el",
-        "es",
-        "et",
-        "eu",
-        "fi",
-        "fr",
-        "gl",
-        "hr",
-        "hu",
-        "hy",
-        "id",
-        "is",
-        "it",
-        "ka",
-        "kk",
-        "ky",
-        "lt",
-        "lv",
-        "mk",
-        "mn",
-        "nl",
-        "no",
-        "pl",
-        "pt",
-        "ro",
-        "ru",
-        "sk",
-        "sl",
-        "sq",
-        "sr",
-        "sv",
-        "tr",
-        "uk",
-        "uz",
-        "vi",
-    ]
+_DECIMAL_COMMA: Final = (
+    "az be bg bs ca cs da de el es et eu fi fr gl hr hu hy id is it ka kk ky lt lv mk mn nl no pl pt ro ru sk sl sq sr "
+    "sv tr uk uz vi"
 )
+DECIMAL_COMMA: Final = frozenset(_DECIMAL_COMMA.split())
 """Languages that write 1.000,5: a full stop divides thousands."""
 
 _THOUSANDS_COMMA: Final = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?![\d,])")
