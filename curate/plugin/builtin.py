@@ -52,6 +52,18 @@ def curate_stages() -> list[StageRef]:
             "Compare two texts of a record, character by character",
         ),
         StageRef(
+            "hallucination",
+            "curate.stages.text.hallucination:Hallucination",
+            "Score a recognised text for hallucinations, with reasons",
+        ),
+        StageRef("normalise_text", "curate.stages.text.normalise:NormaliseText", "Write a normalised copy of a text"),
+        StageRef("text_rates", "curate.stages.text.rates:TextRates", "Measure characters and words per second"),
+        StageRef(
+            "charset",
+            "curate.stages.text.charset:Charset",
+            "Measure which share of a text's letters is in the alphabet of its language",
+        ),
+        StageRef(
             "quality_filter",
             "curate.stages.filter.quality:QualityFilter",
             "Keep the records for which an expression over their columns is true",

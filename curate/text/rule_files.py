@@ -149,7 +149,7 @@ def _read(path: Path) -> Mapping[str, Any]:
 
 
 def _list(path: Path, content: Mapping[str, Any], key: str) -> list[Any]:
-    value = content.get(key) or []
+    value: Any = content.get(key) or []
     if not isinstance(value, list):
         raise PlanError(f"{path}: {key} must be a list")
     return cast("list[Any]", value)
@@ -163,7 +163,7 @@ def _rule(path: Path, entry: Any) -> tuple[str, str]:
 
 
 def _strings(path: Path, entry: Any, keys: tuple[str, str]) -> tuple[str, str]:
-    values = cast("Mapping[str, Any]", entry) if isinstance(entry, dict) else {}
+    values: Mapping[str, Any] = cast("Mapping[str, Any]", entry) if isinstance(entry, dict) else {}
     if set(values) != set(keys) or not all(isinstance(value, str) for value in values.values()):
         raise PlanError(f"{path}: {entry!r:.80} must be a mapping with the strings {keys[0]!r} and {keys[1]!r}")
     return values[keys[0]], values[keys[1]]
