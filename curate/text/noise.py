@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 
 _NOISES = """
-applause beep beeping bell breath breathing breathes background background_noise background-noise buzz buzzing cheering
-chuckle chuckles chuckling clap clapping clears_throat click cough coughing coughs cross-talk crosstalk cry crying
-foreign gasp gasps giggle giggles groans hesitation hiss hum humming inaudible incomprehensible indistinct laugh
-laughing laughs laughter lipsmack music musik musique música noise noises overlap pause phone_ringing rire rires risas rustling
-screaming sigh sighing sighs silence sil singing sneeze sneezes sniff sniffs snoring sob sobbing speaker static unclear
-unintelligible unk unknown unverständlich whisper whispering whispers whistling yawn yawns lachen lacht gelächter husten
-räuspern atmen rauschen stille applaus beifall geräusch ruido aplausos tos silencio bruit applaudissements toux aplauso
-смех музыка шум аплодисменты кашель пауза неразборчиво 笑 笑声 音乐 音楽 拍手 噪音 掌声 웃음 음악 박수
+applause beep beeping bell breath breathing breathes background background_noise background-noise buzz buzzing
+cheering chuckle chuckles chuckling clap clapping clears_throat click cough coughing coughs cross-talk
+crosstalk cry crying foreign gasp gasps giggle giggles groans hesitation hiss hum humming inaudible
+incomprehensible indistinct laugh laughing laughs laughter lipsmack music musik musique música noise noises
+overlap pause phone_ringing rire rires risas rustling screaming sigh sighing sighs silence sil singing sneeze
+sneezes sniff sniffs snoring sob sobbing speaker static unclear unintelligible unk unknown unverständlich
+whisper whispering whispers whistling yawn yawns lachen lacht gelächter husten räuspern atmen rauschen stille
+applaus beifall geräusch ruido aplausos tos silencio bruit applaudissements toux aplauso смех музыка шум
+аплодисменты кашель пауза неразборчиво 笑 笑声 音乐 音楽 拍手 噪音 掌声 웃음 음악 박수
 """
 NOISES = frozenset(_NOISES.split())
 """Words that name a noise where they stand alone, or only with others of the table, in round brackets or asterisks."""

@@ -34,9 +34,7 @@ class Charset(RecordStage):
     def check(self) -> None:
         code = language_code(self.lang)
         if self.lang and (code is None or alphabet_of(code) is None):
-            raise PlanError(
-                f"lang={self.lang!r:.80}: not a language whose alphabet is known; leave it empty, or use BCP-47"
-            )
+            raise PlanError(f"lang={self.lang!r:.80}: its alphabet is unknown; leave it empty, or use BCP-47")
 
     def reads(self) -> tuple[str, ...]:
         return (self.text_key,)

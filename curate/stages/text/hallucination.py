@@ -125,4 +125,4 @@ class Hallucination(RecordStage):
 
 def _number(record: Record, key: str) -> float | None:
     value = record.get(key)
-    return float(value) if is_finite_number(value) else None
+    return float(value) if value is not None and is_finite_number(value) else None

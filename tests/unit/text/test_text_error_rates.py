@@ -13,7 +13,7 @@ WORDS = st.lists(st.sampled_from(["zero", "one", "two", "three", "ä"]), max_siz
 
 
 def distance(a: Sequence[str], b: Sequence[str]) -> int:
-    """Levenshtein's distance by the textbook, to judge jiwer by."""
+    """Levenshtein's distance by the textbook, to judge RapidFuzz by."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         previous, row[0] = row[0], i

@@ -12,7 +12,7 @@ from curate.errors import PlanError
 from curate.text import NORMALISERS, normaliser
 
 
-def test_importing_the_package_loads_neither_jiwer_nor_whisper_normalizer_nor_numpy() -> None:
+def test_importing_the_package_loads_neither_rapidfuzz_nor_whisper_normalizer_nor_numpy() -> None:
     program = (
         "import curate.text, sys; "
         "print(*{'jiwer', 'rapidfuzz', 'whisper_normalizer', 'numpy', 'torch'} & set(sys.modules))"
