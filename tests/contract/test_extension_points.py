@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from curate import storage
 from curate.cli import main
 from curate.config import load_pipeline
 from curate.plugin import PluginHost
@@ -121,19 +120,6 @@ def test_without_the_plugins_file_every_name_is_unknown(project: Path) -> None:
         assert name not in {reference.name for reference in registry}
     assert bare.format_of("out.tsv") is None
     assert "points/too_short" not in bare.error_codes
-
-
-def test_a_scheme_of_a_plugin_opens_urls_once_it_is_registered(
-    project: Path, host: PluginHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("curate.storage.scheme._registered", {})
-    monkeypatch.chdir(project)
-    storage.register({reference.name: reference.load()() for reference in host.schemes})
-    with storage.lookup("points").writing("points://a.txt") as file:  # pyright: ignore[reportOptionalMemberAccess]
-        file.write(b"hello")
-    with storage.open_range("points://a.txt", 1, 3) as part:
-        assert part.read() == b"ell"
-    assert (project / "a.txt").read_bytes() == b"hello"
 
 
 def test_a_file_that_a_format_of_a_plugin_has_written_is_read_back_and_may_grow(

@@ -667,7 +667,7 @@ def test_batch_size_benchmarking(utterances: Utterances) -> None:
 
 
 def test_a_device_is_not_chosen_by_number() -> None:
-    with pytest.raises(TypeError, match=r"device_id.*\.with_\(workers=<cards>\)"):
+    with pytest.raises(TypeError, match=r"device_id.*\.with_\(workers=<GPUs>\)"):
         Resources(gpus=1.0, device_id=0)  # pyright: ignore[reportArgumentType]
 
 
@@ -677,7 +677,7 @@ def test_parallel_stages_are_workers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("switch", "remedy"), [("pipeline_parallel", r"\.with_\(workers=…\)"), ("async_processing", r"prefetch_batches")]
+    ("switch", "remedy"), [("pipeline_parallel", r"\.with_\(fuse=False\)"), ("async_processing", r"prefetch_batches")]
 )
 def test_stages_overlap_without_a_switch(switch: str, remedy: str) -> None:
     with pytest.raises(TypeError, match=rf"{switch}.*always overlap.*{remedy}"):

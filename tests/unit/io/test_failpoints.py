@@ -47,8 +47,8 @@ def test_armed_place_kills_the_run(tmp_path: Path) -> None:
     ("specification", "because"),
     [
         ("commit.nowhere:kill", "there is no place 'commit.nowhere'"),
-        ("commit.after_data:explode", "'explode' is no action"),
-        ("commit.after_data:kill@often", "'kill@often' is no action"),
+        ("commit.after_data:explode", "unknown action 'explode'"),
+        ("commit.after_data:kill@often", "unknown action 'kill@often'"),
     ],
 )
 def test_unknown_place_or_action_is_a_usage_error(specification: str, because: str) -> None:

@@ -58,5 +58,5 @@ def test_store_that_cannot_be_imported_stops_the_run_and_blames_no_record() -> N
     store = AnnouncedScheme(SchemeRef("gone", "a_module_nobody_has:Store", "Gone"))
     with pytest.raises(InfrastructureError, match="there is no module 'a_module_nobody_has'"):
         store.open("gone://a")
-    with pytest.raises(InfrastructureError, match="cannot be made"):
-        AnnouncedScheme(SchemeRef("odd", "curate.plugin:PluginStatus", "Needs arguments")).open("odd://a")
+    with pytest.raises(InfrastructureError, match="must be a class that implements curate.storage.Scheme"):
+        AnnouncedScheme(SchemeRef("odd", "curate.plugin:PluginStatus", "Of another kind")).open("odd://a")
