@@ -56,12 +56,14 @@ def curate_stages() -> list[StageRef]:
             "curate.stages.text.hallucination:Hallucination",
             "Score a recognised text for hallucinations, with reasons",
         ),
-        StageRef("normalise_text", "curate.stages.text.normalise:NormaliseText", "Write a normalised copy of a text"),
+        StageRef(
+            "normalise_text", "curate.stages.text.normalise:NormaliseText", "Write a normalised copy of a transcript"
+        ),
         StageRef("text_rates", "curate.stages.text.rates:TextRates", "Measure characters and words per second"),
         StageRef(
             "charset",
             "curate.stages.text.charset:Charset",
-            "Measure which share of a text's letters is in the alphabet of its language",
+            "Measure which share of a transcript's letters is in the alphabet of its language",
         ),
         StageRef(
             "quality_filter",

@@ -46,7 +46,7 @@ Rules = Callable[[str], Any]
 
 
 def apply_english_rules(text: str) -> str:
-    """Return a text by Whisper's rules for English: numbers, spellings, contractions and fillers.
+    """Return a transcript by Whisper's rules for English: numbers, spellings, contractions and fillers.
 
     Raises:
         RecordError: `bad_value`, if the rules fail on the text, or it has more than 65,533 different words of other

@@ -38,7 +38,7 @@ class ErrorRate:
 
     @property
     def reference_length(self) -> int:
-        """Words or characters in the reference; 0 where nothing was said."""
+        """Words or characters in the reference; 0 for a pause."""
         return self.hits + self.substitutions + self.deletions
 
     @property
@@ -91,7 +91,7 @@ def character_errors(reference: str, hypothesis: str, lang: str | None = None) -
 def edge_errors(reference: str, hypothesis: str, lang: str | None = None) -> tuple[ErrorRate, ErrorRate]:
     """Count the character errors at the start and at the end: of the first and last 12 characters of both texts.
 
-    A cut that takes the first word away, or a transcript that goes on behind the audio, shows there.
+    A cut that takes the first word away, or a transcript that continues past the audio, shows there.
     """
     expected, recognised = character_units(reference, lang), character_units(hypothesis, lang)
     start = count_errors(expected[:EDGE_CHARACTERS], recognised[:EDGE_CHARACTERS])

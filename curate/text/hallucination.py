@@ -1,4 +1,4 @@
-"""Scores of hallucinations: text that a recogniser wrote and that nobody said."""
+"""Scores of hallucinations: text that a recogniser wrote where there was no such speech."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class HallucinationScores:
 
 
 def score_hallucination(text: str, lang: str | None = None, seconds: float | None = None) -> HallucinationScores:
-    """Return the scores of a text.
+    """Return the scores of a transcript.
 
     Args:
         lang: the code of the language, as `language_code` returns it.

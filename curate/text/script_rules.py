@@ -77,7 +77,7 @@ _GERESH: Final = re.compile(rf"(?<=[\u05d0-\u05ea])[\u05f3{re.escape(_APOSTROPHE
 _DECIMAL: Final = re.compile(r"(?<=\d)[.,\u066b](?=\d)")
 _CATALAN_DOT: Final = re.compile("(?<=[lL])[\u00b7\u2027\u2219](?=[lL])")
 
-# Placeholders for signs that are punctuation elsewhere: noncharacters, which no text may hold.
+# Placeholders for signs that are punctuation elsewhere: noncharacters, which no string may hold.
 _APOSTROPHE, _STOP, _COMMA, _DOT, _QUOTE = "\ufdd0", "\ufdd1", "\ufdd2", "\ufdd3", "\ufdd4"
 _PLACEHOLDERS: Final = {
     ord(_APOSTROPHE): "'",
@@ -151,7 +151,7 @@ def usual_spelling(text: str) -> str:
 
 
 def apply_script_rules(text: str, lang: str | None = None) -> str:
-    """Return a text with one spelling for every word, and one blank between words.
+    """Return a transcript with one spelling for every word, and one blank between words.
 
     Args:
         lang: the code of the language, as `language_code` returns it; None: unknown.
@@ -171,7 +171,7 @@ def _fold_case(text: str, lang: str | None) -> str:
 
 
 def _protect(text: str, lang: str | None) -> str:
-    """Return a text with placeholders for the apostrophes, points and commas that belong to a word or a number."""
+    """Return a transcript with placeholders for the apostrophes, points and commas that belong to a word or a number."""
     text = _GERSHAYIM.sub(_QUOTE, text)
     text = _GERESH.sub(_APOSTROPHE, text)
     text = _INNER_APOSTROPHE.sub(_APOSTROPHE, text)

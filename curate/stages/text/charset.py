@@ -1,4 +1,4 @@
-"""The stage that compares the letters of a text with the alphabet of its language."""
+"""The stage that compares the letters of a transcript with the alphabet of its language."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _MOST_SHOWN = 20
 
 @dataclass
 class Charset(RecordStage):
-    """Writes the share of a text's letters that are in the alphabet of its language, to find text in another.
+    """Writes the share of a transcript's letters that are in the alphabet of its language, to find text in another.
 
     Columns: `charset_share` (inside; keep from 0.8 on), `charset_outside` (1 − that), and `charset_unknown`, at most 20
-    of the letters outside. They are null for a text without letters and for a language without data.
+    of the letters outside. They are null for a transcript without letters and for a language without data.
 
     Args:
         text_key: the column with the text.

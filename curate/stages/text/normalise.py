@@ -1,4 +1,4 @@
-"""The stage that writes a normalised copy of a text."""
+"""The stage that writes a normalised copy of a transcript."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _default_presets() -> list[str]:
 
 @dataclass
 class NormaliseText(RecordStage):
-    """Writes a text with presets, the rules of a file and a normaliser applied, in this order.
+    """Writes a transcript with presets, the rules of a file and a normaliser applied, in this order.
 
     The default presets leave words, case and sentence punctuation as they are. A rule file holds `presets`, `rules`
     (`replace` or `pattern`, and `with`) and `tests`, which run when the pipeline is planned.

@@ -1,4 +1,4 @@
-"""The stage that measures how fast a text is spoken."""
+"""The stage that measures how fast a transcript is spoken."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from curate.text.scripts import is_unspaced
 
 @dataclass
 class TextRates(RecordStage):
-    """Writes `chars_per_s` and `words_per_s` of a text, to find transcripts of other audio and wrong durations.
+    """Writes `chars_per_s` and `words_per_s` of a transcript, to find transcripts of other audio and wrong durations.
 
     Letters, digits and marks are counted, without blanks, punctuation and noise tags. `words_per_s` is null in scripts
     that separate words by no blank; both are null for a null text.
