@@ -146,7 +146,7 @@ def alphabet_of(lang: str) -> Alphabet | None:
 
 
 def share_in_alphabet(text: str, alphabet: Alphabet) -> tuple[float | None, str]:
-    """Return the share of a transcript's letters that are in an alphabet, None without letters, and the others, each once.
+    """Return the share of a transcript's letters in an alphabet, None without letters, and the others, each once.
 
     Digits, punctuation, symbols and combining marks that no letter absorbs are not counted.
     """

@@ -1,7 +1,7 @@
 """Normalisers: functions that give two spellings of the same words one form before errors are counted.
 
-A normaliser takes a string and returns a string. One that takes a second argument called `lang` also gets the code of the
-record's language, as `curate.text.language_code` returns it, or None where it is unknown.
+A normaliser takes a string and returns a string. One that takes a second argument called `lang` also gets the code of
+the record's language, as `curate.text.language_code` returns it, or None where it is unknown.
 """
 
 from __future__ import annotations

@@ -171,7 +171,7 @@ def _fold_case(text: str, lang: str | None) -> str:
 
 
 def _protect(text: str, lang: str | None) -> str:
-    """Return a transcript with placeholders for the apostrophes, points and commas that belong to a word or a number."""
+    """Return a transcript with placeholders for apostrophes, points and commas that belong to a word or a number."""
     text = _GERSHAYIM.sub(_QUOTE, text)
     text = _GERESH.sub(_APOSTROPHE, text)
     text = _INNER_APOSTROPHE.sub(_APOSTROPHE, text)
