@@ -1,17 +1,21 @@
 """Decoding with NeMo's label-looping decoder in CUDA graphs that are as large as needed, and never stale.
 
-NeMo captures its decoding loop for one size of buffers: a number of rows (utterances) and of encoder frames. Three
+NeMo captures its decoding loop for one size of buffers: a number of rows (utterances) and of encoder frames. Four
 traits of that code determine this module:
 
 - It replaces its buffers before it captures. An error in between leaves the old graph, which replays over buffers that
   nothing reads: every later batch that fits decodes to empty texts, without an error.
 - It captures anew for each batch with more rows, or more frames, than the buffers have, and takes that batch's size:
   batches that are alternately wide and long capture every time.
-- Each replay works on all rows of the buffers, so buffers for the largest batch slow down all others.
+- Each replay works on all rows of the buffers, so buffers for the largest batch slow down all others: 64 records of
+  20 s took 1.6 times as long in 256 rows, and 2.1 times as long in 512, as in 64. Frames that are not used cost memory
+  alone.
+- It keeps one set of buffers, and its graph, as plain attributes.
 
-So buffers have at most `max_rows` rows, and a larger batch is decoded in slices; they grow to the maximum in both
-directions together; NeMo's decoder is asked what is captured, instead of remembering it here; and after any exception
-everything captured is dropped.
+So there is one graph for each size of batch that occurs, in steps of a third to a half, and the one that fits is put
+in place before each batch; NeMo's decoder is asked what is captured, instead of remembering it here; and after any
+exception everything captured is dropped. When the buffers of all graphs together would exceed their share of memory,
+those not used for the longest time are dropped.
 """
 
 from __future__ import annotations
@@ -22,15 +26,20 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+from attrs import frozen
 from loguru import logger
 
+from curate.asr.capture_unwinding import interrupted_by_oom, unwind_captures
 from curate.gpu_errors import classify_gpu_error
 
-MAX_ROWS = 256
-"""Rows of one slice: enough to fill a GPU with this small network, and cheap to replay for a batch of a few."""
+ROWS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""The sizes of graphs. More rows than these gain nothing."""
 
-_ROW_STEP, _FRAME_STEP = 16, 64
-"""Buffers are rounded up to multiples of these, so that a slightly larger batch fits as well."""
+MAX_ROWS = ROWS[-1]
+"""Rows of the largest graph; a larger batch is decoded in slices."""
+
+_FRAME_STEP = 375
+"""Frames are rounded up to multiples of this, the least that NeMo captures: 30 s with frames of 80 ms."""
 
 _REMEDY = (
     "conditional nodes in CUDA graphs need a `cuda-bindings` release that matches the driver: "
@@ -41,23 +50,38 @@ Decode = Callable[[Any, Any], list[Any]]
 """Decodes (B, D, T) encoder outputs with their (B,) lengths into B hypotheses."""
 
 
+@frozen
+class _Captured:
+    """NeMo's buffers, and the graphs that were captured for them."""
+
+    state: Any
+    graphs: Any
+    size_bytes: int
+
+    @property
+    def frames(self) -> int:
+        return int(self.state.max_time)
+
+
 class CapturedLoop:
     """The decoding loop of a transducer, with its CUDA graphs where NeMo can capture any.
 
     Args:
         computer: NeMo's label-looping computer; falling back to slower graphs is taken over from it.
-        max_rows: the most rows of one slice.
-        max_bytes: the most memory that buffers may take; None: no limit. A slice that needs larger ones is decoded
-            without graphs.
+        max_rows: the maximum number of rows of one slice.
+        max_bytes: the most memory that the buffers of all graphs may take; None: no limit. A batch that needs larger
+            ones even for the fewest rows is decoded without graphs.
     """
 
     def __init__(self, computer: Any, *, max_rows: int = MAX_ROWS, max_bytes: float | None = None) -> None:
         self._computer = computer
         self._rows = max_rows
         self._max_bytes = math.inf if max_bytes is None else max_bytes
-        self._captured: tuple[Any, Any] | None = None  # NeMo's state, and the graphs that were captured for it
+        self._pool: dict[int, _Captured] = {}  # by rows, the one used last at the end
         self._falls_back = bool(computer.cuda_graphs_allow_fallback)
         computer.cuda_graphs_allow_fallback = False
+        if self.mode == "full_graph":
+            unwind_captures(computer)
         if self.mode == "no_while_loops":
             logger.warning("the decoder runs in CUDA graphs without loops, which is slower; {}", _REMEDY)
 
@@ -69,20 +93,18 @@ class CapturedLoop:
 
     @property
     def capacity(self) -> tuple[int, int]:
-        """The rows and frames that fit into the captured buffers; (0, 0): nothing is captured."""
+        """The rows and frames that fit into the buffers in place; (0, 0): none are."""
         state = self._computer.state
         return (0, 0) if state is None else (int(state.batch_size), int(state.max_time))
 
     def is_sound(self) -> bool:
-        """Return whether NeMo's buffers and graphs were captured together, or there are none."""
+        """Return whether the buffers and graphs in place were captured together, or there are none."""
         state, graphs = self._pair()
-        if state is None:
-            return True
-        return self._captured is not None and self._captured[0] is state and self._captured[1] is graphs
+        return state is None or any(one.state is state and one.graphs is graphs for one in self._pool.values())
 
     def reset(self) -> None:
         """Drop everything captured; the next slice captures anew."""
-        self._captured = None
+        self._pool.clear()
         self._computer.reset_cuda_graphs_state()
 
     def decode(self, decode: Decode, encoded: Any, lengths: Any) -> list[Any]:
@@ -98,60 +120,88 @@ class CapturedLoop:
         """
         hypotheses: list[Any] = []
         while len(hypotheses) < len(encoded):
+            rest = slice(len(hypotheses), None)
             if self.mode is None:
-                rest = slice(len(hypotheses), None)
                 return hypotheses + decode(encoded[rest], lengths[rest])
-            rows = slice(len(hypotheses), len(hypotheses) + self._rows)
-            hypotheses += self._decode_slice(decode, encoded[rows], lengths[rows]) or []
+            size = self._choose(len(encoded) - len(hypotheses), int(encoded.shape[2]), encoded)
+            if size is None:
+                with self._without_graphs():
+                    return hypotheses + decode(encoded[rest], lengths[rest])
+            rows = slice(len(hypotheses), len(hypotheses) + size)
+            hypotheses += self._decode_slice(decode, encoded[rows], lengths[rows], size) or []
         return hypotheses
 
     def prepare(self, decode: Decode, items: int, frames: int, like: Any) -> bool:
-        """Capture once for batches of up to `items` rows and `frames` frames, if that has not been done.
-
-        Fewer rows are captured, and slices are smaller from then on, where buffers of `max_rows` would take too much.
+        """Capture the graph for batches of `items` rows of up to `frames` frames, if that has not been done.
 
         Args:
             decode: see `decode`.
-            items: rows of the largest batch.
+            items: rows of the batch; those beyond the largest graph are decoded in slices.
             frames: encoder frames of the longest row.
             like: (1, D, 1) an encoder output, for its width, type and device.
 
         Returns:
             Whether anything was captured.
         """
-        frames = max(self.capacity[1], _rounded(frames, _FRAME_STEP))
-        rows = self._rows
-        while rows > _ROW_STEP and self._bytes(rows, frames, like) > self._max_bytes:
-            rows //= 2
-        wanted = min(rows, _rounded(items, _ROW_STEP))
-        captured_rows, captured_frames = self.capacity
-        if self.mode is None or (wanted <= captured_rows and frames <= captured_frames and self.is_sound()):
+        if self.mode is None:
             return False
-        if self._bytes(max(wanted, captured_rows), frames, like) > self._max_bytes:
-            if wanted > captured_rows or self._bytes(wanted, frames, like) > self._max_bytes:
-                logger.info("{} encoder frames are too long for CUDA graphs; such batches decode without", frames)
-                return False
-            self.reset()  # what is captured is wider than what fits at this length
-        self._rows = rows
-        encoded = like.new_zeros((wanted, like.shape[1], frames))
-        lengths = import_module("torch").ones(wanted, dtype=import_module("torch").int64, device=like.device)
+        rows = self._choose(items, frames, like)
+        if rows is None:
+            logger.info("{} encoder frames are too long for CUDA graphs; such batches decode without", frames)
+            return False
+        if self._holds(rows, frames) and self.is_sound():
+            return False
+        encoded = like.new_zeros((rows, like.shape[1], frames))
+        lengths = import_module("torch").ones(rows, dtype=import_module("torch").int64, device=like.device)
         self.decode(decode, encoded, lengths)
-        return self.capacity != (captured_rows, captured_frames)
+        return rows in self._pool
 
-    def _decode_slice(self, decode: Decode, encoded: Any, lengths: Any) -> list[Any] | None:
-        """Decode at most `max_rows` rows; None: the graphs have changed to a slower kind, try again."""
+    def _choose(self, count: int, frames: int, like: Any) -> int | None:
+        """Return the rows of the graph to use for a batch; None: no buffers may be large enough.
+
+        That is the smallest that holds the batch. Where its buffers would take the place of others, a captured graph
+        that is larger than needed, or up to half as large, is used, because a capture costs more than a slow replay.
+        """
+        longest = _rounded(frames, _FRAME_STEP)
+        sizes = sorted({*(rows for rows in ROWS if rows < self._rows), self._rows})
+        sizes = [rows for rows in sizes if self._bytes(rows, longest, like) <= self._max_bytes]
+        if not sizes:
+            return None
+        wanted = _smallest(sizes, count)
+        others = sum(one.size_bytes for rows, one in self._pool.items() if rows != wanted)
+        if not self._holds(wanted, frames) and others + self._bytes(wanted, longest, like) > self._max_bytes:
+            captured = sorted(rows for rows in self._pool if 2 * rows >= wanted and self._holds(rows, frames))
+            if captured:
+                return _smallest(captured, count)
+        return wanted
+
+    def _holds(self, rows: int, frames: int) -> bool:
+        """Return whether a graph of `rows` rows is captured, for at least `frames` frames."""
+        captured = self._pool.get(rows)
+        return captured is not None and captured.frames >= frames
+
+    def _decode_slice(self, decode: Decode, encoded: Any, lengths: Any, rows: int) -> list[Any] | None:
+        """Decode a slice in a graph of `rows` rows; None: the graphs have changed to a slower kind, try again.
+
+        Raises:
+            RuntimeError: as torch raises it. Where memory ran out inside a capture, that error is raised, and not the
+                capture's complaint about it.
+        """
         if not self.is_sound():
             logger.warning("the captured CUDA graphs do not belong to the decoder's buffers and are dropped")
             self.reset()
         count, frames = len(encoded), int(encoded.shape[2])
-        rows, longest = self.capacity
-        captures = count > rows or frames > longest
-        if captures:
-            rows = max(rows, min(self._rows, _rounded(count, _ROW_STEP)))
-            longest = max(longest, _rounded(frames, _FRAME_STEP))
-            if self._bytes(rows, longest, encoded) > self._max_bytes:
-                with self._without_graphs():
-                    return decode(encoded, lengths)
+        captures = not self._holds(rows, frames)
+        captured = self._pool.pop(rows, None)
+        longest = _rounded(frames, _FRAME_STEP)
+        size_bytes = self._bytes(rows, longest, encoded)
+        if captured is not None and not captures:
+            self._put_in_place(captured)
+            self._pool[rows] = captured
+        else:
+            del captured
+            self._put_in_place(None)
+            self._make_room(size_bytes)
             functional = import_module("torch.nn.functional")
             encoded = functional.pad(encoded, (0, longest - frames, 0, 0, 0, rows - count))
             lengths = functional.pad(lengths, (0, rows - count))
@@ -159,15 +209,35 @@ class CapturedLoop:
             hypotheses = decode(encoded, lengths)
         except BaseException as error:
             self.reset()
+            oom = interrupted_by_oom(error) if captures else None
+            if oom is not None and oom is not error:
+                raise oom from error.__cause__
             if not captures or not isinstance(error, Exception) or not self._degrade(error):
                 raise
             return None
-        self._captured = self._pair()
+        if captures:
+            state, graphs = self._pair()
+            self._pool[rows] = _Captured(state, graphs, size_bytes)
         return hypotheses[:count]
 
     def _pair(self) -> tuple[Any, Any]:
         computer = self._computer
         return computer.state, computer.full_graph if self.mode == "full_graph" else computer.separate_graphs
+
+    def _put_in_place(self, captured: _Captured | None) -> None:
+        """Make NeMo use these buffers and graphs; None: it has none, and captures."""
+        computer = self._computer
+        if captured is None:
+            computer.reset_cuda_graphs_state()
+            return
+        computer.state = captured.state
+        name = "full_graph" if self.mode == "full_graph" else "separate_graphs"
+        setattr(computer, name, captured.graphs)
+
+    def _make_room(self, size_bytes: int) -> None:
+        """Drop the graphs that have not been used for the longest time, until buffers of this size fit."""
+        while self._pool and sum(one.size_bytes for one in self._pool.values()) + size_bytes > self._max_bytes:
+            del self._pool[next(iter(self._pool))]
 
     def _degrade(self, error: Exception) -> bool:
         """Switch to the next slower kind of graphs after a capture that failed; False: the error must be raised.
@@ -238,6 +308,11 @@ class TrimmedComputer:
 
     def split_batched_state(self, state: Any) -> list[None]:
         return [None] * len(state.labels)
+
+
+def _smallest(sizes: list[int], count: int) -> int:
+    """Return the smallest of ascending `sizes` that holds `count` rows, or the largest."""
+    return next((rows for rows in sizes if rows >= count), sizes[-1])
 
 
 def _rounded(number: int, step: int) -> int:

@@ -73,10 +73,10 @@ class SupportsMemoryStats(Protocol):
 
 @runtime_checkable
 class SupportsCudaGraphs(Protocol):
-    """An optional protocol of recognisers: prepares CUDA graphs for the largest batch before the first one runs."""
+    """An optional protocol of recognisers: prepares CUDA graphs for planned batches before the first one runs."""
 
     def prepare(self, items: int, longest_s: float) -> bool:
-        """Make room for batches of up to `items` items of up to `longest_s` seconds.
+        """Make room for batches of `items` items of up to `longest_s` seconds; called for each planned shape.
 
         Returns:
             Whether that took memory that stays in use.

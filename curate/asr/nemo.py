@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from copy import copy
 from gc import collect
 from importlib import import_module
@@ -22,6 +23,7 @@ from loguru import logger
 
 from curate.asr.checkpoint import choose_decoder, fetch, local_path, read_checkpoint, restore
 from curate.asr.decoding import STRATEGIES, Decoding, DecodingOptions
+from curate.asr.launching import launching, wait_for_launches
 from curate.asr.memory import DeviceMemory, MemoryPeak
 from curate.asr.recogniser import Transcript, Waveform
 from curate.errors import InfrastructureError, PlanError, RecordError
@@ -64,7 +66,7 @@ class NemoRecogniser:
         timestamps: whether transcripts carry the times of words.
         confidence: whether transcripts, and words if there are any, carry confidence: the normalised Tsallis
             entropy that NeMo recommends, averaged over tokens. Not a probability; compare it within one model.
-        threads: how many CPU threads torch may use, for the whole process; None leaves that alone.
+        threads: how many CPU threads torch may use, for the whole process; None: 1 with a GPU, and left alone without.
         decoding: `greedy_batch` or `greedy`, see `DecodingOptions`.
         label_looping: see `DecodingOptions`.
         cuda_graphs: see `DecodingOptions`.
@@ -144,9 +146,11 @@ class NemoRecogniser:
             raise InfrastructureError(str(error)) from error
         model = restore(checkpoint)
         torch: Any = import_module("torch")
-        if self.threads is not None:
-            torch.set_num_threads(self.threads)
         device = _device(torch, self.device)
+        # With a GPU, nothing large is computed on CPUs, and idle teams of threads would spin next to the launching one.
+        threads = 1 if self.threads is None and device.type == "cuda" else self.threads
+        if threads is not None:
+            torch.set_num_threads(threads)
         dtype = _suitable(torch, device) if self.dtype == "auto" else self.dtype
         max_bytes: float | None = None
         try:
@@ -212,10 +216,10 @@ class NemoRecogniser:
         return waveforms if self._loaded is None else self._loaded.stage(waveforms)
 
     def prepare(self, items: int, longest_s: float) -> bool:
-        """Capture CUDA graphs once, for batches of up to `items` items of up to `longest_s` seconds.
+        """Capture the CUDA graph for batches of `items` items of up to `longest_s` seconds.
 
-        Without it they are captured anew whenever a batch is larger than all before it. Does nothing on the CPU,
-        without graphs, and where the graphs are large enough already.
+        Without it they are captured when the first such batch is decoded. Does nothing on the CPU, without graphs, and
+        where that has been done.
 
         Returns:
             Whether memory was taken.
@@ -373,7 +377,9 @@ class _Loaded:
     def stage(self, waveforms: Sequence[Waveform]) -> Sequence[Waveform]:
         if not self.stages:
             return waveforms
+        wait_for_launches()
         staged = self.check(waveforms)
+        wait_for_launches()
         if staged.audible:
             staged.padded = self._padded([staged[index] for index in staged.audible])
         return staged
@@ -386,8 +392,9 @@ class _Loaded:
         torch = self._torch
         lengths = [len(signal) for signal in signals]
         padded = torch.empty(len(signals), max(lengths), pin_memory=self._on_gpu)
-        for row, signal in zip(padded, signals, strict=True):
-            row[: len(signal)] = torch.from_numpy(signal)
+        # numpy copies in this thread alone: torch would start a team of threads, which spin after each row.
+        for row, signal in zip(padded.numpy(), signals, strict=True):
+            row[: len(signal)] = signal
             row[len(signal) :] = 0
         return padded, torch.tensor(lengths, pin_memory=self._on_gpu)
 
@@ -413,11 +420,12 @@ class _Loaded:
     ) -> Callable[[], list[Transcript]]:
         lengths = [len(signal) for signal in signals]
         padded, samples = staged if staged is not None else self._padded(signals)
-        features, frames = self._preprocessor(
-            input_signal=padded.to(self._device, non_blocking=True),
-            length=samples.to(self._device, non_blocking=True),
-        )
-        encoded, frames = self._encoder(audio_signal=features.to(self._dtype), length=frames)[:2]
+        with launching() if self._on_gpu else nullcontext():
+            features, frames = self._preprocessor(
+                input_signal=padded.to(self._device, non_blocking=True),
+                length=samples.to(self._device, non_blocking=True),
+            )
+            encoded, frames = self._encoder(audio_signal=features.to(self._dtype), length=frames)[:2]
         self._encoded = (int(encoded.shape[1]), max(self._encoded[1], encoded.shape[2] * self.rate_hz / max(lengths)))
         return self._decode(encoded.to(self._head_dtype), frames, [length / self.rate_hz for length in lengths])
 
@@ -480,9 +488,10 @@ def _checked(waveform: Waveform, index: int, count: int) -> tuple[Waveform, bool
     if len(waveform) == 0:
         raise RecordError("zero_samples", f"waveform {index} of {count} has no samples")
     signal: Waveform = np.require(waveform, dtype=np.float32, requirements=["C", "W"])
-    # One pass of BLAS instead of a comparison of each sample: energy that is finite has finite samples only.
+    # One pass instead of a comparison of each sample: energy that is finite has finite samples only. Not by BLAS, whose
+    # threads would take CPUs from the one that launches kernels.
     with np.errstate(over="ignore", invalid="ignore"):
-        energy = float(np.dot(signal, signal))
+        energy = float(np.einsum("i,i->", signal, signal))
     if not math.isfinite(energy) and not np.isfinite(signal).all():
         raise RecordError("non_finite", f"waveform {index} of {count} holds NaN or infinite samples")
     return signal, energy > _SILENCE * len(signal)
@@ -494,7 +503,8 @@ def _limit_memory(torch: Any, device: Any, share: float, memory_gb: float | None
     part = min(share * total, total if memory_gb is None else memory_gb * 1e9)
     if part < total:
         allocator_bytes = max(part / 2, part - _CONTEXT_BYTES)
-        torch.cuda.set_per_process_memory_fraction(min(1.0, allocator_bytes / total), device)
+        index = torch.cuda.current_device() if device.index is None else device.index  # `cuda` alone is refused
+        torch.cuda.set_per_process_memory_fraction(min(1.0, allocator_bytes / total), index)
     return part
 
 

@@ -6,6 +6,7 @@ CPU, where a test sees that it runs. Times are medians of several rounds after a
 
 from __future__ import annotations
 
+import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +20,7 @@ import numpy as np
 from curate import AudioBatch, Resources
 from curate.asr import Recogniser, SupportsAsyncDecoding, Transcript
 from curate.asr.decoding import Decoding, DecodingOptions
+from curate.audio import load_ahead
 from curate.batching import Batcher, Calibration, CostModel, LengthBatcher, StaticBatcher, score
 from curate.records import Record
 from curate.stages.recognise.asr import AsrStage
@@ -146,15 +148,20 @@ def batching_speeds(
     durations_s: Sequence[float],
     budgets_s: Sequence[float],
     rounds: int,
-    fixed: int = 16,
+    fixed: int | None = 16,
 ) -> list[Row]:
-    """Time the model alone, with waveforms in memory: `fixed` clips in arrival order against budgets of seconds."""
+    """Time the model alone, with waveforms in memory: `fixed` clips in arrival order against budgets of seconds.
+
+    Without `fixed`, only the budgets are measured.
+    """
     waveforms = slices(durations_s)
-    batchers: dict[str, Batcher] = {f"fixed {fixed}, arrival order": StaticBatcher(fixed)}
+    batchers: dict[str, Batcher] = {}
+    if fixed is not None:
+        batchers[f"fixed {fixed}, arrival order"] = StaticBatcher(fixed)
     for budget_s in budgets_s:
         batchers[f"length, {budget_s:g} s"] = LengthBatcher(budget_s)
     longest = noise(max(durations_s))
-    recogniser.transcribe([longest] * fixed)
+    recogniser.transcribe([longest] * (fixed or 1))
     rows: list[Row] = []
     for name, batcher in batchers.items():
         plan = list(batcher.plan(durations_s))
@@ -194,6 +201,7 @@ class Watched:
     limit_s: float | None = None
     batches: list[tuple[int, float]] = field(default_factory=list)
     spans: list[tuple[Any, Any]] = field(default_factory=list)
+    begins_s: list[float] = field(default_factory=list)
     thread_safe: bool = False
 
     @property
@@ -215,11 +223,13 @@ class Watched:
         if self.limit_s is not None and len(waveforms) * longest_s > self.limit_s:
             raise RuntimeError(f"CUDA out of memory (as if): {len(waveforms)} × {longest_s:g} s")
         started = self._now()
+        clock = time.perf_counter()
         if isinstance(self.inner, SupportsAsyncDecoding):
             spell = self.inner.begin(waveforms)
         else:
             transcripts = self.inner.transcribe(waveforms)
             spell = lambda: transcripts  # noqa: E731
+        self.begins_s.append(time.perf_counter() - clock)
         self.spans.append((started, self._now()))
         return spell
 
@@ -299,12 +309,23 @@ def transcribe_all(stage: HeldAsrStage, records: Sequence[Record]) -> tuple[Audi
 
 
 def stage_speeds(
-    recogniser: Recogniser, device: str, records: Sequence[Record], variants: Mapping[str, Mapping[str, Any]]
+    recogniser: Recogniser,
+    device: str,
+    records: Sequence[Record],
+    variants: Mapping[str, Mapping[str, Any]],
+    *,
+    warm: bool = False,
+    with_kernels: bool = True,
 ) -> list[Row]:
     """Run files through the stage, once with each variant's options, and tell how long the device waited for them.
 
     Idle is the share of the time, from the first batch's start to the last one's end, in which the device had no
     batch. `kernels_%` is stricter: the share of a second run in which a kernel ran; launching them counts as idle.
+    `cpu_s` and `switches` (of contexts) show what threads that wait, or spin, cost.
+
+    Args:
+        warm: measure the second pass over the records: pinned memory is allocated by then, as it is in the model alone.
+        with_kernels: whether to run once more for `kernels_%`.
     """
     audio_s = sum(record["duration"] for record in records)
     rows: list[Row] = []
@@ -312,27 +333,45 @@ def stage_speeds(
     for name, options in variants.items():
         watched = Watched(recogniser, device)
         with stage_around(watched, options) as stage:
-            watched.batches.clear()  # of a calibration
-            watched.spans.clear()
+            if warm:
+                transcribe_all(stage, records)
+            for notes in (watched.batches, watched.spans, watched.begins_s):  # of a calibration, or of the first pass
+                notes.clear()
+            before, cpu_s = resource.getrusage(resource.RUSAGE_SELF), time.process_time()
             started = time.perf_counter()
             _, done = transcribe_all(stage, records)
             wall_s = time.perf_counter() - started
+            cpu_s, used = time.process_time() - cpu_s, resource.getrusage(resource.RUSAGE_SELF)
             report = stage.batching_report()
-            rows.append(
-                {
-                    "stage": name,
-                    "strategy": report["strategy"],
-                    "records": len(done),
-                    "batches": len(watched.spans),
-                    "waste_%": 100 * report["performance"]["waste"],
-                    "wall_s": wall_s,
-                    "rtfx": audio_s / wall_s,
-                    "to_first": (rows[0]["wall_s"] if rows else wall_s) / wall_s,
-                    "idle_%": 100 * watched.idle_share(),
-                    "kernels_%": 100 * _kernel_share(lambda one=stage: transcribe_all(one, records), device),
-                }
-            )
+            row: Row = {
+                "stage": name,
+                "strategy": report["strategy"],
+                "records": len(done),
+                "batches": len(watched.spans),
+                "waste_%": 100 * report["performance"]["waste"],
+                "wall_s": wall_s,
+                "rtfx": audio_s / wall_s,
+                "to_first": (rows[0]["wall_s"] if rows else wall_s) / wall_s,
+                "idle_%": 100 * watched.idle_share(),
+                "begin_ms": 1000 * statistics.median(watched.begins_s),
+                "in_begin_%": 100 * sum(watched.begins_s) / wall_s,
+                "cpu_s": cpu_s,
+                "switches": used.ru_nvcsw + used.ru_nivcsw - before.ru_nvcsw - before.ru_nivcsw,
+            }
+            if with_kernels:
+                row["kernels_%"] = 100 * _kernel_share(lambda one=stage: transcribe_all(one, records), device)
+            rows.append(row)
     return rows
+
+
+def loading_speed(records: Sequence[Record], threads: int) -> Row:
+    """Load files without any model."""
+    started, cpu_s = time.perf_counter(), time.process_time()
+    for _ in load_ahead(iter(records), max_audio_s=3200.0, threads=threads):
+        pass
+    wall_s = time.perf_counter() - started
+    audio_s = sum(record["duration"] for record in records)
+    return {"threads": threads, "wall_s": wall_s, "rtfx": audio_s / wall_s, "cpu_s": time.process_time() - cpu_s}
 
 
 def _kernel_share(work: Callable[[], object], device: str) -> float:

@@ -30,7 +30,8 @@ from curate.asr import (
     SupportsStaging,
     Transcript,
 )
-from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
+from curate.asr.launching import wait_for_launches
+from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead, load_record
 from curate.batching import Unfit, run_splitting
 from curate.errors import InfrastructureError, RecordError
 from curate.gpu_errors import is_oom
@@ -191,7 +192,13 @@ class Transcriber:
             planned, out_of_range = self._planned(records)  # with the memory that is left
         yield from out_of_range
         announced = _Announced(announce)
-        load = partial(load_ahead, rate_hz=self.recogniser.rate_hz, roots=roots, filepath_key=filepath_key)
+        load_one = partial(load_record, rate_hz=self.recogniser.rate_hz, roots=roots, filepath_key=filepath_key)
+        load = partial(
+            load_ahead,
+            rate_hz=self.recogniser.rate_hz,
+            filepath_key=filepath_key,
+            load=lambda record: _load_between_launches(load_one, record),
+        )
         with closing(self._loads(planned, announced, load)) as loads:
             yield from self._through_model(planned, loads, announced)
 
@@ -282,6 +289,7 @@ class Transcriber:
         yield from outcomes
 
     def _decoded(self, pending: _PendingText) -> Transcribed:
+        wait_for_launches()
         transcripts = pending.decode()
         if len(transcripts) != len(pending.records):
             raise InfrastructureError(
@@ -410,16 +418,23 @@ class Transcriber:
             self.recogniser.free_memory()
 
     def _prepare(self, recogniser: SupportsCudaGraphs, planned: list[list[Record]]) -> bool:
-        """Let the recogniser capture its graphs once, for the largest planned batch. Model thread.
+        """Let the recogniser capture its graphs for the planned batches, before the first. Model thread.
 
         Returns:
             Whether that took memory, which batches can no longer use.
         """
-        items = max(map(len, planned))
-        longest_s = max(_expected_s(record) for micro_batch in planned for record in micro_batch)
+        longest = [max(map(_expected_s, micro_batch)) for micro_batch in planned]
+        shapes = sorted(
+            {(len(one), longest_s) for one, longest_s in zip(planned, longest, strict=True)}, key=_by_length
+        )
+        items, longest_s = shapes[0]
 
         def prepare(_: list[None]) -> bool:
-            return recogniser.prepare(items, longest_s)
+            nonlocal items, longest_s
+            took = False
+            for items, longest_s in shapes:  # the longest first: its buffers hold shorter ones
+                took |= recogniser.prepare(items, longest_s)
+            return took
 
         try:
             [part] = run_splitting([None], prepare, is_oom=is_oom)
@@ -467,6 +482,16 @@ class _Announced:
     def replace(self, records: Sequence[Record]) -> None:
         """Announce only these records: an exception can be the fault of one of these only."""
         self._announce(records)
+
+
+def _by_length(shape: tuple[int, float]) -> tuple[float, int]:
+    items, longest_s = shape
+    return (-longest_s, -items)
+
+
+def _load_between_launches(load: Callable[[Record], Waveform], record: Record) -> Waveform:
+    wait_for_launches()
+    return load(record)
 
 
 def _expected_s(record: Record) -> float:

@@ -108,7 +108,7 @@ def test_longer_record_than_announced_captures_once_more_and_never_again(
         assert not recogniser.prepare(20, 8.0)
         assert texts(recogniser, CLIPS) == eager
     [(rows, frames), (grown_rows, grown_frames)] = cuda.captures
-    assert (rows, grown_rows) == (32, 32)
+    assert (rows, grown_rows) == (32, 16)  # a graph for each size of batch
     assert frames == 375 < grown_frames
 
 
@@ -209,3 +209,37 @@ def log() -> Iterator[list[str]]:
     yield lines
     logger.remove(number)
     logger.disable("curate")
+
+
+def test_each_size_of_batch_has_a_graph_of_its_own_that_is_captured_once(
+    recogniser: NemoRecogniser, cuda: FakeCuda, eager: list[str]
+) -> None:
+    for _ in range(3):
+        for times in (5, 1, 10):
+            assert texts(recogniser, CLIPS * times) == eager * times
+            assert cuda.loop.is_sound()
+    assert [rows for rows, _ in cuda.captures] == [64, 16, 96]  # 35, 7 and 70 records
+
+
+def test_graphs_that_would_not_fit_together_are_not_captured_in_turn(
+    recogniser: NemoRecogniser, cuda: FakeCuda, eager: list[str]
+) -> None:
+    recogniser.transcribe(CLIPS[:1])
+    like = cuda.computer.state.encoder_output_projected.new_zeros((1, recogniser._loaded._encoded[0], 1))  # type: ignore[union-attr]
+    cuda.loop._max_bytes = cuda.loop._bytes(100, 375, like)
+    for _ in range(2):
+        for times in (10, 5, 1):
+            assert texts(recogniser, CLIPS * times) == eager * times
+    assert [rows for rows, _ in cuda.captures] == [16, 96]  # which takes the place of 16, and holds all
+
+
+def test_oom_hidden_by_the_end_of_a_capture_is_what_is_raised(recogniser: NemoRecogniser, cuda: FakeCuda) -> None:
+    import torch
+
+    hidden = RuntimeError("Capture must end on the same stream it began on.")
+    hidden.__context__ = torch.OutOfMemoryError("CUDA out of memory.")
+    cuda.failing = hidden
+    with pytest.raises(torch.OutOfMemoryError):
+        recogniser.transcribe(CLIPS)
+    assert cuda.loop.mode == "full_graph"
+    assert cuda.loop.capacity == (0, 0)

@@ -194,12 +194,20 @@ def test_ctc_confidence_leaves_the_scores_on_the_device(
     [(1.0, None, None), (0.5, None, 0.4925), (1.0, 20.0, 0.2425), (0.5, 60.0, 0.4925), (0.01, None, 0.005)],
 )
 def test_part_of_a_gpu_is_enforced(share: float, memory_gb: float | None, expected: float | None) -> None:
+    import torch
+
     limits: list[float] = []
+
+    def limit(fraction: float, device: int) -> None:
+        assert type(device) is int, "torch takes no device without an index here"
+        limits.append(fraction)
+
     cuda = SimpleNamespace(
         get_device_properties=lambda device: SimpleNamespace(total_memory=80e9),
-        set_per_process_memory_fraction=lambda fraction, device: limits.append(fraction),
+        current_device=lambda: 0,
+        set_per_process_memory_fraction=limit,
     )
-    part = nemo_module._limit_memory(SimpleNamespace(cuda=cuda), "cuda", share, memory_gb)
+    part = nemo_module._limit_memory(SimpleNamespace(cuda=cuda), torch.device("cuda"), share, memory_gb)
     assert limits == ([] if expected is None else [pytest.approx(expected)])
     assert part == pytest.approx(min(share * 80e9, (memory_gb or 80) * 1e9))
 
