@@ -52,6 +52,20 @@ def curate_stages() -> list[StageRef]:
             "Compare two texts of a record, character by character",
         ),
         StageRef(
+            "hallucination",
+            "curate.stages.text.hallucination:Hallucination",
+            "Score a recognised text for hallucinations, with reasons",
+        ),
+        StageRef(
+            "normalise_text", "curate.stages.text.normalise:NormaliseText", "Write a normalised copy of a transcript"
+        ),
+        StageRef("text_rates", "curate.stages.text.rates:TextRates", "Measure characters and words per second"),
+        StageRef(
+            "charset",
+            "curate.stages.text.charset:Charset",
+            "Measure which share of a transcript's letters is in the alphabet of its language",
+        ),
+        StageRef(
             "quality_filter",
             "curate.stages.filter.quality:QualityFilter",
             "Keep the records for which an expression over their columns is true",
@@ -95,6 +109,8 @@ def curate_normalisers() -> list[NormaliserRef]:
     return [
         NormaliserRef(name, f"curate.text.normalisers:{function}", summary)
         for name, function, summary in (
+            ("auto", "auto", "The rules of the record's language, or of its script where `lang` is unknown"),
+            ("script", "script", "Case, punctuation, widths and noise tags of any script; words are left as they are"),
             (
                 "whisper-english",
                 "whisper_english",

@@ -13,6 +13,8 @@ from curate.plugin import PluginHost
 from curate.report.columns import Comparison
 from curate.report.samples import Sample
 from curate.report.sanitize import printable
+from curate.text import character_units, language_code, word_units
+from curate.text.normalisers import takes_language
 
 _MAX_UNITS = 120
 """At most this many words, or characters, of each text are aligned; a longer text is cut there."""
@@ -46,7 +48,8 @@ def align(sample: Sample, compared: Comparison, host: PluginHost) -> Alignment:
     reference, hypothesis = sample.reference, sample.hypothesis or ""
     try:
         normalise = host.normaliser(compared.normaliser).load()
-        reference, hypothesis = str(normalise(reference)), str(normalise(hypothesis))
+        known = {"lang": language_code(sample.others.get("lang"))} if takes_language(normalise) else {}
+        reference, hypothesis = str(normalise(reference, **known)), str(normalise(hypothesis, **known))
     except Exception as error:  # noqa: BLE001 (third-party code, on any string)
         logger.debug("normaliser {!r} was not applied to {}: {}", compared.normaliser, sample.id, error)
     expected, recognised = _units(reference, compared.unit), _units(hypothesis, compared.unit)
@@ -55,7 +58,7 @@ def align(sample: Sample, compared: Comparison, host: PluginHost) -> Alignment:
 
 
 def _units(text: str, unit: str) -> list[str]:
-    return text.split() if unit == "word" else list(" ".join(text.split()))
+    return word_units(text) if unit == "word" else list(character_units(text))
 
 
 def _pairs(expected: list[str], recognised: list[str]) -> Iterator[Pair]:

@@ -14,21 +14,29 @@ if TYPE_CHECKING:
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
     from curate.stages.sources.manifest_source import ManifestSource
     from curate.stages.sources.partition import Partition
+    from curate.stages.text.charset import Charset
     from curate.stages.text.error_rates import CharacterErrorRate, WordErrorRate
+    from curate.stages.text.hallucination import Hallucination
+    from curate.stages.text.normalise import NormaliseText
+    from curate.stages.text.rates import TextRates
     from curate.stages.write.merge import Merge
 
 _HOME = {
     "AsrStage": "recognise.asr",
     "AudioDuration": "measure.audio_duration",
     "CharacterErrorRate": "text.error_rates",
+    "Charset": "text.charset",
     "DynamicBatchAsrStage": "recognise.asr",
+    "Hallucination": "text.hallucination",
     "InferenceAsrNemoStage": "recognise.asr",
     "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
+    "NormaliseText": "text.normalise",
     "Partition": "sources.partition",
     "QualityFilter": "filter.quality",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+    "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
     "WordErrorRate": "text.error_rates",
 }
@@ -37,14 +45,18 @@ __all__ = [
     "AsrStage",
     "AudioDuration",
     "CharacterErrorRate",
+    "Charset",
     "DynamicBatchAsrStage",
+    "Hallucination",
     "InferenceAsrNemoStage",
     "ManifestSource",
     "Merge",
+    "NormaliseText",
     "Partition",
     "QualityFilter",
     "ReadManifest",
     "ReadRecords",
+    "TextRates",
     "ValueFilter",
     "WordErrorRate",
 ]

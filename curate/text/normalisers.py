@@ -1,19 +1,28 @@
-"""Normalisers: functions that make two spellings of the same words equal before errors are counted."""
+"""Normalisers: functions that give two spellings of the same words one form before errors are counted.
+
+A normaliser takes a string and returns a string. One that takes a second argument called `lang` also gets the code of
+the record's language, as `curate.text.language_code` returns it, or None where it is unknown.
+"""
 
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from curate.errors import PlanError, RecordError
 from curate.suggest import closest
+from curate.text.english import apply_english_rules
+from curate.text.script_rules import apply_script_rules
 
-Normaliser: TypeAlias = Callable[[str], str]
+Normaliser: TypeAlias = Callable[..., str]
 
 NORMALISERS: Mapping[str, str] = MappingProxyType(
     {
+        "auto": "the rules of the record's language; those of its script where the language is unknown",
+        "script": "case, punctuation, widths and noise tags of any script; words are left as they are",
         "whisper-english": "Whisper's English rules: spelling, contractions, fillers, and spoken numbers to digits",
         "whisper-basic": "Whisper's rules for any language: lower case, no punctuation, no bracketed text",
         "none": "the text as it is",
@@ -33,20 +42,40 @@ def normaliser(name: str) -> Normaliser:
     raise PlanError(f"unknown normaliser {name!r}: {closest(name, NORMALISERS)}")
 
 
+def takes_language(normalise: Normaliser) -> bool:
+    """Return whether a normaliser has an argument called `lang`."""
+    try:
+        return "lang" in inspect.signature(normalise).parameters
+    except (TypeError, ValueError):  # a function of C has no signature
+        return False
+
+
+def auto(text: str, lang: str | None = None) -> str:
+    """Apply the rules of a language: those of `whisper_english` for English, else those of the script.
+
+    Without a language no rules of English apply, on whatever Latin text.
+
+    Args:
+        lang: the code of the language, as `language_code` returns it.
+    """
+    return apply_english_rules(text) if lang == "en" else apply_script_rules(text, lang)
+
+
+def script(text: str, lang: str | None = None) -> str:
+    """Apply the rules of the script; see `apply_script_rules`."""
+    return apply_script_rules(text, lang)
+
+
 def whisper_english(text: str) -> str:
-    """Apply OpenAI's English text standardisation (Radford et al. 2022, appendix C), and strip blanks at the ends.
+    """Apply OpenAI's English text standardisation (Radford et al. 2022, appendix C), prepared by `curate.text.english`.
 
-    It writes neighbouring spoken digits as **one** word: "one two three" → "123", "oh nine" → "09", "two twenty" →
-    "220", "double seven" → "77"; a lone "1" becomes "one". The word error rate of a digit string is then 0 or 1 and
-    nothing between. For spoken digits use `whisper_basic`, which leaves the words alone.
-
-    Both search for the end of every `(`, `[` and `<`, so n brackets that never close take time in n²
-    (16,000: 1 s). A stage's `timeout_s` ends that. The first call of a process loads the tables.
+    Spoken digits stay words: "one two three" → "one 2 3"; years and amounts become one: "nineteen ninety
+    five" → "1995".
 
     Raises:
-        RecordError: `bad_value`, if the rules fail on the text (a number of more than 4300 digits).
+        RecordError: `bad_value`, if the rules fail on the text.
     """
-    return _applied("whisper-english", _english(), text)
+    return apply_english_rules(text)
 
 
 def whisper_basic(text: str) -> str:
@@ -67,17 +96,12 @@ def unchanged(text: str) -> str:
 
 
 _OWN: Mapping[str, Normaliser] = {
+    "auto": auto,
+    "script": script,
     "whisper-english": whisper_english,
     "whisper-basic": whisper_basic,
     "none": unchanged,
 }
-
-
-@functools.cache
-def _english() -> Callable[[str], Any]:
-    from whisper_normalizer.english import EnglishTextNormalizer  # pyright: ignore[reportMissingTypeStubs]
-
-    return EnglishTextNormalizer()
 
 
 @functools.cache
@@ -92,3 +116,8 @@ def _applied(name: str, rules: Callable[[str], Any], text: str) -> str:
         return str(rules(text)).strip()
     except (AssertionError, ValueError) as error:  # of the number parser, mostly without a message
         raise RecordError("bad_value", f"normaliser {name!r} fails on {text[:60]!r}: {error!r}") from error
+
+
+def matches_digit_groups(normalise: Normaliser) -> bool:
+    """Return whether a normaliser leaves spoken digits one by one, to be matched with the number of the other text."""
+    return normalise in (auto, whisper_english)

@@ -1,4 +1,4 @@
-"""Error rates: counted right, without meaning for an empty reference."""
+"""Error rates: counted right, and decided for an empty reference."""
 
 from collections.abc import Sequence
 
@@ -7,14 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.errors import RecordError
-from curate.text import ErrorRate, character_errors, corpus_rate, word_errors
+from curate.text import ErrorRate, character_errors, corpus_rate, edge_errors, word_errors
 
 WORDS = st.lists(st.sampled_from(["zero", "one", "two", "three", "ä"]), max_size=8)
 
 
 def distance(a: Sequence[str], b: Sequence[str]) -> int:
-    """Levenshtein's distance by the textbook, to judge jiwer by."""
+    """Levenshtein's distance by the textbook, to judge RapidFuzz by."""
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, 1):
         previous, row[0] = row[0], i
@@ -25,14 +24,14 @@ def distance(a: Sequence[str], b: Sequence[str]) -> int:
 
 def test_the_kinds_of_error_are_told_apart() -> None:
     result = word_errors("one two three four", "one too three four five")
-    assert result == ErrorRate(hits=3, substitutions=1, deletions=0, insertions=1)
+    assert result == ErrorRate(3, 1, 0, 1, max_insertion_run=1)
     assert (result.errors, result.reference_length, result.rate) == (2, 4, 0.5)
-    assert word_errors("one two", "one") == ErrorRate(hits=1, substitutions=0, deletions=1, insertions=0)
+    assert word_errors("one two", "one") == ErrorRate(1, 0, 1, 0, max_deletion_run=1)
 
 
 def test_characters_are_counted_with_the_blanks_between_words() -> None:
     result = character_errors("a b", "ab")
-    assert result == ErrorRate(hits=2, substitutions=0, deletions=1, insertions=0)
+    assert result == ErrorRate(2, 0, 1, 0, max_deletion_run=1)
     assert result.reference_length == 3
 
 
@@ -61,12 +60,43 @@ def test_any_run_of_blanks_is_one(blank: str) -> None:
     assert character_errors(text, "one two").rate == 0.0
 
 
-@pytest.mark.parametrize("count", [word_errors, character_errors])
 @pytest.mark.parametrize("reference", ["", " ", "\t\n"])
-def test_an_empty_reference_is_refused(count, reference: str) -> None:
-    with pytest.raises(RecordError) as caught:
-        count(reference, "one")
-    assert caught.value.code == "empty_text"
+def test_empty_reference_counts_as_one_word(reference: str) -> None:
+    assert (word_errors(reference, "").errors, word_errors(reference, "").rate) == (0, 0.0)
+    heard = word_errors(reference, "thank you for watching")
+    assert (heard.errors, heard.insertions, heard.reference_length, heard.rate) == (4, 4, 0, 4.0)
+    assert heard.max_insertion_run == 4
+    assert character_errors(reference, "ab").rate == 2.0
+
+
+def test_longest_runs_of_insertions_and_deletions_are_counted() -> None:
+    result = word_errors("a b c d e f g h i j", "x y z a b c d e f g")
+    assert (result.max_insertion_run, result.max_deletion_run) == (3, 3)
+    scattered = word_errors("a b c d", "a x b y c z d")
+    assert (scattered.insertions, scattered.max_insertion_run) == (3, 1)
+
+
+def test_edge_errors_compare_twelve_characters_at_each_end() -> None:
+    start, end = edge_errors("the quick brown fox jumps", "quick brown fox jumps")
+    assert start.rate > 0.5
+    assert end.rate == 0.0
+    assert start.reference_length == end.reference_length == 12
+
+
+@pytest.mark.parametrize(
+    ("reference", "hypothesis", "errors", "length"),
+    [
+        ("我爱 machine learning", "我爱 machine earning", 1, 4),
+        ("今天天气", "今天 天气", 0, 4),
+        ("สวัสดีครับ", "สวัสดี ครับ", 0, 10),
+        ("hello world", "hello word", 1, 2),
+    ],
+)
+def test_auto_level_counts_characters_of_unspaced_scripts(
+    reference: str, hypothesis: str, errors: int, length: int
+) -> None:
+    result = word_errors(reference, hypothesis, level="auto")
+    assert (result.errors, result.reference_length) == (errors, length)
 
 
 @pytest.mark.parametrize("count", [word_errors, character_errors])
