@@ -225,7 +225,7 @@ class Audio:
         return part
 
     def blocks(self, seconds: float, rate_hz: int = DEFAULT_RATE_HZ) -> Iterator[Samples]:
-        """Yield `samples(rate_hz)` in pieces of so many seconds, the last one shorter, without holding the whole.
+        """Yield `samples(rate_hz)` in pieces of `seconds` each, the last one shorter, without holding the whole.
 
         Joined, the pieces are `samples()` bit for bit.
 
@@ -365,7 +365,7 @@ class Audio:
         return self._end_s is None or stop == self._reader.recording.declared
 
     def _can_keep(self, frames: int, keep_bytes: int) -> bool:
-        """Whether so many native frames may be remembered."""
+        """Whether this number of native frames may be remembered."""
         return 0 < keep_bytes >= frames * self.channels * BYTES_PER_SAMPLE
 
     def _keep(self, start: int, native: Samples) -> None:

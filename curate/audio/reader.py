@@ -177,7 +177,7 @@ class FrameReader:
                 self._end = position
 
     def reaches(self, frames: int) -> bool:
-        """Whether the recording really has so many frames, without decoding them where it can be sought."""
+        """Whether the recording really has this number of frames, without decoding them where it can be sought."""
         with self._lock:
             self._next = -1
             return self.recording.reaches(frames)

@@ -86,7 +86,7 @@ class Recording:
         self._position = 0
 
     def read(self, position: int, frames: int) -> Samples:
-        """Return at most so many frames from `position`, as decoded from the start; none behind the end."""
+        """Return at most `frames` frames from `position`, as decoded from the start; none behind the end."""
         try:
             self._go_to(position)
             return self._read(frames) if self._position == position else self._read(0)
@@ -200,7 +200,7 @@ class Recording:
             )
 
     def stop_within(self, start: int, stop: int | None, declared: int, tolerance_s: float) -> int:
-        """Return the frame to stop at in a file of so many frames; raise when the segment does not lie in them."""
+        """Return the frame to stop at in a file of `declared` frames; raise when the segment does not lie in them."""
         rate_hz, name = self.decoder.rate_hz, self.file.name
         held = f"{name} has {declared / rate_hz:.3f} s"
         if start >= declared:

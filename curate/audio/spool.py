@@ -63,7 +63,7 @@ class SpooledFrames:
         self.failure = failure
 
     def read(self, position: int, frames: int) -> Samples:
-        """Return at most so many frames from `position` as float32 `(frames, channels)`; none behind the end."""
+        """Return at most `frames` frames from `position` as float32 `(frames, channels)`; none behind the end."""
         import numpy as np
 
         frames = max(0, min(frames, self.frames - position))

@@ -311,7 +311,9 @@ class _PhaseRun:
         finally:
             transport.close()
             if self._directory is not None:
-                Spool.remove(self._directory / SPOOL_FOLDER)
+                spool = self._directory / SPOOL_FOLDER
+                if spool.is_dir():
+                    Spool.remove(spool)
 
     def _context(self) -> WorkerContext:
         """Return the context of the stages in workers."""

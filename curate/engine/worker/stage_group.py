@@ -52,7 +52,10 @@ class StageGroupRunner:
         blamed: str = "",
         reporter: ActivityReporter | None = None,
     ) -> None:
-        self._new_audio = None if context.run_directory is None else NewAudio(context.run_directory)
+        self._new_audio: NewAudio | None = None
+        """Made when a stage first writes audio."""
+        self._outcomes: OutcomeCollector | None = None
+        self._run_directory = context.run_directory
         for stage in stages:
             object.__setattr__(stage, "context", self._context_of(stage, context))  # the stage's class may be frozen
         self._stages = stages
@@ -69,11 +72,18 @@ class StageGroupRunner:
         self._set_up: list[ProcessingStage] = []
 
     def _context_of(self, stage: ProcessingStage, context: WorkerContext) -> WorkerContext:
-        if self._new_audio is None:
+        if self._run_directory is None:
             return context
         column: Any = getattr(stage, "filepath_key", None)
         key = column if isinstance(column, str) else DEFAULT_FILEPATH_KEY
-        return attrs.evolve(context, new_audio=partial(self._new_audio.write, filepath_key=key))
+        return attrs.evolve(context, new_audio=partial(self._write_audio, self._run_directory, key))
+
+    def _write_audio(self, run_directory: str, key: str, record: Record, samples: Any, rate_hz: int) -> Record:
+        if self._new_audio is None:
+            self._new_audio = NewAudio(run_directory)
+            if self._outcomes is not None:
+                self._new_audio.begin(self._outcomes)
+        return self._new_audio.write(record, samples, rate_hz, filepath_key=key)
 
     def _make_steps(self, reporter: ActivityReporter | None) -> Iterator[RecordStep | BatchStep | AudioPass]:
         stages, level = self._stages, 0
@@ -135,7 +145,7 @@ class StageGroupRunner:
             reread: returns its records once more, as they came, where that is possible; the records are then the
                 runner's own. Without it the stages get copies, as from another process.
         """
-        outcomes = OutcomeCollector(task, self._encode, self._blamed, len(self._stages))
+        self._outcomes = outcomes = OutcomeCollector(task, self._encode, self._blamed, len(self._stages))
         if self._new_audio is not None:
             self._new_audio.begin(outcomes)
         if self._reporter is not None:

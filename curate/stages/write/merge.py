@@ -41,7 +41,9 @@ class Merge(Writer):
 
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
         path = directory / os.path.normpath(self.path)
-        publish(with_published_audio(records, path, directory), path, format=_format_of(path))
+        if (directory / "audio").is_dir():  # the run has made audio of its own
+            records = with_published_audio(records, path, directory)
+        publish(records, path, format=_format_of(path))
         return [path]
 
 

@@ -79,7 +79,7 @@ def packed(
     layout = {1: "mono", 2: "stereo"}[channels]
     out = io.BytesIO()
     with av.open(out, "w", format=container) as muxer:
-        stream = muxer.add_stream(codec, rate=rate_hz, layout=layout)
+        stream: Any = muxer.add_stream(codec, rate=rate_hz, layout=layout)
         resampler = av.AudioResampler(format=stream.codec_context.format or sample_format, layout=layout, rate=rate_hz)
         planes = np.ascontiguousarray(samples.reshape(-1, channels).T.astype(np.float32))
         frame = av.AudioFrame.from_ndarray(planes, format="fltp", layout=layout)
