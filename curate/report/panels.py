@@ -138,7 +138,7 @@ class Table:
     """A table; numbers stand on the right.
 
     Args:
-        columns: headings, or `Column`s.
+        columns: headings as strings, or values of `Column`.
         rows: a cell for each column; more than 500 rows are cut off.
         tight: with less space between the rows.
     """

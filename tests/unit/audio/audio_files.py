@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 from functools import cache
+from typing import Any
 
 import numpy as np
 import soundfile
