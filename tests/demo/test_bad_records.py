@@ -72,7 +72,7 @@ LINES: list[tuple[str, str | None]] = [
     ('{"audio_filepath": "page.wav"}', "not_audio"),
     ('{"audio_filepath": "pointer.wav"}', "not_audio"),
     ('{"audio_filepath": "packed.wav"}', "not_audio"),
-    ('{"audio_filepath": "noise.wav"}', "decode_error"),
+    ('{"audio_filepath": "noise.wav"}', "not_audio"),
     ('{"audio_filepath": "cut.flac"}', "truncated"),
     ('{"audio_filepath": "cut.wav"}', "truncated"),
     ('{"audio_filepath": "forged.flac"}', "truncated"),

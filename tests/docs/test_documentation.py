@@ -257,6 +257,7 @@ TITLES = {
     "errors.md": "Error codes",
     "executors.md": "Executors",
     "glossary.md": "Glossary",
+    "error-rates.md": "Error rates",
     "gpu.md": "GPUs",
     "guarantees.md": "Guarantees",
     "how-to.md": "How-to guides",
