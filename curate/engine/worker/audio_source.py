@@ -11,6 +11,7 @@ from typing import Any
 
 from curate.audio import Audio, AudioSettings, RecordingCache, Spool, TemporarySpool
 from curate.audio_stage import DurationMismatch, correct_duration
+from curate.errors import RecordError
 from curate.records import ID, PLAIN_TYPES, Record
 from curate.stage import WorkerContext
 
@@ -131,8 +132,14 @@ def _spool_of(context: WorkerContext) -> Spool:
 
 
 def decoded_bytes(audio: Audio) -> float:
-    """Return about how much memory decoded audio takes: its own frames, and a channel at 16 kHz."""
-    return 4 * audio.duration_s * (audio.rate_hz * audio.channels + 16_000)
+    """Return about how much memory decoded audio takes: its own frames, and a channel at 16 kHz.
+
+    Audio that is damaged, so that it has no length, counts nothing: its record fails when it is that record's turn.
+    """
+    try:
+        return 4 * audio.duration_s * (audio.rate_hz * audio.channels + 16_000)
+    except RecordError:
+        return 0.0
 
 
 class AudioSegment:

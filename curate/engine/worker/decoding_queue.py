@@ -108,7 +108,8 @@ class DecodingQueue:
 
     def learn(self, audio: Audio) -> None:
         """Take the size of decoded audio into account for the next estimates."""
-        self._bytes_per_s = decoded_bytes(audio) / audio.duration_s
+        if held := decoded_bytes(audio):
+            self._bytes_per_s = held / audio.duration_s
 
     def close(self) -> None:
         """Release what was decoded ahead, and wait for what is being decoded."""

@@ -108,3 +108,13 @@ def test_what_is_ahead_is_released_when_the_batch_is_left(tmp_path: Path) -> Non
         first.close(source)
         ahead.close()
         assert ahead.begin(1) is None
+
+
+def test_recording_whose_length_cannot_be_found_fails_on_its_own_turn(tmp_path: Path) -> None:
+    """Its header promises more frames than it has, which shows only when it is counted; the queue must not raise."""
+    bad = write_noise(tmp_path / "bad.flac", seconds=0.5)
+    content = bytearray(bad.read_bytes())
+    content[21:26] = bytes([content[21] | 0x0F, 0xFF, 0xFF, 0xFF, 0xFF])  # STREAMINFO's 36 bits of total samples
+    bad.write_bytes(content)
+    good = [{"audio_filepath": str(write_noise(tmp_path / f"{n}.flac", seconds=0.5))} for n in range(3)]
+    Watched([{"audio_filepath": str(bad)}, *good], 256_000_000).run()
