@@ -15,9 +15,9 @@ traits of that code determine this module:
 So sizes are rounded up in steps of a third to a half; NeMo's decoder is asked what is captured, instead of remembering
 it here; and after any exception everything captured is dropped. A graph that is too small is replaced by a larger one.
 
-Several graphs, one for each size of batch, would spare replays of rows that a batch does not have. They can be kept by
-`max_graphs`, but only one is by default: on an H200 (27 November 2026, torch 2.11, NeMo 3.0.0) a graph that was put in
-place again after others had been captured read memory that was no longer its own.
+Several graphs, one for each size of batch, would spare replays of rows that a batch does not have. `max_graphs` allows
+them, but only one is kept by default: on an H200 (28 November 2026, torch 2.11, NeMo 3.0.0) decoding with several ended
+in an illegal memory access, whose cause is not known.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def test_a_segmentation_fault_says_where_in_python_it_was(place: Any) -> None:
 def test_a_record_on_which_the_worker_hangs_goes_to_quarantine(place: Any, stage: Stage, how: str) -> None:
     result = run(place, rows(x33=how), stage.with_(workers=2, timeout_s=1.0))
     assert guilty(result) == {33: "timeout"}
-    assert "got no further for 1 s" in reason(result, 33)
+    assert "made no progress for 1 s" in reason(result, 33)
 
 
 def test_a_quiet_worker_among_talkative_ones_is_left_in_peace(place: Any, tmp_path: Path) -> None:
