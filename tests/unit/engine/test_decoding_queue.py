@@ -117,4 +117,6 @@ def test_recording_whose_length_cannot_be_found_fails_on_its_own_turn(tmp_path: 
     content[21:26] = bytes([content[21] | 0x0F, 0xFF, 0xFF, 0xFF, 0xFF])  # STREAMINFO's 36 bits of total samples
     bad.write_bytes(content)
     good = [{"audio_filepath": str(write_noise(tmp_path / f"{n}.flac", seconds=0.5))} for n in range(3)]
-    Watched([{"audio_filepath": str(bad)}, *good], 256_000_000).run()
+    watched = Watched([{"audio_filepath": str(bad)}, *good], 256_000_000)
+    watched.run()
+    assert sorted(watched.opened) == [0, 1, 2, 3]
