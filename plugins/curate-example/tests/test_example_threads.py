@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -35,7 +36,8 @@ def pipeline(*stages: Any, batch: int = 5) -> Pipeline:
 
 
 def threads_left() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("curate-")]
+    """Names of the executor's threads that are alive; other tests' threads of models are not its own."""
+    return [thread.name for thread in threading.enumerate() if re.fullmatch(r"curate-\d+-\d+", thread.name)]
 
 
 class Passes(RecordStage):
