@@ -54,8 +54,8 @@ class _AsrStage(AudioModelStage):
         model = super().checked_model()
         if model.writes and "text" not in model.writes:
             raise PlanError(
-                f"stage {self.name!r}: the model {type(model).__name__} writes {', '.join(model.writes)} and no `text`: "
-                "it is not a recogniser; run it through AudioModelStage",
+                f"stage {self.name!r}: model {type(model).__name__} writes {', '.join(model.writes)} and no `text`; "
+                "it is not a recogniser: run it through AudioModelStage",
                 self.name,
             )
         return model
