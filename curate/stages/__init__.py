@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
+    from curate.stages.segment.split_channels import SplitChannels
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
     from curate.stages.sources.manifest_source import ManifestSource
     from curate.stages.sources.partition import Partition
@@ -38,6 +39,7 @@ _HOME = {
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
     "TextLanguage": "text.language",
+    "SplitChannels": "segment.split_channels",
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
     "WordErrorRate": "text.error_rates",
@@ -59,6 +61,7 @@ __all__ = [
     "ReadManifest",
     "ReadRecords",
     "TextLanguage",
+    "SplitChannels",
     "TextRates",
     "ValueFilter",
     "WordErrorRate",
