@@ -83,10 +83,6 @@ class AudioModelStage(ProcessingStage):
         has_bounds = self.min_s is not None or self.max_s is not None
         self.cardinality = "filters" if has_bounds else "maps"
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Return the settings: a copy of a stage that was set up is not set up."""
-        return {**vars(self), "_runner": None}
-
     def make_model(self) -> AudioModel:
         """Return the model of one worker, not yet set up."""
         if self.model_class is None:

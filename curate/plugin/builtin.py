@@ -25,6 +25,11 @@ def curate_stages() -> list[StageRef]:
             "audio_duration", "curate.stages.measure.audio_duration:AudioDuration", "Measure how long each recording is"
         ),
         StageRef(
+            "split_channels",
+            "curate.stages.segment.split_channels:SplitChannels",
+            "Make one record for each channel of a recording",
+        ),
+        StageRef(
             "asr_nemo",
             "curate.stages.recognise.asr:InferenceAsrNemoStage",
             "Transcribe speech with a NeMo model",
@@ -59,7 +64,13 @@ def curate_stages() -> list[StageRef]:
         StageRef(
             "normalise_text", "curate.stages.text.normalise:NormaliseText", "Write a normalised copy of a transcript"
         ),
-        StageRef("text_rates", "curate.stages.text.rates:TextRates", "Measure characters and words per second"),
+        StageRef(
+            "text_language",
+            "curate.stages.text.language:TextLanguage",
+            "Identify the language of a transcript",
+            extra="language",
+        ),
+        StageRef("text_rates", "curate.stages.text.rates:TextRates", "Measure characters, words and tokens per second"),
         StageRef(
             "charset",
             "curate.stages.text.charset:Charset",

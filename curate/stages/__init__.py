@@ -11,12 +11,14 @@ if TYPE_CHECKING:
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
+    from curate.stages.segment.split_channels import SplitChannels
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
     from curate.stages.sources.manifest_source import ManifestSource
     from curate.stages.sources.partition import Partition
     from curate.stages.text.charset import Charset
     from curate.stages.text.error_rates import CharacterErrorRate, WordErrorRate
     from curate.stages.text.hallucination import Hallucination
+    from curate.stages.text.language import TextLanguage
     from curate.stages.text.normalise import NormaliseText
     from curate.stages.text.rates import TextRates
     from curate.stages.write.merge import Merge
@@ -36,6 +38,8 @@ _HOME = {
     "QualityFilter": "filter.quality",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+    "SplitChannels": "segment.split_channels",
+    "TextLanguage": "text.language",
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
     "WordErrorRate": "text.error_rates",
@@ -56,6 +60,8 @@ __all__ = [
     "QualityFilter",
     "ReadManifest",
     "ReadRecords",
+    "SplitChannels",
+    "TextLanguage",
     "TextRates",
     "ValueFilter",
     "WordErrorRate",
