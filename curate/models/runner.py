@@ -21,7 +21,7 @@ from loguru import logger
 from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S
 from curate.errors import RecordError
 from curate.models.inference import Inference, InferenceFailed, Loaded, MicroBatchResult, PendingRows
-from curate.models.loading import ClipLoader
+from curate.models.loading import ClipLoader, OwnRecordings
 from curate.models.micro_batches import MicroBatches
 from curate.models.model import AudioModel, Clip, Row
 from curate.models.resources import ModelResources
@@ -64,8 +64,8 @@ class ModelRunner:
         resources: where and how the model runs.
         is_oom: returns whether an error of the model means that memory ran out.
         prefetch: micro-batches that are loaded ahead; 0: each is loaded when the model has finished the one before.
-        out_of_range: returns the reason to filter a record of a length in seconds, empty to keep it; called for
-            records without a usable `duration`.
+        out_of_range: returns the reason to filter a record of a length in seconds, empty to keep it; called with
+            decoded lengths.
     """
 
     def __init__(
@@ -84,6 +84,7 @@ class ModelRunner:
         self.inference = Inference(model, resources, batches, is_oom)
         self.monitor = PerformanceMonitor()
         self._contract = contract
+        self._recordings = OwnRecordings()
         self._prefetch = prefetch
         self._out_of_range = out_of_range
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="curate-model")
@@ -105,6 +106,7 @@ class ModelRunner:
         finally:
             self._thread.shutdown()
             self._stager.shutdown()
+            self._recordings.close()
 
     def runtime_info(self) -> dict[str, Any]:
         """Return the device, number format and the like that the model reports; empty if it reports none."""
@@ -116,16 +118,48 @@ class ModelRunner:
         Closing the generator waits for the batch in the model, and leaves the model's queue empty.
         """
         self.monitor.start_monitoring()
+        announced = _Announced(context.announce)
+        loader = ClipLoader(context, self._recordings.of(context, filepath_key), self.model.rate_hz, filepath_key)
+        doubtful = yield from self._run(records, announced, loader)
+        if doubtful:
+            confirmed = yield from self._measured(doubtful, announced, loader)
+            yield from self._run(confirmed, announced, loader)
+
+    def _run(
+        self, records: list[Record], announced: _Announced, loader: ClipLoader
+    ) -> Generator[Outcome, None, list[Record]]:
+        """Yield the outcomes of records; return those whose claimed `duration` is out of range."""
         planned, out_of_range = self._planned(records)
         if planned and self.inference.capabilities.reserve is not None:
             shapes = [(len(one), max(map(_expected_s, one))) for one in planned]
             if self._thread.submit(self.inference.reserve, shapes).result():
                 planned, out_of_range = self._planned(records)  # with the memory that is left
-        yield from out_of_range
-        announced = _Announced(context.announce)
-        loader = ClipLoader(context, filepath_key, self.model.rate_hz)
         with closing(self._loads(planned, announced, loader)) as loads:
             yield from self._through_model(planned, loads, announced)
+        doubtful: list[Record] = []
+        for one in out_of_range:
+            if one.record.get("offset") is None:
+                doubtful.append(one.record)
+            else:
+                yield one
+        return doubtful
+
+    def _measured(
+        self, doubtful: list[Record], announced: _Announced, loader: ClipLoader
+    ) -> Generator[Outcome, None, list[Record]]:
+        """Yield the outcomes of records that are truly out of range; return the others, with their true `duration`."""
+        confirmed: list[Record] = []
+        announced.add(doubtful)
+        with closing(loader.measure(doubtful)) as measured:
+            for record, error in measured:
+                announced.remove([record])
+                if error is not None:
+                    yield InferenceFailed(record, error)
+                elif reason := self._out_of_range(record["duration"]):
+                    yield OutOfRange(record, reason)
+                else:
+                    confirmed.append(record)
+        return confirmed
 
     def _planned(self, records: list[Record]) -> tuple[list[list[Record]], list[OutOfRange]]:
         plan, dropped = self.batches.plan([record.get("duration") for record in records])
@@ -194,10 +228,14 @@ class ModelRunner:
         """Return the outcome of a record that does not reach the model, or None if it does."""
         if isinstance(clip, RecordError):
             return InferenceFailed(record, clip)
-        if not audio_ms(record):
-            reason = self._out_of_range(clip.duration_s)
-            return OutOfRange(record, reason) if reason else None
-        return None
+        if record.get("offset") is None:
+            seconds = record["duration"]  # the decoded length
+        elif audio_ms(record):
+            return None  # the planner has compared it, for a segment is as long as its record says
+        else:
+            seconds = clip.duration_s
+        reason = self._out_of_range(seconds)
+        return OutOfRange(record, reason) if reason else None
 
     def _finished(self, queued: deque[_QueuedBatch], announced: _Announced) -> Iterator[Outcome]:
         one = queued[0]

@@ -73,6 +73,7 @@ class AudioModelStage(ProcessingStage):
     prefetch_batches = 2
     checkpoint = True
     thread_safe = False
+    corrects_duration = True
     tuning = frozenset({"batching", "max_batch_s", "memory_share", "saturation_s", "batching_options"})
 
     model_class: ClassVar[type[AudioModel] | None] = None

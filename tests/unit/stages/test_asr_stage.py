@@ -107,7 +107,7 @@ class TestEager:
             return StubRecogniser(timestamps=True, confidence=True)
 
         plain = ready(StubAsrStage(make=make)).process(batch(clip, 100)).data[0]
-        assert set(plain) == {"audio_filepath", "n", "pred_text"}
+        assert set(plain) == {"audio_filepath", "n", "duration", "pred_text"}
         stage = ready(StubAsrStage(make=make, timestamps=True, confidence=True))
         record = stage.process(batch(clip, 100)).data[0]
         assert record["words"] == [{"text": "100", "start_s": 0.0, "end_s": 0.1, "confidence": 0.5}]
