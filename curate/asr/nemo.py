@@ -30,7 +30,7 @@ from curate.models.resources import DTYPES, suitable_dtype
 from curate.models.torch_device import TorchMemoryMeter, gpu_uuid, limit_gpu_memory
 
 if TYPE_CHECKING:
-    from curate.models.model import Waveform
+    from curate.models.clip import Waveform
 else:
     Waveform = Any
 

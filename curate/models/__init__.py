@@ -4,7 +4,8 @@ Importing this package loads neither numpy nor torch.
 """
 
 from curate.models.capabilities import DeviceMemory, MemoryMeter, MemoryPeak, ModelCapabilities
-from curate.models.model import AudioModel, Clip, Row, Rows
+from curate.models.clip import Clip
+from curate.models.model import AudioModel, Row, Rows
 from curate.models.resources import ModelResources
 from curate.models.stage import AudioModelStage
 

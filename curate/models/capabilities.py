@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 if TYPE_CHECKING:
-    from curate.models.model import Clip
+    from curate.models.clip import Clip
 
 
 @attrs.frozen

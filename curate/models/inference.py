@@ -15,8 +15,9 @@ from curate.batching import Unfit, run_splitting
 from curate.errors import CurateError, InfrastructureError, RecordError
 from curate.gpu_errors import classify_gpu_error, is_oom
 from curate.models.capabilities import MemoryPeak, ModelCapabilities
+from curate.models.clip import Clip
 from curate.models.micro_batches import MicroBatches
-from curate.models.model import AudioModel, Clip, Rows
+from curate.models.model import AudioModel, Rows
 from curate.models.resources import ModelResources
 from curate.models.torch_device import restrict_torch
 from curate.monitoring import GpuMeter

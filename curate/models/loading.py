@@ -18,7 +18,7 @@ from curate.audio import (
 )
 from curate.audio_stage import correct_duration
 from curate.errors import RecordError
-from curate.models.model import Clip, Waveform
+from curate.models.clip import Clip, Waveform
 from curate.records import Record
 from curate.stage import WorkerContext
 

@@ -1,48 +1,19 @@
-"""The base class of models over audio, and the clips that they are given."""
+"""The base class of models over audio."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
-
-import attrs
+from typing import Any, TypeAlias, cast
 
 from curate.models.capabilities import ModelCapabilities
+from curate.models.clip import Clip
 from curate.models.resources import ModelResources
 from curate.models.torch_device import torch_capabilities
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Waveform = NDArray[np.float32]
-else:
-    Waveform = Any
 
 Row: TypeAlias = Mapping[str, Any]
 """The columns that a model adds to the record of one clip."""
 
 Rows: TypeAlias = Sequence[Row]
-
-
-@attrs.frozen(eq=False)
-class Clip:
-    """The audio of one record, as a model gets it.
-
-    Args:
-        samples: float32 of shape (samples,), mono, at `rate_hz`, full scale at ±1.
-        rate_hz: the model's sampling rate.
-        record: the record's columns, read-only, such as its language or a prompt; empty in a trial without records.
-    """
-
-    samples: Waveform = attrs.field(repr=False)
-    rate_hz: int
-    record: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
-
-    @property
-    def duration_s(self) -> float:
-        """The length of the clip in seconds."""
-        return len(self.samples) / self.rate_hz
 
 
 class AudioModel:

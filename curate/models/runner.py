@@ -20,10 +20,11 @@ from loguru import logger
 
 from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S
 from curate.errors import RecordError
+from curate.models.clip import Clip
 from curate.models.inference import Inference, InferenceFailed, Loaded, MicroBatchResult, PendingRows
 from curate.models.loading import ClipLoader, OwnRecordings
 from curate.models.micro_batches import MicroBatches
-from curate.models.model import AudioModel, Clip, Row
+from curate.models.model import AudioModel, Row
 from curate.models.resources import ModelResources
 from curate.models.rows import RowContract
 from curate.monitoring import PerformanceMonitor
