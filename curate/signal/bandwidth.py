@@ -1,8 +1,8 @@
 """The highest frequency that a recording holds, at its own rate: the edge of a codec, a telephone or an upsampling.
 
-Noise fills a spectrum up to half the rate, whatever speech was recorded below it. So a band counts where its power *varies*,
-between frames with speech and frames without, above the noise floor of the band itself. Where nothing varies, as in steady
-noise, the spectrum's own edge is taken.
+Noise fills a spectrum up to half the rate, whatever speech was recorded below it. So a band counts where its power
+*varies*, between frames with speech and frames without, above the noise floor of the band itself. Where nothing varies,
+as in steady noise, the spectrum's own edge is taken.
 """
 
 from __future__ import annotations
@@ -117,7 +117,6 @@ class BandwidthMeter:
         self._powers.append(power[power.sum(axis=1) > _SILENCE].astype(np.float32))
 
     def _edge(self, high: Floats, low: Floats) -> Bandwidth:
-        import numpy as np
 
         high_db, low_db = _decibels(high), _decibels(low)
         band_hz = self._bins * self._rate_hz / self._frame
@@ -149,7 +148,7 @@ class BandwidthMeter:
 
 
 def _extremes(powers: npt.NDArray[np.float32]) -> tuple[Floats, Floats]:
-    """Return the mean of the strongest 3 % of the frames of each band, and the level that 20 % do not exceed."""
+    """Return the mean of the strongest 3 % of each band's frames, and the level that 20 % do not exceed."""
     import numpy as np
 
     ordered = np.sort(powers, axis=0)
@@ -158,7 +157,7 @@ def _extremes(powers: npt.NDArray[np.float32]) -> tuple[Floats, Floats]:
 
 
 def _last_before_fall(high_db: Floats, chosen: npt.NDArray[np.bool_], near: int) -> int | None:
-    """Return the highest of the chosen bands before a fall of 23 dB within 1.5 kHz, as of a filter; None: there is none.
+    """Return the highest chosen band before a fall of 23 dB within 1.5 kHz, as of a filter; None: there is none.
 
     Behind a wider gap, as between the vowels and the fricatives of a speaker, only strong bands count.
     """

@@ -1,4 +1,4 @@
-"""Levels of a recording, from its native frames: peak, RMS, clipping, constant part, digital zeros, balance of channels.
+"""Levels of a recording, from its native frames: peak, RMS, clipping, constant part, digital zeros, channels.
 
 A meter takes the frames block by block, so its memory does not grow with the recording. The borders of the blocks cut
 runs of equal samples; blocks of one length give the same figures every time.
@@ -96,7 +96,7 @@ class LevelMeter:
         self._sums += wide.sum(axis=0)
         self._products += wide.T @ wide
         self._peak = max(self._peak, float(np.abs(frames).max()))
-        self._zero_frames += _samples_in_runs(~frames.any(axis=1), self._zero_run)
+        self._zero_frames += _samples_in_runs(np.abs(frames).max(axis=1) == 0, self._zero_run)
         for channel in range(self._channels):
             self._add_clipping(channel, np.ascontiguousarray(frames[:, channel]))
 

@@ -1,7 +1,7 @@
 """Integrated loudness after ITU-R BS.1770-4 and EBU R 128, block by block, with the K-weighting of pyloudnorm.
 
-The weighting filters are those of B. De Man (2018), which meet the coefficients of the recommendation at 48 kHz and scale
-to any rate. All channels have the weight 1: recordings of speech with more than two channels are of arrays of
+The weighting filters are those of B. De Man (2018), which meet the coefficients of the recommendation at 48 kHz and
+scale to any rate. All channels have the weight 1: recordings of speech with more than two channels are of arrays of
 microphones, not of surround sound.
 """
 
@@ -26,8 +26,18 @@ _STEP_S = 0.1  # blocks of 0.4 s overlap by 75 %
 _STEPS = 4
 _ABSOLUTE_GATE_LUFS = -70.0
 _RELATIVE_GATE_LU = -10.0
-_SHELF = {"G": 3.99984385397, "Q": 0.7071752369554193, "fc": 1681.9744509555319, "filter_type": "high_shelf_DeMan"}
-_HIGH_PASS = {"G": 0.0, "Q": 0.5003270373253953, "fc": 38.13547087613982, "filter_type": "high_pass_DeMan"}
+_SHELF: dict[str, Any] = {
+    "G": 3.99984385397,
+    "Q": 0.7071752369554193,
+    "fc": 1681.9744509555319,
+    "filter_type": "high_shelf_DeMan",
+}
+_HIGH_PASS: dict[str, Any] = {
+    "G": 0.0,
+    "Q": 0.5003270373253953,
+    "fc": 38.13547087613982,
+    "filter_type": "high_pass_DeMan",
+}
 
 
 class LoudnessMeter:

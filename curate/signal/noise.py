@@ -1,9 +1,9 @@
 """The signal-to-noise ratio of speech, from frames of 32 ms at 16 kHz.
 
-Two ways to the noise. With the segments of a voice activity detection, it is the power of the frames outside them. Without,
-it is the floor of each frequency band: the tenth of the frames with the least power, as between and inside words some
-frame of every band has noise alone (R. Martin, "Noise power spectral density estimation based on optimal smoothing and
-minimum statistics", 2001). Frames of digital silence belong to neither.
+Two ways to the noise. With the segments of a voice activity detection, it is the power of the frames outside them.
+Without, it is the floor of each frequency band: the level that a tenth of the frames do not exceed, as between and
+inside words some frame of every band has noise alone (R. Martin, "Noise power spectral density estimation based on
+optimal smoothing and minimum statistics", 2001). Frames of digital silence belong to neither.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ class NoiseMeter:
         if self._edges is not None or len(powers) < _SMOOTHED:
             self._before = powers if self._edges is None else self._before
             return
-        smoothed = sum(powers[at : len(powers) - _SMOOTHED + 1 + at] for at in range(_SMOOTHED)) / _SMOOTHED
+        smoothed = (powers[:-2] + powers[1:-1] + powers[2:]) / _SMOOTHED
         self._before = powers[len(powers) - _SMOOTHED + 1 :]
         self._smoothed += len(smoothed)
         self._speech_power += float(smoothed.sum())
@@ -173,7 +173,9 @@ def _band_powers(samples: Samples) -> Floats:
     return power[:, 1:].reshape(len(frames), _BANDS, _BINS).sum(axis=2) * scale
 
 
-def _in_segments(centres: Floats, edges: Floats, margin_s: float) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+def _in_segments(
+    centres: Floats, edges: Floats, margin_s: float
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
     """Return which times lie in a segment, and which lie in one or within a margin of it."""
     import numpy as np
 

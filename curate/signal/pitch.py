@@ -6,7 +6,7 @@ difference has a minimum below 0.2 and the frame is not much weaker than the lou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -109,7 +109,8 @@ class PitchMeter:
         voiced = dips < _THRESHOLD
         hz = RATE_HZ / periods[voiced]
         steps = np.round(_STEPS_PER_OCTAVE * np.log2(np.clip(hz, _LOWEST_HZ, _HIGHEST_HZ) / _LOWEST_HZ)).astype(np.intp)
-        levels = np.clip(np.round(10 * np.log10(powers[voiced])).astype(np.intp) + 150, 0, len(self._counts) - 1)
+        decibels: Floats = 10 * np.log10(powers[voiced])
+        levels = np.clip(np.round(decibels).astype(np.intp) + 150, 0, len(self._counts) - 1)
         np.add.at(self._counts, (levels, steps), 1)
 
 
@@ -138,7 +139,9 @@ def _first_dips(normalised: Floats, shortest: int) -> tuple[Floats, Floats]:
     inner = normalised[:, shortest:-1]
     minima = (inner <= normalised[:, shortest - 1 : -2]) & (inner < normalised[:, shortest + 1 :])
     low = minima & (inner < _THRESHOLD)
-    place = np.where(low.any(axis=1), low.argmax(axis=1), np.where(minima, inner, np.inf).argmin(axis=1)) + shortest
+    lowest = np.where(minima, inner, np.inf).argmin(axis=1)
+    first = low.argmax(axis=1)
+    place: Any = shortest + np.where(low.any(axis=1), first, lowest)
     rows = np.arange(len(normalised))
     before, at, behind = (normalised[rows, place + step] for step in (-1, 0, 1))
     curvature = before - 2 * at + behind

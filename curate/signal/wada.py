@@ -1,6 +1,6 @@
 """WADA-SNR: the signal-to-noise ratio from the distribution of amplitudes alone (Kim and Stern, Interspeech 2008).
 
-Speech amplitudes are taken to follow a gamma distribution with the shape 0.4, noise to be Gaussian. For x = speech + noise,
+Amplitudes of speech are taken to follow a gamma distribution with the shape 0.4, noise to be Gaussian. Of their sum x,
 
     G = ln E|x| − E ln|x|
 

@@ -10,6 +10,10 @@ from curate.suggest import closest
 if TYPE_CHECKING:
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
+    from curate.stages.measure.bandwidth import AudioBandwidth
+    from curate.stages.measure.levels import AudioLevels
+    from curate.stages.measure.pitch import VoicePitch
+    from curate.stages.measure.snr import SpeechSnr
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
     from curate.stages.sources.manifest_source import ManifestSource
@@ -23,7 +27,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AsrStage": "recognise.asr",
+    "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
+    "AudioLevels": "measure.levels",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
     "DynamicBatchAsrStage": "recognise.asr",
@@ -36,14 +42,18 @@ _HOME = {
     "QualityFilter": "filter.quality",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+    "SpeechSnr": "measure.snr",
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
+    "VoicePitch": "measure.pitch",
     "WordErrorRate": "text.error_rates",
 }
 
 __all__ = [
     "AsrStage",
+    "AudioBandwidth",
     "AudioDuration",
+    "AudioLevels",
     "CharacterErrorRate",
     "Charset",
     "DynamicBatchAsrStage",
@@ -56,8 +66,10 @@ __all__ = [
     "QualityFilter",
     "ReadManifest",
     "ReadRecords",
+    "SpeechSnr",
     "TextRates",
     "ValueFilter",
+    "VoicePitch",
     "WordErrorRate",
 ]
 

@@ -13,7 +13,7 @@ from curate.audio import Audio
 from curate.audio_stage import AudioStage
 from curate.errors import PlanError
 from curate.records import DEFAULT_FILEPATH_KEY, Record
-from curate.signal import Levels, LevelMeter, LoudnessMeter
+from curate.signal import LevelMeter, Levels, LoudnessMeter
 from curate.stages.measure.blocks import frame_blocks
 
 

@@ -16,8 +16,8 @@ from curate.stages.measure.blocks import sample_blocks
 class VoicePitch(AudioStage):
     """Measures the fundamental frequency of the voice, 60 to 500 Hz, by YIN.
 
-    Writes `pitch_hz` (the median of the voiced frames), `pitch_low_hz` and `pitch_high_hz` (what 10 % and 90 % of them do
-    not exceed), and `voiced_ratio`. The frequencies are null where less than 0.2 s are voiced.
+    Writes `pitch_hz` (the median of the voiced frames), `pitch_low_hz` and `pitch_high_hz` (what 10 % and 90 % of them
+    do not exceed), and `voiced_ratio`. The frequencies are null where less than 0.2 s are voiced.
 
     Args:
         filepath_key: the column that holds the path of the audio.

@@ -22,10 +22,10 @@ Segments = list[tuple[float, float]]
 class SpeechSnr(AudioStage):
     """Measures how far speech lies above noise.
 
-    Writes `snr_db`. For a record with the column `speech`, as `voice_activity` writes it, the noise is the sound outside
-    the segments; null where there is less than 0.5 s of either. For other records it is the floor of each frequency band.
-    Writes also `snr_wada_db`, from the distribution of amplitudes alone (WADA; at most 60). Both ignore digital silence,
-    and are null where less than 0.5 s of sound is left.
+    Writes `snr_db`. For a record with the column `speech`, as `voice_activity` writes it, the noise is the sound
+    outside the segments; null where there is less than 0.5 s of either. For other records it is the floor of each
+    frequency band. Writes also `snr_wada_db`, from the distribution of amplitudes alone (WADA; at most 60). Both ignore
+    digital silence, and are null where less than 0.5 s of sound is left.
 
     Args:
         filepath_key: the column that holds the path of the audio.
@@ -69,4 +69,6 @@ def segments_of(record: Record, key: str) -> Segments | None:
             segments.append((float(start_s), float(end_s)))
         else:
             return segments
-    raise RecordError("bad_value", f"{key} = {value!r:.80} is not a list of [start, end] in seconds, in order and apart")
+    raise RecordError(
+        "bad_value", f"{key} = {value!r:.80} is not a list of [start, end] in seconds, in order and apart"
+    )
