@@ -140,8 +140,8 @@ def _first_dips(normalised: Floats, shortest: int) -> tuple[Floats, Floats]:
     minima = (inner <= normalised[:, shortest - 1 : -2]) & (inner < normalised[:, shortest + 1 :])
     low = minima & (inner < _THRESHOLD)
     lowest = np.where(minima, inner, np.inf).argmin(axis=1)
-    first = low.argmax(axis=1)
-    place: Any = shortest + np.where(low.any(axis=1), first, lowest)
+    below: Any = low.any(axis=1)
+    place: Any = shortest + np.where(below, low.argmax(axis=1), lowest)
     rows = np.arange(len(normalised))
     before, at, behind = (normalised[rows, place + step] for step in (-1, 0, 1))
     curvature = before - 2 * at + behind
