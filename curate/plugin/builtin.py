@@ -33,6 +33,11 @@ def curate_stages() -> list[StageRef]:
         ),
         StageRef("pitch", "curate.stages.measure.pitch:VoicePitch", "Measure the fundamental frequency of the voice"),
         StageRef(
+            "split_channels",
+            "curate.stages.segment.split_channels:SplitChannels",
+            "Make one record for each channel of a recording",
+        ),
+        StageRef(
             "asr_nemo",
             "curate.stages.recognise.asr:InferenceAsrNemoStage",
             "Transcribe speech with a NeMo model",
@@ -67,7 +72,13 @@ def curate_stages() -> list[StageRef]:
         StageRef(
             "normalise_text", "curate.stages.text.normalise:NormaliseText", "Write a normalised copy of a transcript"
         ),
-        StageRef("text_rates", "curate.stages.text.rates:TextRates", "Measure characters and words per second"),
+        StageRef(
+            "text_language",
+            "curate.stages.text.language:TextLanguage",
+            "Identify the language of a transcript",
+            extra="language",
+        ),
+        StageRef("text_rates", "curate.stages.text.rates:TextRates", "Measure characters, words and tokens per second"),
         StageRef(
             "charset",
             "curate.stages.text.charset:Charset",

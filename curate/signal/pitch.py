@@ -6,7 +6,7 @@ difference has a minimum below 0.2 and the frame is not much weaker than the lou
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -140,10 +140,11 @@ def _first_dips(normalised: Floats, shortest: int) -> tuple[Floats, Floats]:
     minima = (inner <= normalised[:, shortest - 1 : -2]) & (inner < normalised[:, shortest + 1 :])
     low = minima & (inner < _THRESHOLD)
     lowest = np.where(minima, inner, np.inf).argmin(axis=1)
-    below: Any = low.any(axis=1)
-    place: Any = shortest + np.where(below, low.argmax(axis=1), lowest)
+    first: npt.NDArray[np.intp] = np.argmax(low, axis=1)
+    below: npt.NDArray[np.bool_] = np.any(low, axis=1)
+    place: npt.NDArray[np.intp] = np.add(shortest, np.where(below, first, lowest))
     rows = np.arange(len(normalised))
     before, at, behind = (normalised[rows, place + step] for step in (-1, 0, 1))
     curvature = before - 2 * at + behind
     shift = np.divide(before - behind, 2 * curvature, out=np.zeros_like(at), where=curvature > 0)
-    return place + np.clip(shift, -0.5, 0.5), at
+    return np.add(place, np.clip(shift, -0.5, 0.5)), at

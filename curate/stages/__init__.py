@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
+    from curate.stages.segment.split_channels import SplitChannels
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
     from curate.stages.sources.manifest_source import ManifestSource
     from curate.stages.sources.partition import Partition
     from curate.stages.text.charset import Charset
     from curate.stages.text.error_rates import CharacterErrorRate, WordErrorRate
     from curate.stages.text.hallucination import Hallucination
+    from curate.stages.text.language import TextLanguage
     from curate.stages.text.normalise import NormaliseText
     from curate.stages.text.rates import TextRates
     from curate.stages.write.merge import Merge
@@ -43,6 +45,8 @@ _HOME = {
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
     "SpeechSnr": "measure.snr",
+    "SplitChannels": "segment.split_channels",
+    "TextLanguage": "text.language",
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
     "VoicePitch": "measure.pitch",
@@ -67,6 +71,8 @@ __all__ = [
     "ReadManifest",
     "ReadRecords",
     "SpeechSnr",
+    "SplitChannels",
+    "TextLanguage",
     "TextRates",
     "ValueFilter",
     "VoicePitch",
