@@ -24,6 +24,14 @@ def curate_stages() -> list[StageRef]:
         StageRef(
             "audio_duration", "curate.stages.measure.audio_duration:AudioDuration", "Measure how long each recording is"
         ),
+        StageRef("audio_levels", "curate.stages.measure.levels:AudioLevels", "Measure levels, clipping and loudness"),
+        StageRef("snr", "curate.stages.measure.snr:SpeechSnr", "Measure how far speech lies above noise"),
+        StageRef(
+            "bandwidth",
+            "curate.stages.measure.bandwidth:AudioBandwidth",
+            "Measure the highest frequency that a recording holds",
+        ),
+        StageRef("pitch", "curate.stages.measure.pitch:VoicePitch", "Measure the fundamental frequency of the voice"),
         StageRef(
             "split_channels",
             "curate.stages.segment.split_channels:SplitChannels",

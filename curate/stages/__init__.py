@@ -10,6 +10,10 @@ from curate.suggest import closest
 if TYPE_CHECKING:
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
+    from curate.stages.measure.bandwidth import AudioBandwidth
+    from curate.stages.measure.levels import AudioLevels
+    from curate.stages.measure.pitch import VoicePitch
+    from curate.stages.measure.snr import SpeechSnr
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
     from curate.stages.segment.split_channels import SplitChannels
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
@@ -25,7 +29,9 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AsrStage": "recognise.asr",
+    "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
+    "AudioLevels": "measure.levels",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
     "DynamicBatchAsrStage": "recognise.asr",
@@ -38,16 +44,20 @@ _HOME = {
     "QualityFilter": "filter.quality",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+    "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
     "TextLanguage": "text.language",
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
+    "VoicePitch": "measure.pitch",
     "WordErrorRate": "text.error_rates",
 }
 
 __all__ = [
     "AsrStage",
+    "AudioBandwidth",
     "AudioDuration",
+    "AudioLevels",
     "CharacterErrorRate",
     "Charset",
     "DynamicBatchAsrStage",
@@ -60,10 +70,12 @@ __all__ = [
     "QualityFilter",
     "ReadManifest",
     "ReadRecords",
+    "SpeechSnr",
     "SplitChannels",
     "TextLanguage",
     "TextRates",
     "ValueFilter",
+    "VoicePitch",
     "WordErrorRate",
 ]
 
