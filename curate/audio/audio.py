@@ -19,7 +19,7 @@ from curate.audio.channels import (
 )
 from curate.audio.files import Roots
 from curate.audio.reader import BYTES_PER_SAMPLE, FrameReader
-from curate.audio.recording import BLOCK_FRAMES
+from curate.audio.recording import block_frames
 from curate.audio.resampling import cut_to, require_finite, resample_blocks
 from curate.audio.segment import ENDLESS_S, require_rate, seconds, segment_of
 from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
@@ -342,8 +342,9 @@ class Audio:
         native = self._native
         if native is not None:
             self._span = (start, start + len(native))
-            for at in range(0, len(native), BLOCK_FRAMES):
-                yield native[at : at + BLOCK_FRAMES]
+            frames = block_frames(native.shape[1])
+            for at in range(0, len(native), frames):
+                yield native[at : at + frames]
             return
         is_kept = self._can_keep(0 if stop is None else stop - start, keep_bytes)
         kept = BlockBuffer(None if stop is None else stop - start) if is_kept else None

@@ -137,8 +137,8 @@ def language_code(tag: object) -> str | None:
 def language_tag(tag: object) -> str | None:
     """Return the tag that a reader writes to `lang`: BCP-47, with the code that stages compare; None if there is none.
 
-    `deu_Latn` is `de`, `zh_tw` is `zh-TW`, `uzn_Cyrl` is `uz-Cyrl`, Whisper's `jw` is `jv`. The script is left out if it
-    is the usual one of the language.
+    `deu_Latn` is `de`, `zh_tw` is `zh-TW`, `uzn_Cyrl` is `uz-Cyrl`, Whisper's `jw` is `jv`. The script is left out
+    if it is the usual one of the language.
     """
     if not isinstance(tag, str) or len(tag) > 64:
         return None

@@ -11,6 +11,7 @@ import pytest
 
 from curate import AudioBatch, AudioSettings, AudioStage, Pipeline, processing_stage
 from curate.audio import Audio
+from curate.audio.recording import BLOCK_SAMPLES
 from curate.engine import RunOptions
 from curate.engine.protocol.messages import BatchTask
 from curate.engine.worker.stage_group import StageGroupRunner
@@ -235,7 +236,7 @@ def test_every_block_that_is_decoded_counts_as_progress(tmp_path: Path) -> None:
     (result,) = runner.run(BatchTask(1, [record], "audio_filepath", "task", "set"))
     runner.teardown()
     assert len(result.kept) == 1
-    assert reporter.progressed >= 60 * 16_000 // 65_536
+    assert reporter.progressed >= 60 * 16_000 // BLOCK_SAMPLES
 
 
 def test_a_record_that_is_tried_alone_is_announced_at_the_stage_that_works_on_it(tmp_path: Path) -> None:
