@@ -62,7 +62,7 @@ def _decompressed(raw: Any, compression: str) -> BinaryIO:
 
 
 class _Utf8(io.RawIOBase):
-    """A text in another encoding, as bytes of UTF-8."""
+    """Text in another encoding, as bytes of UTF-8."""
 
     def __init__(self, source: BinaryIO, encoding: str) -> None:
         super().__init__()
