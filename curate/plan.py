@@ -396,7 +396,7 @@ def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stag
     planned: list[PlannedStage[Stage]] = []
     for position, (name, stage) in enumerate(stages):
         if isinstance(stage, Source):
-            known = stage.columns()
+            known = stage.record_columns()
             columns = None if known is None else frozenset(known)
         else:
             if columns is not None:

@@ -299,7 +299,7 @@ class Source(Stage):
         """Return how many records there are, about, for progress and estimates; None: unknown. May take a while."""
         return None
 
-    def columns(self) -> Collection[str] | None:
+    def record_columns(self) -> Collection[str] | None:
         """Return the columns that the records have, as far as the input declares them; None: unknown."""
         return None
 
