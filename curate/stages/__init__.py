@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from curate.stages.text.charset import Charset
     from curate.stages.text.error_rates import CharacterErrorRate, WordErrorRate
     from curate.stages.text.hallucination import Hallucination
+    from curate.stages.text.language import TextLanguage
     from curate.stages.text.normalise import NormaliseText
     from curate.stages.text.rates import TextRates
     from curate.stages.write.merge import Merge
@@ -36,6 +37,7 @@ _HOME = {
     "QualityFilter": "filter.quality",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+    "TextLanguage": "text.language",
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
     "WordErrorRate": "text.error_rates",
@@ -56,6 +58,7 @@ __all__ = [
     "QualityFilter",
     "ReadManifest",
     "ReadRecords",
+    "TextLanguage",
     "TextRates",
     "ValueFilter",
     "WordErrorRate",
