@@ -1,4 +1,4 @@
-"""Assigns records to shards: the order of a published data set, decided from all records before the first is written."""
+"""Assigns records to shards: the order of a published data set, decided before the first shard is written."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import itertools
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -75,7 +76,7 @@ class AssignShards(Gather):
         borders_ms = self._borders_ms(records)
         totals: dict[str, _Folder] = {}
         for record in records:
-            label = self._label(record, borders_ms)
+            label = self._label(borders_ms, record)
             totals.setdefault(label, _Folder()).count(record)
         for folder in totals.values():
             folder.plan(self.shards, self.shard_records, self.shard_s)
@@ -90,9 +91,7 @@ class AssignShards(Gather):
                         self.shards,
                         folder.records,
                     )
-        with closing(
-            _by_label(records, scratch, lambda record: self._label(record, borders_ms), sorted(totals))
-        ) as rows:
+        with closing(_by_label(records, scratch, partial(self._label, borders_ms), sorted(totals))) as rows:
             for label, record in rows:
                 yield {**record, SHARD: f"{label}#{totals[label].next_shard(record)}"}
 
@@ -112,7 +111,7 @@ class AssignShards(Gather):
                 borders.append((step + 1) * _STEP_MS)
         return borders
 
-    def _label(self, record: Record, borders_ms: Sequence[int]) -> str:
+    def _label(self, borders_ms: Sequence[int], record: Record) -> str:
         """Return the folder of a record, with `/` between its levels; empty: the data set's own."""
         levels = [folder_name(record.get(column)) for column in self.by]
         if self.buckets is not None:
@@ -168,7 +167,7 @@ def folder_name(value: Any) -> str:
 
 
 def _by_label(
-    records: Iterable[Record], scratch: Path, label_of: Any, labels: Sequence[str]
+    records: Iterable[Record], scratch: Path, label_of: Callable[[Record], str], labels: Sequence[str]
 ) -> Generator[tuple[str, Record]]:
     """Yield the records with their labels, label after label; several labels are sorted through files."""
     if len(labels) < 2:

@@ -9,8 +9,8 @@
 A format is a `ShardFormat`, which writes one shard, and a `PublishShards`, which names the files and writes the index.
 
 A shard's name in the run directory is a digest of its rows and of the format's settings. So it is written once: work
-that is repeated after a crash, a retry or a fork finds it and does not encode again. Which records share a shard depends
-on all records of the phase before, and never on what has been written already.
+that is repeated after a crash, a retry or a fork finds it and does not encode again. Which records share a shard
+depends on all records of the phase before, and never on what has been written already.
 """
 
 from __future__ import annotations
@@ -19,14 +19,13 @@ import hashlib
 import json
 import os
 import re
-import socket
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal, Protocol, cast
 
-from curate.audio import AudioSettings, RecordingCache, Spool, TemporarySpool
+from curate.audio import AudioSettings
 from curate.audio.encoding import BYTES_PER_S, AudioEncoding, EncodedAudio
 from curate.composite import CompositeStage
 from curate.errors import InfrastructureError, PlanError, RecordError
@@ -130,23 +129,9 @@ class PackShards(ProcessingStage):
         if context.run_directory is None:
             raise InfrastructureError(f"stage {self.name!r} writes shards, which needs a run directory: run_dir=…")
         self._folder = Path(context.run_directory)
-        self._settings = context.audio or AudioSettings()
-        spool = None if context.spool_directory is None else Path(context.spool_directory) / socket.gethostname()
-        self._spool = TemporarySpool() if spool is None else Spool(spool)
-        self._recordings = RecordingCache(
-            context.audio_memory_bytes,
-            roots=context.audio_roots,
-            settings=self._settings,
-            filepath_key=self.filepath_key,
-            spool=self._spool,
-        )
+        self._recordings = RecordingCache() if context.recordings is None else context.recordings(self.filepath_key)
         described = [type(self.format).__qualname__, describe_value(self.format), describe_value(self.encoding)]
-        self._described = json.dumps([described, describe_value(self._settings)], sort_keys=True)
-
-    def teardown(self) -> None:
-        self._recordings.close()
-        if isinstance(self._spool, TemporarySpool):
-            self._spool.close()
+        self._described = json.dumps([described, describe_value(context.audio or AudioSettings())], sort_keys=True)
 
     def process(self, batch: AudioBatch) -> AudioBatch:
         label = str(batch.data[0][SHARD]).rpartition("#")[0]
