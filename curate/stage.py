@@ -34,7 +34,7 @@ from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_optio
 from curate.storage import Scheme
 
 if TYPE_CHECKING:
-    from curate.audio import AudioSettings
+    from curate.audio import AudioSettings, RecordingCache
 
 Cardinality: TypeAlias = Literal["maps", "filters", "splits"]
 
@@ -75,6 +75,8 @@ class WorkerContext:
         run_directory: the run directory, an absolute path; None: the run has none.
         spool_directory: where decoded recordings lie that are too long for memory, shared by the workers of a node;
             None: each worker has a temporary folder for them.
+        recordings: `recordings(filepath_key)` returns the worker's decoded recordings by the column of their path, a
+            `curate.audio.RecordingCache`, which is closed with the worker; None: each stage decodes for itself.
         new_audio: `new_audio(record, samples, rate_hz)` writes samples, float32 of shape (n,) or (frames, channels),
             as a file of the run and returns the record with this file as its audio; see `curate.audio_stage`.
         new_shard: `new_shard(path, size, sha256)` names a durable file below the run directory that holds the batch at
@@ -88,6 +90,7 @@ class WorkerContext:
     audio_memory_bytes: int = DEFAULT_AUDIO_MEMORY_BYTES
     run_directory: str | None = None
     spool_directory: str | None = None
+    recordings: Callable[[str], RecordingCache] | None = attrs.field(default=None, eq=False, repr=False)
     new_audio: Callable[[Record, Any, int], Record] = attrs.field(default=_no_new_audio, eq=False, repr=False)
     new_shard: Callable[[str, int, str], None] = attrs.field(default=_no_new_shard, eq=False, repr=False)
 
@@ -178,6 +181,18 @@ class Stage:
         if dataclasses.is_dataclass(self):
             return dataclasses.replace(me, **fields)
         return copy.copy(self)
+
+    def as_configured(self) -> Self:
+        """Return a copy with the same settings and without what `setup()` and work have left on this one.
+
+        The planner calls it, so that a stage which was used by itself, in a notebook for instance, goes into a pipeline
+        as it is.
+        """
+        has_fields = attrs.has(type(self)) or dataclasses.is_dataclass(self)
+        copied = self._rebuilt({}) if has_fields else type(self).__new__(type(self))
+        for name in {*RUN_TIME_OPTIONS, "_overrides", "_resolved"} & vars(self).keys():
+            object.__setattr__(copied, name, vars(self)[name])
+        return copied
 
     def settings(self) -> dict[str, Any]:
         """Return the stage's own fields and their values, in order of declaration."""
@@ -338,6 +353,8 @@ class ProcessingStage(Stage):
     announced records are tried alone and what comes of that is dropped, and the batch is processed again without those
     that are convicted. It reports a record that is bad with `batch.fail`; an exception that it raises stops the run.
     """
+    takes_audio: ClassVar[bool] = False
+    """Whether the engine calls `process_audio`: so it does where an `AudioStage` does not define its work otherwise."""
     context: WorkerContext = WorkerContext()
 
     def setup(self) -> None:
@@ -509,6 +526,10 @@ class ShardPublisher(Writer):
             directory: the run directory, where relative paths lie.
         """
         raise NotImplementedError(f"{type(self).__name__} must define publish(shards, directory)")
+
+
+WORKING_METHODS = frozenset({"stream", "process", "process_record"})
+"""The methods that a stage defines its work in."""
 
 
 def called_method(stage: ProcessingStage) -> Literal["stream", "process", "process_record"] | None:

@@ -148,6 +148,13 @@ class _Run:
             mismatches = sum(each.get("duration_mismatches", 0) for each in summary["audio"].values())
             if mismatches:
                 logger.warning("{:,} records had a wrong duration; see claimed_duration and the report", mismatches)
+            unlike = sum(each.get("unlike_channels", 0) for each in summary["audio"].values())
+            if unlike:
+                logger.warning(
+                    "{:,} records have channels of different content, and the stages processed their mean; "
+                    "`split_channels` makes a record of each channel",
+                    unlike,
+                )
             if self.directory is not None:
                 failpoint("summary.before_write")
                 write_json(self.directory / "summary.json", summary)

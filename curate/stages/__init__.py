@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
+    from curate.stages.segment.split_channels import SplitChannels
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
     from curate.stages.sources.manifest_source import ManifestSource
     from curate.stages.sources.partition import Partition
@@ -37,7 +38,11 @@ _HOME = {
     "QualityFilter": "filter.quality",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+<<<<<<< HEAD
     "TextLanguage": "text.language",
+=======
+    "SplitChannels": "segment.split_channels",
+>>>>>>> w-audio
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
     "WordErrorRate": "text.error_rates",
@@ -58,7 +63,11 @@ __all__ = [
     "QualityFilter",
     "ReadManifest",
     "ReadRecords",
+<<<<<<< HEAD
     "TextLanguage",
+=======
+    "SplitChannels",
+>>>>>>> w-audio
     "TextRates",
     "ValueFilter",
     "WordErrorRate",
