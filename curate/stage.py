@@ -502,6 +502,16 @@ class Writer(Stage):
         """Return the paths that will be written, as the user gave them; no two writers may share one."""
         return ()
 
+    def check_place(self, directory: Path) -> None:
+        """Check, before work starts, that what lies at the outputs may be replaced.
+
+        Args:
+            directory: the run directory.
+
+        Raises:
+            PlanError: it is not this run's; the message names the remedy.
+        """
+
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
         """Write the files, each under a temporary name and then renamed, and return their paths.
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from curate.stages.text.normalise import NormaliseText
     from curate.stages.text.rates import TextRates
     from curate.stages.write.merge import Merge
+    from curate.stages.write.nemo_tarred import WriteNemoTarred
+    from curate.stages.write.webdataset import WriteWebdataset
 
 _HOME = {
     "AsrStage": "recognise.asr",
@@ -38,14 +40,16 @@ _HOME = {
     "QualityFilter": "filter.quality",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
-<<<<<<< HEAD
-    "TextLanguage": "text.language",
-=======
     "SplitChannels": "segment.split_channels",
->>>>>>> w-audio
+    "TextLanguage": "text.language",
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
     "WordErrorRate": "text.error_rates",
+    "WriteNemoTarred": "write.nemo_tarred",
+    "WriteWebdataset": "write.webdataset",
+<<<<<<< HEAD
+=======
+>>>>>>> w-audio
 }
 
 __all__ = [
@@ -71,6 +75,8 @@ __all__ = [
     "TextRates",
     "ValueFilter",
     "WordErrorRate",
+    "WriteNemoTarred",
+    "WriteWebdataset",
 ]
 
 

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal, Protocol, cast
 
-from curate.audio import AudioSettings
+from curate.audio import AudioSettings, RecordingCache
 from curate.audio.encoding import BYTES_PER_S, AudioEncoding, EncodedAudio
 from curate.composite import CompositeStage
 from curate.errors import InfrastructureError, PlanError, RecordError
@@ -33,7 +33,7 @@ from curate.fingerprint import describe_value
 from curate.records import DEFAULT_FILEPATH_KEY, ID, AudioBatch, Record
 from curate.stage import Partitioner, ProcessingStage, Stage
 from curate.stages.write.assignment import SHARD, AssignShards
-from curate.storage import TEMPORARY, sync_directory
+from curate.storage import TEMPORARY, describe_file, sync_directory
 
 SHARD_FOLDER = "shards"
 DESCRIPTION = ".json"
@@ -169,7 +169,7 @@ class PackShards(ProcessingStage):
         try:
             described = json.loads(description.read_bytes())
             for suffix, file in described["files"].items():
-                if _describe(description.with_name(f"{key}{suffix}")) != file:
+                if describe_file(description.with_name(f"{key}{suffix}")) != file:
                     return None
         except (OSError, ValueError):
             return None
@@ -222,7 +222,7 @@ class PackShards(ProcessingStage):
         described: dict[str, Any] = {}
         for path, suffix in zip(temporary, self.format.suffixes, strict=True):
             path.replace(place / f"{key}{suffix}")
-            described[suffix] = _describe(place / f"{key}{suffix}")
+            described[suffix] = describe_file(place / f"{key}{suffix}")
         description = place / f"{key}{DESCRIPTION}"
         beginning = description.with_name(f"{description.name}{TEMPORARY}{os.getpid()}")
         content = {"files": described, "records": len(durations), "durations": durations}
@@ -237,16 +237,8 @@ class PackShards(ProcessingStage):
     def _report(self, folder: Path, key: str) -> None:
         for suffix in (*self.format.suffixes, DESCRIPTION):
             path = folder / f"{key}{suffix}"
-            described = _describe(self._folder / path)
+            described = describe_file(self._folder / path)
             self.context.new_shard(path.as_posix(), described["size"], described["sha256"])
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-        return {"size": file.tell(), "sha256": digest.hexdigest()}
 
 
 def member_name(identity: str) -> str:
