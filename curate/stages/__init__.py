@@ -47,9 +47,6 @@ _HOME = {
     "WordErrorRate": "text.error_rates",
     "WriteNemoTarred": "write.nemo_tarred",
     "WriteWebdataset": "write.webdataset",
-<<<<<<< HEAD
-=======
->>>>>>> w-audio
 }
 
 __all__ = [
@@ -67,11 +64,8 @@ __all__ = [
     "QualityFilter",
     "ReadManifest",
     "ReadRecords",
-<<<<<<< HEAD
-    "TextLanguage",
-=======
     "SplitChannels",
->>>>>>> w-audio
+    "TextLanguage",
     "TextRates",
     "ValueFilter",
     "WordErrorRate",
