@@ -181,10 +181,7 @@ def encode_samples(samples: Samples, rate_hz: int, codec: Codec, *, bit_depth: i
         raise RecordError("unsupported_channels", f"{codec} holds {_MAX_CHANNELS[codec]} channels, not {channels}")
     if not np.isfinite(samples).all():
         raise RecordError("non_finite", "the audio holds NaN or infinite samples")
-    if codec == "opus":
-        content = _opus(samples, rate_hz)
-    else:
-        content = _with_soundfile(samples, rate_hz, codec, bit_depth)
+    content = _opus(samples, rate_hz) if codec == "opus" else _with_soundfile(samples, rate_hz, codec, bit_depth)
     return EncodedAudio(content, codec, rate_hz, channels, len(samples))
 
 

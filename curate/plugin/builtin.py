@@ -89,12 +89,12 @@ def curate_stages() -> list[StageRef]:
         ),
         StageRef(
             "write_nemo_tarred",
-            "curate.stages.write.nemo_tarred:WriteNemoTarred",
+            "curate.stages.write.nemo_tarred:NemoTarredWriter",
             "Publish a tarred data set that NeMo trains from, packed in workers",
         ),
         StageRef(
             "write_webdataset",
-            "curate.stages.write.webdataset:WriteWebdataset",
+            "curate.stages.write.webdataset:WebDatasetWriter",
             "Publish a data set in tars of samples, as WebDataset reads them, packed in workers",
         ),
     ]

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from curate.stages.text.normalise import NormaliseText
     from curate.stages.text.rates import TextRates
     from curate.stages.write.merge import Merge
-    from curate.stages.write.nemo_tarred import WriteNemoTarred
-    from curate.stages.write.webdataset import WriteWebdataset
+    from curate.stages.write.nemo_tarred import NemoTarredWriter
+    from curate.stages.write.webdataset import WebDatasetWriter
 
 _HOME = {
     "AsrStage": "recognise.asr",
@@ -35,6 +35,7 @@ _HOME = {
     "InferenceAsrNemoStage": "recognise.asr",
     "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
+    "NemoTarredWriter": "write.nemo_tarred",
     "NormaliseText": "text.normalise",
     "Partition": "sources.partition",
     "QualityFilter": "filter.quality",
@@ -44,9 +45,8 @@ _HOME = {
     "TextLanguage": "text.language",
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
+    "WebDatasetWriter": "write.webdataset",
     "WordErrorRate": "text.error_rates",
-    "WriteNemoTarred": "write.nemo_tarred",
-    "WriteWebdataset": "write.webdataset",
 }
 
 __all__ = [
@@ -59,6 +59,7 @@ __all__ = [
     "InferenceAsrNemoStage",
     "ManifestSource",
     "Merge",
+    "NemoTarredWriter",
     "NormaliseText",
     "Partition",
     "QualityFilter",
@@ -68,9 +69,8 @@ __all__ = [
     "TextLanguage",
     "TextRates",
     "ValueFilter",
+    "WebDatasetWriter",
     "WordErrorRate",
-    "WriteNemoTarred",
-    "WriteWebdataset",
 ]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -125,7 +126,10 @@ class DirectoryStore:
             path.unlink()
         for folder in (self._directory, self._directory / "commits"):
             for path in folder.glob(f"*{TEMPORARY}*"):
-                path.unlink(missing_ok=True)  # another driver's, that is just being refused
+                if path.is_dir():  # a data set that was not finished
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)  # another driver's, that is just being refused
 
     def _named(self) -> set[Path]:
         return {

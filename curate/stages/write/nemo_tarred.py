@@ -171,7 +171,7 @@ def _write_yaml(path: Path, value: Any) -> None:
 
 
 @dataclass
-class WriteNemoTarred(ShardedWriter):
+class NemoTarredWriter(ShardedWriter):
     """Publishes a tarred data set that NeMo trains from: every record is in exactly one shard.
 
     Row k of `sharded_manifests/manifest_i.json` is member k of `audio_i.tar`. `input_cfg.yaml` lists the folders with

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import secrets
@@ -15,6 +16,7 @@ from typing import Any, ClassVar, cast
 import attrs
 
 from curate.errors import InfrastructureError, PlanError
+from curate.io.failpoints import failpoint
 from curate.stage import RUN_FOLDERS, ShardFile, ShardPublisher
 from curate.storage import TEMPORARY, describe_file, read_json, sync_directory, write_json
 
@@ -62,6 +64,7 @@ class PublishShards(ShardPublisher):
     path: str | Path
 
     name = "publish"
+    tuning = frozenset({"path"})
     kind: ClassVar[str] = "shards"
     """The format, as `provenance.json` names it."""
 
@@ -115,12 +118,16 @@ class PublishShards(ShardPublisher):
         grouped = list(_grouped(shards))
         building = place.with_name(f"{place.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
         try:
+            for left in place.parent.glob(f"{glob.escape(place.name)}{TEMPORARY}*/"):  # by a killed attempt
+                shutil.rmtree(left)
             building.mkdir(parents=True)
             files = self._link(grouped, building, {str(file.path): file for file in shards})
             self.write_index(grouped, building)
             _describe(building, files, grouped, directory, self.kind)
             _sync(building)
+            failpoint("set.before_rename")
             _replace(building, place)
+            failpoint("set.after_rename")
         except OSError as error:
             raise InfrastructureError(f"cannot publish {place}: {error.strerror or error}") from error
         finally:

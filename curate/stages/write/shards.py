@@ -30,6 +30,7 @@ from curate.audio.encoding import BYTES_PER_S, AudioEncoding, EncodedAudio
 from curate.composite import CompositeStage
 from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.fingerprint import describe_value
+from curate.io.failpoints import failpoint
 from curate.records import DEFAULT_FILEPATH_KEY, ID, AudioBatch, Record
 from curate.stage import Partitioner, ProcessingStage, Stage
 from curate.stages.write.assignment import SHARD, AssignShards
@@ -39,7 +40,6 @@ SHARD_FOLDER = "shards"
 DESCRIPTION = ".json"
 """The suffix of the description of a shard: its records, its length, and the checksums of its files."""
 
-_NAMES = str.maketrans({":": "-", "/": "_"})
 _UNSAFE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
@@ -192,6 +192,7 @@ class PackShards(ProcessingStage):
                     except RecordError as error:
                         batch.fail(record, error)
                 shard.close()
+                failpoint("shard.before_sync")
                 for file in files:
                     file.flush()
                     os.fsync(file.fileno())
@@ -223,6 +224,7 @@ class PackShards(ProcessingStage):
         for path, suffix in zip(temporary, self.format.suffixes, strict=True):
             path.replace(place / f"{key}{suffix}")
             described[suffix] = describe_file(place / f"{key}{suffix}")
+            failpoint("shard.after_rename")
         description = place / f"{key}{DESCRIPTION}"
         beginning = description.with_name(f"{description.name}{TEMPORARY}{os.getpid()}")
         content = {"files": described, "records": len(durations), "durations": durations}
@@ -231,6 +233,7 @@ class PackShards(ProcessingStage):
             file.flush()
             os.fsync(file.fileno())
         beginning.replace(description)
+        failpoint("shard.after_description")
         for folder in (place, *place.relative_to(self._folder).parents):
             sync_directory(self._folder / folder)
 
@@ -242,15 +245,14 @@ class PackShards(ProcessingStage):
 
 
 def member_name(identity: str) -> str:
-    """Return the name of a record's files in a shard: its id without what a name may not have, and no dot.
+    """Return the name of a record's files in a shard: its input, line and part, without a dot, and a digest of its id.
 
-    Different ids have different names: where characters other than `:` and `/` are replaced, a digest is added.
+    The digest keeps apart what the readable part does not. The name depends on the id alone, so the members of a shard
+    keep their names in another assignment.
     """
-    name = identity.translate(_NAMES)
-    safe = _UNSAFE.sub("_", name)
-    if safe == name and "_" not in identity and "-" not in identity:
-        return name
-    return f"{safe[-80:]}_{hashlib.sha256(identity.encode(errors='surrogatepass')).hexdigest()[:12]}"
+    path, _, line = identity.rpartition(":")
+    name = _UNSAFE.sub("_", f"{path.rpartition('/')[2].partition('.')[0]}-{line}")
+    return f"{name[-60:].lstrip('_-')}-{hashlib.sha256(identity.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
 
 @dataclass

@@ -68,7 +68,7 @@ def _name(shard: Shard) -> str:
 
 
 @dataclass
-class WriteWebdataset(ShardedWriter):
+class WebDatasetWriter(ShardedWriter):
     """Publishes a data set in the layout of WebDataset: tars of samples, each with audio, `json` and `txt`."""
 
     name = "write_webdataset"
