@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from curate.stages.text.normalise import NormaliseText
     from curate.stages.text.rates import TextRates
     from curate.stages.write.merge import Merge
+    from curate.stages.write.nemo_tarred import NemoTarredWriter
+    from curate.stages.write.webdataset import WebDatasetWriter
 
 _HOME = {
     "AsrStage": "recognise.asr",
@@ -39,6 +41,7 @@ _HOME = {
     "InferenceAsrNemoStage": "recognise.asr",
     "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
+    "NemoTarredWriter": "write.nemo_tarred",
     "NormaliseText": "text.normalise",
     "Partition": "sources.partition",
     "QualityFilter": "filter.quality",
@@ -50,6 +53,7 @@ _HOME = {
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
     "VoicePitch": "measure.pitch",
+    "WebDatasetWriter": "write.webdataset",
     "WordErrorRate": "text.error_rates",
 }
 
@@ -65,6 +69,7 @@ __all__ = [
     "InferenceAsrNemoStage",
     "ManifestSource",
     "Merge",
+    "NemoTarredWriter",
     "NormaliseText",
     "Partition",
     "QualityFilter",
@@ -76,6 +81,7 @@ __all__ = [
     "TextRates",
     "ValueFilter",
     "VoicePitch",
+    "WebDatasetWriter",
     "WordErrorRate",
 ]
 
