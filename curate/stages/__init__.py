@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from curate.stages.text.language import TextLanguage
     from curate.stages.text.normalise import NormaliseText
     from curate.stages.text.rates import TextRates
+    from curate.stages.text.rewrite import InverseNormalise, Punctuate
     from curate.stages.write.merge import Merge
 
 _HOME = {
@@ -30,10 +31,12 @@ _HOME = {
     "DynamicBatchAsrStage": "recognise.asr",
     "Hallucination": "text.hallucination",
     "InferenceAsrNemoStage": "recognise.asr",
+    "InverseNormalise": "text.rewrite",
     "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
     "NormaliseText": "text.normalise",
     "Partition": "sources.partition",
+    "Punctuate": "text.rewrite",
     "QualityFilter": "filter.quality",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
@@ -51,10 +54,12 @@ __all__ = [
     "DynamicBatchAsrStage",
     "Hallucination",
     "InferenceAsrNemoStage",
+    "InverseNormalise",
     "ManifestSource",
     "Merge",
     "NormaliseText",
     "Partition",
+    "Punctuate",
     "QualityFilter",
     "ReadManifest",
     "ReadRecords",
