@@ -7,6 +7,7 @@
     │   └── RecordStage     process_record(record) → record
     │       └── AudioStage  process_audio(record, audio) → record (in `audio_stage`)
     ├── Gather              gather(records) → records       sees everything, runs in the driver
+    │   └── KeyGather       decide(keys) → decisions        decides from columns of keys (in `corpus`)
     ├── Writer              write(records, directory)       publishes files
     └── CompositeStage      decompose() → stages            a name for several (in `composite`)
 
@@ -21,7 +22,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, cast, overload
 
 import attrs
 
@@ -33,7 +34,7 @@ from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_optio
 from curate.storage import Scheme
 
 if TYPE_CHECKING:
-    from curate.audio import AudioSettings
+    from curate.audio import AudioSettings, RecordingCache
 
 Cardinality: TypeAlias = Literal["maps", "filters", "splits"]
 
@@ -67,6 +68,8 @@ class WorkerContext:
         run_directory: the run directory, an absolute path; None: the run has none.
         spool_directory: where decoded recordings lie that are too long for memory, shared by the workers of a node;
             None: each worker has a temporary folder for them.
+        recordings: `recordings(filepath_key)` returns the worker's decoded recordings by the column of their path, a
+            `curate.audio.RecordingCache`, which is closed with the worker; None: each stage decodes for itself.
         new_audio: `new_audio(record, samples, rate_hz)` writes samples, float32 of shape (n,) or (frames, channels),
             as a file of the run and returns the record with this file as its audio; see `curate.audio_stage`.
     """
@@ -78,22 +81,37 @@ class WorkerContext:
     audio_memory_bytes: int = DEFAULT_AUDIO_MEMORY_BYTES
     run_directory: str | None = None
     spool_directory: str | None = None
+    recordings: Callable[[str], RecordingCache] | None = attrs.field(default=None, eq=False, repr=False)
     new_audio: Callable[[Record, Any, int], Record] = attrs.field(default=_no_new_audio, eq=False, repr=False)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, init=False)
 class Reject:
-    """The value that a filter's `process_record` returns for a record that it leaves out.
+    """A record that a stage leaves out, and why.
+
+    A filter's `process_record` returns `Reject(reason)` for the record that it was given; a gather, which is given all
+    records, yields `Reject(record, reason)`.
 
     Raises:
         TypeError: the reason is not a string.
     """
 
     reason: str
+    record: Record | None
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.reason, str):  # pyright: ignore[reportUnnecessaryIsInstance] (third-party code)
-            raise TypeError(f"Reject(reason): the reason must be a string, not {self.reason!r:.80}")
+    @overload
+    def __init__(self, reason: str, /) -> None: ...
+    @overload
+    def __init__(self, *, reason: str) -> None: ...
+    @overload
+    def __init__(self, record: Record, reason: str) -> None: ...
+    def __init__(self, record: Any = None, reason: Any = None) -> None:
+        if reason is None and not isinstance(record, dict):
+            record, reason = None, record
+        if not isinstance(reason, str):
+            raise TypeError(f"Reject(reason): the reason must be a string, not {reason!r:.80}")
+        object.__setattr__(self, "record", record)
+        object.__setattr__(self, "reason", reason)
 
 
 class Stage:
@@ -154,6 +172,18 @@ class Stage:
             return dataclasses.replace(me, **fields)
         return copy.copy(self)
 
+    def as_configured(self) -> Self:
+        """Return a copy with the same settings and without what `setup()` and work have left on this one.
+
+        The planner calls it, so that a stage which was used by itself, in a notebook for instance, goes into a pipeline
+        as it is.
+        """
+        has_fields = attrs.has(type(self)) or dataclasses.is_dataclass(self)
+        copied = self._rebuilt({}) if has_fields else type(self).__new__(type(self))
+        for name in {*RUN_TIME_OPTIONS, "_overrides", "_resolved"} & vars(self).keys():
+            object.__setattr__(copied, name, vars(self)[name])
+        return copied
+
     def settings(self) -> dict[str, Any]:
         """Return the stage's own fields and their values, in order of declaration."""
         if attrs.has(type(self)):
@@ -207,6 +237,10 @@ class Stage:
     def writes(self) -> Collection[str] | None:
         """Return the columns that a record has after this stage in addition; None: the stage does not say."""
         return None
+
+    def drops(self) -> Collection[str]:
+        """Return the columns that a record no longer has after this stage."""
+        return ()
 
     def check(self) -> None:
         """Check the settings before work starts, without importing anything heavy.
@@ -303,6 +337,8 @@ class ProcessingStage(Stage):
 
     cardinality: Cardinality = "maps"
     thread_safe: bool = True
+    takes_audio: ClassVar[bool] = False
+    """Whether the engine calls `process_audio`: so it does where an `AudioStage` does not define its work otherwise."""
     context: WorkerContext = WorkerContext()
 
     def setup(self) -> None:
@@ -394,14 +430,31 @@ def children_of(result: object, stage: Stage) -> list[Record]:
 
 
 class Gather(Stage):
-    """A step that needs to see every record before it yields the first: a shuffle, a global deduplication."""
+    """A step that needs to see every record before it yields the first: a shuffle, a global deduplication.
 
-    def gather(self, records: Iterator[Record]) -> Iterator[Record]:
-        """Yield the records, in any order; those left out count as filtered. Memory must stay bounded."""
+    Define `gather(records)`, or `gather_again(records, scratch)` if once through the records is not enough. A resumed
+    run gathers again, so the same records must give the same result in the same order.
+    """
+
+    def gather(self, records: Iterator[Record]) -> Iterator[Record | Reject]:
+        """Yield the records, in any order, and `Reject(record, reason)` for those left out. Memory must stay bounded.
+
+        A record of which nothing is yielded counts as filtered too, with the stage's name as the reason.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define gather(records)")
 
+    def gather_again(self, records: Iterable[Record], scratch: Path) -> Iterator[Record | Reject]:
+        """Yield what `gather` does, where the records can be read more than once.
 
-RUN_FOLDERS = frozenset({"audio", "commits", "data", "filtered", "logs", "metrics", "quarantine", "spool"})
+        Args:
+            records: every iteration begins anew, gives the same records in the same order, and reads them from disk.
+            scratch: an empty folder for temporary files, inside the run directory if there is one; it is removed when
+                the phase ends, or when the run is resumed.
+        """
+        return self.gather(iter(records))
+
+
+RUN_FOLDERS = frozenset({"audio", "commits", "data", "filtered", "logs", "metrics", "quarantine", "scratch", "spool"})
 """Folders of the run directory that are the engine's; writers publish elsewhere."""
 
 
@@ -423,6 +476,10 @@ class Writer(Stage):
 
     def writes(self) -> Collection[str] | None:
         return ()
+
+
+WORKING_METHODS = frozenset({"stream", "process", "process_record"})
+"""The methods that a stage defines its work in."""
 
 
 def called_method(stage: ProcessingStage) -> Literal["stream", "process", "process_record"] | None:

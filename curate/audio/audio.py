@@ -41,8 +41,8 @@ DEFAULT_HELD_BYTES = 256 * 2**20
 _MISMATCH_S, _MISMATCH_RATIO = 0.1, 0.01
 
 
-def _ignore_replacement() -> None:
-    """Where nothing counts the means that were replaced."""
+def _ignore_mean() -> None:
+    """Where nothing counts the means that were replaced, or that mix unlike channels."""
 
 
 def _ignore_cut(part: Audio) -> None:
@@ -70,7 +70,8 @@ class Audio:
         record: Mapping[str, Any] | None = None,
         max_duration_s: float = DEFAULT_MAX_DURATION_S,
         held_bytes: int = DEFAULT_HELD_BYTES,
-        on_mean_replaced: Callable[[], None] = _ignore_replacement,
+        on_mean_replaced: Callable[[], None] = _ignore_mean,
+        on_unlike_channels: Callable[[], None] = _ignore_mean,
         on_cut: Callable[[Audio], None] = _ignore_cut,
     ) -> None:
         self._reader = reader
@@ -81,6 +82,7 @@ class Audio:
         self._max_duration_s = max_duration_s
         self._held_bytes = held_bytes
         self._on_mean_replaced = on_mean_replaced
+        self._on_unlike_channels = on_unlike_channels
         self._on_cut = on_cut
         self._lock = threading.RLock()
         self._span: tuple[int, int] | None = None
@@ -88,6 +90,7 @@ class Audio:
         self._levels: ChannelLevels | None = None
         self._mixes: dict[tuple[int, MixedChannels], Samples] = {}
         self._mean_replaced = False
+        self._mixes_unlike = False
         self._owns_reader = False
 
     @classmethod
@@ -119,6 +122,14 @@ class Audio:
     def channels(self) -> int:
         """How many channels the recording has, 1 to 64."""
         return self._reader.channels
+
+    @property
+    def named_channels(self) -> tuple[int, ...]:
+        """The channels that the record names by number; all of them for a record that names none."""
+        choice = channel_of(self._record, "record", self.channels, self._reader.name)
+        if isinstance(choice, int):
+            return (require_channel(choice, self.channels, self._reader.name),)
+        return choice if isinstance(choice, tuple) else tuple(range(self.channels))
 
     @property
     def duration_s(self) -> float:
@@ -216,6 +227,7 @@ class Audio:
             max_duration_s=self._max_duration_s,
             held_bytes=self._held_bytes,
             on_mean_replaced=self._on_mean_replaced,
+            on_unlike_channels=self._on_unlike_channels,
             on_cut=self._on_cut,
         )
         self._on_cut(part)
@@ -223,6 +235,20 @@ class Audio:
             if self._native is not None and self._span is not None:
                 part._borrow(self._native, self._span)
         return part
+
+    def channel_correlation(self, one: int, other: int) -> float:
+        """Return the correlation of two channels of the segment, -1 to 1, measured without holding the whole.
+
+        Two constant channels have the correlation 1; a constant channel and another one have 0.
+
+        Raises:
+            RecordError: what is wrong with the recording; `unsupported_channels` if it lacks such a channel.
+        """
+        with self._lock:
+            for channel in (one, other):
+                require_channel(channel, self.channels, self._reader.name)
+            levels = self._measured()
+            return 1.0 if levels is None else levels.correlation(one, other)
 
     def blocks(self, seconds: float, rate_hz: int = DEFAULT_RATE_HZ) -> Iterator[Samples]:
         """Yield `samples(rate_hz)` in pieces of `seconds` each, the last one shorter, without holding the whole.
@@ -406,6 +432,9 @@ class Audio:
         if levels is None:
             return "mean"
         if choice == "mean" and not levels.mean_is_lost:
+            if levels.are_unlike and not self._mixes_unlike:
+                self._mixes_unlike = True
+                self._on_unlike_channels()
             return "mean"
         if choice == "mean" and not self._mean_replaced:
             self._mean_replaced = True

@@ -148,6 +148,13 @@ class _Run:
             mismatches = sum(each.get("duration_mismatches", 0) for each in summary["audio"].values())
             if mismatches:
                 logger.warning("{:,} records had a wrong duration; see claimed_duration and the report", mismatches)
+            unlike = sum(each.get("unlike_channels", 0) for each in summary["audio"].values())
+            if unlike:
+                logger.warning(
+                    "{:,} records have channels of different content, and the stages processed their mean; "
+                    "`split_channels` makes a record of each channel",
+                    unlike,
+                )
             if self.directory is not None:
                 failpoint("summary.before_write")
                 write_json(self.directory / "summary.json", summary)
@@ -229,6 +236,7 @@ class _PhaseRun:
         self._retried = run.store.retried(phase.number)
         self._unit = self._new_unit()
         self._scheduler: Scheduler | None = None
+        self._gathered: Generator[Record | Filtered] | None = None
         self._counts = RecordCounts()
         """The finished inputs, committed or not; of this attempt's audio only the input is counted."""
         self._failed_before, self._worked_on_before = run.before(phase.number)
@@ -252,6 +260,8 @@ class _PhaseRun:
         finally:
             # The two refer to each other, so both, with all records, would stay until a garbage collection.
             self._scheduler = None
+            if self._gathered is not None:
+                self._gathered.close()  # removes its temporary files
 
     def _run(self) -> None:
         if self._state is not None:
@@ -363,7 +373,8 @@ class _PhaseRun:
             return read_unchanged(phase.source.stage)
         reader = self._store.reader(phase.number - 1)
         if phase.gather is not None:
-            return run_gather(phase.gather.stage, reader)
+            self._gathered = run_gather(phase.gather.stage, reader, self._directory)
+            return self._gathered
         return iter(reader)
 
     def _settle(self, settled: FinishedInputs) -> None:

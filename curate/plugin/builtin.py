@@ -25,6 +25,11 @@ def curate_stages() -> list[StageRef]:
             "audio_duration", "curate.stages.measure.audio_duration:AudioDuration", "Measure how long each recording is"
         ),
         StageRef(
+            "split_channels",
+            "curate.stages.segment.split_channels:SplitChannels",
+            "Make one record for each channel of a recording",
+        ),
+        StageRef(
             "asr_nemo",
             "curate.stages.recognise.asr:InferenceAsrNemoStage",
             "Transcribe speech with a NeMo model",

@@ -15,7 +15,7 @@ from typing import Any, cast
 import attrs
 from loguru import logger
 
-from curate.audio_stage import takes_audio
+from curate.audio import RecordingCache
 from curate.engine.protocol.activity import ActivityReporter
 from curate.engine.protocol.messages import AUDIO_MEASURES, BatchTask, OutputRow, PartialResult
 from curate.engine.worker.audio_pass import AudioPass
@@ -55,13 +55,13 @@ class StageGroupRunner:
         self._new_audio: NewAudio | None = None
         """Made when a stage first writes audio."""
         self._outcomes: OutcomeCollector | None = None
-        self._run_directory = context.run_directory
-        for stage in stages:
-            object.__setattr__(stage, "context", self._context_of(stage, context))  # the stage's class may be frozen
-        self._stages = stages
         self._audio: AudioSource | None = None
-        if any(map(takes_audio, stages)):
-            self._audio = AudioSource(context, _report_nothing if reporter is None else reporter.progress)
+        """Made when a stage first needs audio."""
+        self._on_block = _report_nothing if reporter is None else reporter.progress
+        self._context = context
+        for stage in stages:
+            object.__setattr__(stage, "context", self._context_of(stage))  # the stage's class may be frozen
+        self._stages = stages
         self._audio_measures = AUDIO_MEASURES + "+".join(stage.name for stage in stages)
         self._steps = list(self._make_steps(reporter))
         self._encode = encode
@@ -71,12 +71,21 @@ class StageGroupRunner:
         self._measured: dict[str, Any] = {}
         self._set_up: list[ProcessingStage] = []
 
-    def _context_of(self, stage: ProcessingStage, context: WorkerContext) -> WorkerContext:
-        if self._run_directory is None:
+    def _context_of(self, stage: ProcessingStage) -> WorkerContext:
+        context = attrs.evolve(self._context, recordings=self._recordings)
+        if context.run_directory is None:
             return context
         column: Any = getattr(stage, "filepath_key", None)
         key = column if isinstance(column, str) else DEFAULT_FILEPATH_KEY
-        return attrs.evolve(context, new_audio=partial(self._write_audio, self._run_directory, key))
+        return attrs.evolve(context, new_audio=partial(self._write_audio, context.run_directory, key))
+
+    def _recordings(self, filepath_key: str) -> RecordingCache:
+        return self._source().recordings(filepath_key)
+
+    def _source(self) -> AudioSource:
+        if self._audio is None:
+            self._audio = AudioSource(self._context, self._on_block)
+        return self._audio
 
     def _write_audio(self, run_directory: str, key: str, record: Record, samples: Any, rate_hz: int) -> Record:
         if self._new_audio is None:
@@ -92,9 +101,8 @@ class StageGroupRunner:
             stage, streams = stages[level], level > last_batch_stage
             end = _end_of_pass(stages, level)
             if end > level:
-                assert self._audio is not None
                 of_pass = [cast("RecordStage", each) for each in stages[level:end]]
-                yield AudioPass(of_pass, level, reporter, self._audio, streams=streams)
+                yield AudioPass(of_pass, level, reporter, self._source(), streams=streams)
                 level = end
                 continue
             if _takes_records(stage):
@@ -126,8 +134,6 @@ class StageGroupRunner:
         for step in self._steps:
             if isinstance(step, AudioPass):
                 step.close()
-        if self._audio is not None:
-            self._audio.release()
         while self._set_up:
             stage = self._set_up.pop()
             try:
@@ -136,6 +142,8 @@ class StageGroupRunner:
                 if is_interrupt(error):
                     raise
                 logger.opt(exception=error).warning("stage {!r} raised in teardown()", stage.name)
+        if self._audio is not None:
+            self._audio.release()
 
     def run(self, task: BatchTask, reread: Callable[[], list[Record]] | None = None) -> Iterator[PartialResult]:
         """Yield the outcomes of a batch's records as they are known; together they name every record once.
@@ -205,13 +213,13 @@ def _end_of_pass(stages: Sequence[ProcessingStage], level: int) -> int:
     """Return the place behind the pass that begins at a level: behind the last audio stage before a stage that takes
     batches. It is the level itself where no pass begins.
     """
-    if not takes_audio(stages[level]):
+    if not stages[level].takes_audio:
         return level
     last = level
     for place in range(level, len(stages)):
         if not _takes_records(stages[place]):
             break
-        if takes_audio(stages[place]):
+        if stages[place].takes_audio:
             last = place
     return last + 1
 
