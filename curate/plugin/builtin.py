@@ -89,6 +89,11 @@ def curate_stages() -> list[StageRef]:
             "Measure which share of a transcript's letters is in the alphabet of its language",
         ),
         StageRef(
+            "set_columns",
+            "curate.stages.corpus.set_columns:SetColumns",
+            "Set columns to values computed from others, rename and drop columns",
+        ),
+        StageRef(
             "quality_filter",
             "curate.stages.filter.quality:QualityFilter",
             "Keep the records for which an expression over their columns is true",

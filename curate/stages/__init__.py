@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from curate.suggest import closest
 
 if TYPE_CHECKING:
+    from curate.stages.corpus.set_columns import SetColumns
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
@@ -42,6 +43,7 @@ _HOME = {
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
     "SplitChannels": "segment.split_channels",
+    "SetColumns": "corpus.set_columns",
     "TextLanguage": "text.language",
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
@@ -65,6 +67,7 @@ __all__ = [
     "QualityFilter",
     "ReadManifest",
     "ReadRecords",
+    "SetColumns",
     "SplitChannels",
     "TextLanguage",
     "TextRates",

@@ -19,7 +19,7 @@ class _GrammarRules:
     """The engine `wetext`."""
 
     def __call__(self, text: str, lang: str | None = None) -> str | None:
-        """Return a text with its spoken forms written; None for a language that wetext has no grammar of."""
+        """Return a transcript with its spoken forms written; None for a language that wetext has no grammar of."""
         if lang not in LANGUAGES:
             return None
         return "".join(_written(part, _grammar(lang)) for part in _PARTS.split(text))

@@ -21,7 +21,7 @@ class _NumberRules:
     """The engine `text2num`."""
 
     def __call__(self, text: str, lang: str | None = None) -> str | None:
-        """Return a text with digits for its number words; None for a language that text2num does not know."""
+        """Return a transcript with digits for its number words; None for a language that text2num does not know."""
         if lang not in LANGUAGES:
             return None
         written: str = _alpha2digit(text, lang)

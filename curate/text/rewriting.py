@@ -1,10 +1,10 @@
 """Rewriting: functions that write a transcript in another form, and the guard that finds a rewritten text wrong.
 
 A function of this kind takes `text` (one string), or `texts` (a list of them, for models that work on batches), and
-returns as many. It returns None for a text that it has no rules for. If it has an argument `lang` (`langs`), it gets
-the code of the language, as `curate.text.language_code` returns it, or None. If it has an argument `model`, it gets the
-stage's setting. It may be an object with `__call__`; its methods `check(model)` and `fingerprint(model)`, if there are
-any, are called when the pipeline is planned.
+returns as many. It returns None for a transcript that it has no rules for. If it has an argument `lang` (`langs`), it
+gets the code of the language, as `curate.text.language_code` returns it, or None. If it has an argument `model`, it
+gets the stage's setting. It may be an object with `__call__`; its methods `check(model)` and `fingerprint(model)`, if
+there are any, are called when the pipeline is planned.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ _TEXTS_OF_A_CALL = 32
 
 @dataclass
 class _RewritingStage(ProcessingStage):
-    """The base class of the stages that rewrite a text."""
+    """The base class of the stages that rewrite transcripts."""
 
     text_key: str = "text"
     lang_key: str = "lang"
