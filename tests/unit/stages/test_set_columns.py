@@ -133,7 +133,7 @@ def test_plan_names_columns_that_are_overwritten() -> None:
 def test_command_plan_shows_the_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "in.jsonl").write_text('{"text": "a", "duration": 1.0}\n')
     (tmp_path / "p.yaml").write_text(
-        f"name: p\nstages:\n  - {{use: read_manifest, path: {tmp_path}/in.jsonl}}\n"
+        f"name: p\nstages:\n  - {{use: read_manifest, manifest: {tmp_path}/in.jsonl}}\n"
         "  - {use: set_columns, columns: {text: lower(text)}}\n"
     )
     assert main(["plan", str(tmp_path / "p.yaml")]) == 0
