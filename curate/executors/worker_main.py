@@ -6,6 +6,7 @@ driver. The records that it is about to touch are announced in shared memory, wh
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -25,10 +26,12 @@ from typing import Any, NoReturn
 from loguru import logger
 
 from curate.engine.protocol.activity import SharedActivity
+from curate.engine.protocol.interrupt import Interrupted
 from curate.engine.protocol.messages import BatchTask, PartialResult, Quarantined
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.errors import InfrastructureError
 from curate.executors.framing import CHUNK, Frame, Frames, FrameType, framed
+from curate.executors.leftover_threads import end_without_leftover_threads
 from curate.executors.worker_payload import WorkerPayload, versions_of
 from curate.gpu_errors import is_broken_gpu
 from curate.io.rows import encode_row, printable
@@ -110,13 +113,21 @@ def main(arguments: list[str]) -> int:
         _, _, path = channel.receive()
         sys.path[:] = pickle.loads(path)
         _, _, payload = channel.receive()
-        return _work(channel, payload, activity_descriptor)
+        code = _work(channel, payload, activity_descriptor)
+        end_without_leftover_threads(lambda message: _warn(channel, message), code)
+        return code
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return 1  # the driver is gone
-    except KeyboardInterrupt:  # so that its exit status names the signal
+    except Interrupted:  # so that its exit status names the signal
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
         raise
+
+
+def _warn(channel: Channel, message: str) -> None:
+    channel.hold(FrameType.LOG, ("WARNING", 30, message))
+    with contextlib.suppress(OSError):  # the driver has stopped listening
+        channel.send()
 
 
 def _work(channel: Channel, payload: bytes, activity_descriptor: int) -> int:
@@ -128,7 +139,9 @@ def _work(channel: Channel, payload: bytes, activity_descriptor: int) -> int:
             runner = _set_up(spec, activity_descriptor)
             gc.collect()
             gc.freeze()  # or the collector would walk through models and modules again and again
-        except Exception as error:  # noqa: BLE001 (a third-party class may raise anything as it is unpickled)
+        except Interrupted:
+            raise
+        except BaseException as error:  # noqa: BLE001 (a third-party class may raise anything as it is unpickled)
             _fail(channel, error)
             return 0
         channel.hold(FrameType.READY)
@@ -291,7 +304,7 @@ def _die_of_broken_gpu(error: InfrastructureError) -> NoReturn:
 
 
 def _terminate(*_: object) -> None:
-    raise KeyboardInterrupt
+    raise Interrupted
 
 
 def _die_with_driver() -> None:
