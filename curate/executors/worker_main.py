@@ -28,6 +28,7 @@ from loguru import logger
 from curate.engine.protocol.activity import SharedActivity
 from curate.engine.protocol.interrupt import Interrupted
 from curate.engine.protocol.messages import BatchTask, PartialResult, Quarantined
+from curate.engine.protocol.transport import ANY_COLUMN, Blamed, stage_blamed
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.errors import InfrastructureError
 from curate.executors.framing import CHUNK, Frame, Frames, FrameType, framed
@@ -156,7 +157,7 @@ def _work(channel: Channel, payload: bytes, activity_descriptor: int) -> int:
             channel.send()
 
 
-def _work_on(channel: Channel, runner: StageGroupRunner, number: int, payload: bytes, blamed: str) -> bool:
+def _work_on(channel: Channel, runner: StageGroupRunner, number: int, payload: bytes, blamed: Blamed) -> bool:
     """Work on one batch; return whether there can be another one."""
     try:
         task: BatchTask = pickle.loads(payload)
@@ -202,14 +203,14 @@ def _set_up(spec: WorkerPayload, activity_descriptor: int) -> StageGroupRunner:
     return runner
 
 
-def _hold(channel: Channel, result: PartialResult, ids: list[str], blamed: str) -> None:
+def _hold(channel: Channel, result: PartialResult, ids: list[str], blamed: Blamed) -> None:
     try:
         channel.hold(FrameType.RESULT, result, result.number)
     except Exception:  # noqa: BLE001 (a third-party value's own __reduce__ may raise anything)
         channel.hold(FrameType.RESULT, _sendable(result.with_roots(ids), blamed), result.number)
 
 
-def _sendable(result: PartialResult, blamed: str) -> PartialResult:
+def _sendable(result: PartialResult, blamed: Blamed) -> PartialResult:
     """Return a result with the records that cannot be sent to the driver in quarantine."""
     sendable = PartialResult(result.number, [], roots := [], [], busy_s=result.busy_s, measures=result.measures)
     sendable.files = result.files
@@ -223,9 +224,11 @@ def _sendable(result: PartialResult, blamed: str) -> PartialResult:
             roots.append(root)
             sendable.kept_ms.append(ms)
         else:
-            message = f"the record cannot be sent to the driver: {reason}"
             assert isinstance(row, dict)
-            sendable.quarantined.append(Quarantined(root, printable(row), blamed, "bad_value", message, "", 1))
+            column = next((name for name, value in row.items() if _unsendable(value) is not None), ANY_COLUMN)
+            message = f"the record cannot be sent to the driver: column {column!r}: {reason}"
+            stage = stage_blamed(blamed, column)
+            sendable.quarantined.append(Quarantined(root, printable(row), stage, "bad_value", message, "", 1))
     return sendable
 
 
