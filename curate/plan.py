@@ -131,8 +131,7 @@ class Phase:
         That is the last stage that does not say what it writes; where all of them do, the last one.
         """
         first = self.source or self.gather
-        columns = (first.stage.columns() if isinstance(first.stage, Source) else None) if first is not None else None
-        owners = {} if first is None else dict.fromkeys(columns or (), first.name)
+        owners = {} if first is None else dict.fromkeys(first.columns or (), first.name)
         stages = [stage for hop in self.hops for stage in hop.stages]
         for planned in stages:
             owners |= dict.fromkeys(planned.stage.writes() or (), planned.name)

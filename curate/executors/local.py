@@ -163,8 +163,12 @@ def copied_runner(spec: HopSpec) -> StageGroupRunner:
         PlanError: names the stage and the attribute that cannot be copied.
     """
     stages = [planned.stage for planned in spec.hop.stages]
+    try:
+        copies = [copy.deepcopy(stage) for stage in stages]
+    except Exception:  # noqa: BLE001 (a third-party value may raise anything; this raises the error that names it)
+        copies = [tried(stage, copy.deepcopy, "copied for a worker") for stage in stages]
     return StageGroupRunner(
-        [tried(stage, copy.deepcopy, "copied for a worker") for stage in stages],
+        copies,
         context=spec.context,
         encode=encode_row if spec.encodes else None,
         blamed=spec.blamed,
