@@ -97,20 +97,17 @@ def parse_line(line: bytes) -> Record | RecordError:
         return RecordError("bad_json", f"the line is not a JSON object but a {type(value).__name__}")
     if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         return RecordError("bad_json", f"the JSON is nested more than {MAX_DEPTH} deep")
+    record = cast("Record", value)
     # Only a line with as many keys as the record has, spelt plainly, needs no second look.
-    if line.count(b'":') != len(value) or b" :" in line or b"\t:" in line or b"\r:" in line:
-        return _without_repeats(line.decode(), cast("Record", value))
-    return cast("Record", value)
-
-
-def _without_repeats(text: str, value: Record) -> Record | RecordError:
-    """Return the record of a text, or the error of one in which an object has a key twice: a value would be lost."""
-    repeated = repeated_key(text)
-    return value if repeated is None else RecordError("bad_json", f"the key {repeated[:80]!r} is repeated in an object")
+    if line.count(b'":') != len(record) or b" :" in line or b"\t:" in line or b"\r:" in line:
+        repeated = repeated_key(line.decode())
+        if repeated is not None:
+            return RecordError("bad_json", f"the key {repeated[:80]!r} is repeated in an object")
+    return record
 
 
 def repeated_key(text: str) -> str | None:
-    """Return a key that one of the objects of a JSON text has twice; None: there is none."""
+    """Find a key that one of the objects in JSON has twice, of which one value would be lost; None: there is none."""
     found: list[str] = []
 
     def look(pairs: list[tuple[str, Any]]) -> None:

@@ -22,6 +22,7 @@ import enum
 import json
 import math
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any, cast
 
@@ -123,10 +124,14 @@ def encode_row(record: Record) -> bytes:
 
 
 def _fault_of(value: Any) -> str:
-    """Return what is wrong with the number in a value that JSON does not have; "" if it is something else."""
+    """Describe a number in a value that JSON does not have; "" if something else is wrong."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value} is not JSON; store None, or a finite number"
-    inner: Any = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    inner: Iterable[Any] = ()
+    if isinstance(value, dict):
+        inner = cast("dict[str, Any]", value).values()
+    elif isinstance(value, list | tuple):
+        inner = cast("Sequence[Any]", value)
     try:
         return next(filter(None, map(_fault_of, inner)), "")
     except RecursionError:

@@ -26,7 +26,7 @@ def glob_files(pattern: str) -> list[str]:
 
 
 def _cut(pattern: str) -> tuple[str, bool, str]:
-    """Return what a pattern has before its first `**`, whether it has one, and what it has behind it."""
+    """Return the part of a pattern before its first `**`, whether it has one, and the part behind it."""
     parts = pattern.split("/")
     if _ANY_DEPTH not in parts:
         return pattern, False, ""
