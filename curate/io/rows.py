@@ -127,13 +127,12 @@ def _fault_of(value: Any) -> str:
     """Describe a number in a value that JSON does not have; "" if something else is wrong."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"{value} is not JSON; store None, or a finite number"
-    inner: Iterable[Any] = ()
     if isinstance(value, dict):
-        inner = cast("dict[str, Any]", value).values()
-    elif isinstance(value, list | tuple):
-        inner = cast("Sequence[Any]", value)
+        inner: Iterable[Any] = cast("dict[str, Any]", value).values()
+    else:
+        inner = cast("Sequence[Any]", value) if isinstance(value, list | tuple) else ()
     try:
-        return next(filter(None, map(_fault_of, inner)), "")
+        return next((fault for each in inner if (fault := _fault_of(each))), "")
     except RecursionError:
         return ""
 
