@@ -58,7 +58,7 @@ def test_list_counts_by_stage_and_code_with_an_example(project: Path, mine: Any)
         ("read_manifest", "bad_json", 1),
     ]
     assert kinds[1]["example"].endswith("m.jsonl:7")
-    assert kinds[1]["meaning"] == "the manifest line is not one JSON object"
+    assert kinds[1]["meaning"] == "the manifest line is not one JSON object, or an object in it has a key twice"
     assert [
         kind["code"] for kind in json.loads(mine("quarantine", "list", "runs/p", "--code", "bad_json", "--json").out)
     ]
