@@ -156,7 +156,7 @@ def _decoded(head: bytes, encoding: str) -> str:
 
 
 def _delimiter_of(text: str) -> str:
-    """Return the delimiter of the columns of a table whose first row names them; empty if the text is not such a table."""
+    """Return the delimiter of a table whose first row names the columns; empty if the text is no such table."""
     first, _, rest = text.partition("\n")
     first = first.removesuffix("\r")
     for delimiter in _DELIMITERS:
