@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from curate.stages.measure.snr import SpeechSnr
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
     from curate.stages.segment.split_channels import SplitChannels
+    from curate.stages.segment.split_sentences import SplitSentences
+    from curate.stages.segment.split_speech import SplitSpeech
+    from curate.stages.segment.split_turns import SplitTurns
+    from curate.stages.segment.split_windows import SplitWindows
+    from curate.stages.segment.trim_silence import TrimSilence
+    from curate.stages.segment.voice_activity import VoiceActivity
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
     from curate.stages.sources.manifest_source import ManifestSource
     from curate.stages.sources.partition import Partition
@@ -46,9 +52,15 @@ _HOME = {
     "ReadRecords": "sources.manifest",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
+    "SplitSentences": "segment.split_sentences",
+    "SplitSpeech": "segment.split_speech",
+    "SplitTurns": "segment.split_turns",
+    "SplitWindows": "segment.split_windows",
     "TextLanguage": "text.language",
     "TextRates": "text.rates",
+    "TrimSilence": "segment.trim_silence",
     "ValueFilter": "filter.quality",
+    "VoiceActivity": "segment.voice_activity",
     "VoicePitch": "measure.pitch",
     "WordErrorRate": "text.error_rates",
 }
@@ -72,9 +84,15 @@ __all__ = [
     "ReadRecords",
     "SpeechSnr",
     "SplitChannels",
+    "SplitSentences",
+    "SplitSpeech",
+    "SplitTurns",
+    "SplitWindows",
     "TextLanguage",
     "TextRates",
+    "TrimSilence",
     "ValueFilter",
+    "VoiceActivity",
     "VoicePitch",
     "WordErrorRate",
 ]

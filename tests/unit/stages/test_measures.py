@@ -38,7 +38,7 @@ class _Contract(AudioStageContract):
         return [
             {"audio_filepath": str(write_tone(folder / "a.wav", 2.0))},
             {"audio_filepath": str(stereo), "speech": [[0.2, 1.0]]},
-            {"audio_filepath": str(stereo), "offset": 0.5, "duration": 1.2},
+            {"audio_filepath": str(write_noise(folder / "other.flac", 2, 44_100, 2)), "offset": 0.5, "duration": 1.2},
             {"audio_filepath": str(write_silence(folder / "s.wav"))},
             {"audio_filepath": str(write_broken(folder / "b.wav"))},
         ]
