@@ -130,6 +130,16 @@ def curate_stages() -> list[StageRef]:
         StageRef(
             "merge", "curate.stages.write.merge:Merge", "Write the records to one manifest, in the order of the input"
         ),
+        StageRef(
+            "write_nemo_tarred",
+            "curate.stages.write.nemo_tarred:NemoTarredWriter",
+            "Publish a tarred data set that NeMo trains from, packed in workers",
+        ),
+        StageRef(
+            "write_webdataset",
+            "curate.stages.write.webdataset:WebDatasetWriter",
+            "Publish a data set in tars of samples, as WebDataset reads them, packed in workers",
+        ),
     ]
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from curate.stages.text.normalise import NormaliseText
     from curate.stages.text.rates import TextRates
     from curate.stages.write.merge import Merge
+    from curate.stages.write.nemo_tarred import NemoTarredWriter
+    from curate.stages.write.webdataset import WebDatasetWriter
 
 _HOME = {
     "AsrStage": "recognise.asr",
@@ -45,6 +47,7 @@ _HOME = {
     "InferenceAsrNemoStage": "recognise.asr",
     "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
+    "NemoTarredWriter": "write.nemo_tarred",
     "NormaliseText": "text.normalise",
     "Partition": "sources.partition",
     "QualityFilter": "filter.quality",
@@ -62,6 +65,7 @@ _HOME = {
     "ValueFilter": "filter.quality",
     "VoiceActivity": "segment.voice_activity",
     "VoicePitch": "measure.pitch",
+    "WebDatasetWriter": "write.webdataset",
     "WordErrorRate": "text.error_rates",
 }
 
@@ -77,6 +81,7 @@ __all__ = [
     "InferenceAsrNemoStage",
     "ManifestSource",
     "Merge",
+    "NemoTarredWriter",
     "NormaliseText",
     "Partition",
     "QualityFilter",
@@ -94,6 +99,7 @@ __all__ = [
     "ValueFilter",
     "VoiceActivity",
     "VoicePitch",
+    "WebDatasetWriter",
     "WordErrorRate",
 ]
 
