@@ -140,7 +140,7 @@ def _overlaps(turns: Sequence[_Turn]) -> list[tuple[float, float]]:
 
 
 def _without(turn: _Turn, spans: Sequence[tuple[float, float]]) -> list[_Turn]:
-    """Return what is left of a turn outside the spans."""
+    """Return the rest of a turn outside the spans."""
     left: list[_Turn] = []
     start_s = turn.start_s
     for begin_s, stop_s in spans:
