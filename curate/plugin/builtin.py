@@ -73,6 +73,11 @@ def curate_stages() -> list[StageRef]:
             "trim_silence", "curate.stages.segment.trim_silence:TrimSilence", "Cut off silence and shorten long pauses"
         ),
         StageRef(
+            "audio_profile",
+            "curate.stages.measure.audio_profile:AudioProfile",
+            "Measure levels, noise, bandwidth and pitch in one pass",
+        ),
+        StageRef(
             "asr_nemo",
             "curate.stages.recognise.asr:InferenceAsrNemoStage",
             "Transcribe speech with a NeMo model",

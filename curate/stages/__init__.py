@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from curate.stages.corpus.set_columns import SetColumns
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
+    from curate.stages.measure.audio_profile import AudioProfile
     from curate.stages.measure.bandwidth import AudioBandwidth
     from curate.stages.measure.levels import AudioLevels
     from curate.stages.measure.pitch import VoicePitch
@@ -42,6 +43,7 @@ _HOME = {
     "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
     "AudioLevels": "measure.levels",
+    "AudioProfile": "measure.audio_profile",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
     "DynamicBatchAsrStage": "recognise.asr",
@@ -79,6 +81,7 @@ __all__ = [
     "AudioBandwidth",
     "AudioDuration",
     "AudioLevels",
+    "AudioProfile",
     "CharacterErrorRate",
     "Charset",
     "DynamicBatchAsrStage",
