@@ -78,6 +78,11 @@ def curate_stages() -> list[StageRef]:
             "Measure levels, noise, bandwidth and pitch in one pass",
         ),
         StageRef(
+            "join_parts",
+            "curate.stages.segment.join_parts:JoinParts",
+            "Join the parts of split recordings: texts, words and times",
+        ),
+        StageRef(
             "asr_nemo",
             "curate.stages.recognise.asr:InferenceAsrNemoStage",
             "Transcribe speech with a NeMo model",

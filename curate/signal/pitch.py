@@ -1,4 +1,4 @@
-"""The fundamental frequency of a voice, by YIN (de Cheveigné and Kawahara, JASA 2002), over frames of 45 ms, every 20 ms.
+"""The fundamental frequency of a voice, by YIN (de Cheveigné and Kawahara, JASA 2002): 45 ms, every 20 ms.
 
 The difference function of a frame is computed by one FFT; a frame is voiced where the cumulative mean normalised
 difference has a minimum below 0.2 and the frame is not much weaker than the loudest ones.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
+    from curate.stages.segment.join_parts import JoinParts
     from curate.stages.segment.split_channels import SplitChannels
     from curate.stages.segment.split_sentences import SplitSentences
     from curate.stages.segment.split_speech import SplitSpeech
@@ -50,6 +51,7 @@ _HOME = {
     "Hallucination": "text.hallucination",
     "InferenceAsrNemoStage": "recognise.asr",
     "InverseNormalise": "text.rewrite",
+    "JoinParts": "segment.join_parts",
     "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
     "NemoTarredWriter": "write.nemo_tarred",
@@ -88,6 +90,7 @@ __all__ = [
     "Hallucination",
     "InferenceAsrNemoStage",
     "InverseNormalise",
+    "JoinParts",
     "ManifestSource",
     "Merge",
     "NemoTarredWriter",

@@ -95,7 +95,6 @@ def test_the_profile_costs_little_more_than_its_parts_and_less_than_the_peers(tm
     decoded: list[np.ndarray] = []
     decode_s = timed(lambda: decoded.extend(load_record(record) for record in records))
     own = {name: sum(timed(own_computing(samples)[name]) for samples in decoded) for name in own_computing(decoded[0])}
-    del decoded
 
     def run() -> None:
         result = Pipeline("profile", [ReadRecords(records), AudioProfile()]).run()

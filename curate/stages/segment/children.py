@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from curate.io.rows import is_finite_number
 from curate.records import Record
+
+PARENT_SPAN = "parent_span"
+"""The start and end of a child's parent in its recording, seconds: what `join_parts` makes the parent of."""
 
 OF_THE_WHOLE = frozenset(
     {"speech", "speech_s", "speech_ratio", "speech_short", "words", "segments", "claimed_duration"}
@@ -28,8 +32,14 @@ def child_of(parent: Record, inherits: Record, start_s: float, end_s: float, **c
         start_s, end_s: of the segment, from the start of the parent's audio.
         columns: what the child has in addition.
     """
-    offset_s = round(float(parent.get("offset") or 0.0) + start_s, 6)
-    return {**inherits, "offset": offset_s, "duration": round(end_s - start_s, 6), **columns}
+    parent_s = float(parent.get("offset") or 0.0)
+    place = {"offset": round(parent_s + start_s, 6), "duration": round(end_s - start_s, 6)}
+    return {**inherits, **place, PARENT_SPAN: [round(parent_s, 6), round(parent_s + _length_s(parent), 6)], **columns}
+
+
+def _length_s(parent: Record) -> float:
+    length_s: Any = parent.get("duration")
+    return float(length_s) if is_finite_number(length_s) else 0.0
 
 
 def numbered(children: Sequence[Record]) -> Sequence[Record]:

@@ -10,7 +10,7 @@ from curate.errors import PlanError, RecordError
 from curate.io.rows import is_finite_number
 from curate.records import Record
 from curate.stage import RecordStage, Reject
-from curate.stages.segment.children import OF_THE_WHOLE, child_of, inherited, numbered
+from curate.stages.segment.children import OF_THE_WHOLE, PARENT_SPAN, child_of, inherited, numbered
 
 _ENDS = frozenset(".?!…。？！｡।؟۔")
 _CLOSING = "\"'”’»«›‹)]}」』"
@@ -52,7 +52,7 @@ class SplitSentences(RecordStage):
         return (self.words_key, "duration")
 
     def writes(self) -> tuple[str, ...]:
-        return ("offset", "duration", "part", "parts", self.text_key, self.words_key)
+        return ("offset", "duration", "part", "parts", PARENT_SPAN, self.text_key, self.words_key)
 
     def drops(self) -> frozenset[str]:
         return OF_THE_WHOLE - {"claimed_duration", self.words_key}

@@ -16,7 +16,7 @@ from curate.signal.pauses import find_cuts, step_powers
 from curate.stage import Reject
 from curate.stages.measure.blocks import BLOCK_S
 from curate.stages.measure.snr import segments_of
-from curate.stages.segment.children import child_of, inherited, numbered
+from curate.stages.segment.children import PARENT_SPAN, child_of, inherited, numbered
 
 _RATE_HZ = 16_000
 _MODES = ("utterances", "pack")
@@ -75,7 +75,7 @@ class SplitSpeech(AudioStage):
         return (self.filepath_key, self.speech_key)
 
     def writes(self) -> tuple[str, ...]:
-        own = ("offset", "duration", "part", "parts", "cut_in_speech", "too_short")
+        own = ("offset", "duration", "part", "parts", PARENT_SPAN, "cut_in_speech", "too_short")
         return (*own, "segments") if self.mode == "pack" else own
 
     def drops(self) -> frozenset[str]:

@@ -12,7 +12,7 @@ from curate.errors import PlanError, RecordError
 from curate.io.rows import is_finite_number
 from curate.records import Record
 from curate.stage import RecordStage, Reject
-from curate.stages.segment.children import OF_THE_WHOLE, child_of, inherited, numbered
+from curate.stages.segment.children import OF_THE_WHOLE, PARENT_SPAN, child_of, inherited, numbered
 
 _OVERLAPS = ("mark", "drop")
 
@@ -57,7 +57,7 @@ class SplitTurns(RecordStage):
         return (self.turns_key,)
 
     def writes(self) -> tuple[str, ...]:
-        return ("offset", "duration", "part", "parts", "speaker", "overlap_s", "too_short")
+        return ("offset", "duration", "part", "parts", PARENT_SPAN, "speaker", "overlap_s", "too_short")
 
     def drops(self) -> frozenset[str]:
         return OF_THE_WHOLE - {"claimed_duration"} | {self.turns_key}

@@ -10,7 +10,7 @@ from curate.audio import Audio
 from curate.audio_stage import AudioStage
 from curate.errors import PlanError
 from curate.records import DEFAULT_FILEPATH_KEY, Record
-from curate.stages.segment.children import OF_THE_WHOLE, child_of, inherited, numbered
+from curate.stages.segment.children import OF_THE_WHOLE, PARENT_SPAN, child_of, inherited, numbered
 
 
 @dataclass
@@ -44,7 +44,7 @@ class SplitWindows(AudioStage):
             )
 
     def writes(self) -> tuple[str, ...]:
-        return ("offset", "duration", "part", "parts")
+        return ("offset", "duration", "part", "parts", PARENT_SPAN)
 
     def drops(self) -> frozenset[str]:
         return OF_THE_WHOLE - {"claimed_duration"}
