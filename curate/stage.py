@@ -128,6 +128,26 @@ class Reject:
         object.__setattr__(self, "reason", reason)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Joined:
+    """The value that a gather yields for records that it joins to one: they are counted as joined parts.
+
+    Args:
+        record: the new record, whose `_id` no other record has at the same time.
+        parts: the records that were given to the gather, at least one.
+
+    Raises:
+        ValueError: there are no parts.
+    """
+
+    record: Record
+    parts: Sequence[Record]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ValueError("Joined(record, parts): there are no parts")
+
+
 class Stage:
     """The base of all kinds of stage. It has no fields of its own, so that subclasses are free dataclasses."""
 
@@ -458,14 +478,16 @@ class Gather(Stage):
     run gathers again, so the same records must give the same result in the same order.
     """
 
-    def gather(self, records: Iterator[Record]) -> Iterator[Record | Reject]:
+    def gather(self, records: Iterator[Record]) -> Iterator[Record | Reject | Joined]:
         """Yield the records, in any order, and `Reject(record, reason)` for those left out. Memory must stay bounded.
+
+        Records that become one are yielded as `Joined(record, parts)`.
 
         A record of which nothing is yielded counts as filtered too, with the stage's name as the reason.
         """
         raise NotImplementedError(f"{type(self).__name__} must define gather(records)")
 
-    def gather_again(self, records: Iterable[Record], scratch: Path) -> Iterator[Record | Reject]:
+    def gather_again(self, records: Iterable[Record], scratch: Path) -> Iterator[Record | Reject | Joined]:
         """Yield what `gather` does, where the records can be read more than once.
 
         Args:

@@ -31,7 +31,7 @@ from curate.engine.protocol.events import (
     RunStopped,
     UnitCommitted,
 )
-from curate.engine.protocol.messages import Filtered
+from curate.engine.protocol.messages import Filtered, JoinedPart
 from curate.engine.protocol.options import Retry, RunOptions
 from curate.engine.protocol.run_status import RunStatus
 from curate.engine.protocol.transport import Executor, HopSpec
@@ -239,7 +239,7 @@ class _PhaseRun:
         self._retried = run.store.retried(phase.number)
         self._unit = self._new_unit()
         self._scheduler: Scheduler | None = None
-        self._gathered: Generator[Record | Filtered] | None = None
+        self._gathered: Generator[Record | Filtered | JoinedPart] | None = None
         self._counts = RecordCounts()
         """The finished inputs, committed or not; of this attempt's audio only the input is counted."""
         self._failed_before, self._worked_on_before = run.before(phase.number)
@@ -367,7 +367,7 @@ class _PhaseRun:
                 "curate quarantine retry processes failed records again"
             )
 
-    def _items(self) -> Iterator[Record | Failed | Filtered]:
+    def _items(self) -> Iterator[Record | Failed | Filtered | JoinedPart]:
         phase = self._phase
         if phase.source is not None:
             return read_unchanged(phase.source.stage)
@@ -388,6 +388,10 @@ class _PhaseRun:
         self._counts.split += len(settled.splits)
         self._counts.children += sum(split.children for split in settled.splits)
         self._counts.in_ms += settled.in_ms
+        joins = sum(note.joins for _, note in settled.joined)
+        self._counts.records_in -= joins
+        self._counts.joins += joins
+        self._counts.joined += len(settled.joined)
         if not settled.is_plain:
             add_stage_counts(self._stage_counts, stage_counts(settled))
         for _, note in settled.quarantined:

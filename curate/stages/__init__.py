@@ -11,12 +11,20 @@ if TYPE_CHECKING:
     from curate.stages.corpus.set_columns import SetColumns
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
+    from curate.stages.measure.audio_profile import AudioProfile
     from curate.stages.measure.bandwidth import AudioBandwidth
     from curate.stages.measure.levels import AudioLevels
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
+    from curate.stages.segment.join_parts import JoinParts
     from curate.stages.segment.split_channels import SplitChannels
+    from curate.stages.segment.split_sentences import SplitSentences
+    from curate.stages.segment.split_speech import SplitSpeech
+    from curate.stages.segment.split_turns import SplitTurns
+    from curate.stages.segment.split_windows import SplitWindows
+    from curate.stages.segment.trim_silence import TrimSilence
+    from curate.stages.segment.voice_activity import VoiceActivity
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
     from curate.stages.sources.manifest_source import ManifestSource
     from curate.stages.sources.partition import Partition
@@ -36,12 +44,14 @@ _HOME = {
     "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
     "AudioLevels": "measure.levels",
+    "AudioProfile": "measure.audio_profile",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
     "DynamicBatchAsrStage": "recognise.asr",
     "Hallucination": "text.hallucination",
     "InferenceAsrNemoStage": "recognise.asr",
     "InverseNormalise": "text.rewrite",
+    "JoinParts": "segment.join_parts",
     "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
     "NemoTarredWriter": "write.nemo_tarred",
@@ -54,9 +64,15 @@ _HOME = {
     "SetColumns": "corpus.set_columns",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
+    "SplitSentences": "segment.split_sentences",
+    "SplitSpeech": "segment.split_speech",
+    "SplitTurns": "segment.split_turns",
+    "SplitWindows": "segment.split_windows",
     "TextLanguage": "text.language",
     "TextRates": "text.rates",
+    "TrimSilence": "segment.trim_silence",
     "ValueFilter": "filter.quality",
+    "VoiceActivity": "segment.voice_activity",
     "VoicePitch": "measure.pitch",
     "WebDatasetWriter": "write.webdataset",
     "WordErrorRate": "text.error_rates",
@@ -67,12 +83,14 @@ __all__ = [
     "AudioBandwidth",
     "AudioDuration",
     "AudioLevels",
+    "AudioProfile",
     "CharacterErrorRate",
     "Charset",
     "DynamicBatchAsrStage",
     "Hallucination",
     "InferenceAsrNemoStage",
     "InverseNormalise",
+    "JoinParts",
     "ManifestSource",
     "Merge",
     "NemoTarredWriter",
@@ -85,9 +103,15 @@ __all__ = [
     "SetColumns",
     "SpeechSnr",
     "SplitChannels",
+    "SplitSentences",
+    "SplitSpeech",
+    "SplitTurns",
+    "SplitWindows",
     "TextLanguage",
     "TextRates",
+    "TrimSilence",
     "ValueFilter",
+    "VoiceActivity",
     "VoicePitch",
     "WebDatasetWriter",
     "WordErrorRate",
