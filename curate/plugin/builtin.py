@@ -17,6 +17,56 @@ def curate_stages() -> list[StageRef]:
             "Read records from NeMo JSONL or Parquet manifests",
         ),
         StageRef(
+            "read_folder",
+            "curate.stages.sources.folder:FolderReader",
+            "Read the recordings below a folder, with transcripts next to them",
+        ),
+        StageRef(
+            "read_common_voice",
+            "curate.stages.sources.common_voice:CommonVoiceReader",
+            "Read Mozilla Common Voice",
+        ),
+        StageRef(
+            "read_kaldi",
+            "curate.stages.sources.kaldi:KaldiReader",
+            "Read a Kaldi data folder",
+        ),
+        StageRef(
+            "read_librispeech",
+            "curate.stages.sources.librispeech:LibriSpeechReader",
+            "Read LibriSpeech",
+        ),
+        StageRef(
+            "read_ljspeech",
+            "curate.stages.sources.librispeech:LjSpeechReader",
+            "Read LJSpeech and corpora in its form",
+        ),
+        StageRef(
+            "read_segments",
+            "curate.stages.sources.segments:SegmentsReader",
+            "Read the segments of SRT, WebVTT, TextGrid, CTM, STM or RTTM files",
+        ),
+        StageRef(
+            "read_nemo_tarred",
+            "curate.stages.sources.nemo_tarred:NemoTarredReader",
+            "Read a NeMo tarred data set",
+        ),
+        StageRef(
+            "read_webdataset",
+            "curate.stages.sources.webdataset:WebDatasetReader",
+            "Read WebDataset tars",
+        ),
+        StageRef(
+            "read_lhotse",
+            "curate.stages.sources.lhotse_cuts:LhotseReader",
+            "Read Lhotse cuts, or a Shar folder",
+        ),
+        StageRef(
+            "read_hf",
+            "curate.stages.sources.hugging_face:HuggingFaceReader",
+            "Read audio data sets of Hugging Face",
+        ),
+        StageRef(
             "partition",
             "curate.stages.sources.partition:Partition",
             "Cut the records into batches that travel together",

@@ -17,9 +17,18 @@ if TYPE_CHECKING:
     from curate.stages.measure.snr import SpeechSnr
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
     from curate.stages.segment.split_channels import SplitChannels
+    from curate.stages.sources.common_voice import CommonVoiceReader
+    from curate.stages.sources.folder import FolderReader
+    from curate.stages.sources.hugging_face import HuggingFaceReader
+    from curate.stages.sources.kaldi import KaldiReader
+    from curate.stages.sources.lhotse_cuts import LhotseReader
+    from curate.stages.sources.librispeech import LibriSpeechReader, LjSpeechReader
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
     from curate.stages.sources.manifest_source import ManifestSource
+    from curate.stages.sources.nemo_tarred import NemoTarredReader
     from curate.stages.sources.partition import Partition
+    from curate.stages.sources.segments import SegmentsReader
+    from curate.stages.sources.webdataset import WebDatasetReader
     from curate.stages.text.charset import Charset
     from curate.stages.text.error_rates import CharacterErrorRate, WordErrorRate
     from curate.stages.text.hallucination import Hallucination
@@ -38,12 +47,20 @@ _HOME = {
     "AudioLevels": "measure.levels",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
+    "CommonVoiceReader": "sources.common_voice",
     "DynamicBatchAsrStage": "recognise.asr",
+    "FolderReader": "sources.folder",
     "Hallucination": "text.hallucination",
+    "HuggingFaceReader": "sources.hugging_face",
     "InferenceAsrNemoStage": "recognise.asr",
     "InverseNormalise": "text.rewrite",
+    "KaldiReader": "sources.kaldi",
+    "LhotseReader": "sources.lhotse_cuts",
+    "LibriSpeechReader": "sources.librispeech",
+    "LjSpeechReader": "sources.librispeech",
     "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
+    "NemoTarredReader": "sources.nemo_tarred",
     "NemoTarredWriter": "write.nemo_tarred",
     "NormaliseText": "text.normalise",
     "Partition": "sources.partition",
@@ -51,6 +68,7 @@ _HOME = {
     "QualityFilter": "filter.quality",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+    "SegmentsReader": "sources.segments",
     "SetColumns": "corpus.set_columns",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
@@ -58,6 +76,7 @@ _HOME = {
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
     "VoicePitch": "measure.pitch",
+    "WebDatasetReader": "sources.webdataset",
     "WebDatasetWriter": "write.webdataset",
     "WordErrorRate": "text.error_rates",
 }
@@ -69,12 +88,20 @@ __all__ = [
     "AudioLevels",
     "CharacterErrorRate",
     "Charset",
+    "CommonVoiceReader",
     "DynamicBatchAsrStage",
+    "FolderReader",
     "Hallucination",
+    "HuggingFaceReader",
     "InferenceAsrNemoStage",
     "InverseNormalise",
+    "KaldiReader",
+    "LhotseReader",
+    "LibriSpeechReader",
+    "LjSpeechReader",
     "ManifestSource",
     "Merge",
+    "NemoTarredReader",
     "NemoTarredWriter",
     "NormaliseText",
     "Partition",
@@ -82,6 +109,7 @@ __all__ = [
     "QualityFilter",
     "ReadManifest",
     "ReadRecords",
+    "SegmentsReader",
     "SetColumns",
     "SpeechSnr",
     "SplitChannels",
@@ -89,6 +117,7 @@ __all__ = [
     "TextRates",
     "ValueFilter",
     "VoicePitch",
+    "WebDatasetReader",
     "WebDatasetWriter",
     "WordErrorRate",
 ]
