@@ -256,6 +256,8 @@ def curate_error_codes() -> Mapping[str, str]:
 def curate_commands() -> list[CommandRef]:
     return [
         CommandRef("run", "curate.cli.run:run", "Run a pipeline"),
+        CommandRef("init", "curate.cli.init:init", "Look at a corpus and write a pipeline that reads it"),
+        CommandRef("inspect", "curate.cli.inspect:inspect", "Show the columns, the audio and the oddities of a corpus"),
         CommandRef("bench", "curate.cli.bench:bench", "Measure, to choose a setting"),
         CommandRef("doctor", "curate.cli.doctor:doctor", "Check this machine and the installation"),
         CommandRef("executors", "curate.cli.executors:executors", "List the executors: where a pipeline can run"),
