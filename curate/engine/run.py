@@ -14,6 +14,7 @@ from loguru import logger
 
 from curate.audio import Spool
 from curate.audio.files import roots_in_run
+from curate.audio.spool_folder import check_spool_directory, run_folder
 from curate.engine.accounting.counts import FinishedInputs, RecordCounts, add_stage_counts, follow_stages, stage_counts
 from curate.engine.durability.commit import CommitBuffer, id_checksum_of
 from curate.engine.durability.directory_store import DirectoryStore
@@ -105,6 +106,8 @@ def run_plan(
         AccountingError: the books do not balance.
     """
     options = options or RunOptions()
+    if options.spool_directory is not None:
+        check_spool_directory(options.spool_directory, UsageError)
     began = time.monotonic()
     if run_dir is None:
         return _Run(plan, executor, None, MemoryStore(), observers, options, None).run(began)
@@ -219,6 +222,18 @@ class _Run:
         return failed, max((sum(each.processed for each in of_phase) for of_phase in books), default=0)
 
 
+def _spool_of(directory: Path | None, shared: Path | None) -> Path | None:
+    """Return where the decoded recordings of a run lie on each node; None: each worker has a temporary folder.
+
+    Args:
+        directory: the run directory.
+        shared: a folder that runs share.
+    """
+    if shared is not None:
+        return shared.absolute() / run_folder(directory)
+    return None if directory is None else directory.absolute() / SPOOL_FOLDER
+
+
 class _PhaseRun:
     """One phase in one attempt of a run."""
 
@@ -231,6 +246,7 @@ class _PhaseRun:
         self._options = run.options
         self._directory = run.directory
         self._state = run.state
+        self._spool = _spool_of(run.directory, run.options.spool_directory)
         self._places = run.store.places(phase.number)
         self._total = _count_input(phase, self._places)
         self._retried = run.store.retried(phase.number)
@@ -317,21 +333,20 @@ class _PhaseRun:
                 raise
         finally:
             transport.close()
-            if self._directory is not None:
-                spool = self._directory / SPOOL_FOLDER
-                if spool.is_dir():
-                    Spool.remove(spool)
+            if self._spool is not None and self._spool.is_dir():
+                Spool.remove(self._spool)
 
     def _context(self) -> WorkerContext:
         """Return the context of the stages in workers."""
-        roots, directory = self._plan.audio_roots, self._directory
+        roots, directory, spool = self._plan.audio_roots, self._directory, self._spool
         return WorkerContext(
             audio_roots=roots if directory is None else roots_in_run(roots, directory),
             schemes=self._plan.schemes,
             audio=self._plan.audio,
             audio_memory_bytes=self._options.audio_memory_bytes,
             run_directory=None if directory is None else str(directory.absolute()),
-            spool_directory=None if directory is None else str(directory.absolute() / SPOOL_FOLDER),
+            spool_directory=None if spool is None else str(spool),
+            spool_bytes=self._options.spool_bytes,
         )
 
     def _until_stopped(self, incoming: PhaseInput) -> PhaseInput:
