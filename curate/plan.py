@@ -332,7 +332,7 @@ def _check_options(name: str, stage: Stage) -> None:
 
 
 def _check_columns(name: str, stage: Stage) -> None:
-    for method in (stage.reads, stage.writes):
+    for method in (stage.reads, stage.writes, stage.drops):
         with _asked(name, f"{method.__name__}()"):
             columns = method()
         if isinstance(columns, str):
@@ -404,7 +404,8 @@ def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stag
             written = stage.writes()
             takes_audio = isinstance(stage, ProcessingStage) and stage.takes_audio
             measured = AUDIO_COLUMNS if takes_audio else frozenset[str]()
-            columns = None if columns is None or written is None else columns | frozenset(written) | measured
+            if columns is not None:
+                columns = None if written is None else (columns | {*written, *measured}) - frozenset(stage.drops())
         planned.append(PlannedStage(name, _kind(stage), stage, columns))
     return planned
 

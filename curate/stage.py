@@ -7,6 +7,7 @@
     │   └── RecordStage     process_record(record) → record
     │       └── AudioStage  process_audio(record, audio) → record (in `audio_stage`)
     ├── Gather              gather(records) → records       sees everything, runs in the driver
+    │   └── KeyGather       decide(keys) → decisions        decides from columns of keys (in `corpus`)
     ├── Writer              write(records, directory)       publishes files
     └── CompositeStage      decompose() → stages            a name for several (in `composite`)
 
@@ -21,7 +22,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, cast, overload
 
 import attrs
 
@@ -90,19 +91,33 @@ class WorkerContext:
     new_audio: Callable[[Record, Any, int], Record] = attrs.field(default=_no_new_audio, eq=False, repr=False)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True, init=False)
 class Reject:
-    """The value that a filter's `process_record` returns for a record that it leaves out.
+    """A record that a stage leaves out, and why.
+
+    A filter's `process_record` returns `Reject(reason)` for the record that it was given; a gather, which is given all
+    records, yields `Reject(record, reason)`.
 
     Raises:
         TypeError: the reason is not a string.
     """
 
     reason: str
+    record: Record | None
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.reason, str):  # pyright: ignore[reportUnnecessaryIsInstance] (third-party code)
-            raise TypeError(f"Reject(reason): the reason must be a string, not {self.reason!r:.80}")
+    @overload
+    def __init__(self, reason: str, /) -> None: ...
+    @overload
+    def __init__(self, *, reason: str) -> None: ...
+    @overload
+    def __init__(self, record: Record, reason: str) -> None: ...
+    def __init__(self, record: Any = None, reason: Any = None) -> None:
+        if reason is None and not isinstance(record, dict):
+            record, reason = None, record
+        if not isinstance(reason, str):
+            raise TypeError(f"Reject(reason): the reason must be a string, not {reason!r:.80}")
+        object.__setattr__(self, "record", record)
+        object.__setattr__(self, "reason", reason)
 
 
 class Stage:
@@ -228,6 +243,10 @@ class Stage:
     def writes(self) -> Collection[str] | None:
         """Return the columns that a record has after this stage in addition; None: the stage does not say."""
         return None
+
+    def drops(self) -> Collection[str]:
+        """Return the columns that a record no longer has after this stage."""
+        return ()
 
     def check(self) -> None:
         """Check the settings before work starts, without importing anything heavy.
@@ -417,14 +436,31 @@ def children_of(result: object, stage: Stage) -> list[Record]:
 
 
 class Gather(Stage):
-    """A step that needs to see every record before it yields the first: a shuffle, a global deduplication."""
+    """A step that needs to see every record before it yields the first: a shuffle, a global deduplication.
 
-    def gather(self, records: Iterator[Record]) -> Iterator[Record]:
-        """Yield the records, in any order; those left out count as filtered. Memory must stay bounded."""
+    Define `gather(records)`, or `gather_again(records, scratch)` if once through the records is not enough. A resumed
+    run gathers again, so the same records must give the same result in the same order.
+    """
+
+    def gather(self, records: Iterator[Record]) -> Iterator[Record | Reject]:
+        """Yield the records, in any order, and `Reject(record, reason)` for those left out. Memory must stay bounded.
+
+        A record of which nothing is yielded counts as filtered too, with the stage's name as the reason.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define gather(records)")
 
+    def gather_again(self, records: Iterable[Record], scratch: Path) -> Iterator[Record | Reject]:
+        """Yield what `gather` does, where the records can be read more than once.
 
-RUN_FOLDERS = frozenset({"audio", "commits", "data", "filtered", "logs", "metrics", "quarantine", "spool"})
+        Args:
+            records: every iteration begins anew, gives the same records in the same order, and reads them from disk.
+            scratch: an empty folder for temporary files, inside the run directory if there is one; it is removed when
+                the phase ends, or when the run is resumed.
+        """
+        return self.gather(iter(records))
+
+
+RUN_FOLDERS = frozenset({"audio", "commits", "data", "filtered", "logs", "metrics", "quarantine", "scratch", "spool"})
 """Folders of the run directory that are the engine's; writers publish elsewhere."""
 
 

@@ -252,6 +252,7 @@ class _PhaseRun:
         self._retried = run.store.retried(phase.number)
         self._unit = self._new_unit()
         self._scheduler: Scheduler | None = None
+        self._gathered: Generator[Record | Filtered] | None = None
         self._counts = RecordCounts()
         """The finished inputs, committed or not; of this attempt's audio only the input is counted."""
         self._failed_before, self._worked_on_before = run.before(phase.number)
@@ -275,6 +276,8 @@ class _PhaseRun:
         finally:
             # The two refer to each other, so both, with all records, would stay until a garbage collection.
             self._scheduler = None
+            if self._gathered is not None:
+                self._gathered.close()  # removes its temporary files
 
     def _run(self) -> None:
         if self._state is not None:
@@ -385,7 +388,8 @@ class _PhaseRun:
             return read_unchanged(phase.source.stage)
         reader = self._store.reader(phase.number - 1)
         if phase.gather is not None:
-            return run_gather(phase.gather.stage, reader)
+            self._gathered = run_gather(phase.gather.stage, reader, self._directory)
+            return self._gathered
         return iter(reader)
 
     def _settle(self, settled: FinishedInputs) -> None:

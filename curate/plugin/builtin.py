@@ -64,7 +64,13 @@ def curate_stages() -> list[StageRef]:
         StageRef(
             "normalise_text", "curate.stages.text.normalise:NormaliseText", "Write a normalised copy of a transcript"
         ),
-        StageRef("text_rates", "curate.stages.text.rates:TextRates", "Measure characters and words per second"),
+        StageRef(
+            "text_language",
+            "curate.stages.text.language:TextLanguage",
+            "Identify the language of a transcript",
+            extra="language",
+        ),
+        StageRef("text_rates", "curate.stages.text.rates:TextRates", "Measure characters, words and tokens per second"),
         StageRef(
             "charset",
             "curate.stages.text.charset:Charset",

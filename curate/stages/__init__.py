@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from curate.stages.text.charset import Charset
     from curate.stages.text.error_rates import CharacterErrorRate, WordErrorRate
     from curate.stages.text.hallucination import Hallucination
+    from curate.stages.text.language import TextLanguage
     from curate.stages.text.normalise import NormaliseText
     from curate.stages.text.rates import TextRates
     from curate.stages.write.merge import Merge
@@ -38,6 +39,7 @@ _HOME = {
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
     "SplitChannels": "segment.split_channels",
+    "TextLanguage": "text.language",
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
     "WordErrorRate": "text.error_rates",
@@ -59,6 +61,7 @@ __all__ = [
     "ReadManifest",
     "ReadRecords",
     "SplitChannels",
+    "TextLanguage",
     "TextRates",
     "ValueFilter",
     "WordErrorRate",
