@@ -45,7 +45,7 @@ from curate.io.failpoints import failpoint
 from curate.io.rows import encode_row
 from curate.plan import Phase, Plan
 from curate.records import Failed, Record
-from curate.stage import Source, WorkerContext
+from curate.stage import ShardPublisher, Source, WorkerContext
 from curate.storage import read_json, write_json
 
 DRAIN_S = 10.0
@@ -209,8 +209,11 @@ class _Run:
                 worked_s = max(worked_s, phase_run.worked_ms / 1000)
             for planned in phase.writers:
                 with driver_errors(planned.name):
-                    reader = self.store.reader(phase.number)
-                    published = planned.stage.write(reader, self.directory or Path())
+                    directory = self.directory or Path()
+                    if isinstance(planned.stage, ShardPublisher):
+                        published = planned.stage.publish(self.store.shards(phase.number), directory)
+                    else:
+                        published = planned.stage.write(self.store.reader(phase.number), directory)
                 logger.info("{} wrote {}", planned.name, ", ".join(map(str, published)))
                 outputs.extend(published)
         return outputs, worked_s
@@ -220,18 +223,6 @@ class _Run:
         books = [[commit.books for commit in self.store.commits(number)] for number in range(phase)]
         failed = sum(each.quarantined for of_phase in books for each in of_phase)
         return failed, max((sum(each.processed for each in of_phase) for of_phase in books), default=0)
-
-
-def _spool_of(directory: Path | None, shared: Path | None) -> Path | None:
-    """Return where the decoded recordings of a run lie on each node; None: each worker has a temporary folder.
-
-    Args:
-        directory: the run directory.
-        shared: a folder that runs share.
-    """
-    if shared is not None:
-        return shared.absolute() / run_folder(directory)
-    return None if directory is None else directory.absolute() / SPOOL_FOLDER
 
 
 class _PhaseRun:
@@ -246,7 +237,11 @@ class _PhaseRun:
         self._options = run.options
         self._directory = run.directory
         self._state = run.state
-        self._spool = _spool_of(run.directory, run.options.spool_directory)
+        shared = run.options.spool_directory
+        self._spool = None if run.directory is None else run.directory.absolute() / SPOOL_FOLDER
+        """Where the decoded recordings of the run lie on each node; None: each worker has a temporary folder."""
+        if shared is not None:
+            self._spool = shared.absolute() / run_folder(run.directory)
         self._places = run.store.places(phase.number)
         self._total = _count_input(phase, self._places)
         self._retried = run.store.retried(phase.number)

@@ -24,6 +24,14 @@ def curate_stages() -> list[StageRef]:
         StageRef(
             "audio_duration", "curate.stages.measure.audio_duration:AudioDuration", "Measure how long each recording is"
         ),
+        StageRef("audio_levels", "curate.stages.measure.levels:AudioLevels", "Measure levels, clipping and loudness"),
+        StageRef("snr", "curate.stages.measure.snr:SpeechSnr", "Measure how far speech lies above noise"),
+        StageRef(
+            "bandwidth",
+            "curate.stages.measure.bandwidth:AudioBandwidth",
+            "Measure the highest frequency that a recording holds",
+        ),
+        StageRef("pitch", "curate.stages.measure.pitch:VoicePitch", "Measure the fundamental frequency of the voice"),
         StageRef(
             "split_channels",
             "curate.stages.segment.split_channels:SplitChannels",
@@ -65,6 +73,18 @@ def curate_stages() -> list[StageRef]:
             "normalise_text", "curate.stages.text.normalise:NormaliseText", "Write a normalised copy of a transcript"
         ),
         StageRef(
+            "inverse_normalise",
+            "curate.stages.text.rewrite:InverseNormalise",
+            "Write digits and signs for what a transcript spells out",
+            extra="itn",
+        ),
+        StageRef(
+            "punctuate",
+            "curate.stages.text.rewrite:Punctuate",
+            "Restore the punctuation and capitals of a transcript",
+            extra="punctuation",
+        ),
+        StageRef(
             "text_language",
             "curate.stages.text.language:TextLanguage",
             "Identify the language of a transcript",
@@ -77,6 +97,11 @@ def curate_stages() -> list[StageRef]:
             "Measure which share of a transcript's letters is in the alphabet of its language",
         ),
         StageRef(
+            "set_columns",
+            "curate.stages.corpus.set_columns:SetColumns",
+            "Set columns to values computed from others, rename and drop columns",
+        ),
+        StageRef(
             "quality_filter",
             "curate.stages.filter.quality:QualityFilter",
             "Keep the records for which an expression over their columns is true",
@@ -86,6 +111,16 @@ def curate_stages() -> list[StageRef]:
         ),
         StageRef(
             "merge", "curate.stages.write.merge:Merge", "Write the records to one manifest, in the order of the input"
+        ),
+        StageRef(
+            "write_nemo_tarred",
+            "curate.stages.write.nemo_tarred:NemoTarredWriter",
+            "Publish a tarred data set that NeMo trains from, packed in workers",
+        ),
+        StageRef(
+            "write_webdataset",
+            "curate.stages.write.webdataset:WebDatasetWriter",
+            "Publish a data set in tars of samples, as WebDataset reads them, packed in workers",
         ),
     ]
 
@@ -133,6 +168,18 @@ def curate_normalisers() -> list[NormaliserRef]:
                 "Whisper's rules for any language: lower case, no punctuation, no bracketed text",
             ),
             ("none", "unchanged", "The text as it is"),
+        )
+    ] + [
+        NormaliserRef(name, f"curate.text.{target}", summary, extra=extra)
+        for name, target, summary, extra in (
+            ("text2num", "number_rules:write_numbers", "Number words to digits, in de en es fr it nl pt", "itn"),
+            ("wetext", "grammar_rules:write_by_grammar", "Numbers, dates, times and money, in en ja zh", "itn"),
+            (
+                "transformers",
+                "punctuation:punctuate_texts",
+                "Punctuation and capitals, by a token classifier in a folder of yours",
+                "punctuation",
+            ),
         )
     ]
 
