@@ -396,7 +396,7 @@ def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stag
     planned: list[PlannedStage[Stage]] = []
     for position, (name, stage) in enumerate(stages):
         if isinstance(stage, Source):
-            known = stage.columns()
+            known = stage.record_columns()
             columns = None if known is None else frozenset(known)
         else:
             if columns is not None:
@@ -478,7 +478,8 @@ def _hops(stages: Iterator[PlannedStage[ProcessingStage]]) -> tuple[Hop, ...]:
 def _fuse(hop: Hop, stage: ProcessingStage) -> bool:
     """Return whether a stage shares the workers of the hop before it."""
     alike = (hop.resources, hop.workers) == (stage.resources, stage.workers)
-    return alike and stage.fuse and hop.stages[-1].stage.fuse
+    before = hop.stages[-1].stage
+    return alike and stage.fuse and before.fuse and not (stage.whole_batches or before.whole_batches)
 
 
 def _result_settings(name: str, stage: Stage, audio: AudioSettings) -> dict[str, Any]:

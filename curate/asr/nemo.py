@@ -191,7 +191,7 @@ class NemoRecogniser(AudioModel):
         return lambda: [one.row(timestamps=timestamps, confidence=confidence) for one in spell()]
 
     def capabilities(self) -> ModelCapabilities:
-        """Return what the model can do on its device: on a GPU, batches are staged and graphs are captured."""
+        """Return the capabilities on the device: on a GPU, batches are staged and graphs are captured."""
         assert self._loaded is not None, "asked after setup"
         if not self._loaded.stages:
             return ModelCapabilities(runtime_info=self.runtime_info)

@@ -218,15 +218,25 @@ class Audio:
         """
         with self._lock:
             self._require_length()
-            frames = 0
-            for block in self._bounded(self._native_blocks(sys.maxsize)):
-                require_finite(block, self._reader.name, self._located()[0] + frames, self.rate_hz)
-                frames += len(block)
+            for _ in self._bounded(self._finite_blocks(sys.maxsize)):
+                pass
             native = self._native
             assert native is not None, "kept, whatever its size"
             if native.nbytes > self._held_bytes:
                 self._native = None
             return native
+
+    def native_blocks(self, seconds: float) -> Iterator[Samples]:
+        """Yield `native()` in pieces of `seconds` each, the last one shorter, without holding the whole.
+
+        Raises:
+            RecordError: as `blocks`.
+            ValueError: `seconds` is out of range.
+        """
+        size = round(seconds * self.rate_hz) if 0 < seconds < ENDLESS_S else 0
+        if size < 1:
+            raise ValueError(f"blocks of {seconds!r} s hold no frame at {self.rate_hz} Hz")
+        return cut_to(self._finite_blocks(), size)
 
     def cut(self, start_s: float, end_s: float) -> Audio:
         """Return a segment of this one, in seconds from its start; it shares what is decoded.
@@ -406,6 +416,14 @@ class Audio:
         native = None if kept is None else kept.joined()
         if native is not None:
             self._keep(start, native)
+
+    def _finite_blocks(self, keep_bytes: int | None = None) -> Iterator[Samples]:
+        """The segment's frames, of which the first that is not finite raises."""
+        frames = 0
+        for block in self._native_blocks(keep_bytes):
+            require_finite(block, self._reader.name, self._located()[0] + frames, self.rate_hz)
+            frames += len(block)
+            yield block
 
     def _is_whole(self, stop: int) -> bool:
         """Whether a segment from the start of the recording is all of it."""

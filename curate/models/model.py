@@ -61,7 +61,7 @@ class AudioModel:
         """Release the model and its memory. `setup` may be called again."""
 
     def capabilities(self) -> ModelCapabilities:
-        """Return what the model can do in addition; asked once, after `setup`.
+        """Return the capabilities of the model in addition to `infer`; asked once, after `setup`.
 
         By default, the memory of torch's allocator is measured where the resources are a GPU and torch is in use.
         """

@@ -64,7 +64,7 @@ class TorchMemoryMeter:
 
 
 def torch_capabilities(resources: ModelResources) -> ModelCapabilities:
-    """Return what torch reports of the GPU in use; nothing on the CPU, and where torch has not been imported."""
+    """Return the capabilities of torch's GPU; none on the CPU, and where torch has not been imported."""
     torch: Any = sys.modules.get("torch")
     if torch is None or not resources.on_gpu or not torch.cuda.is_available():
         return ModelCapabilities()

@@ -24,6 +24,14 @@ def curate_stages() -> list[StageRef]:
         StageRef(
             "audio_duration", "curate.stages.measure.audio_duration:AudioDuration", "Measure how long each recording is"
         ),
+        StageRef("audio_levels", "curate.stages.measure.levels:AudioLevels", "Measure levels, clipping and loudness"),
+        StageRef("snr", "curate.stages.measure.snr:SpeechSnr", "Measure how far speech lies above noise"),
+        StageRef(
+            "bandwidth",
+            "curate.stages.measure.bandwidth:AudioBandwidth",
+            "Measure the highest frequency that a recording holds",
+        ),
+        StageRef("pitch", "curate.stages.measure.pitch:VoicePitch", "Measure the fundamental frequency of the voice"),
         StageRef(
             "split_channels",
             "curate.stages.segment.split_channels:SplitChannels",
@@ -86,6 +94,16 @@ def curate_stages() -> list[StageRef]:
         ),
         StageRef(
             "merge", "curate.stages.write.merge:Merge", "Write the records to one manifest, in the order of the input"
+        ),
+        StageRef(
+            "write_nemo_tarred",
+            "curate.stages.write.nemo_tarred:NemoTarredWriter",
+            "Publish a tarred data set that NeMo trains from, packed in workers",
+        ),
+        StageRef(
+            "write_webdataset",
+            "curate.stages.write.webdataset:WebDatasetWriter",
+            "Publish a data set in tars of samples, as WebDataset reads them, packed in workers",
         ),
     ]
 

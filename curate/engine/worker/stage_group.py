@@ -17,7 +17,7 @@ from loguru import logger
 
 from curate.audio import AudioLength, RecordingCache
 from curate.engine.protocol.activity import ActivityReporter
-from curate.engine.protocol.messages import AUDIO_MEASURES, BatchTask, OutputRow, PartialResult
+from curate.engine.protocol.messages import AUDIO_MEASURES, BatchTask, NewFile, OutputRow, PartialResult
 from curate.engine.worker.audio_pass import AudioPass
 from curate.engine.worker.audio_source import AudioSource
 from curate.engine.worker.batch_step import BatchStep
@@ -54,6 +54,8 @@ class StageGroupRunner:
     ) -> None:
         self._new_audio: NewAudio | None = None
         """Made when a stage first writes audio."""
+        self._shards: list[tuple[str, int, str]] = []
+        """The shards that hold the batch at work, until its result is sent."""
         self._outcomes: OutcomeCollector | None = None
         self._audio: AudioSource | None = None
         """Made when a stage first needs audio."""
@@ -77,7 +79,13 @@ class StageGroupRunner:
             return context
         column: Any = getattr(stage, "filepath_key", None)
         key = column if isinstance(column, str) else DEFAULT_FILEPATH_KEY
-        return attrs.evolve(context, new_audio=partial(self._write_audio, context.run_directory, key))
+        new_audio = partial(self._write_audio, context.run_directory, key)
+        return attrs.evolve(context, new_audio=new_audio, new_shard=self._add_shard)
+
+    def _add_shard(self, path: str, size: int, sha256: str) -> None:
+        if self._outcomes is not None:
+            self._outcomes.track_individually()
+        self._shards.append((path, size, sha256))
 
     def _recordings(self, filepath_key: str) -> RecordingCache:
         return self._source().recordings(filepath_key)
@@ -157,6 +165,7 @@ class StageGroupRunner:
                 runner's own. Without it the stages get copies, as from another process.
         """
         self._outcomes = outcomes = OutcomeCollector(task, self._encode, self._blamed, len(self._stages))
+        self._shards = []
         if self._new_audio is not None:
             self._new_audio.begin(outcomes)
         if self._reporter is not None:
@@ -192,6 +201,10 @@ class StageGroupRunner:
             return
         if self._new_audio is not None:
             self._new_audio.acknowledge(result)
+        if self._shards and result.kept_roots:
+            first = result.kept_roots[0]
+            result.files.extend(NewFile(first, *shard, kind="shard") for shard in self._shards)
+            self._shards = []
         if self._audio is not None and (measures := self._audio.take_measures()):
             result.measures[self._audio_measures] = measures
         for stage in tuple(self._measuring):
