@@ -186,9 +186,9 @@ class MicroBatches:
         if self._calibration is not None and peak is not None:
             self._learn(self._calibration, items, longest_s, peak.own_bytes)
 
-    def record_oom(self, longest_s: float) -> None:
-        """Record that a batch did not fit into memory."""
-        self.controller.record_oom(longest_s)
+    def record_oom(self, items: int, longest_s: float) -> None:
+        """Record that a batch, or a part of one, did not fit into memory."""
+        self.controller.record_oom(longest_s, items)
 
     def report(self) -> dict[str, Any]:
         """Return the batching strategy, the budget and its changes, as plain data."""
