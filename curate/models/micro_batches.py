@@ -25,6 +25,10 @@ from curate.gpu_errors import is_oom
 from curate.models.capabilities import DeviceMemory, MemoryMeter, MemoryPeak
 
 DEFAULT_MAX_BATCH_S = 200.0
+
+DEFAULT_MAX_BATCH_ON_CPU_S = 30.0
+"""On the CPU, larger batches are slower: their padding costs time, and their activations leave the caches."""
+
 DEFAULT_SATURATION_S = 1600.0
 """Padded seconds beyond which a batch of a 115 M FastConformer in bf16 gains no speed on an H200: 18,000 times real
 time there, 18,800 at four times as much. A larger batch only delays its results and risks more records together."""
