@@ -124,6 +124,14 @@ def nemo_model() -> Any:
     return restore(read_checkpoint(MODEL))
 
 
+@pytest.fixture(scope="module")
+def nemo_hybrid(nemo_model: Any) -> Any:
+    """Return the quickstart's model as NeMo restores it."""
+    from curate.asr.checkpoint import read_checkpoint, restore
+
+    return restore(read_checkpoint(QUICKSTART / "model.nemo"))
+
+
 def nemo_transcribes(model: Any, paths: list[str], batch_size: int) -> list[str]:
     from curate.asr.nemo_logging import quiet_nemo
 
@@ -171,10 +179,10 @@ class TestWithTheDemosModel:
         assert ours_s <= 0.8 * theirs_s
 
     def test_stage_is_as_fast_as_the_model_alone_on_the_same_batches(
-        self, clips: list[Record], nemo_model: Any
+        self, clips: list[Record], nemo_hybrid: Any
     ) -> None:
-        """One thread for the model, so that another core is there to load: in turns, and the best of three."""
-        stage = InferenceAsrNemoStage(str(MODEL)).with_(resources=Resources(cpus=1.0))
+        """The quickstart's model on one thread, so that another core can load and spell out; the best of two turns."""
+        stage = InferenceAsrNemoStage(str(QUICKSTART / "model.nemo")).with_(resources=Resources(cpus=1.0))
         stage.setup()
         torch = pytest.importorskip("torch")
         before = torch.get_num_threads()
@@ -193,14 +201,14 @@ class TestWithTheDemosModel:
 
             paths = [record["audio_filepath"] for record in clips]
             transcribed(stage, clips[:4])
-            nemo_transcribes(nemo_model, paths[:4], 4)
+            nemo_transcribes(nemo_hybrid, paths[:4], 4)
             best_s = {"stage": math.inf, "alone": math.inf, "transcribe": math.inf}
             texts: dict[str, list[str]] = {}
-            for _ in range(3):
+            for _ in range(2):
                 for name, work in (
                     ("stage", partial(transcribed, stage, clips)),
                     ("alone", alone),
-                    ("transcribe", partial(nemo_transcribes, nemo_model, paths, 16)),
+                    ("transcribe", partial(nemo_transcribes, nemo_hybrid, paths, 16)),
                 ):
                     seconds, texts[name] = wall_s(work)
                     best_s[name] = min(best_s[name], seconds)
