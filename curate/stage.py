@@ -385,7 +385,7 @@ class ProcessingStage(Stage):
     """
     takes_audio: ClassVar[bool] = False
     """Whether the engine calls `process_audio`: so it does where an `AudioStage` does not define its work otherwise."""
-    corrects_duration: ClassVar[bool] = False
+    corrects_duration: bool = False
     """Whether the decoded length is written to `duration` before the stage sees a record: where it decodes audio."""
     context: WorkerContext = WorkerContext()
 

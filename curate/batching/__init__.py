@@ -17,7 +17,7 @@ from curate.batching.length_windows import LengthWindows
 from curate.batching.lengths import Dropped
 from curate.batching.planner import LengthBatcher, MemoryBatcher
 from curate.batching.scoring import Score, score
-from curate.batching.splitting import Finished, Unfit, run_splitting
+from curate.batching.splitting import Finished, Unfit, run_splitting, split_to_fit
 from curate.batching.static import StaticBatcher
 from curate.batching.strategies import STRATEGIES, make_batcher
 
@@ -49,5 +49,6 @@ __all__ = [
     "mix",
     "run_splitting",
     "score",
+    "split_to_fit",
     "suggest",
 ]

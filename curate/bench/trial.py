@@ -224,6 +224,7 @@ class MeasuredStage(ProcessingStage):
     def __post_init__(self) -> None:
         self.cardinality = self.stage.cardinality
         self.retries = self.stage.retries
+        self.corrects_duration = self.stage.corrects_duration
         self._worker = ""
         self._ended: dict[str, float] = {}
         self._memory = ProcessMemory()
