@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from curate.suggest import closest
 
 if TYPE_CHECKING:
+    from curate.stages.corpus.balance import Balance
+    from curate.stages.corpus.join_table import JoinTable
+    from curate.stages.corpus.outliers import RateOutliers
+    from curate.stages.corpus.sample import Sample
     from curate.stages.corpus.set_columns import SetColumns
+    from curate.stages.corpus.shuffle import Shuffle
+    from curate.stages.corpus.sort import Sort
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.measure.bandwidth import AudioBandwidth
@@ -36,12 +42,14 @@ _HOME = {
     "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
     "AudioLevels": "measure.levels",
+    "Balance": "corpus.balance",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
     "DynamicBatchAsrStage": "recognise.asr",
     "Hallucination": "text.hallucination",
     "InferenceAsrNemoStage": "recognise.asr",
     "InverseNormalise": "text.rewrite",
+    "JoinTable": "corpus.join_table",
     "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
     "NemoTarredWriter": "write.nemo_tarred",
@@ -49,11 +57,15 @@ _HOME = {
     "Partition": "sources.partition",
     "Punctuate": "text.rewrite",
     "QualityFilter": "filter.quality",
+    "RateOutliers": "corpus.outliers",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+    "Sample": "corpus.sample",
+    "SetColumns": "corpus.set_columns",
+    "Shuffle": "corpus.shuffle",
+    "Sort": "corpus.sort",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
-    "SetColumns": "corpus.set_columns",
     "TextLanguage": "text.language",
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
@@ -67,12 +79,14 @@ __all__ = [
     "AudioBandwidth",
     "AudioDuration",
     "AudioLevels",
+    "Balance",
     "CharacterErrorRate",
     "Charset",
     "DynamicBatchAsrStage",
     "Hallucination",
     "InferenceAsrNemoStage",
     "InverseNormalise",
+    "JoinTable",
     "ManifestSource",
     "Merge",
     "NemoTarredWriter",
@@ -80,9 +94,13 @@ __all__ = [
     "Partition",
     "Punctuate",
     "QualityFilter",
+    "RateOutliers",
     "ReadManifest",
     "ReadRecords",
+    "Sample",
     "SetColumns",
+    "Shuffle",
+    "Sort",
     "SpeechSnr",
     "SplitChannels",
     "TextLanguage",
