@@ -420,8 +420,8 @@ def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stag
             if columns is not None:
                 _check_reads(name, stage, columns, stages[position - 1][0])
             written = stage.writes()
-            takes_audio = isinstance(stage, ProcessingStage) and stage.takes_audio
-            measured = AUDIO_COLUMNS if takes_audio else frozenset[str]()
+            corrects = isinstance(stage, ProcessingStage) and stage.corrects_duration
+            measured = AUDIO_COLUMNS if corrects else frozenset[str]()
             if columns is not None:
                 columns = None if written is None else (columns | {*written, *measured}) - frozenset(stage.drops())
             overwritten = {column: origins[column] for column in written or () if column in origins}

@@ -15,7 +15,7 @@ from typing import Any, cast
 import attrs
 from loguru import logger
 
-from curate.audio import RecordingCache
+from curate.audio import AudioLength, RecordingCache
 from curate.engine.protocol.activity import ActivityReporter
 from curate.engine.protocol.messages import AUDIO_MEASURES, BatchTask, NewFile, OutputRow, PartialResult
 from curate.engine.worker.audio_pass import AudioPass
@@ -74,7 +74,7 @@ class StageGroupRunner:
         self._set_up: list[ProcessingStage] = []
 
     def _context_of(self, stage: ProcessingStage) -> WorkerContext:
-        context = attrs.evolve(self._context, recordings=self._recordings)
+        context = attrs.evolve(self._context, recordings=self._recordings, correct_duration=self._correct_duration)
         if context.run_directory is None:
             return context
         column: Any = getattr(stage, "filepath_key", None)
@@ -89,6 +89,9 @@ class StageGroupRunner:
 
     def _recordings(self, filepath_key: str) -> RecordingCache:
         return self._source().recordings(filepath_key)
+
+    def _correct_duration(self, record: Record, length: AudioLength) -> None:
+        self._source().correct_duration(record, length)
 
     def _source(self) -> AudioSource:
         if self._audio is None:
