@@ -21,8 +21,10 @@ from curate.corpus.key_table import quoted
 from curate.corpus.key_table import read_rows as fetch_rows
 from curate.corpus.row_writer import RowWriter
 from curate.errors import InfrastructureError, PlanError, RecordError
-from curate.io import read_rows
+from curate.io import Row, judge_content, read_rows
+from curate.io.compression import open_plain
 from curate.io.rows import decode_row, encode_row
+from curate.io.tables import table_rows
 from curate.plugin import CURATE, current_host
 from curate.records import ID, Record
 from curate.stage import Reject
@@ -39,9 +41,10 @@ class JoinTable(KeyGather):
     """Joins a table to the records by the values of columns: metadata of speakers, ratings, a block list, takedowns.
 
     `how: left` keeps every record and adds the table's columns, null where it has no row for the record. `how: anti`
-    leaves out the records that the table lists. The table may be in any format that `read_manifest` reads, and larger
-    than memory. Values are compared as strings, so that the 7 of a table without types is the 7 of a record; null
-    matches nothing. How many records have no row is logged; none at all with a row is an error of `left`.
+    leaves out the records that the table lists. The table may be in any format that `read_manifest` reads, or a list
+    with the column's name on top (`.csv`, `.txt`), and larger than memory. Values are compared as strings, so that the
+    7 of a table without types is the 7 of a record; null matches nothing. How many records have a row is logged; none
+    at all is an error of `left`.
 
     A key that is in the table twice is an error, which names it: a join repeats no record. `anti` takes the same key
     any number of times.
@@ -182,12 +185,30 @@ def _rows(path: Path, error_type: type[PlanError | InfrastructureError]) -> Iter
     reference = current_host().format_of(path)
     format = None if reference is None or reference.distribution == CURATE else reference.load()
     try:
-        for number, row in read_rows(path, after=0, format=format):
+        for number, row in _single_column(path) or read_rows(path, after=0, format=format):
             if isinstance(row, RecordError):
                 raise error_type(f"{path}, row {number}: {row}")
             yield row
     except (OSError, EOFError) as error:
         raise error_type(f"cannot read {path}: {error}") from error
+
+
+def _single_column(path: Path) -> Iterator[Row] | None:
+    """Return the rows of a table of one column, such as a block list: it has no separator by which to know it."""
+    if not {".csv", ".tsv", ".txt"} & {suffix.lower() for suffix in path.suffixes}:
+        return None
+    found = judge_content(path)
+    if found.form != "json lines" or found.encoding != "utf-8":
+        return None
+    with open_plain(path, found.compression) as file:
+        if file.readline().lstrip().startswith(b"{"):
+            return None
+
+    def rows() -> Iterator[Row]:
+        with open_plain(path, found.compression) as file:
+            yield from table_rows(file, ",", 0)
+
+    return rows()
 
 
 def _write_table(path: Path, names: Sequence[str], added: Sequence[str], target: Path) -> None:

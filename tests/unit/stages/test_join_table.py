@@ -110,6 +110,14 @@ def test_anti_join_leaves_out_what_the_table_lists_with_a_reason(tmp_path: Path)
     assert [(note.record["n"], note.reason) for note in result.filtered] == [(1, "takedown '26"), (4, "takedown '26")]
 
 
+@pytest.mark.parametrize("name", ["blocked.csv", "blocked.txt", "blocked.csv.gz"])
+def test_list_with_a_name_on_top_is_a_table_of_one_column(tmp_path: Path, name: str) -> None:
+    content = b'n\r\n1\r\n"4"\r\n'
+    (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
+    result = joined(JoinTable(tmp_path / name, ["n"], how="anti"))
+    assert [record["n"] for record in result.records()] == [2, 3, 5]
+
+
 def test_key_that_is_there_twice_is_named_in_the_plan(tmp_path: Path) -> None:
     path = table(tmp_path, {"speaker": "a", "x": 1}, {"speaker": "b", "x": 1}, {"speaker": "b", "x": 2})
     with pytest.raises(PlanError, match=r'has 2 rows for speaker = "b" \(rows 2 and 3\)'):

@@ -1,0 +1,89 @@
+"""Stages that order, sample and join a corpus: killed and resumed, on every executor, in bounded memory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.faults import gathers
+from tests.faults.durable import killed
+from tests.faults.gathers import COUNT, make_inputs, results, start
+
+pytest.importorskip("duckdb", reason="needs duckdb: pip install 'curate-speech[corpus]'")
+
+PLACES = ["commit.after_rename:kill@4", "commit.after_data:kill@3", "phase.before_complete:kill@2"]
+STAGES = sorted(gathers.gathers(Path(), COUNT))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("gathers")
+    make_inputs(folder, COUNT)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(folder: Path) -> dict[str, Any]:
+    assert start("local", folder / "undisturbed", COUNT)[0] == 0
+    return results(folder / "undisturbed")
+
+
+def test_every_stage_leaves_its_trace(undisturbed: dict[str, Any], folder: Path) -> None:
+    """The other tests compare with this run, so it must not be trivial."""
+    rows = [json.loads(line) for line in undisturbed["out.jsonl"].splitlines()]
+    stages = {stage for _, stage, _ in undisturbed["filtered"]}
+    assert stages == {"takedown", "sample", "balance"}
+    assert 10 < len(rows) < COUNT - 30
+    assert {row["gender"] for row in rows} == {"f", "m"}
+    assert {row["rate_outlier"] for row in rows} >= {False}
+    numbers = [row["n"] for row in rows]
+    assert numbers != sorted(numbers)
+
+
+@pytest.mark.parametrize("executor", ["multiprocessing", "ray"])
+def test_bytes_are_the_same_on_every_executor(
+    executor: str, folder: Path, undisturbed: dict[str, Any], request: pytest.FixtureRequest
+) -> None:
+    name = executor if executor != "ray" else f"ray@{request.getfixturevalue('ray_cluster').address}"
+    assert start(name, folder / executor, COUNT)[0] == 0
+    assert results(folder / executor) == undisturbed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("executor", ["local", "multiprocessing"])
+@pytest.mark.parametrize(
+    "place", ["commit.after_rename:kill@4", "commit.after_data:kill@3", "phase.before_complete:kill@2"]
+)
+def test_run_that_is_killed_in_every_gather_ends_with_the_same_bytes(
+    executor: str, place: str, folder: Path, undisturbed: dict[str, Any]
+) -> None:
+    run_dir = folder / f"{executor}-{place.partition(':')[0]}"
+    attempts = 0
+    while killed(start(executor, run_dir, COUNT, failpoint=place)[0]):
+        attempts += 1
+        assert attempts < 60
+    assert attempts >= len(STAGES) - 1
+    assert results(run_dir) == undisturbed
+    assert not (run_dir / "scratch").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("stage", STAGES)
+def test_memory_of_the_driver_does_not_grow_with_the_records(stage: str, tmp_path: Path) -> None:
+    """10,000 records and 100,000."""
+
+    def peak_kb(count: int) -> int:
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        make_inputs(folder, count)
+        status, printed = start("multiprocessing", folder / "run", count, stage)
+        assert status == 0
+        return int(printed.splitlines()[-1])
+
+    short, long = peak_kb(10_000), peak_kb(100_000)
+    print(f"\n{stage}: {short / 1e3:.0f} MB for 10,000 records, {long / 1e3:.0f} MB for 100,000")
+    assert long <= 1.1 * short + 40_000  # DuckDB holds up to its bound before it spills
