@@ -10,6 +10,7 @@ from typing import Any
 from loguru import logger
 
 from curate.corpus import Decisions, KeyGather, KeyTable
+from curate.corpus.key_table import quoted
 from curate.errors import PlanError
 from curate.records import Record
 from curate.stages.corpus.drawing import (
@@ -74,11 +75,9 @@ class Balance(KeyGather):
         return ()
 
     def decide(self, keys: KeyTable) -> Decisions:
-        keys.connection.execute(
-            "CREATE TABLE capped0 AS SELECT *, CASE WHEN ms IS NULL THEN 'no duration' END AS reject FROM keys"
-        )
+        _save(keys, "capped0", "SELECT *, CASE WHEN ms IS NULL THEN 'no duration' END AS reject FROM keys")
         for number, (column, most) in enumerate(self.caps.items()):
-            keys.connection.execute(self._capped(number, column, most))
+            _save(keys, f"capped{number + 1}", self._capped(number, column, most))
         table = f"capped{len(self.caps)}"
         factor = self._factor(keys, table)
         self._report(keys, table, factor)
@@ -98,7 +97,6 @@ class Balance(KeyGather):
     def _capped(self, number: int, column: str, most: float) -> str:
         name = f"'{column.replace(chr(39), chr(39) * 2)}=' || cap{number}"
         return f"""
-            CREATE TABLE capped{number + 1} AS
             SELECT * EXCLUDE (reject, upto), CASE
                 WHEN reject IS NOT NULL OR cap{number} IS NULL THEN reject
                 WHEN upto > {round(most * MS_OF_AN_HOUR)} THEN {_more_than(name, f"{most:g}")} END AS reject
@@ -136,6 +134,13 @@ class Balance(KeyGather):
         for part, total, quota in keys.rows(f"{rows} LIMIT {_MOST_NAMED}"):
             kept, of = float(quota) / MS_OF_AN_HOUR, float(total) / MS_OF_AN_HOUR
             logger.info("{}: {} keeps {:.2f} of {:.2f} hours", self.name, part or "the input", kept, of)
+
+
+def _save(keys: KeyTable, name: str, query: str) -> None:
+    """Save the result of a query to a file, and make a view of it: a table in the database would fill its memory."""
+    path = quoted(keys.scratch / f"{name}.parquet")
+    keys.connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet, COMPRESSION lz4, ROW_GROUP_SIZE 32768)")
+    keys.connection.execute(f"CREATE VIEW {name} AS SELECT * FROM read_parquet('{path}')")
 
 
 def _hours(table: str) -> str:
