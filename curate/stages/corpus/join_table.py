@@ -51,7 +51,7 @@ class JoinTable(KeyGather):
 
     Args:
         table: the path of the table.
-        on: the columns that must be equal, of both; or record's column → table's column.
+        keys: the columns that must be equal, of both; or record's column → table's column.
         how: `left` or `anti`.
         columns: the columns of the table that are added; empty: all but the keys. A record's own value is overwritten
             where the table has a row.
@@ -59,7 +59,7 @@ class JoinTable(KeyGather):
     """
 
     table: str | Path
-    on: Sequence[str] | Mapping[str, str]
+    keys: Sequence[str] | Mapping[str, str]
     how: str = "left"
     columns: Sequence[str] = ()
     reason: str = ""
@@ -68,8 +68,8 @@ class JoinTable(KeyGather):
         super().check()
         if self.how not in ("left", "anti"):
             raise PlanError(f"how={self.how!r:.80}: choose from left, anti")
-        if isinstance(self.on, str) or not self.on:
-            raise PlanError(f"on={self.on!r:.80}: must be a list of columns, or a mapping to those of the table")
+        if isinstance(self.keys, str) or not self.keys:
+            raise PlanError(f"keys={self.keys!r:.80}: must be a list of columns, or a mapping to those of the table")
         if isinstance(self.columns, str):
             raise PlanError(f"columns={self.columns!r:.80}: must be a list of columns")
         if self.columns and self.how == "anti":
@@ -92,7 +92,7 @@ class JoinTable(KeyGather):
         return path
 
     def _keys(self) -> dict[str, str]:
-        return dict(self.on) if isinstance(self.on, Mapping) else dict(zip(self.on, self.on, strict=True))
+        return dict(self.keys) if isinstance(self.keys, Mapping) else dict(zip(self.keys, self.keys, strict=True))
 
     def _found(self) -> list[str]:
         return list(_columns_of(self._path(), *_state(self._path())))

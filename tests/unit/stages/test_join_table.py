@@ -156,15 +156,15 @@ def test_row_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"on": ["speker"]}, "has no column 'speker': did you mean 'speaker'"),
-        ({"on": {"speaker": "spk"}}, "has no column 'spk'"),
-        ({"on": ["speaker"], "columns": ["gendr"]}, "has no column 'gendr'"),
-        ({"on": {"who": "speaker"}}, "reads column 'who'"),
-        ({"on": []}, "must be a list of columns"),
-        ({"on": "speaker"}, "must be a list of columns"),
-        ({"on": ["speaker"], "how": "inner"}, "choose from left, anti"),
-        ({"on": ["speaker"], "how": "anti", "columns": ["gender"]}, "adds none"),
-        ({"on": ["speaker"], "table": "gone.csv"}, "there is no such file"),
+        ({"keys": ["speker"]}, "has no column 'speker': did you mean 'speaker'"),
+        ({"keys": {"speaker": "spk"}}, "has no column 'spk'"),
+        ({"keys": ["speaker"], "columns": ["gendr"]}, "has no column 'gendr'"),
+        ({"keys": {"who": "speaker"}}, "reads column 'who'"),
+        ({"keys": []}, "must be a list of columns"),
+        ({"keys": "speaker"}, "must be a list of columns"),
+        ({"keys": ["speaker"], "how": "inner"}, "choose from left, anti"),
+        ({"keys": ["speaker"], "how": "anti", "columns": ["gender"]}, "adds none"),
+        ({"keys": ["speaker"], "table": "gone.csv"}, "there is no such file"),
     ],
 )
 def test_mistake_is_found_in_the_plan(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
