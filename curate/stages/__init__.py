@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 from curate.suggest import closest
 
 if TYPE_CHECKING:
+    from curate.stages.corpus.balance import Balance
+    from curate.stages.corpus.join_table import JoinTable
+    from curate.stages.corpus.outliers import RateOutliers
+    from curate.stages.corpus.sample import Sample
     from curate.stages.corpus.set_columns import SetColumns
+    from curate.stages.corpus.shuffle import Shuffle
+    from curate.stages.corpus.sort import Sort
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.measure.audio_profile import AudioProfile
@@ -54,6 +60,7 @@ _HOME = {
     "AudioDuration": "measure.audio_duration",
     "AudioLevels": "measure.levels",
     "AudioProfile": "measure.audio_profile",
+    "Balance": "corpus.balance",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
     "CommonVoiceReader": "sources.common_voice",
@@ -64,6 +71,7 @@ _HOME = {
     "InferenceAsrNemoStage": "recognise.asr",
     "InverseNormalise": "text.rewrite",
     "JoinParts": "segment.join_parts",
+    "JoinTable": "corpus.join_table",
     "KaldiReader": "sources.kaldi",
     "LhotseReader": "sources.lhotse_cuts",
     "LibriSpeechReader": "sources.librispeech",
@@ -76,10 +84,14 @@ _HOME = {
     "Partition": "sources.partition",
     "Punctuate": "text.rewrite",
     "QualityFilter": "filter.quality",
+    "RateOutliers": "corpus.outliers",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+    "Sample": "corpus.sample",
     "SegmentsReader": "sources.segments",
     "SetColumns": "corpus.set_columns",
+    "Shuffle": "corpus.shuffle",
+    "Sort": "corpus.sort",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
     "SplitSentences": "segment.split_sentences",
@@ -103,6 +115,7 @@ __all__ = [
     "AudioDuration",
     "AudioLevels",
     "AudioProfile",
+    "Balance",
     "CharacterErrorRate",
     "Charset",
     "CommonVoiceReader",
@@ -113,6 +126,7 @@ __all__ = [
     "InferenceAsrNemoStage",
     "InverseNormalise",
     "JoinParts",
+    "JoinTable",
     "KaldiReader",
     "LhotseReader",
     "LibriSpeechReader",
@@ -125,10 +139,14 @@ __all__ = [
     "Partition",
     "Punctuate",
     "QualityFilter",
+    "RateOutliers",
     "ReadManifest",
     "ReadRecords",
+    "Sample",
     "SegmentsReader",
     "SetColumns",
+    "Shuffle",
+    "Sort",
     "SpeechSnr",
     "SplitChannels",
     "SplitSentences",
