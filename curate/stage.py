@@ -401,7 +401,9 @@ class Gather(Stage):
         raise NotImplementedError(f"{type(self).__name__} must define gather(records)")
 
 
-RUN_FOLDERS = frozenset({"audio", "commits", "data", "filtered", "logs", "metrics", "quarantine", "spool"})
+RUN_FOLDERS = frozenset(
+    {"audio", "commits", "copies", "damaged", "data", "filtered", "logs", "metrics", "quarantine", "spool"}
+)
 """Folders of the run directory that are the engine's; writers publish elsewhere."""
 
 

@@ -16,6 +16,7 @@ from curate.audio import Spool
 from curate.audio.files import roots_in_run
 from curate.engine.accounting.counts import FinishedInputs, RecordCounts, add_stage_counts, follow_stages, stage_counts
 from curate.engine.durability.commit import CommitBuffer, id_checksum_of
+from curate.engine.durability.damage import damaged_run
 from curate.engine.durability.directory_store import DirectoryStore
 from curate.engine.durability.inputs import read_unchanged
 from curate.engine.durability.positions import InputPositions
@@ -150,7 +151,11 @@ class _Run:
                 logger.warning("{:,} records had a wrong duration; see claimed_duration and the report", mismatches)
             if self.directory is not None:
                 failpoint("summary.before_write")
-                write_json(self.directory / "summary.json", summary)
+                damage = store.notes_damage()
+                damaged = {"damaged": {each.path: each.loss for each in damage}} if damage else {}
+                write_json(self.directory / "summary.json", {**summary, **damaged})
+                if damage:
+                    raise damaged_run(self.directory, damage)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             message = str(error) or ("interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
@@ -193,9 +198,10 @@ class _Run:
         outputs: list[Path] = []
         worked_s = 0.0
         for phase in self.plan.phases:
-            if not self.store.is_complete(phase.number):
+            done = self.store.is_complete(phase.number)
+            while not done:
                 phase_run = _PhaseRun(self, phase)
-                phase_run.run()
+                done = phase_run.run()
                 worked_s = max(worked_s, phase_run.worked_ms / 1000)
             for planned in phase.writers:
                 with driver_errors(planned.name):
@@ -227,6 +233,7 @@ class _PhaseRun:
         self._places = run.store.places(phase.number)
         self._total = _count_input(phase, self._places)
         self._retried = run.store.retried(phase.number)
+        self._redo = run.store.redo(phase.number)
         self._unit = self._new_unit()
         self._scheduler: Scheduler | None = None
         self._counts = RecordCounts()
@@ -245,15 +252,15 @@ class _PhaseRun:
             self._counts.add(commit.books)
             add_stage_counts(self._stage_counts, commit.stages)
 
-    def run(self) -> None:
-        """Run the phase to its end."""
+    def run(self) -> bool:
+        """Run the phase to its end, and return whether it is complete: a damaged unit may need a second run of it."""
         try:
-            self._run()
+            return self._run()
         finally:
             # The two refer to each other, so both, with all records, would stay until a garbage collection.
             self._scheduler = None
 
-    def _run(self) -> None:
+    def _run(self) -> bool:
         if self._state is not None:
             self._state.begin(self._total)
         self._report_progress()
@@ -267,6 +274,7 @@ class _PhaseRun:
             done_checksum=id_checksum_of(self._store.commits(self._phase.number)),
             settle=self._settled_in_feed,
             stop=self._options.stop,
+            again=None if self._redo is None else self._redo.again,
         )
         try:
             if self._phase.hops:
@@ -283,9 +291,14 @@ class _PhaseRun:
         self._check_budget()
         if self._options.stop.asked:
             raise KeyboardInterrupt
+        if self._redo is not None:
+            self._redo.check_complete()
+            if self._redo.escalated:
+                return False
         check_phase(self._phase, self._store)
         self._store.complete(self._phase.number)
         self._report_progress(ended=True)
+        return True
 
     def _process(self, incoming: PhaseInput) -> None:
         """Process the phase's input in the workers of the executor."""
@@ -367,6 +380,14 @@ class _PhaseRun:
         return iter(reader)
 
     def _settle(self, settled: FinishedInputs) -> None:
+        if self._redo is None:
+            self._settle_first(settled)
+            return
+        for outcomes in self._redo.take(settled):
+            self._settle_first(outcomes)
+
+    def _settle_first(self, settled: FinishedInputs) -> None:
+        """Count and commit inputs that no earlier attempt has finished."""
         if self._unit.name:  # its commit was interrupted and may be on disk: commit it unchanged before adding to it
             self._commit()
         self._unit.add(settled)

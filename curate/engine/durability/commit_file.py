@@ -12,6 +12,7 @@ import hashlib
 import heapq
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -70,6 +71,7 @@ def encode_commit(commit: Commit, accounts: Mapping[int, CommitStats]) -> bytes:
             "busy_s": commit.busy_s,
             "measures": commit.measures,
             "files": [_without_null(attrs.asdict(file)) for file in commit.files],
+            **({"rebuilds": commit.rebuilds, "renumbers": commit.renumbers} if commit.rebuilds else {}),
         }
     )
 
@@ -100,6 +102,8 @@ def read_commit(path: Path) -> Commit:
             measures=described["measures"],
             files=tuple(UnitFile(**file) for file in described["files"]),
             individually_tracked=tuple(map(int, described["apart"])),
+            rebuilds=described.get("rebuilds", ""),
+            renumbers=described.get("renumbers", False),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(path, error) from error
@@ -130,9 +134,21 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def _damaged(path: Path, error: Exception) -> InfrastructureError:
-    return InfrastructureError(
-        f"the commit {path} is damaged ({error}): restore the file from a backup, or use a new --run-dir"
-    )
+    return InfrastructureError(f"the commit {path} is damaged ({error}){remedy(path)}")
+
+
+REMEDY = "; to repair it: "
+"""Precedes the command that repairs a damage, in a message about a single file."""
+
+
+def remedy(path: Path) -> str:
+    """Return a clause with the command that repairs a file of a run directory's folder."""
+    return f"{REMEDY}{repair_command(path.parent.parent)}"
+
+
+def repair_command(directory: Path) -> str:
+    """Return the command that repairs a run directory, as a shell takes it."""
+    return f"curate repair {shlex.quote(str(directory))}"
 
 
 @attrs.frozen
@@ -147,6 +163,10 @@ class UnitReader:
 
     def lines(self) -> Iterator[bytes]:
         return map(without_id, self._rows())
+
+    def encoded(self) -> Iterator[bytes]:
+        """Yield the rows as they are in the unit files."""
+        return self._rows()
 
     def _rows(self) -> Iterator[bytes]:
         with closing(_Cursors(self.directory, self.commits)) as cursors:
@@ -204,7 +224,9 @@ class _Cursors:
                 check_unit_file(file, path, described)
             file.seek(self._offsets.get(number, 0))
         except OSError as error:
-            raise InfrastructureError(f"{path} is named by a commit, but cannot be read: {error.strerror}") from error
+            raise InfrastructureError(
+                f"{path} is named by a commit, but cannot be read: {error.strerror}{remedy(path)}"
+            ) from error
         return file
 
 
@@ -219,7 +241,7 @@ def check_unit_file(file: BinaryIO, path: Path, described: UnitFile) -> None:
         file.close()
         raise InfrastructureError(
             f"{path} is damaged: it has {size} bytes with sha256 {digest}, and its commit names {described.size} bytes "
-            f"with sha256 {described.sha256}; restore the file, or delete the run directory"
+            f"with sha256 {described.sha256}{remedy(path)}"
         )
 
 
@@ -232,7 +254,7 @@ def read_notes(
         InfrastructureError: a unit file is damaged or missing.
     """
     for commit in commits:
-        described = commit.file(kind)
+        described = next((file for file in commit.needed_files() if file.kind == kind), None)
         if described is None:
             continue
         path = directory / described.path
@@ -245,4 +267,6 @@ def read_notes(
                     if note["position"] not in commit.replaced:
                         yield commit, note
         except OSError as error:
-            raise InfrastructureError(f"{path} is named by a commit, but cannot be read: {error.strerror}") from error
+            raise InfrastructureError(
+                f"{path} is named by a commit, but cannot be read: {error.strerror}{remedy(path)}"
+            ) from error
