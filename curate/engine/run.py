@@ -151,7 +151,7 @@ class _Run:
                 logger.warning("{:,} records had a wrong duration; see claimed_duration and the report", mismatches)
             if self.directory is not None:
                 failpoint("summary.before_write")
-                damage = store.notes_damage()
+                damage = store.notes_damage() if summary["filtered"] or summary["quarantined"] else ()
                 damaged = {"damaged": {each.path: each.loss for each in damage}} if damage else {}
                 write_json(self.directory / "summary.json", {**summary, **damaged})
                 if damage:
@@ -233,7 +233,7 @@ class _PhaseRun:
         self._places = run.store.places(phase.number)
         self._total = _count_input(phase, self._places)
         self._retried = run.store.retried(phase.number)
-        self._redo = run.store.redo(phase.number)
+        self._redo = run.store.redo(phase.number) if run.store.commits(phase.number) else None
         self._unit = self._new_unit()
         self._scheduler: Scheduler | None = None
         self._counts = RecordCounts()
@@ -380,35 +380,30 @@ class _PhaseRun:
         return iter(reader)
 
     def _settle(self, settled: FinishedInputs) -> None:
-        if self._redo is None:
-            self._settle_first(settled)
-            return
-        for outcomes in self._redo.take(settled):
-            self._settle_first(outcomes)
-
-    def _settle_first(self, settled: FinishedInputs) -> None:
-        """Count and commit inputs that no earlier attempt has finished."""
-        if self._unit.name:  # its commit was interrupted and may be on disk: commit it unchanged before adding to it
-            self._commit()
-        self._unit.add(settled)
-        self._counts.records_in += len(settled.seqs)
-        self._counts.kept += len(settled.rows)
-        self._counts.filtered += len(settled.filtered)
-        self._counts.quarantined += len(settled.quarantined)
-        self._counts.split += len(settled.splits)
-        self._counts.children += sum(split.children for split in settled.splits)
-        self._counts.in_ms += settled.in_ms
-        if not settled.is_plain:
-            add_stage_counts(self._stage_counts, stage_counts(settled))
-        for _, note in settled.quarantined:
-            self._observers.on_record_quarantined(
-                RecordQuarantined(note.record["_id"], note.stage, note.code, note.message)
-            )
-        if self._counts.quarantined:
-            self._look_at_budget()
-        self._report_progress()
-        if self._unit.full:
-            self._commit()
+        for outcomes in (settled,) if self._redo is None else self._redo.take(settled):
+            if (
+                self._unit.name
+            ):  # its commit was interrupted and may be on disk: commit it unchanged before adding to it
+                self._commit()
+            self._unit.add(outcomes)
+            self._counts.records_in += len(outcomes.seqs)
+            self._counts.kept += len(outcomes.rows)
+            self._counts.filtered += len(outcomes.filtered)
+            self._counts.quarantined += len(outcomes.quarantined)
+            self._counts.split += len(outcomes.splits)
+            self._counts.children += sum(split.children for split in outcomes.splits)
+            self._counts.in_ms += outcomes.in_ms
+            if not outcomes.is_plain:
+                add_stage_counts(self._stage_counts, stage_counts(outcomes))
+            for _, note in outcomes.quarantined:
+                self._observers.on_record_quarantined(
+                    RecordQuarantined(note.record["_id"], note.stage, note.code, note.message)
+                )
+            if self._counts.quarantined:
+                self._look_at_budget()
+            self._report_progress()
+            if self._unit.full:
+                self._commit()
 
     def _settled_in_feed(self, settled: FinishedInputs) -> bool:
         """Record inputs that need no work, and return whether the run continues."""

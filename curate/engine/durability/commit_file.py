@@ -16,15 +16,16 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, TypeAlias, cast
 
 import attrs
 
-from curate.engine.durability.commit import Commit, CommitStats, UnitFile
+from curate.engine.durability.commit import Commit, CommitBuffer, CommitStats, OutputRows, UnitFile
 from curate.engine.durability.positions import Ranges
+from curate.engine.protocol.messages import Filtered, Quarantined
 from curate.errors import InfrastructureError
-from curate.io.rows import decode_row, without_id
-from curate.records import Record
+from curate.io.rows import decode_row, encode_note, without_id
+from curate.records import ID, Record
 
 _SEAL = re.compile(rb', "checksum": "([0-9a-f]{64})"\}\n\Z')
 
@@ -70,14 +71,13 @@ def encode_commit(commit: Commit, accounts: Mapping[int, CommitStats]) -> bytes:
             "apart": {str(position): account.to_dict() for position, account in accounts.items()},
             "busy_s": commit.busy_s,
             "measures": commit.measures,
-            "files": [_without_null(attrs.asdict(file)) for file in commit.files],
+            "files": [
+                {name: value for name, value in attrs.asdict(file).items() if value is not None}
+                for file in commit.files
+            ],
             **({"rebuilds": commit.rebuilds, "renumbers": commit.renumbers} if commit.rebuilds else {}),
         }
     )
-
-
-def _without_null(described: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in described.items() if value is not None}
 
 
 def read_commit(path: Path) -> Commit:
@@ -270,3 +270,49 @@ def read_notes(
             raise InfrastructureError(
                 f"{path} is named by a commit, but cannot be read: {error.strerror}{remedy(path)}"
             ) from error
+
+
+LinesKind: TypeAlias = Literal["data", "filtered", "quarantine"]
+
+
+def unit_lines(unit: CommitBuffer, rows: OutputRows, kind: LinesKind) -> Iterator[bytes] | None:
+    """Return the lines of a unit's file of a kind; None: it has no such file.
+
+    Args:
+        rows: the unit's own rows, which are costly to sort twice.
+    """
+    if kind == "data":
+        return iter(cast("list[bytes]", rows.rows)) if rows.rows else None
+    if kind == "filtered":
+        filtered = unit.filtered()
+        return (encode_note(_describe_filtered(*pair)) for pair in filtered) if filtered else None
+    quarantined = unit.quarantined()
+    return (encode_note(describe_quarantined(*pair)) for pair in quarantined) if quarantined else None
+
+
+def _describe_filtered(position: int, note: Filtered) -> Record:
+    return {
+        ID: note.record[ID],
+        "stage": note.stage,
+        "reason": note.reason,
+        "position": position,
+        "record": _without_id(note.record),
+    }
+
+
+def describe_quarantined(position: int, note: Quarantined) -> Record:
+    """Return a line of `quarantine/`; `position` is that of the note's root in the input of its phase."""
+    return {
+        ID: note.record[ID],
+        "stage": note.stage,
+        "code": note.code,
+        "message": note.message,
+        "attempts": note.attempts,
+        "position": position,
+        "traceback": note.traceback,
+        "record": _without_id(note.record),
+    }
+
+
+def _without_id(record: Record) -> Record:
+    return {name: value for name, value in record.items() if name != ID}

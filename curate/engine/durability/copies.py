@@ -7,14 +7,11 @@ checksum wrong, and the original, which is synced, is there.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from curate.storage import sync_directory, write_json
+from curate.storage import json_checksum, sync_directory
 
 COPIES = "copies"
 """The folder of the copies in a run directory."""
@@ -28,12 +25,6 @@ RUN = "run.json"
 def copy_of(directory: Path, name: str) -> Path:
     """Return the path of the copy of a commit or of `run.json`, by the name of the original."""
     return directory / COPIES / name
-
-
-def write_copy(directory: Path, name: str, content: bytes) -> None:
-    """Write the copy of an original. A write that fails is passed over: no result depends on it."""
-    with contextlib.suppress(OSError):
-        copy_of(directory, name).write_bytes(content)
 
 
 def remove_commit(directory: Path, unit: str) -> None:
@@ -61,19 +52,6 @@ def move_aside(directory: Path, name: str) -> str:
     return str(target.relative_to(directory))
 
 
-def write_run(directory: Path, described: Mapping[str, Any]) -> None:
-    """Write `run.json` with a checksum of its content, and its copy.
-
-    Raises:
-        InfrastructureError: one of them cannot be written.
-    """
-    content = {name: value for name, value in described.items() if name != "checksum"}
-    content["checksum"] = _checksum(content)
-    write_json(directory / RUN, content)
-    (directory / COPIES).mkdir(exist_ok=True)
-    write_json(copy_of(directory, RUN), content)
-
-
 def read_run_file(path: Path) -> tuple[dict[str, Any] | None, str]:
     """Return the content of `run.json` or of its copy, None if it cannot be used; and what is wrong with the file.
 
@@ -93,10 +71,6 @@ def read_run_file(path: Path) -> tuple[dict[str, Any] | None, str]:
         return None, "is damaged: it does not describe a run"
     described = cast("dict[str, Any]", described)
     given = described.pop("checksum", None)
-    if given is not None and given != _checksum(described):
+    if given is not None and given != json_checksum(described):
         return described, "is damaged: its content has another checksum than it was written with"
     return described, ""
-
-
-def _checksum(described: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()

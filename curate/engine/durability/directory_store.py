@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -25,9 +26,17 @@ from curate.engine.durability.commit import (
     positions_of,
     ranges_in_order,
 )
-from curate.engine.durability.commit_file import UnitReader, encode_commit, number_of, read_accounts, read_notes
+from curate.engine.durability.commit_file import (
+    LinesKind,
+    UnitReader,
+    encode_commit,
+    number_of,
+    read_accounts,
+    read_notes,
+    unit_lines,
+)
 from curate.engine.durability.commit_resolution import CurrentCommits
-from curate.engine.durability.copies import COPIES, copy_of, remove_commit, write_copy
+from curate.engine.durability.copies import COPIES, copy_of, remove_commit
 from curate.engine.durability.damage import (
     Damage,
     FoundCommits,
@@ -40,7 +49,6 @@ from curate.engine.durability.damage import (
 from curate.engine.durability.positions import InputPositions, Intervals, positions_after
 from curate.engine.durability.redo import PhaseRedo, rows_are_as_before
 from curate.engine.durability.redo_order import ROWS_BEFORE, RedoOrder, read_orders, remove_orders, write_order
-from curate.engine.durability.unit_lines import LinesKind, unit_lines
 from curate.io.failpoints import failpoint
 from curate.records import Record, RecordReader
 from curate.storage import TEMPORARY, replacing, sync_directory, write_atomically
@@ -100,6 +108,9 @@ class DirectoryStore:
         Args:
             checked: whether the unit files have been checked already.
         """
+        if not any(any((self._directory / folder).glob("*p*-*.json")) for folder in ("commits", COPIES)):
+            self._next = 0
+            return
         found = find_commits(self._directory, self._fingerprints)
         self._orders = read_orders(self._directory)
         lost = (order.after for order in self._orders.values() if order.after is not None)
@@ -130,7 +141,7 @@ class DirectoryStore:
         """Copy a commit whose copy is missing."""
         name = f"{unit}.json"
         if not copy_of(self._directory, name).exists():
-            write_copy(self._directory, name, (self._directory / "commits" / name).read_bytes())
+            copy_of(self._directory, name).write_bytes((self._directory / "commits" / name).read_bytes())
 
     def _drop_orders(self, current: Mapping[str, Commit]) -> None:
         """Remove the orders for units that no longer count, or are whole again."""
@@ -152,11 +163,11 @@ class DirectoryStore:
 
     def _remove_orphans(self) -> None:
         """Delete the leftovers of a crash: temporary files, and unit files that no commit names."""
-        named = self._named()
-        for folder in UNIT_FOLDERS:
-            for path in (self._directory / folder).iterdir():
-                if path.relative_to(self._directory) not in named and path.is_file():  # a folder is not the run's
-                    path.unlink()
+        found = [path for folder in UNIT_FOLDERS for path in (self._directory / folder).iterdir()]
+        named = self._named() if found else set[Path]()
+        for path in found:
+            if path.relative_to(self._directory) not in named and path.is_file():  # a folder is not the run's
+                path.unlink()
         self._remove_unnamed_audio()
         for folder in (self._directory, self._directory / "commits"):
             for path in folder.glob(f"*{TEMPORARY}*"):
@@ -169,12 +180,13 @@ class DirectoryStore:
 
     def notes_damage(self) -> list[Damage]:
         """Return the damaged files about filtered and failed records; their rows are checked when they are read."""
-        current = [commit for commits in self._commits.values() for commit in commits]
         notes = [
-            attrs.evolve(commit, files=[file for file in commit.files if file.kind in ("filtered", "quarantine")])
-            for commit in current
+            attrs.evolve(commit, files=tuple(file for file in commit.files if file.kind in ("filtered", "quarantine")))
+            for commits in self._commits.values()
+            for commit in commits
+            if len(commit.files) > (commit.rows > 0)
         ]
-        return list(damaged_files(self._directory, notes, self._orders, thorough=False))
+        return list(damaged_files(self._directory, notes, self._orders, thorough=False)) if notes else []
 
     def _remove_unnamed_audio(self) -> None:
         """Delete new audio that no commit names, and folders that are empty then. No worker may be at work."""
@@ -212,14 +224,12 @@ class DirectoryStore:
     def done(self, phase: int) -> Intervals:
         return positions_of(self.commits(phase))
 
-    def commit(self, phase: int, unit: CommitBuffer, busy_s: Mapping[str, float]) -> Commit:
-        return self._commit(phase, unit, busy_s)
-
-    def _commit(
+    def commit(
         self,
         phase: int,
         unit: CommitBuffer,
         busy_s: Mapping[str, float],
+        *,
         rebuilds: str = "",
         renumbers: bool = False,
     ) -> Commit:
@@ -244,7 +254,8 @@ class DirectoryStore:
         path = self._directory / "commits" / f"{unit.name}.json"
         write_atomically(path, content, before_rename=partial(failpoint, "commit.after_temporary_commit"))
         failpoint("commit.after_rename")
-        write_copy(self._directory, path.name, content)
+        with suppress(OSError):  # no result depends on the copy
+            (self._directory / COPIES / path.name).write_bytes(content)
         commits = self._commits.setdefault(phase, [])
         if not commits or commits[-1].unit != unit.name:
             commits.append(commit)
@@ -265,7 +276,8 @@ class DirectoryStore:
 
     def complete(self, phase: int) -> None:
         failpoint("phase.before_complete")
-        self._settle_lost_commits(phase)
+        if self._orders:
+            self._settle_lost_commits(phase)
         write_atomically(self._completion(phase), b"{}\n")
         if self._retried.pop(phase, None):
             self._load()  # later outcomes of replaced records are superseded
@@ -273,7 +285,7 @@ class DirectoryStore:
             self._remove_unnamed_audio()
 
     def is_complete(self, phase: int) -> bool:
-        if phase in self._retried or self._ordered(phase) or not self._completion(phase).exists():
+        if phase in self._retried or (self._orders and self._ordered(phase)) or not self._completion(phase).exists():
             return False
         return self.places(phase).holds_exactly(self.done(phase))
 
@@ -281,7 +293,7 @@ class DirectoryStore:
         return self._directory / "commits" / f"complete-{phase}.json"
 
     def reader(self, phase: int) -> RecordReader:
-        return UnitReader(self._directory, tuple(commit for commit in self.commits(phase) if commit.books.kept))
+        return UnitReader(self._directory, tuple(commit for commit in self.commits(phase) if commit.account.books.kept))
 
     def failures(self) -> Iterator[tuple[int, Record]]:
         for phase, commits in self._commits.items():
@@ -293,7 +305,7 @@ class DirectoryStore:
 
     def redo(self, phase: int) -> PhaseRedo | None:
         """Return the damaged units of a phase, which are processed again; None: there are none."""
-        orders = [order for order in self._ordered(phase) if order.after is None]
+        orders = [order for order in self._ordered(phase) if order.after is None] if self._orders else []
         return PhaseRedo(self._directory, self, phase, orders) if orders else None
 
     def _ordered(self, phase: int) -> list[RedoOrder]:
@@ -329,7 +341,8 @@ class DirectoryStore:
         self._orders.pop(unit, None)
 
     def commit_again(self, phase: int, unit: CommitBuffer, instead_of: Commit | None, *, renumbers: bool) -> None:
-        self._commit(phase, unit, unit.busy_s, "" if instead_of is None else instead_of.unit, renumbers)
+        rebuilds = "" if instead_of is None else instead_of.unit
+        self.commit(phase, unit, unit.busy_s, rebuilds=rebuilds, renumbers=renumbers)
         self._load()
 
     def _settle_lost_commits(self, phase: int) -> None:

@@ -6,22 +6,30 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from loguru import logger
 
 from curate.engine.durability.commit import positions_of
 from curate.engine.durability.commit_resolution import CurrentCommits
-from curate.engine.durability.copies import COPIES, write_copy, write_run
+from curate.engine.durability.copies import COPIES, copy_of
 from curate.engine.durability.damage import damaged_files, damaged_run
 from curate.engine.durability.directory_store import AUDIO_FOLDER, UNIT_FOLDERS, resolved_commits
 from curate.engine.durability.redo_order import read_orders
 from curate.storage import TEMPORARY, sync_directory
 
+_WriteRun: TypeAlias = "Callable[[Path, Mapping[str, Any]], None]"
 
-def fork_run(old: Path, before: Mapping[str, Any], new: Path, now: Mapping[str, Any]) -> int:
+
+def fork_run(
+    old: Path,
+    before: Mapping[str, Any],
+    new: Path,
+    now: Mapping[str, Any],
+    write_run: _WriteRun,
+) -> int:
     """Make a run directory from the phases of another that are complete and the same, and return how many there are.
 
     The unit files, which are never changed, are linked where the file system allows it, and copied elsewhere. The new
@@ -32,6 +40,7 @@ def fork_run(old: Path, before: Mapping[str, Any], new: Path, now: Mapping[str, 
         before: its `run.json`.
         new: the new run directory, which does not exist or is empty.
         now: the content of its future `run.json`.
+        write_run: writes `run.json` to a directory.
     """
     valid = resolved_commits(old, before["gathers"])
     phases = sum(1 for _ in _reusable(old, before, now, valid))
@@ -51,7 +60,7 @@ def fork_run(old: Path, before: Mapping[str, Any], new: Path, now: Mapping[str, 
                     _link(old / file.path, building / file.path)
                 name = f"commits/{commit.unit}.json"
                 _link(old / name, building / name)
-                write_copy(building, f"{commit.unit}.json", (old / name).read_bytes())
+                copy_of(building, f"{commit.unit}.json").write_bytes((old / name).read_bytes())
             _link(old / f"commits/complete-{phase}.json", building / f"commits/complete-{phase}.json")
         for folder in (*UNIT_FOLDERS, "commits", *_audio_folders(building)):
             sync_directory(building / folder)

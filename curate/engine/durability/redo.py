@@ -34,11 +34,10 @@ from curate.engine.durability.commit import (
     describe_unit,
     ranges_in_order,
 )
-from curate.engine.durability.commit_file import UnitReader
+from curate.engine.durability.commit_file import LinesKind, UnitReader, unit_lines
 from curate.engine.durability.damage import file_problem
 from curate.engine.durability.positions import InputPositions, Intervals, row_positions
 from curate.engine.durability.redo_order import ROWS_BEFORE, RedoOrder
-from curate.engine.durability.unit_lines import LinesKind, unit_lines
 from curate.errors import InfrastructureError
 from curate.io.rows import decode_row
 from curate.records import ID

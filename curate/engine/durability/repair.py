@@ -11,12 +11,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from curate.engine.durability.commit import Commit
-from curate.engine.durability.copies import copy_of, move_aside, read_run_file, write_copy, write_run
+from curate.engine.durability.commit_file import LinesKind
+from curate.engine.durability.copies import copy_of, move_aside, read_run_file
 from curate.engine.durability.damage import Damage, damaged_files, find_commits, largest_number
 from curate.engine.durability.lock import DriverLock, holder_of, lock_name
 from curate.engine.durability.redo_order import RedoOrder, read_orders, write_order
-from curate.engine.durability.run_directory import fingerprints_of, has_commits, read_run
-from curate.engine.durability.unit_lines import LinesKind
+from curate.engine.durability.run_directory import fingerprints_of, has_commits, read_run, write_run
 from curate.errors import InfrastructureError
 from curate.storage import sync_directory, write_atomically
 
@@ -115,7 +115,7 @@ def _repaired_file(directory: Path, damage: Damage, orders: Mapping[str, RedoOrd
     name = f"{damage.unit}.json"
     if damage.kind == "copy":
         moved = move_aside(directory, damage.path)
-        write_copy(directory, name, (directory / "commits" / name).read_bytes())
+        copy_of(directory, name).write_bytes((directory / "commits" / name).read_bytes())
         return moved
     if damage.kind == "commit" and damage.has_copy:
         moved = move_aside(directory, damage.path)

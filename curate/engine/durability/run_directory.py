@@ -12,7 +12,7 @@ from loguru import logger
 
 from curate._version import __version__
 from curate.engine.durability.commit_file import repair_command
-from curate.engine.durability.copies import COPIES, copy_of, move_aside, read_run_file, remove_commit, write_run
+from curate.engine.durability.copies import COPIES, copy_of, move_aside, read_run_file, remove_commit
 from curate.engine.durability.damage import find_commits
 from curate.engine.durability.directory_store import DirectoryStore, read_commits
 from curate.engine.durability.fork import fork_run
@@ -23,7 +23,7 @@ from curate.engine.protocol.options import RunOptions
 from curate.errors import InfrastructureError, RunDirectoryError
 from curate.plan import KEPT_BY_THE_RUN, Plan
 from curate.stage import Source, Writer
-from curate.storage import TEMPORARY, sync_directory
+from curate.storage import TEMPORARY, sync_directory, write_json
 
 _FORMAT = 4
 """The version of the run directory's files; a directory of another version is refused."""
@@ -140,7 +140,8 @@ def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOp
     Returns:
         The content of `run.json`.
     """
-    before = _read_or_recover(path, described)
+    begun = any((path / name).exists() for name in ("run.json", COPIES, "commits"))
+    before = _read_or_recover(path, described) if begun else None
     if before is None:
         write_run(path, described)
         return described
@@ -163,6 +164,17 @@ def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOp
     described = {**described, **kept, "inputs": inputs, "origin": described["origin"] or before.get("origin")}
     write_run(path, described)
     return described
+
+
+def write_run(path: Path, described: Mapping[str, Any]) -> None:
+    """Write `run.json` and its copy.
+
+    Raises:
+        InfrastructureError: one of them cannot be written.
+    """
+    (path / COPIES).mkdir(exist_ok=True)
+    for folder in (path, path / COPIES):
+        write_json(folder / "run.json", described, checksum=True)
 
 
 def _read_or_recover(path: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -235,7 +247,7 @@ def _forked(old: Path, new: Path, described: Mapping[str, Any]) -> Path:
     changed = changed_input(before["inputs"], described["inputs"])
     if changed:
         raise RunDirectoryError(f"--fork: {changed} since the run in {old} began, so none of its records can be used")
-    fork_run(old, before, new, described)
+    fork_run(old, before, new, described, write_run)
     return new
 
 
