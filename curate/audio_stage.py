@@ -15,7 +15,7 @@ import attrs
 from curate.audio import Audio, AudioSettings
 from curate.errors import RecordError
 from curate.records import DEFAULT_FILEPATH_KEY, Record
-from curate.stage import RecordStage, Reject, children_of
+from curate.stage import WORKING_METHODS, RecordStage, Reject, children_of
 
 CLAIMED_DURATION = "claimed_duration"
 AUDIO_COLUMNS = frozenset({"duration", CLAIMED_DURATION})
@@ -35,10 +35,13 @@ class AudioStage(RecordStage):
     filepath_key: str = DEFAULT_FILEPATH_KEY
     """The column that holds the path of a record's audio."""
 
+    takes_audio = True
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.cardinality == "splits" and not any("checkpoint" in vars(base) for base in _own_bases(cls)):
             cls.checkpoint = True
+        cls.takes_audio = next(base for base in cls.__mro__ if WORKING_METHODS & vars(base).keys()) is AudioStage
 
     def reads(self) -> Collection[str]:
         return (self.filepath_key,)
@@ -74,11 +77,6 @@ class AudioStage(RecordStage):
                 return result
             records = children_of(result, self)  # read while the audio is open
             return records[0] if isinstance(result, dict) else records
-
-
-def takes_audio(stage: object) -> bool:
-    """Return whether the engine calls a stage's `process_audio`."""
-    return isinstance(stage, AudioStage) and type(stage).process_record is AudioStage.process_record
 
 
 @attrs.frozen

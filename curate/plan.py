@@ -20,7 +20,7 @@ import attrs
 
 from curate._version import __version__
 from curate.audio import AudioSettings
-from curate.audio_stage import AUDIO_COLUMNS, takes_audio
+from curate.audio_stage import AUDIO_COLUMNS
 from curate.composite import CompositeStage, check_depth, named
 from curate.errors import CurateError, PlanError, PluginError
 from curate.fingerprint import describe_code, describe_value, distributions
@@ -213,6 +213,7 @@ def make_plan(
     for stage_name, stage in flat:
         _check_stage(stage_name, stage)
     _check_outputs(flat)
+    _check_channels(flat, audio)
     planned = _with_columns(flat)
     source = flat[0][1] if flat and isinstance(flat[0][1], Source) else None
     return Plan(
@@ -235,6 +236,9 @@ def _flattened(stages: Sequence[Stage], host: PluginLookup | None) -> list[tuple
 
 
 def _decomposed(stage: Stage, host: PluginLookup | None, chain: tuple[Stage, ...]) -> Iterator[Stage]:
+    if isinstance(stage, ProcessingStage):
+        with _asked(stage.name, "a copy of the stage"):
+            stage = stage.as_configured()
     stage = _resolved(stage, host)
     if not isinstance(stage, CompositeStage):
         yield stage
@@ -328,7 +332,7 @@ def _check_options(name: str, stage: Stage) -> None:
 
 
 def _check_columns(name: str, stage: Stage) -> None:
-    for method in (stage.reads, stage.writes):
+    for method in (stage.reads, stage.writes, stage.drops):
         with _asked(name, f"{method.__name__}()"):
             columns = method()
         if isinstance(columns, str):
@@ -351,6 +355,18 @@ def _asked(name: str, what: str) -> Generator[None]:
         raise
     except Exception as error:
         raise PlanError(f"stage {name!r}: {what} raised {type(error).__name__}: {error}", name) from error
+
+
+def _check_channels(stages: Sequence[tuple[str, Stage]], audio: AudioSettings) -> None:
+    """Check that the channels into which a stage splits recordings are the ones that later stages receive."""
+    for name, stage in stages:
+        splits = isinstance(stage, ProcessingStage) and stage.takes_audio and stage.cardinality == "splits"
+        if splits and "channel" in (stage.writes() or ()) and audio.channel != "record":
+            raise PlanError(
+                f"stage {name!r} writes the channel of each record, but `audio: channel: {audio.channel}` disregards "
+                "it, so later stages would get the same audio for all of them; leave `channel` at its default, record",
+                name,
+            )
 
 
 def _check_outputs(stages: Sequence[tuple[str, Stage]]) -> None:
@@ -380,14 +396,16 @@ def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stag
     planned: list[PlannedStage[Stage]] = []
     for position, (name, stage) in enumerate(stages):
         if isinstance(stage, Source):
-            known = stage.columns()
+            known = stage.record_columns()
             columns = None if known is None else frozenset(known)
         else:
             if columns is not None:
                 _check_reads(name, stage, columns, stages[position - 1][0])
             written = stage.writes()
-            measured = AUDIO_COLUMNS if takes_audio(stage) else frozenset[str]()
-            columns = None if columns is None or written is None else columns | frozenset(written) | measured
+            takes_audio = isinstance(stage, ProcessingStage) and stage.takes_audio
+            measured = AUDIO_COLUMNS if takes_audio else frozenset[str]()
+            if columns is not None:
+                columns = None if written is None else (columns | {*written, *measured}) - frozenset(stage.drops())
         planned.append(PlannedStage(name, _kind(stage), stage, columns))
     return planned
 
@@ -460,7 +478,8 @@ def _hops(stages: Iterator[PlannedStage[ProcessingStage]]) -> tuple[Hop, ...]:
 def _fuse(hop: Hop, stage: ProcessingStage) -> bool:
     """Return whether a stage shares the workers of the hop before it."""
     alike = (hop.resources, hop.workers) == (stage.resources, stage.workers)
-    return alike and stage.fuse and hop.stages[-1].stage.fuse
+    before = hop.stages[-1].stage
+    return alike and stage.fuse and before.fuse and not (stage.whole_batches or before.whole_batches)
 
 
 def _result_settings(name: str, stage: Stage, audio: AudioSettings) -> dict[str, Any]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from curate.audio.audio import DEFAULT_RATE_HZ
 from curate.audio.cache import RecordingCache
-from curate.audio.decode import load_record
 from curate.audio.files import Roots, classify_os_error
 from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
 from curate.audio.spool import TemporarySpool
@@ -80,15 +79,13 @@ def load_ahead(
         raise ValueError(f"threads must be at least 1, not {threads!r}")
     if load is not None:
         return _run(_Loader(load, max_audio_s, rate_hz), iter(records), threads, filepath_key)
-    whole: Load = partial(load_record, filepath_key=filepath_key, rate_hz=rate_hz, roots=roots, settings=settings)
     if recordings is not None:
-        loader = _Loader(partial(_load_from, recordings, whole, rate_hz), max_audio_s, rate_hz)
+        loader = _Loader(partial(recordings.take_samples, rate_hz=rate_hz), max_audio_s, rate_hz)
         return _run(loader, iter(records), threads, filepath_key)
-    return _run_with_spool(whole, iter(records), max_audio_s, threads, rate_hz, roots, filepath_key, settings)
+    return _run_with_spool(iter(records), max_audio_s, threads, rate_hz, roots, filepath_key, settings)
 
 
 def _run_with_spool(
-    whole: Load,
     records: Iterator[Record],
     max_audio_s: float,
     threads: int,
@@ -101,15 +98,8 @@ def _run_with_spool(
         closing(TemporarySpool()) as spool,
         RecordingCache(settings=settings, filepath_key=filepath_key, roots=roots, spool=spool) as recordings,
     ):
-        loader = _Loader(partial(_load_from, recordings, whole, rate_hz), max_audio_s, rate_hz)
+        loader = _Loader(partial(recordings.take_samples, rate_hz=rate_hz), max_audio_s, rate_hz)
         yield from _run(loader, records, threads, filepath_key)
-
-
-def _load_from(recordings: RecordingCache, whole: Load, rate_hz: int, record: Record) -> Samples:
-    """A segment from its recording, which other segments need as well; a whole recording without remembering it."""
-    if record.get("offset") is None:
-        return whole(record)
-    return recordings.audio(record).take_samples(rate_hz)
 
 
 def _run(
@@ -161,13 +151,17 @@ class _Loader:
 
     A job waits, is held (being decoded, or decoded and not yet taken), and is taken. Jobs start in order, so whenever
     the caller waits for a job that has not started, nothing is held, and the job may start whatever its length.
+
+    One thread is woken for one job: waking all of them, and the caller, at each change costs more than reading a WAV.
     """
 
     def __init__(self, load: Load, max_audio_s: float, rate_hz: int) -> None:
         self._load = load
         self._max_s = max_audio_s
         self._rate_hz = rate_hz
-        self._changed = threading.Condition()
+        self._lock = threading.Lock()
+        self._startable = threading.Condition(self._lock)  # the threads wait for a job that may start
+        self._finished = threading.Condition(self._lock)  # the caller waits for the oldest job
         self._jobs: deque[_Job] = deque()
         self._waiting: deque[_Job] = deque()
         self._waiting_s = 0.0
@@ -176,17 +170,17 @@ class _Loader:
 
     def has_room(self) -> bool:
         """Return whether another record should be read. Caller's thread."""
-        with self._changed:
+        with self._lock:
             return not self._jobs or self._waiting_s < self._max_s
 
     def submit(self, record: Record) -> None:
         """Queue a record. Caller's thread."""
         job = _Job(record)
-        with self._changed:
+        with self._lock:
             self._jobs.append(job)
             self._waiting.append(job)
             self._waiting_s += job.seconds
-            self._changed.notify_all()
+            self._wake_thread()
 
     def is_empty(self) -> bool:
         """Return whether every submitted record has been taken. Caller's thread."""
@@ -194,12 +188,12 @@ class _Loader:
 
     def take(self) -> _Job:
         """Wait for the oldest job. Caller's thread."""
-        with self._changed:
+        with self._lock:
             job = self._jobs[0]
-            self._changed.wait_for(lambda: job.outcome is not None)
+            self._finished.wait_for(lambda: job.outcome is not None)
             self._jobs.popleft()
             self._held.remove(job.seconds)
-            self._changed.notify_all()
+            self._wake_thread()
             return job
 
     def work(self) -> None:
@@ -215,19 +209,25 @@ class _Loader:
 
     def stop(self) -> None:
         """Make the threads end after their current job."""
-        with self._changed:
+        with self._lock:
             self._stopping = True
-            self._changed.notify_all()
+            self._startable.notify_all()
 
     def _next(self) -> _Job | None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._may_start())
+        with self._lock:
+            self._startable.wait_for(lambda: self._stopping or self._may_start())
             if self._stopping:
                 return None
             job = self._waiting.popleft()
             self._waiting_s = self._waiting_s - job.seconds if self._waiting else 0.0
             self._held.append(job.seconds)
+            self._wake_thread()  # the next job may have room as well
             return job
+
+    def _wake_thread(self) -> None:
+        """Wake a thread that waits, if there is a job for it. The lock is held."""
+        if self._may_start():
+            self._startable.notify()
 
     def _may_start(self) -> bool:
         return bool(self._waiting) and (
@@ -236,12 +236,13 @@ class _Loader:
 
     def _finish(self, job: _Job, outcome: Samples | BaseException) -> None:
         length = 0.0 if isinstance(outcome, BaseException) else len(outcome) / self._rate_hz
-        with self._changed:
+        with self._lock:
             self._held.remove(job.seconds)
             job.seconds = max(length, LEAST_DURATION_S)
             self._held.append(job.seconds)
             job.outcome = outcome
-            self._changed.notify_all()
+            self._finished.notify()
+            self._wake_thread()
 
 
 def _deliver(job: _Job, filepath_key: str) -> tuple[Record, Samples | RecordError]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from curate.audio.buffer import BlockBuffer
 from curate.audio.files import Roots
-from curate.audio.recording import BLOCK_FRAMES, Recording, open_recording
+from curate.audio.recording import Recording, block_frames, open_recording
 from curate.audio.spool import Spool, SpooledFrames, SpoolFormat
 from curate.errors import RecordError
 
@@ -164,9 +164,9 @@ class FrameReader:
         Nothing behind `stop` is asked for: damage there is not this segment's.
         """
         self.prepare(start, stop)
-        position = start
+        position, most = start, block_frames(self.channels)
         while stop is None or position < stop:
-            block = self._block(position, BLOCK_FRAMES if stop is None else min(BLOCK_FRAMES, stop - position))
+            block = self._block(position, most if stop is None else min(most, stop - position))
             if not len(block):
                 break
             position += len(block)
@@ -306,8 +306,8 @@ class FrameReader:
 
     def _all_blocks(self) -> Iterator[Samples]:
         """Every frame that can be decoded; whether that is all there should be is for the segments to find."""
-        position = 0
-        while len(block := self._decoded(position, BLOCK_FRAMES)):
+        position, most = 0, block_frames(self.channels)
+        while len(block := self._decoded(position, most)):
             position += len(block)
             yield block
 

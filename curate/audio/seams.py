@@ -35,10 +35,9 @@ def find_second_stream(file: AudioFile, end: int | None) -> int | None:
         file: the file.
         end: where the first stream ends, when that is known: only what is behind it is looked at.
     """
-    window = Window(file)
-    head = window.read(0, 16)
     pattern, start = _STREAMS, end
     if end is None:
+        head = file.pread(16, 0)
         start = 8
         if head[:4] in (b"RIFF", b"RIFX", b"RF64"):
             pattern = _WAVE
@@ -51,5 +50,5 @@ def find_second_stream(file: AudioFile, end: int | None) -> int | None:
                     break
             else:
                 return None
-    found = window.search(pattern, start or 0, _LONGEST_MATCH)
+    found = Window(file).search(pattern, start or 0, _LONGEST_MATCH)
     return None if found < 0 else found

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import shutil
+import tempfile
+from collections.abc import Callable, Generator, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import Any, TypeVar
 
 from curate.engine.accounting.counts import FinishedInputs
@@ -17,10 +20,13 @@ from curate.engine.worker.error_classification import driver_errors
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.errors import InfrastructureError
 from curate.records import ID, AudioBatch, Failed, Record, RecordReader, audio_ms
-from curate.stage import Gather, Partitioner, WorkerContext
+from curate.stage import Gather, Partitioner, Reject, WorkerContext
 
 DEFAULT_BATCH_RECORDS = 1024
 """How many records travel together where the pipeline has no partitioner."""
+
+SCRATCH_FOLDER = "scratch"
+"""The folder of the run directory for a gather's temporary files."""
 
 _SEQ = "_gathered_from"
 """The column that carries a record's position through a gather."""
@@ -200,44 +206,70 @@ def _by_count(records: Iterator[Record]) -> Iterator[AudioBatch]:
         number += 1
 
 
-def run_gather(gather: Gather, reader: RecordReader) -> Iterator[Record | Filtered]:
-    """Yield the records that a gather returns for the phase before, then those that it dropped, as filtered.
+def run_gather(gather: Gather, reader: RecordReader, directory: Path | None = None) -> Generator[Record | Filtered]:
+    """Yield the records that a gather returns for the phase before, and as filtered those that it leaves out.
 
-    Memory: one bit for each record. The phase before is read again only if something was left out.
+    Memory: one bit for each record. The phase before is read again only if something was left out without a reason.
+
+    Args:
+        gather: the stage.
+        reader: the records of the phase before.
+        directory: the run directory, where the gather's temporary files lie; None: the system's folder for them.
 
     Raises:
         InfrastructureError: the gather repeated or invented a record.
     """
-    seen = bytearray()
-    total = -1  # how many records there are; known once the gather has read them all
+    if directory is not None:
+        shutil.rmtree(directory / SCRATCH_FOLDER, ignore_errors=True)  # of an attempt that was killed
+        (directory / SCRATCH_FOLDER).mkdir()
+    scratch = Path(tempfile.mkdtemp(prefix="curate-")) if directory is None else directory / SCRATCH_FOLDER
+    try:
+        yield from _gather_once_each(gather, _NumberedRecords(reader), scratch)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
-    def numbered() -> Iterator[Record]:
-        nonlocal total
+
+class _NumberedRecords:
+    """The records of the phase before, each with its number under `_SEQ`."""
+
+    def __init__(self, reader: RecordReader) -> None:
+        self.reader = reader
+        self.total = -1
+        """How many records there are; known once they have been read to the end."""
+        self.most = 0
+
+    def __iter__(self) -> Iterator[Record]:
         count = 0
-        for seq, record in enumerate(reader):
-            count += 1
-            if seq >> 3 >= len(seen):
-                seen.append(0)
+        for seq, record in enumerate(self.reader):
+            count = seq + 1
+            self.most = max(self.most, count)
             record[_SEQ] = seq
             yield record
-        total = count
+        self.total = count
 
-    kept = 0
-    for record in gather.gather(numbered()):
-        seq = record.get(_SEQ)
-        if not isinstance(seq, int) or seq >> 3 >= len(seen):
+
+def _gather_once_each(gather: Gather, records: _NumberedRecords, scratch: Path) -> Iterator[Record | Filtered]:
+    seen = bytearray()
+    left = 0
+    for item in gather.gather_again(records, scratch):
+        record = item.record if isinstance(item, Reject) else item
+        seq = None if record is None else record.get(_SEQ)
+        if record is None or not isinstance(seq, int) or seq >= records.most:
             raise InfrastructureError(
-                f"gather {gather.name!r} returned {record.get(ID, 'a record')}, which it was not given; "
-                "return the records that came, or copies of them ({**record, …})"
+                f"gather {gather.name!r} returned {'a record' if record is None else record.get(ID, 'a record')}, "
+                "which it was not given; return the records that came, or copies of them ({**record, …})"
             )
+        if seq >> 3 >= len(seen):
+            seen.extend(bytes((records.most >> 3) + 1 - len(seen)))
         if seen[seq >> 3] >> (seq & 7) & 1:
             raise InfrastructureError(f"gather {gather.name!r} returned {record.get(ID)} more than once")
         seen[seq >> 3] |= 1 << (seq & 7)
-        kept += 1
-        yield {name: value for name, value in record.items() if name != _SEQ}  # it may come a second time
-    if kept == total:
+        left += 1
+        plain = {name: value for name, value in record.items() if name != _SEQ}  # it may be yielded a second time
+        yield Filtered(plain[ID], plain, gather.name, item.reason) if isinstance(item, Reject) else plain
+    if left == records.total:
         return
-    for seq, record in enumerate(reader):
+    for seq, record in enumerate(records.reader):
         if seq >> 3 >= len(seen) or not seen[seq >> 3] >> (seq & 7) & 1:
             yield Filtered(record[ID], record, gather.name, f"left out by {gather.name}")
 

@@ -45,7 +45,7 @@ from curate.io.failpoints import failpoint
 from curate.io.rows import encode_row
 from curate.plan import Phase, Plan
 from curate.records import Failed, Record
-from curate.stage import Source, WorkerContext
+from curate.stage import ShardPublisher, Source, WorkerContext
 from curate.storage import read_json, write_json
 
 DRAIN_S = 10.0
@@ -149,6 +149,13 @@ class _Run:
             mismatches = sum(each.get("duration_mismatches", 0) for each in summary["audio"].values())
             if mismatches:
                 logger.warning("{:,} records had a wrong duration; see claimed_duration and the report", mismatches)
+            unlike = sum(each.get("unlike_channels", 0) for each in summary["audio"].values())
+            if unlike:
+                logger.warning(
+                    "{:,} records have channels of different content, and the stages processed their mean; "
+                    "`split_channels` makes a record of each channel",
+                    unlike,
+                )
             if self.directory is not None:
                 failpoint("summary.before_write")
                 damage = store.notes_damage() if summary["filtered"] or summary["quarantined"] else ()
@@ -205,8 +212,11 @@ class _Run:
                 worked_s = max(worked_s, phase_run.worked_ms / 1000)
             for planned in phase.writers:
                 with driver_errors(planned.name):
-                    reader = self.store.reader(phase.number)
-                    published = planned.stage.write(reader, self.directory or Path())
+                    directory = self.directory or Path()
+                    if isinstance(planned.stage, ShardPublisher):
+                        published = planned.stage.publish(self.store.shards(phase.number), directory)
+                    else:
+                        published = planned.stage.write(self.store.reader(phase.number), directory)
                 logger.info("{} wrote {}", planned.name, ", ".join(map(str, published)))
                 outputs.extend(published)
         return outputs, worked_s
@@ -236,6 +246,7 @@ class _PhaseRun:
         self._redo = run.store.redo(phase.number) if run.store.commits(phase.number) else None
         self._unit = self._new_unit()
         self._scheduler: Scheduler | None = None
+        self._gathered: Generator[Record | Filtered] | None = None
         self._counts = RecordCounts()
         """The finished inputs, committed or not; of this attempt's audio only the input is counted."""
         self._failed_before, self._worked_on_before = run.before(phase.number)
@@ -259,6 +270,8 @@ class _PhaseRun:
         finally:
             # The two refer to each other, so both, with all records, would stay until a garbage collection.
             self._scheduler = None
+            if self._gathered is not None:
+                self._gathered.close()  # removes its temporary files
 
     def _run(self) -> bool:
         if self._state is not None:
@@ -376,7 +389,8 @@ class _PhaseRun:
             return read_unchanged(phase.source.stage)
         reader = self._store.reader(phase.number - 1)
         if phase.gather is not None:
-            return run_gather(phase.gather.stage, reader)
+            self._gathered = run_gather(phase.gather.stage, reader, self._directory)
+            return self._gathered
         return iter(reader)
 
     def _settle(self, settled: FinishedInputs) -> None:

@@ -24,6 +24,19 @@ def curate_stages() -> list[StageRef]:
         StageRef(
             "audio_duration", "curate.stages.measure.audio_duration:AudioDuration", "Measure how long each recording is"
         ),
+        StageRef("audio_levels", "curate.stages.measure.levels:AudioLevels", "Measure levels, clipping and loudness"),
+        StageRef("snr", "curate.stages.measure.snr:SpeechSnr", "Measure how far speech lies above noise"),
+        StageRef(
+            "bandwidth",
+            "curate.stages.measure.bandwidth:AudioBandwidth",
+            "Measure the highest frequency that a recording holds",
+        ),
+        StageRef("pitch", "curate.stages.measure.pitch:VoicePitch", "Measure the fundamental frequency of the voice"),
+        StageRef(
+            "split_channels",
+            "curate.stages.segment.split_channels:SplitChannels",
+            "Make one record for each channel of a recording",
+        ),
         StageRef(
             "asr_nemo",
             "curate.stages.recognise.asr:InferenceAsrNemoStage",
@@ -59,7 +72,13 @@ def curate_stages() -> list[StageRef]:
         StageRef(
             "normalise_text", "curate.stages.text.normalise:NormaliseText", "Write a normalised copy of a transcript"
         ),
-        StageRef("text_rates", "curate.stages.text.rates:TextRates", "Measure characters and words per second"),
+        StageRef(
+            "text_language",
+            "curate.stages.text.language:TextLanguage",
+            "Identify the language of a transcript",
+            extra="language",
+        ),
+        StageRef("text_rates", "curate.stages.text.rates:TextRates", "Measure characters, words and tokens per second"),
         StageRef(
             "charset",
             "curate.stages.text.charset:Charset",
@@ -75,6 +94,16 @@ def curate_stages() -> list[StageRef]:
         ),
         StageRef(
             "merge", "curate.stages.write.merge:Merge", "Write the records to one manifest, in the order of the input"
+        ),
+        StageRef(
+            "write_nemo_tarred",
+            "curate.stages.write.nemo_tarred:NemoTarredWriter",
+            "Publish a tarred data set that NeMo trains from, packed in workers",
+        ),
+        StageRef(
+            "write_webdataset",
+            "curate.stages.write.webdataset:WebDatasetWriter",
+            "Publish a data set in tars of samples, as WebDataset reads them, packed in workers",
         ),
     ]
 

@@ -13,6 +13,7 @@ an `OSError` with its `errno`, and the caller decides whether it concerns one re
 from curate.storage.access import identity, open_file, open_range
 from curate.storage.atomic import (
     TEMPORARY,
+    describe_file,
     json_checksum,
     read_json,
     replacing,
@@ -31,6 +32,7 @@ __all__ = [
     "NotRegularError",
     "Scheme",
     "StoredFile",
+    "describe_file",
     "identity",
     "json_checksum",
     "lookup",

@@ -68,6 +68,15 @@ def write_json(path: Path, value: Any, *, checksum: bool = False) -> None:
     write_atomically(path, content + b"\n")
 
 
+def describe_file(path: Path) -> dict[str, Any]:
+    """Return the size of a file, and the sha256 of its content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return {"size": file.tell(), "sha256": digest.hexdigest()}
+
+
 def json_checksum(value: Any) -> str:
     """Return the sha256 of a value as JSON, in hexadecimal digits; it does not depend on the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 HEAVY = (
+    "duckdb",
     "jax",
     "jiwer",
     "librosa",

@@ -44,6 +44,44 @@ def _table(words: str) -> dict[str, str]:
 CODES: Mapping[str, str] = MappingProxyType({**_table(_ISO_639_3), **_table(_OTHERS)})
 """A language's other codes → the code that stages compare: ISO 639-1, or 639-3 where there is none of two letters."""
 
+# The scripts that IANA's registry of subtags suppresses: a tag does not name the script that a language is written in.
+_USUAL_SCRIPTS = """
+Latn af ay bs ca ch cs cy da de en eo es et eu fi fil fj fo fr fy ga gl gn gv hr ht hu id is it kl la lb ln lt lv mg mh
+Latn ms mt na nd nl no nr ny om pl pt qu rm rn ro rw sg sk sl sm so sq ss st sv sw tn to tr ts ve vi xh zu
+Arab ar fa ps ur
+Beng as bn
+Cyrl ab be bg kk mk ru uk
+Deva hi mr ne
+Hebr he yi
+Ethi am ti
+Tibt dz
+Grek el
+Gujr gu
+Guru pa
+Armn hy
+Jpan ja
+Geor ka
+Khmr km
+Knda kn
+Kore ko
+Laoo lo
+Mlym ml
+Mymr my
+Orya or
+Sinh si
+Taml ta
+Telu te
+Thai th
+Thaa dv
+"""
+
+
+def _scripts(lines: str) -> dict[str, str]:
+    rows = (line.split() for line in lines.strip().splitlines())
+    return {code: script for script, *codes in rows for code in codes}
+
+
+_USUAL_SCRIPT: Mapping[str, str] = MappingProxyType(_scripts(_USUAL_SCRIPTS))
 _REGIONS = MappingProxyType({("zh", "yue"): "yue"})
 _TAG = re.compile(r"([a-z]{2,3})((?:-[a-z0-9]{1,8})*)")
 
@@ -94,3 +132,19 @@ def language_code(tag: object) -> str | None:
         return None
     language = parse_language(tag)
     return None if language is None else language.code
+
+
+def language_tag(tag: object) -> str | None:
+    """Return the tag that a reader writes to `lang`: BCP-47, with the code that stages compare; None if there is none.
+
+    `deu_Latn` is `de`, `zh_tw` is `zh-TW`, `uzn_Cyrl` is `uz-Cyrl`, Whisper's `jw` is `jv`. The script is left out
+    if it is the usual one of the language.
+    """
+    if not isinstance(tag, str) or len(tag) > 64:
+        return None
+    language = parse_language(tag)
+    if language is None:
+        return None
+    if language.script == _USUAL_SCRIPT.get(language.code):
+        language = attrs.evolve(language, script=None)
+    return str(language)

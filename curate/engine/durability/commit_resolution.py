@@ -6,7 +6,9 @@ A retry replaces the earlier outcome of an input. Commits are numbered over all 
 - a later phase's outcome of replaced records is superseded if its number is lower than the replacement's;
 - a phase after a gather depends on all records, so all of it is superseded if any record before it is replaced later;
 - a unit that takes the place of a damaged one counts instead of it. If its rows have other positions, all later phases
-  are superseded. The damaged one's commit stays, because its retries may not yet have reached the later phases.
+  are superseded. The damaged one's commit stays, because its retries may not yet have reached the later phases;
+- a shard holds many records, so all of a phase that makes shards is superseded if a record of it is retried. Shards of
+  the same records are found again by their names.
 
 Superseded work has to be done again. The run does so when it resumes, even if the attempt that began the retry crashed.
 """
@@ -28,7 +30,7 @@ class CurrentCommits:
     Args:
         commits: phase → its commits, with the positions that are replaced in each; accounts are not yet corrected.
         places: phase → the positions of its input.
-        superseded: commits of which no outcome is current, because a gather before them has to be done again.
+        superseded: commits of which no outcome is current, because all of their phase has to be done again.
     """
 
     commits: Mapping[int, Sequence[Commit]]
@@ -61,6 +63,9 @@ def resolve_commits(
         found = sorted(commits.get(phase, ()), key=lambda commit: commit.number)
         superseded.extend(commit for commit in found if commit.number < everything_since)
         found = [commit for commit in found if commit.number > everything_since]
+        if retried.get(phase) and any(commit.file("shard") for commit in found):
+            superseded.extend(found)
+            found = []
         replaced, since_here = _replaced(found, places[phase], since, retried.get(phase, ()))
         rebuilt = {commit.rebuilds for commit in found}
         counting[phase] = [

@@ -141,7 +141,7 @@ class PhaseRedo:
             if position not in commit.replaced
         }
         failed = frozenset(position for position, account in accounts.items() if account.books.quarantined)
-        whole = order.whole or bool(order.kinds & {"data", ROWS_BEFORE})
+        whole = order.whole or bool(order.kinds & {"data", "shard", ROWS_BEFORE})
         chosen: frozenset[int] | None = order.positions
         with_rows: Collection[str] | None = None
         if "quarantine" in order.kinds:
@@ -320,8 +320,9 @@ class PhaseRedo:
         return (size, digest.hexdigest()) == (file.size, file.sha256)
 
     def _has_audio(self, unit: _Unit) -> bool:
-        """Return whether the new audio that was lost is there again."""
-        lost = (file for file in unit.commit.valid_files() if file.kind == "audio" and unit.order.redoes(file))
+        """Return whether the new audio, or the shards, that were lost are there again."""
+        made_by_workers = (file for file in unit.commit.valid_files() if file.kind in ("audio", "shard"))
+        lost = (file for file in made_by_workers if unit.order.redoes(file))
         return not any(file_problem(self._directory, file, whole=True) for file in lost)
 
     def _write_again(self, unit: _Unit, rows: OutputRows, kind: LinesKind) -> None:

@@ -14,6 +14,7 @@ from curate.engine.durability.redo import PhaseRedo
 from curate.engine.protocol.messages import Filtered, Quarantined
 from curate.io.rows import encode_row, without_id
 from curate.records import ID, Record, RecordReader
+from curate.stage import ShardFile
 
 
 class Store(Protocol):
@@ -60,6 +61,10 @@ class Store(Protocol):
 
     def notes_damage(self) -> Sequence[Damage]:
         """Return the damaged files about filtered and failed records."""
+        ...
+
+    def shards(self, phase: int) -> Sequence[ShardFile]:
+        """Return the shards that a phase has made, in the order of its input."""
         ...
 
     def failures(self) -> Iterator[tuple[int, Record]]:
@@ -116,6 +121,9 @@ class MemoryStore:
         return None
 
     def notes_damage(self) -> Sequence[Damage]:
+        return ()
+
+    def shards(self, phase: int) -> Sequence[ShardFile]:
         return ()
 
     def failures(self) -> Iterator[tuple[int, Record]]:

@@ -14,7 +14,7 @@ import soundfile
 import soxr
 from audio_files import encoded, flac_with_length, mp3, swept, tone, wav_with_sizes, without_first_mpeg_frame
 
-from curate.audio import AudioInfo, load, load_record, probe, reader
+from curate.audio import AudioInfo, load, load_record, probe, recording
 from curate.errors import RecordError
 
 SPEECH = Path(__file__).parents[4] / "shared" / "speech"
@@ -97,7 +97,7 @@ def test_the_samples_do_not_depend_on_the_size_of_the_blocks(write, monkeypatch,
     )
     usual = load(path)
     for frames in (999, 4096, 1 << 20):
-        monkeypatch.setattr(reader, "BLOCK_FRAMES", frames)
+        monkeypatch.setattr(recording, "BLOCK_SAMPLES", frames)
         np.testing.assert_array_equal(load(path), usual)
 
 

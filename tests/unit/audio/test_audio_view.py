@@ -11,6 +11,7 @@ import pytest
 from audio_files import encoded, mp3, swept, tone
 
 from curate.audio import Audio, AudioSettings, RecordingCache, Spool, load, load_ahead, load_record, reader
+from curate.audio.recording import BLOCK_SAMPLES
 from curate.errors import RecordError
 
 KINDS = {
@@ -294,8 +295,8 @@ def test_threads_share_one_decode(write) -> None:
 def test_progress_is_reported_for_every_block(write) -> None:
     seen: list[None] = []
     with RecordingCache(on_progress=lambda: seen.append(None)) as cache:
-        cache.audio({"audio_filepath": write(encoded(tone(20.0)))}).samples()
-    assert len(seen) >= 20 * 16_000 // 65_536
+        cache.audio({"audio_filepath": write(encoded(tone(60.0)))}).samples()
+    assert len(seen) >= 60 * 16_000 // BLOCK_SAMPLES
 
 
 @pytest.mark.parametrize("with_spool", [False, True])

@@ -11,6 +11,7 @@ import pytest
 
 from curate import AudioBatch, AudioSettings, AudioStage, Pipeline, processing_stage
 from curate.audio import Audio
+from curate.audio.recording import BLOCK_SAMPLES
 from curate.engine import RunOptions
 from curate.engine.protocol.messages import BatchTask
 from curate.engine.worker.stage_group import StageGroupRunner
@@ -128,6 +129,21 @@ def test_a_stage_that_splits_audio_ends_a_phase(tmp_path: Path) -> None:
     assert (phases(Halves()), phases(Halves().with_(checkpoint=False))) == (2, 1)
 
 
+def test_an_audio_stage_that_defines_its_work_otherwise_is_in_no_pass(tmp_path: Path) -> None:
+    class Counts(Level):
+        def process(self, batch: AudioBatch) -> AudioBatch:
+            return batch.with_data([{**record, "window": len(batch)} for record in batch.data])
+
+    class Names(Level):
+        def process_record(self, record: Record) -> Record:
+            return {**record, "name": Path(record["audio_filepath"]).stem}
+
+    assert [cls.takes_audio for cls in (AudioStage, Level, Counts, Names)] == [True, True, False, False]
+    result = run(recordings(tmp_path, 3), Counts("counts"), Names("names"))
+    assert [(record["window"], record["name"]) for record in result.records()] == [(3, "0"), (3, "1"), (3, "2")]
+    assert result.summary["audio"] == {}
+
+
 def test_samples_cannot_be_written_to(tmp_path: Path) -> None:
     class Writes(AudioStage):
         def process_audio(self, record: Record, audio: Audio) -> Record:
@@ -235,7 +251,7 @@ def test_every_block_that_is_decoded_counts_as_progress(tmp_path: Path) -> None:
     (result,) = runner.run(BatchTask(1, [record], "audio_filepath", "task", "set"))
     runner.teardown()
     assert len(result.kept) == 1
-    assert reporter.progressed >= 60 * 16_000 // 65_536
+    assert reporter.progressed >= 60 * 16_000 // BLOCK_SAMPLES
 
 
 def test_a_record_that_is_tried_alone_is_announced_at_the_stage_that_works_on_it(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class Repeats(ReadRecords):
 
 
 class Boasts(ReadRecords):
-    def columns(self) -> Any:
+    def record_columns(self) -> Any:
         return {"n", "speaker"}
 
 

@@ -1,0 +1,1 @@
+"""Stages that look at all records together: duplicates, splits, order, selections."""
