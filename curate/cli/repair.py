@@ -1,4 +1,4 @@
-"""`curate repair`: shows what is damaged in a run directory, moves it aside, and has the next run make it again."""
+"""`curate repair`: lists the damage to a run directory, moves damaged files aside, and has the next run make it again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("run_dir", metavar="RUN", type=click.Path(path_type=Path))
-@click.option("--dry-run", is_flag=True, help="Show what is damaged, and change nothing.")
+@click.option("--dry-run", is_flag=True, help="List the damage, and change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_session
 def repair(session: Session, run_dir: Path, dry_run: bool, as_json: bool) -> None:

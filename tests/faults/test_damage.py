@@ -1,4 +1,4 @@
-"""Every kind of damage to a run directory is named, repaired by the command that the message has, and costs its unit."""
+"""Every kind of damage to a run directory is named, repaired by the printed command, and costs its unit."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def move_aside(directory: Path, name: str) -> str:
 
 
 def read_run_file(path: Path) -> tuple[dict[str, Any] | None, str]:
-    """Return the content of `run.json` or of its copy, None if it cannot be used; and what is wrong with the file.
+    """Return the content of `run.json` or of its copy, None if it cannot be used; and the problem of the file.
 
     A file of JSON whose checksum is wrong has both: a content, and a problem.
     """

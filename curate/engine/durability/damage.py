@@ -1,4 +1,4 @@
-"""Finds what is damaged in a run directory, before a run builds on it, and describes it with its remedy.
+"""Finds the damage to a run directory before a run builds on it, and describes it with its remedy.
 
 Damaged is a file that a commit names and that is missing, or has another size or checksum than it was written with; a
 commit with a wrong checksum, and one of which only the copy is left; and `run.json`. Nothing is changed here.
@@ -184,7 +184,7 @@ def damaged_files(
 
 
 def file_problem(directory: Path, file: UnitFile, *, whole: bool) -> str:
-    """Return what is wrong with a file that a commit names; "" if nothing is.
+    """Return the problem of a file that a commit names; "" if it has none.
 
     Args:
         whole: whether to compare its checksum, and not only its size.

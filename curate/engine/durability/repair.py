@@ -24,7 +24,7 @@ _UNIT_KINDS: tuple[LinesKind, ...] = ("data", "filtered", "quarantine")
 
 
 def find_damage(directory: Path) -> list[Damage]:
-    """Return everything that is damaged in a run directory, new audio included, which is read whole.
+    """Return all damage to a run directory, including that to new audio, which is read whole.
 
     Raises:
         RunDirectoryError: the directory holds no run, or `run.json` and its copy are both lost.
@@ -42,7 +42,7 @@ def find_damage(directory: Path) -> list[Damage]:
 
 
 def repair_run(directory: Path) -> list[tuple[Damage, str]]:
-    """Move what is damaged aside, restore it from its copy or order the next run to make it again.
+    """Move damaged files aside, restore them from copies or order the next run to make them again.
 
     Returns:
         The damage, and the path relative to the run directory that each damaged file has been moved to, "" if there was
