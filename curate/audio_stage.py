@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from curate.audio import Audio, AudioSettings
+from curate.audio import Audio, AudioLength, AudioSettings
 from curate.errors import RecordError
 from curate.records import DEFAULT_FILEPATH_KEY, Record
 from curate.stage import WORKING_METHODS, RecordStage, Reject, children_of
@@ -36,12 +36,14 @@ class AudioStage(RecordStage):
     """The column that holds the path of a record's audio."""
 
     takes_audio = True
+    corrects_duration = True
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.cardinality == "splits" and not any("checkpoint" in vars(base) for base in _own_bases(cls)):
             cls.checkpoint = True
         cls.takes_audio = next(base for base in cls.__mro__ if WORKING_METHODS & vars(base).keys()) is AudioStage
+        cls.corrects_duration = cls.takes_audio
 
     def reads(self) -> Collection[str]:
         return (self.filepath_key,)
@@ -87,7 +89,7 @@ class DurationMismatch:
     decoded_s: float
 
 
-def correct_duration(record: Record, audio: Audio, settings: AudioSettings) -> DurationMismatch | None:
+def correct_duration(record: Record, audio: Audio | AudioLength, settings: AudioSettings) -> DurationMismatch | None:
     """Write the decoded length to a record's `duration`, and return the mismatch with what was claimed, if any.
 
     A record with an `offset` is a segment: its `duration` is part of its definition, and stays. Done again, it changes

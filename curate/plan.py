@@ -64,12 +64,14 @@ class PlannedStage(Generic[S_co]):
         kind: `source`, `partitioner`, `processing`, `gather` or `writer`.
         stage: the settings, with names resolved; workers get copies of it.
         columns: the columns that a record has after this stage; None: an earlier stage does not declare what it writes.
+        overwrites: column → the stage that has written it before; the source, for a column of the input.
     """
 
     name: str
     kind: str
     stage: S_co
     columns: frozenset[str] | None
+    overwrites: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the stage as `curate plan --json` shows it."""
@@ -83,6 +85,7 @@ class PlannedStage(Generic[S_co]):
             "reads": sorted(stage.reads()),
             "writes": None if written is None else sorted(written),
             "columns": None if self.columns is None else sorted(self.columns),
+            "overwrites": dict(self.overwrites),
         }
         if isinstance(stage, ProcessingStage):
             shown |= {
@@ -125,6 +128,20 @@ class Phase:
             yield from hop.stages
         yield from self.writers
 
+    def blamed(self) -> dict[str, str]:
+        """Return for each column the stage that writes it last, and under "" the stage to name for any other one.
+
+        That is the last stage that declares no columns; where all of them do, the last one.
+        """
+        first = self.source or self.gather
+        owners = {} if first is None else dict.fromkeys(first.columns or (), first.name)
+        stages = [stage for hop in self.hops for stage in hop.stages]
+        for planned in stages:
+            owners |= dict.fromkeys(planned.stage.writes() or (), planned.name)
+        unsaid = [planned.name for planned in stages if planned.stage.writes() is None]
+        named = unsaid or [planned.name for planned in stages] or [planned.name for planned in self.stages()][:1]
+        return {**owners, "": named[-1] if named else ""}
+
 
 @attrs.frozen
 class Plan:
@@ -158,6 +175,17 @@ class Plan:
         return [[stage.name for stage in phase.stages() if stage.kind != "partitioner"] for phase in self.phases]
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know and is not a mistake, one sentence each: the columns that are overwritten."""
+        sources = {stage.name for stage in self.stages if stage.kind == "source"}
+        return tuple(
+            f"{stage.name} overwrites {column!r}, "
+            + ("a column of the input" if origin in sources else f"which {origin} has written")
+            for stage in self.stages
+            for column, origin in sorted(stage.overwrites.items())
+        )
+
+    @property
     def stages(self) -> tuple[PlannedStage[Stage], ...]:
         """All stages, in the order in which a record meets them."""
         return tuple(stage for phase in self.phases for stage in phase.stages())
@@ -168,6 +196,7 @@ class Plan:
             "name": self.name,
             "fingerprint": self.fingerprint,
             "audio": attrs.asdict(self.audio),
+            "notes": list(self.notes),
             "stages": [stage.to_dict() for stage in self.stages],
             "phases": [
                 {
@@ -393,20 +422,27 @@ def _check_output(name: str, output: str, inputs: set[Path], owners: Mapping[str
 def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stage]]:
     """Follow the columns through the stages, and find the first stage that reads a column that none before writes."""
     columns: frozenset[str] | None = None
+    origins: dict[str, str] = {}
     planned: list[PlannedStage[Stage]] = []
     for position, (name, stage) in enumerate(stages):
         if isinstance(stage, Source):
             known = stage.record_columns()
             columns = None if known is None else frozenset(known)
+            origins = dict.fromkeys(columns or (), name)
+            planned.append(PlannedStage(name, _kind(stage), stage, columns))
         else:
             if columns is not None:
                 _check_reads(name, stage, columns, stages[position - 1][0])
             written = stage.writes()
-            takes_audio = isinstance(stage, ProcessingStage) and stage.takes_audio
-            measured = AUDIO_COLUMNS if takes_audio else frozenset[str]()
+            corrects = isinstance(stage, ProcessingStage) and stage.corrects_duration
+            measured = AUDIO_COLUMNS if corrects else frozenset[str]()
             if columns is not None:
                 columns = None if written is None else (columns | {*written, *measured}) - frozenset(stage.drops())
-        planned.append(PlannedStage(name, _kind(stage), stage, columns))
+            overwritten = {column: origins[column] for column in written or () if column in origins}
+            origins |= dict.fromkeys(written or (), name)
+            for column in stage.drops():
+                origins.pop(column, None)
+            planned.append(PlannedStage(name, _kind(stage), stage, columns, overwritten))
     return planned
 
 

@@ -34,7 +34,7 @@ from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_optio
 from curate.storage import Scheme
 
 if TYPE_CHECKING:
-    from curate.audio import AudioSettings, RecordingCache
+    from curate.audio import AudioLength, AudioSettings, RecordingCache
 
 Cardinality: TypeAlias = Literal["maps", "filters", "splits"]
 
@@ -77,6 +77,9 @@ class WorkerContext:
             None: each worker has a temporary folder for them.
         recordings: `recordings(filepath_key)` returns the worker's decoded recordings by the column of their path, a
             `curate.audio.RecordingCache`, which is closed with the worker; None: each stage decodes for itself.
+        correct_duration: `correct_duration(record, length)` writes the decoded length of a record without `offset` to
+            its `duration`, counts a mismatch with what was claimed, and raises `RecordError` if the settings ask for
+            that; None: each stage does it without counting.
         new_audio: `new_audio(record, samples, rate_hz)` writes samples, float32 of shape (n,) or (frames, channels),
             as a file of the run and returns the record with this file as its audio; see `curate.audio_stage`.
         new_shard: `new_shard(path, size, sha256)` names a durable file below the run directory that holds the batch at
@@ -91,6 +94,7 @@ class WorkerContext:
     run_directory: str | None = None
     spool_directory: str | None = None
     recordings: Callable[[str], RecordingCache] | None = attrs.field(default=None, eq=False, repr=False)
+    correct_duration: Callable[[Record, AudioLength], None] | None = attrs.field(default=None, eq=False, repr=False)
     new_audio: Callable[[Record, Any, int], Record] = attrs.field(default=_no_new_audio, eq=False, repr=False)
     new_shard: Callable[[str, int, str], None] = attrs.field(default=_no_new_shard, eq=False, repr=False)
 
@@ -355,6 +359,8 @@ class ProcessingStage(Stage):
     """
     takes_audio: ClassVar[bool] = False
     """Whether the engine calls `process_audio`: so it does where an `AudioStage` does not define its work otherwise."""
+    corrects_duration: ClassVar[bool] = False
+    """Whether the decoded length is written to `duration` before the stage sees a record: where it decodes audio."""
     context: WorkerContext = WorkerContext()
 
     def setup(self) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from curate.audio.buffer import BlockBuffer
 from curate.audio.channels import (
     ChannelLevels,
@@ -47,6 +49,24 @@ def _ignore_mean() -> None:
 
 def _ignore_cut(part: Audio) -> None:
     """Where nothing accounts for what the segments of a segment hold."""
+
+
+@attrs.frozen
+class AudioLength:
+    """The length of a record's audio.
+
+    Attributes:
+        duration_s: as decoded, in seconds.
+        claimed_duration_s: see `Audio.claimed_duration_s`.
+    """
+
+    duration_s: float
+    claimed_duration_s: float | None = None
+
+    @classmethod
+    def of(cls, audio: Audio) -> AudioLength:
+        """Return the length of audio; it is decoded if its header cannot be trusted."""
+        return cls(audio.duration_s, audio.claimed_duration_s)
 
 
 class Audio:

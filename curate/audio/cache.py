@@ -6,12 +6,12 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
-from contextlib import closing
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from curate.audio.audio import DEFAULT_HELD_BYTES, DEFAULT_RATE_HZ, Audio
+from curate.audio.audio import DEFAULT_HELD_BYTES, DEFAULT_RATE_HZ, Audio, AudioLength
 from curate.audio.files import Roots
 from curate.audio.reader import FrameReader
 from curate.audio.segment import segment_of
@@ -141,9 +141,31 @@ class RecordingCache:
         Raises:
             RecordError, InfrastructureError, ValueError: as `Audio.samples` and `audio`.
         """
-        path, offset_s, end_s = segment_of(record, self._filepath_key)
+        return self.take(record, rate_hz)[0]
+
+    def take(self, record: Mapping[str, Any], rate_hz: int = DEFAULT_RATE_HZ) -> tuple[Samples, AudioLength]:
+        """Return the samples of a record as `take_samples` does, and their decoded length."""
         if record.get("offset") is not None:
-            return self.audio(record).take_samples(rate_hz)
+            audio = self.audio(record)
+            return audio.take_samples(rate_hz), AudioLength.of(audio)
+        with self._alone(record) as audio:
+            return audio.take_samples(rate_hz), AudioLength.of(audio)
+
+    def length(self, record: Mapping[str, Any]) -> AudioLength:
+        """Return the length of a record's audio: by the header where that can be trusted, else by decoding it.
+
+        Raises:
+            RecordError, InfrastructureError: as `Audio.duration_s` and `audio`.
+        """
+        if record.get("offset") is not None:
+            return AudioLength.of(self.audio(record))
+        with self._alone(record) as audio:
+            return AudioLength.of(audio)
+
+    @contextmanager
+    def _alone(self, record: Mapping[str, Any]) -> Generator[Audio]:
+        """Open the whole recording of a record for one use."""
+        path, offset_s, end_s = segment_of(record, self._filepath_key)
         reader = FrameReader(path, self._roots, on_decode=self._count_decode, on_block=self._count_block)
         with closing(reader):
             # Several channels are looked at before they are mixed: keep them, or they would be decoded twice.
@@ -158,7 +180,7 @@ class RecordingCache:
                 on_mean_replaced=self._count_replaced,
                 on_unlike_channels=self._count_unlike,
             )
-            return audio.take_samples(rate_hz)
+            yield audio
 
     @property
     def held_bytes(self) -> int:

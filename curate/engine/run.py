@@ -294,7 +294,7 @@ class _PhaseRun:
                 self._process(self._until_stopped(iter(batches)))
             else:
                 encode = encode_row if self._store.encodes else None
-                for settled in without_stages(self._until_stopped(iter(batches)), encode, self._first_stage):
+                for settled in without_stages(self._until_stopped(iter(batches)), encode, self._phase.blamed()):
                     self._settle(settled)
         except (InfrastructureError, KeyboardInterrupt):
             with suppress(InfrastructureError):
@@ -315,12 +315,9 @@ class _PhaseRun:
 
     def _process(self, incoming: PhaseInput) -> None:
         """Process the phase's input in the workers of the executor."""
-        hops, context = self._phase.hops, self._context()
+        hops, context, blamed = self._phase.hops, self._context(), self._phase.blamed()
         transport = self._executor.open(
-            [
-                HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=hop.stages[-1].name)
-                for hop in hops
-            ]
+            [HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=blamed) for hop in hops]
         )
         try:
             self._scheduler = Scheduler(transport, hops, stopping=self._is_stopping)

@@ -85,7 +85,7 @@ def may_measure(phase: Phase) -> bool:
     """Return whether the phase may change `duration`: a stage declares it, or declares no columns, or processes audio,
     and the engine writes the decoded length.
     """
-    if any(planned.stage.takes_audio for hop in phase.hops for planned in hop.stages):
+    if any(planned.stage.corrects_duration for hop in phase.hops for planned in hop.stages):
         return True
     written = [planned.stage.writes() for hop in phase.hops for planned in hop.stages]
     gathered = () if phase.gather is None else phase.gather.stage.writes() or ()

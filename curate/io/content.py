@@ -116,7 +116,7 @@ def _judge(head: bytes, *, is_whole: bool) -> FileFormat:
 
 
 def _is_not_text(head: bytes, magic: bytes) -> bool:
-    """Return whether a magic number is more than the first letters of a text, such as of a column `FORM` or `ID3`."""
+    """Return whether a magic number is more than the first letters of a table, such as of a column `FORM` or `ID3`."""
     return not magic.isalnum() or b"\0" in head[:1024] or magic in (b"fLaC", b"OggS")
 
 
@@ -156,7 +156,7 @@ def _decoded(head: bytes, encoding: str) -> str:
 
 
 def _delimiter_of(text: str) -> str:
-    """Return what delimits the columns of a table whose first row names them; empty if the text is not such a table."""
+    """Return the delimiter of a table whose first row names the columns; empty if the text is no such table."""
     first, _, rest = text.partition("\n")
     first = first.removesuffix("\r")
     for delimiter in _DELIMITERS:

@@ -73,6 +73,18 @@ def curate_stages() -> list[StageRef]:
             "normalise_text", "curate.stages.text.normalise:NormaliseText", "Write a normalised copy of a transcript"
         ),
         StageRef(
+            "inverse_normalise",
+            "curate.stages.text.rewrite:InverseNormalise",
+            "Write digits and signs for what a transcript spells out",
+            extra="itn",
+        ),
+        StageRef(
+            "punctuate",
+            "curate.stages.text.rewrite:Punctuate",
+            "Restore the punctuation and capitals of a transcript",
+            extra="punctuation",
+        ),
+        StageRef(
             "text_language",
             "curate.stages.text.language:TextLanguage",
             "Identify the language of a transcript",
@@ -83,6 +95,11 @@ def curate_stages() -> list[StageRef]:
             "charset",
             "curate.stages.text.charset:Charset",
             "Measure which share of a transcript's letters is in the alphabet of its language",
+        ),
+        StageRef(
+            "set_columns",
+            "curate.stages.corpus.set_columns:SetColumns",
+            "Set columns to values computed from others, rename and drop columns",
         ),
         StageRef(
             "quality_filter",
@@ -151,6 +168,18 @@ def curate_normalisers() -> list[NormaliserRef]:
                 "Whisper's rules for any language: lower case, no punctuation, no bracketed text",
             ),
             ("none", "unchanged", "The text as it is"),
+        )
+    ] + [
+        NormaliserRef(name, f"curate.text.{target}", summary, extra=extra)
+        for name, target, summary, extra in (
+            ("text2num", "number_rules:write_numbers", "Number words to digits, in de en es fr it nl pt", "itn"),
+            ("wetext", "grammar_rules:write_by_grammar", "Numbers, dates, times and money, in en ja zh", "itn"),
+            (
+                "transformers",
+                "punctuation:punctuate_texts",
+                "Punctuation and capitals, by a token classifier in a folder of yours",
+                "punctuation",
+            ),
         )
     ]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from curate.suggest import closest
 
 if TYPE_CHECKING:
+    from curate.stages.corpus.set_columns import SetColumns
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.measure.bandwidth import AudioBandwidth
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from curate.stages.text.language import TextLanguage
     from curate.stages.text.normalise import NormaliseText
     from curate.stages.text.rates import TextRates
+    from curate.stages.text.rewrite import InverseNormalise, Punctuate
     from curate.stages.write.merge import Merge
     from curate.stages.write.nemo_tarred import NemoTarredWriter
     from curate.stages.write.webdataset import WebDatasetWriter
@@ -39,14 +41,17 @@ _HOME = {
     "DynamicBatchAsrStage": "recognise.asr",
     "Hallucination": "text.hallucination",
     "InferenceAsrNemoStage": "recognise.asr",
+    "InverseNormalise": "text.rewrite",
     "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
     "NemoTarredWriter": "write.nemo_tarred",
     "NormaliseText": "text.normalise",
     "Partition": "sources.partition",
+    "Punctuate": "text.rewrite",
     "QualityFilter": "filter.quality",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+    "SetColumns": "corpus.set_columns",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
     "TextLanguage": "text.language",
@@ -67,14 +72,17 @@ __all__ = [
     "DynamicBatchAsrStage",
     "Hallucination",
     "InferenceAsrNemoStage",
+    "InverseNormalise",
     "ManifestSource",
     "Merge",
     "NemoTarredWriter",
     "NormaliseText",
     "Partition",
+    "Punctuate",
     "QualityFilter",
     "ReadManifest",
     "ReadRecords",
+    "SetColumns",
     "SpeechSnr",
     "SplitChannels",
     "TextLanguage",

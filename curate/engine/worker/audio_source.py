@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from curate.audio import Audio, AudioSettings, RecordingCache, Spool, TemporarySpool
+from curate.audio import Audio, AudioLength, AudioSettings, RecordingCache, Spool, TemporarySpool
 from curate.audio_stage import DurationMismatch, correct_duration
 from curate.errors import RecordError
 from curate.records import ID, PLAIN_TYPES, Record
@@ -78,7 +78,7 @@ class AudioSource:
         if isinstance(self._spool, TemporarySpool):
             self._spool.close()
 
-    def correct_duration(self, record: Record, audio: Audio) -> None:
+    def correct_duration(self, record: Record, audio: Audio | AudioLength) -> None:
         """Write the decoded length to a record without `offset`, and note a mismatch with what it claimed.
 
         Raises:

@@ -23,8 +23,8 @@ class TextLanguage(RecordStage):
     """Writes the language of a transcript, to find those in another than the record says.
 
     Columns: `text_lang`, a code such as `en` (ISO 639-1, or 639-3 where there is none of two letters), and
-    `text_lang_prob`. Both are null for a text of few letters, in which the model sees too little; `text_lang` is null
-    where no language is probable enough. The model of fastText knows 176 languages and lies inside the package.
+    `text_lang_prob`. Both are null for a transcript of few letters, in which the model sees too little; `text_lang` is
+    null where no language is probable enough. The model of fastText knows 176 languages and lies inside the package.
 
     Args:
         text_key: the column with the text.

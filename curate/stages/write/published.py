@@ -21,7 +21,7 @@ from curate.stage import RUN_FOLDERS, ShardFile, ShardPublisher
 from curate.storage import TEMPORARY, describe_file, read_json, sync_directory, write_json
 
 PROVENANCE = "provenance.json"
-"""The file of a data set that says what it was made from, and the checksum of each of its files."""
+"""The file of a data set that names its origin, and the checksum of each of its files."""
 
 PROVENANCE_FORMAT = 1
 
