@@ -1,4 +1,4 @@
-"""`curate repair`: lists the damage to a run directory, moves damaged files aside, and has the next run make it again."""
+"""`curate repair`: lists the damage to a run directory, moves it aside, and has the next run redo what is lost."""
 
 from __future__ import annotations
 
