@@ -505,7 +505,20 @@ class Gather(Stage):
 
 
 RUN_FOLDERS = frozenset(
-    {"audio", "commits", "data", "filtered", "logs", "metrics", "quarantine", "scratch", "shards", "spool"}
+    {
+        "audio",
+        "commits",
+        "copies",
+        "damaged",
+        "data",
+        "filtered",
+        "logs",
+        "metrics",
+        "quarantine",
+        "scratch",
+        "shards",
+        "spool",
+    }
 )
 """Folders of the run directory that are the engine's; writers publish elsewhere."""
 
