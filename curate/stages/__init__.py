@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.measure.audio_profile import AudioProfile
     from curate.stages.measure.bandwidth import AudioBandwidth
+    from curate.stages.measure.denoise import Denoise
     from curate.stages.measure.levels import AudioLevels
+    from curate.stages.measure.normalise_loudness import NormaliseLoudness
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
@@ -47,6 +49,7 @@ _HOME = {
     "AudioProfile": "measure.audio_profile",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
+    "Denoise": "measure.denoise",
     "DynamicBatchAsrStage": "recognise.asr",
     "Hallucination": "text.hallucination",
     "InferenceAsrNemoStage": "recognise.asr",
@@ -55,6 +58,7 @@ _HOME = {
     "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
     "NemoTarredWriter": "write.nemo_tarred",
+    "NormaliseLoudness": "measure.normalise_loudness",
     "NormaliseText": "text.normalise",
     "Partition": "sources.partition",
     "Punctuate": "text.rewrite",
@@ -86,6 +90,7 @@ __all__ = [
     "AudioProfile",
     "CharacterErrorRate",
     "Charset",
+    "Denoise",
     "DynamicBatchAsrStage",
     "Hallucination",
     "InferenceAsrNemoStage",
@@ -94,6 +99,7 @@ __all__ = [
     "ManifestSource",
     "Merge",
     "NemoTarredWriter",
+    "NormaliseLoudness",
     "NormaliseText",
     "Partition",
     "Punctuate",
