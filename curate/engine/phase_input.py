@@ -14,6 +14,7 @@ from curate.engine.durability.commit import id_checksum
 from curate.engine.durability.positions import InputPositions, Intervals
 from curate.engine.protocol.messages import BatchTask, Filtered, JoinedPart, OutputRow, Quarantined
 from curate.engine.protocol.options import StopRequest
+from curate.engine.protocol.transport import Blamed
 from curate.engine.scheduling.scheduler import InputBatch
 from curate.engine.scheduling.tracker import InFlightTracker
 from curate.engine.worker.error_classification import driver_errors
@@ -125,14 +126,14 @@ class InputBatches:
 
 
 def without_stages(
-    incoming: Iterator[InputBatch | FinishedInputs], encode: Callable[[Record], OutputRow] | None, blamed: str
+    incoming: Iterator[InputBatch | FinishedInputs], encode: Callable[[Record], OutputRow] | None, blamed: Blamed
 ) -> Iterator[FinishedInputs]:
     """Yield the records of a phase that has no processing stages, such as one that only merges.
 
     Args:
         incoming: the phase's batches.
         encode: turns a record into its row.
-        blamed: the stage that is named when a record cannot be encoded.
+        blamed: the stages that are named when a record cannot be encoded, as in `HopSpec`.
     """
     runner = StageGroupRunner([], context=WorkerContext(), encode=encode, blamed=blamed)
     tracker = InFlightTracker(last_hop=0)

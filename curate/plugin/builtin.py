@@ -26,6 +26,56 @@ def curate_stages() -> list[StageRef]:
             "Read records from NeMo JSONL or Parquet manifests",
         ),
         StageRef(
+            "read_folder",
+            "curate.stages.sources.folder:FolderReader",
+            "Read the recordings below a folder, with transcripts next to them",
+        ),
+        StageRef(
+            "read_common_voice",
+            "curate.stages.sources.common_voice:CommonVoiceReader",
+            "Read Mozilla Common Voice",
+        ),
+        StageRef(
+            "read_kaldi",
+            "curate.stages.sources.kaldi:KaldiReader",
+            "Read a Kaldi data folder",
+        ),
+        StageRef(
+            "read_librispeech",
+            "curate.stages.sources.librispeech:LibriSpeechReader",
+            "Read LibriSpeech",
+        ),
+        StageRef(
+            "read_ljspeech",
+            "curate.stages.sources.librispeech:LjSpeechReader",
+            "Read LJSpeech and corpora in its form",
+        ),
+        StageRef(
+            "read_segments",
+            "curate.stages.sources.segments:SegmentsReader",
+            "Read the segments of SRT, WebVTT, TextGrid, CTM, STM or RTTM files",
+        ),
+        StageRef(
+            "read_nemo_tarred",
+            "curate.stages.sources.nemo_tarred:NemoTarredReader",
+            "Read a NeMo tarred data set",
+        ),
+        StageRef(
+            "read_webdataset",
+            "curate.stages.sources.webdataset:WebDatasetReader",
+            "Read WebDataset tars",
+        ),
+        StageRef(
+            "read_lhotse",
+            "curate.stages.sources.lhotse_cuts:LhotseReader",
+            "Read Lhotse cuts, or a Shar folder",
+        ),
+        StageRef(
+            "read_hf",
+            "curate.stages.sources.hugging_face:HuggingFaceReader",
+            "Read audio data sets of Hugging Face",
+        ),
+        StageRef(
             "partition",
             "curate.stages.sources.partition:Partition",
             "Cut the records into batches that travel together",
@@ -272,6 +322,8 @@ def curate_error_codes() -> Mapping[str, str]:
 def curate_commands() -> list[CommandRef]:
     return [
         CommandRef("run", "curate.cli.run:run", "Run a pipeline"),
+        CommandRef("init", "curate.cli.init:init", "Look at a corpus and write a pipeline that reads it"),
+        CommandRef("inspect", "curate.cli.inspect:inspect", "Show the columns, the audio and the oddities of a corpus"),
         CommandRef("bench", "curate.cli.bench:bench", "Measure, to choose a setting"),
         CommandRef("doctor", "curate.cli.doctor:doctor", "Check this machine and the installation"),
         CommandRef("executors", "curate.cli.executors:executors", "List the executors: where a pipeline can run"),
@@ -286,5 +338,6 @@ def curate_commands() -> list[CommandRef]:
         CommandRef("schema", "curate.cli.schema:schema", "Print a JSON schema of pipeline files, for editors"),
         CommandRef("quarantine", "curate.cli.quarantine:quarantine", "Show the records that failed, and retry them"),
         CommandRef("status", "curate.cli.status:status", "Show the progress of a run, and whether its driver is alive"),
+        CommandRef("verify", "curate.cli.verify:verify", "Check a published data set against its checksums"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
     ]

@@ -27,9 +27,18 @@ if TYPE_CHECKING:
     from curate.stages.segment.split_windows import SplitWindows
     from curate.stages.segment.trim_silence import TrimSilence
     from curate.stages.segment.voice_activity import VoiceActivity
+    from curate.stages.sources.common_voice import CommonVoiceReader
+    from curate.stages.sources.folder import FolderReader
+    from curate.stages.sources.hugging_face import HuggingFaceReader
+    from curate.stages.sources.kaldi import KaldiReader
+    from curate.stages.sources.lhotse_cuts import LhotseReader
+    from curate.stages.sources.librispeech import LibriSpeechReader, LjSpeechReader
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
     from curate.stages.sources.manifest_source import ManifestSource
+    from curate.stages.sources.nemo_tarred import NemoTarredReader
     from curate.stages.sources.partition import Partition
+    from curate.stages.sources.segments import SegmentsReader
+    from curate.stages.sources.webdataset import WebDatasetReader
     from curate.stages.text.charset import Charset
     from curate.stages.text.error_rates import CharacterErrorRate, WordErrorRate
     from curate.stages.text.hallucination import Hallucination
@@ -49,14 +58,22 @@ _HOME = {
     "AudioProfile": "measure.audio_profile",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
+    "CommonVoiceReader": "sources.common_voice",
     "Denoise": "measure.denoise",
     "DynamicBatchAsrStage": "recognise.asr",
+    "FolderReader": "sources.folder",
     "Hallucination": "text.hallucination",
+    "HuggingFaceReader": "sources.hugging_face",
     "InferenceAsrNemoStage": "recognise.asr",
     "InverseNormalise": "text.rewrite",
     "JoinParts": "segment.join_parts",
+    "KaldiReader": "sources.kaldi",
+    "LhotseReader": "sources.lhotse_cuts",
+    "LibriSpeechReader": "sources.librispeech",
+    "LjSpeechReader": "sources.librispeech",
     "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
+    "NemoTarredReader": "sources.nemo_tarred",
     "NemoTarredWriter": "write.nemo_tarred",
     "NormaliseLoudness": "measure.normalise_loudness",
     "NormaliseText": "text.normalise",
@@ -65,6 +82,7 @@ _HOME = {
     "QualityFilter": "filter.quality",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+    "SegmentsReader": "sources.segments",
     "SetColumns": "corpus.set_columns",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
@@ -78,6 +96,7 @@ _HOME = {
     "ValueFilter": "filter.quality",
     "VoiceActivity": "segment.voice_activity",
     "VoicePitch": "measure.pitch",
+    "WebDatasetReader": "sources.webdataset",
     "WebDatasetWriter": "write.webdataset",
     "WordErrorRate": "text.error_rates",
 }
@@ -90,14 +109,22 @@ __all__ = [
     "AudioProfile",
     "CharacterErrorRate",
     "Charset",
+    "CommonVoiceReader",
     "Denoise",
     "DynamicBatchAsrStage",
+    "FolderReader",
     "Hallucination",
+    "HuggingFaceReader",
     "InferenceAsrNemoStage",
     "InverseNormalise",
     "JoinParts",
+    "KaldiReader",
+    "LhotseReader",
+    "LibriSpeechReader",
+    "LjSpeechReader",
     "ManifestSource",
     "Merge",
+    "NemoTarredReader",
     "NemoTarredWriter",
     "NormaliseLoudness",
     "NormaliseText",
@@ -106,6 +133,7 @@ __all__ = [
     "QualityFilter",
     "ReadManifest",
     "ReadRecords",
+    "SegmentsReader",
     "SetColumns",
     "SpeechSnr",
     "SplitChannels",
@@ -119,6 +147,7 @@ __all__ = [
     "ValueFilter",
     "VoiceActivity",
     "VoicePitch",
+    "WebDatasetReader",
     "WebDatasetWriter",
     "WordErrorRate",
 ]
