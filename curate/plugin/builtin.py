@@ -133,6 +133,12 @@ def curate_stages() -> list[StageRef]:
             "Join the parts of split recordings: texts, words and times",
         ),
         StageRef(
+            "normalise_loudness",
+            "curate.stages.measure.normalise_loudness:NormaliseLoudness",
+            "Give all recordings one loudness, as new audio",
+        ),
+        StageRef("denoise", "curate.stages.measure.denoise:Denoise", "Remove noise, as new audio"),
+        StageRef(
             "asr_nemo",
             "curate.stages.recognise.asr:InferenceAsrNemoStage",
             "Transcribe speech with a NeMo model",

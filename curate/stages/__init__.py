@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.measure.audio_profile import AudioProfile
     from curate.stages.measure.bandwidth import AudioBandwidth
+    from curate.stages.measure.denoise import Denoise
     from curate.stages.measure.levels import AudioLevels
+    from curate.stages.measure.normalise_loudness import NormaliseLoudness
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
@@ -64,6 +66,7 @@ _HOME = {
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
     "CommonVoiceReader": "sources.common_voice",
+    "Denoise": "measure.denoise",
     "DynamicBatchAsrStage": "recognise.asr",
     "FolderReader": "sources.folder",
     "Hallucination": "text.hallucination",
@@ -80,6 +83,7 @@ _HOME = {
     "Merge": "write.merge",
     "NemoTarredReader": "sources.nemo_tarred",
     "NemoTarredWriter": "write.nemo_tarred",
+    "NormaliseLoudness": "measure.normalise_loudness",
     "NormaliseText": "text.normalise",
     "Partition": "sources.partition",
     "Punctuate": "text.rewrite",
@@ -119,6 +123,7 @@ __all__ = [
     "CharacterErrorRate",
     "Charset",
     "CommonVoiceReader",
+    "Denoise",
     "DynamicBatchAsrStage",
     "FolderReader",
     "Hallucination",
@@ -135,6 +140,7 @@ __all__ = [
     "Merge",
     "NemoTarredReader",
     "NemoTarredWriter",
+    "NormaliseLoudness",
     "NormaliseText",
     "Partition",
     "Punctuate",
