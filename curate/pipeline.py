@@ -246,6 +246,7 @@ def _checked_executor(executor: object) -> Executor:
             if answer is not None
             else f"{cls} is not an executor: it has no {', '.join(missing)}; see curate.executors.Executor"
         )
-    if not isinstance(executor.name, str) or not executor.name:
-        raise UsageError(f"the name of an executor is a string, not {executor.name!r} ({type(executor).__name__})")
+    name: object = getattr(executor, "name", None)
+    if not isinstance(name, str) or not name:
+        raise UsageError(f"the name of an executor is a string, not {name!r} ({type(executor).__name__})")
     return cast("Executor", executor)

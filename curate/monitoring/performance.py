@@ -163,7 +163,7 @@ def statistics_of(measures: Measures) -> dict[str, Any]:
 
 
 def _padding_of(total: Measures) -> dict[str, float]:
-    """Return the audio with padding, and the padding as a share, if every batch has said how long it was padded."""
+    """Return the audio with padding, and the padding as a share, if it is known of every batch."""
     if "unpadded" in total:
         return {}
     padded_s, audio_s = total["padded_s"], total["audio_s"]

@@ -49,6 +49,7 @@ def fork_run(old: Path, before: Mapping[str, Any], new: Path, now: Mapping[str, 
         for folder in (*UNIT_FOLDERS, "commits", *_audio_folders(building)):
             sync_directory(building / folder)
         fingerprints = [before["fingerprint"], *before.get("forked_from", {}).get("fingerprints", ())]
+        fingerprints += [each["fingerprint"] for each in before.get("corrected", ())]
         forked_from = {"run": str(old.resolve()), "phases": phases, "fingerprints": fingerprints}
         write_json(building / "run.json", {**now, "forked_from": forked_from})
         building.rename(new)
