@@ -30,8 +30,9 @@ from curate.errors import InfrastructureError
 from curate.records import ID, AudioBatch, Failed, Record, RecordReader
 from curate.resolution import PluginLookup, Resolved
 from curate.resources import Resources
-from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_option
+from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_option, unknown_setting
 from curate.storage import Scheme
+from curate.suggest import unknown_keyword
 
 if TYPE_CHECKING:
     from curate.audio import AudioLength, AudioSettings, RecordingCache
@@ -173,6 +174,17 @@ class Stage:
 
     _overrides: Mapping[str, Any] = {}
     _resolved: Mapping[str, Resolved] = {}
+
+    def __new__(cls, *_: Any, **settings: Any) -> Self:
+        """Answer a setting that the class does not have before Python does, which only says that it is unexpected.
+
+        Raises:
+            TypeError: with the nearest setting, or the run-time option that `.with_()` takes.
+        """
+        unknown = unknown_keyword(cls.__init__, settings) if settings else None
+        if unknown is not None:
+            raise TypeError(unknown_setting(cls, unknown))
+        return super().__new__(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -151,6 +151,12 @@ def curate_stages() -> list[StageRef]:
             extra="nemo",
         ),
         StageRef(
+            "asr_within_memory",
+            "curate.stages.recognise.asr_within_memory:AsrWithinMemory",
+            "Transcribe with the first of several NeMo models that fits into a memory limit",
+            extra="nemo",
+        ),
+        StageRef(
             "asr",
             "curate.stages.recognise.asr:AsrStage",
             "Transcribe speech with any recogniser that a plugin announces",

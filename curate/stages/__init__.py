@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from curate.suggest import closest
+from curate.suggest import unknown_attribute
 
 if TYPE_CHECKING:
     from curate.stages.corpus.balance import Balance
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
+    from curate.stages.recognise.asr_within_memory import AsrWithinMemory
     from curate.stages.segment.join_parts import JoinParts
     from curate.stages.segment.split_channels import SplitChannels
     from curate.stages.segment.split_sentences import SplitSentences
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AsrStage": "recognise.asr",
+    "AsrWithinMemory": "recognise.asr_within_memory",
     "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
     "AudioLevels": "measure.levels",
@@ -115,6 +117,7 @@ _HOME = {
 
 __all__ = [
     "AsrStage",
+    "AsrWithinMemory",
     "AudioBandwidth",
     "AudioDuration",
     "AudioLevels",
@@ -175,7 +178,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for a known one
 
     def __getattr__(name: str) -> Any:
         if name not in _HOME:
-            raise AttributeError(f"module 'curate.stages' has no attribute {name!r}: {closest(name, __all__)}")
+            raise unknown_attribute(__name__, name, __all__)
         value = getattr(importlib.import_module(f"curate.stages.{_HOME[name]}"), name)
         globals()[name] = value
         return value

@@ -66,6 +66,7 @@ def fork_run(
         for folder in (*UNIT_FOLDERS, "commits", *_audio_folders(building)):
             sync_directory(building / folder)
         fingerprints = [before["fingerprint"], *before.get("forked_from", {}).get("fingerprints", ())]
+        fingerprints += [each["fingerprint"] for each in before.get("corrected", ())]
         forked_from = {"run": str(old.resolve()), "phases": phases, "fingerprints": fingerprints}
         write_run(building, {**now, "forked_from": forked_from})
         building.rename(new)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from loguru import logger
 from curate._version import __version__
 from curate.engine.durability.commit_file import repair_command
 from curate.engine.durability.copies import COPIES, copy_of, move_aside, read_run_file, remove_commit
+from curate.engine.durability.correction import corrected_stages
 from curate.engine.durability.damage import find_commits
 from curate.engine.durability.directory_store import DirectoryStore, read_commits
 from curate.engine.durability.fork import fork_run
@@ -87,8 +89,11 @@ def gathers_of(plan: Plan) -> list[int]:
 
 
 def fingerprints_of(described: Mapping[str, Any]) -> frozenset[str]:
-    """Return the fingerprints that the commits of a run may carry: its own, and those of the runs that it forked."""
-    return frozenset({described["fingerprint"], *described.get("forked_from", {}).get("fingerprints", ())})
+    """Return the fingerprints that the commits of a run may carry: its own, those of the runs that it forked, and those
+    before a stage was corrected.
+    """
+    corrected = (each["fingerprint"] for each in described.get("corrected", ()))
+    return frozenset({described["fingerprint"], *described.get("forked_from", {}).get("fingerprints", ()), *corrected})
 
 
 def read_run(path: Path) -> dict[str, Any]:
@@ -145,15 +150,27 @@ def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOp
     if before is None:
         write_run(path, described)
         return described
-    kept = {name: before[name] for name in ("forked_from",) if name in before}
+    kept = {name: before[name] for name in ("forked_from", "corrected") if name in before}
     if not _has_begun(path):  # no result of the settings of then is in there
         described = {**described, **kept}
         write_run(path, described)
         return described
     source = plan.stages[0].stage
     can_grow = source.can_grow if options.grown and isinstance(source, Source) else None
+    corrected = None if options.retry is None else corrected_stages(path, before, described, fingerprints_of(before))
+    if corrected is not None:
+        correction = {"stages": corrected, "fingerprint": before["fingerprint"], "at": _now()}
+        before = {**before, "fingerprint": described["fingerprint"]}
+        kept["corrected"] = [*kept.get("corrected", ()), correction]
+    if corrected:
+        logger.warning(
+            "the code or settings of {} have changed; only failed records have met it, so the retry uses what it is "
+            "now, and {} records the change",
+            ", ".join(map(repr, corrected)),
+            file,
+        )
     _compare(path, before, described, can_grow)
-    if before["inputs"] == described["inputs"] and options.origin in (None, before.get("origin")):
+    if corrected is None and before["inputs"] == described["inputs"] and options.origin in (None, before.get("origin")):
         return before
     if options.grown and changed_input(before["inputs"], described["inputs"]):
         _reopen(path, described)
@@ -221,6 +238,10 @@ def _read_or_recover(path: Path, now: Mapping[str, Any]) -> dict[str, Any] | Non
 def _warn_and_move(path: Path, problem: str, recovery: str) -> None:
     logger.warning("{} {}; it is {}", path / "run.json", problem, recovery)
     move_aside(path, "run.json")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _reopen(path: Path, described: Mapping[str, Any]) -> None:
