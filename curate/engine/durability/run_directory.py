@@ -167,7 +167,7 @@ def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOp
             "the code or settings of {} have changed; only failed records have met it, so the retry uses what it is "
             "now, and {} records the change",
             ", ".join(map(repr, corrected)),
-            file,
+            path / "run.json",
         )
     _compare(path, before, described, can_grow)
     if corrected is None and before["inputs"] == described["inputs"] and options.origin in (None, before.get("origin")):
