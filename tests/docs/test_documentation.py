@@ -270,6 +270,7 @@ TITLES = {
     "report.md": "Reports",
     "stages.md": "Stages",
     "tutorial.md": "Tutorial",
+    "your-data.md": "Your own data",
 }
 
 
