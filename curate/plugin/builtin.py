@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from curate.errors import RECORD_ERROR_CODES
-from curate.plugin import CommandRef, ExecutorRef, FormatRef, NormaliserRef, RecogniserRef, StageRef, hookimpl
+from curate.plugin import (
+    CommandRef,
+    ExecutorRef,
+    FormatRef,
+    NormaliserRef,
+    RecogniserRef,
+    StageRef,
+    VoiceDetectorRef,
+    hookimpl,
+)
 
 
 @hookimpl
@@ -86,6 +95,42 @@ def curate_stages() -> list[StageRef]:
             "split_channels",
             "curate.stages.segment.split_channels:SplitChannels",
             "Make one record for each channel of a recording",
+        ),
+        StageRef(
+            "voice_activity",
+            "curate.stages.segment.voice_activity:VoiceActivity",
+            "Find where a recording holds speech",
+        ),
+        StageRef(
+            "split_speech",
+            "curate.stages.segment.split_speech:SplitSpeech",
+            "Cut recordings at pauses into utterances or full windows",
+        ),
+        StageRef(
+            "split_windows",
+            "curate.stages.segment.split_windows:SplitWindows",
+            "Cut recordings into windows of one length",
+        ),
+        StageRef(
+            "split_sentences",
+            "curate.stages.segment.split_sentences:SplitSentences",
+            "Cut transcribed recordings into sentences",
+        ),
+        StageRef(
+            "split_turns", "curate.stages.segment.split_turns:SplitTurns", "Cut recordings into turns of one speaker"
+        ),
+        StageRef(
+            "trim_silence", "curate.stages.segment.trim_silence:TrimSilence", "Cut off silence and shorten long pauses"
+        ),
+        StageRef(
+            "audio_profile",
+            "curate.stages.measure.audio_profile:AudioProfile",
+            "Measure levels, noise, bandwidth and pitch in one pass",
+        ),
+        StageRef(
+            "join_parts",
+            "curate.stages.segment.join_parts:JoinParts",
+            "Join the parts of split recordings: texts, words and times",
         ),
         StageRef(
             "asr_nemo",
@@ -235,6 +280,21 @@ def curate_normalisers() -> list[NormaliserRef]:
 
 
 @hookimpl
+def curate_voice_detectors() -> list[VoiceDetectorRef]:
+    return [
+        VoiceDetectorRef(
+            "energy", "curate.signal.energy_detector:EnergyDetector", "Sound above the noise of its surroundings"
+        ),
+        VoiceDetectorRef(
+            "webrtc",
+            "curate.signal.webrtc_detector:WebrtcDetector",
+            "WebRTC's detector: fast and rough",
+            extra="webrtc",
+        ),
+    ]
+
+
+@hookimpl
 def curate_formats() -> list[FormatRef]:
     return [
         FormatRef("jsonl", "curate.io.jsonl:JSONL", "One JSON object a line", suffixes=(".jsonl",)),
@@ -272,5 +332,6 @@ def curate_commands() -> list[CommandRef]:
         CommandRef("schema", "curate.cli.schema:schema", "Print a JSON schema of pipeline files, for editors"),
         CommandRef("quarantine", "curate.cli.quarantine:quarantine", "Show the records that failed, and retry them"),
         CommandRef("status", "curate.cli.status:status", "Show the progress of a run, and whether its driver is alive"),
+        CommandRef("verify", "curate.cli.verify:verify", "Check a published data set against its checksums"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
     ]

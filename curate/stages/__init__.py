@@ -11,12 +11,20 @@ if TYPE_CHECKING:
     from curate.stages.corpus.set_columns import SetColumns
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
+    from curate.stages.measure.audio_profile import AudioProfile
     from curate.stages.measure.bandwidth import AudioBandwidth
     from curate.stages.measure.levels import AudioLevels
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
+    from curate.stages.segment.join_parts import JoinParts
     from curate.stages.segment.split_channels import SplitChannels
+    from curate.stages.segment.split_sentences import SplitSentences
+    from curate.stages.segment.split_speech import SplitSpeech
+    from curate.stages.segment.split_turns import SplitTurns
+    from curate.stages.segment.split_windows import SplitWindows
+    from curate.stages.segment.trim_silence import TrimSilence
+    from curate.stages.segment.voice_activity import VoiceActivity
     from curate.stages.sources.common_voice import CommonVoiceReader
     from curate.stages.sources.folder import FolderReader
     from curate.stages.sources.hugging_face import HuggingFaceReader
@@ -45,6 +53,7 @@ _HOME = {
     "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
     "AudioLevels": "measure.levels",
+    "AudioProfile": "measure.audio_profile",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
     "CommonVoiceReader": "sources.common_voice",
@@ -54,6 +63,7 @@ _HOME = {
     "HuggingFaceReader": "sources.hugging_face",
     "InferenceAsrNemoStage": "recognise.asr",
     "InverseNormalise": "text.rewrite",
+    "JoinParts": "segment.join_parts",
     "KaldiReader": "sources.kaldi",
     "LhotseReader": "sources.lhotse_cuts",
     "LibriSpeechReader": "sources.librispeech",
@@ -72,9 +82,15 @@ _HOME = {
     "SetColumns": "corpus.set_columns",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
+    "SplitSentences": "segment.split_sentences",
+    "SplitSpeech": "segment.split_speech",
+    "SplitTurns": "segment.split_turns",
+    "SplitWindows": "segment.split_windows",
     "TextLanguage": "text.language",
     "TextRates": "text.rates",
+    "TrimSilence": "segment.trim_silence",
     "ValueFilter": "filter.quality",
+    "VoiceActivity": "segment.voice_activity",
     "VoicePitch": "measure.pitch",
     "WebDatasetReader": "sources.webdataset",
     "WebDatasetWriter": "write.webdataset",
@@ -86,6 +102,7 @@ __all__ = [
     "AudioBandwidth",
     "AudioDuration",
     "AudioLevels",
+    "AudioProfile",
     "CharacterErrorRate",
     "Charset",
     "CommonVoiceReader",
@@ -95,6 +112,7 @@ __all__ = [
     "HuggingFaceReader",
     "InferenceAsrNemoStage",
     "InverseNormalise",
+    "JoinParts",
     "KaldiReader",
     "LhotseReader",
     "LibriSpeechReader",
@@ -113,9 +131,15 @@ __all__ = [
     "SetColumns",
     "SpeechSnr",
     "SplitChannels",
+    "SplitSentences",
+    "SplitSpeech",
+    "SplitTurns",
+    "SplitWindows",
     "TextLanguage",
     "TextRates",
+    "TrimSilence",
     "ValueFilter",
+    "VoiceActivity",
     "VoicePitch",
     "WebDatasetReader",
     "WebDatasetWriter",

@@ -10,11 +10,9 @@ import pytest
 
 from curate.config import load_pipeline
 from curate.plugin import PluginHost
-
-ROOT = Path(__file__).parents[2]
 from tests.speech_corpus import FORMS, Utterance, utterances
 
-PAGE = (ROOT / "docs" / "your-data.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "your-data.md").read_text(encoding="utf-8")
 FILES = {re.search(r"name: (.*)", block)[1]: block for block in re.findall(r"```yaml\n(.*?)```", PAGE, re.DOTALL)}  # type: ignore[index]
 CORPUS = utterances()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from curate.io.rows import is_finite_number
 from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record
 from curate.stage import Source
 from curate.stages.sources.audio_roots import check_exist, check_within, root_paths, root_urls
+from curate.stages.sources.patterns import glob_files
 from curate.stages.sources.record_shape import SHAPING, ColumnSettings, bcp_47
 from curate.suggest import nearest
 
@@ -259,8 +259,7 @@ def matching_files(pattern: str) -> list[Path]:
         return [path]
     if path.exists():  # a pipe cannot be read twice, first for the plan and then for the run
         raise PlanError(f"{path} is not a regular file; write the manifest to a file")
-    # `Path.glob` takes no absolute patterns
-    found = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file())  # noqa: PTH207
+    found = sorted(path for path in map(Path, glob_files(pattern)) if path.is_file())
     if not found:
         siblings = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
         near = nearest(path.name, siblings)
