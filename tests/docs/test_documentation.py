@@ -274,6 +274,7 @@ TITLES = {
     "report.md": "Reports",
     "stages.md": "Stages",
     "tutorial.md": "Tutorial",
+    "your-data.md": "Your own data",
     "utterances.md": "From recordings to utterances",
 }
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "stages"))
-from speech_corpus import FORMS, utterances
+from tests.speech_corpus import FORMS, utterances
 
 Curate = Callable[..., Any]
 CORPUS = utterances()

@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from speech_corpus import FORMS, RATE_HZ, WITHOUT_SPEAKER, utterances
 
 from curate import Pipeline
 from curate.audio import load_record
 from curate.stage import Source, Stage
 from curate.stages.sources.webdataset import SplitShard
 from curate.testing import SourceContract, StageContract
+from tests.speech_corpus import FORMS, RATE_HZ, WITHOUT_SPEAKER, utterances
 
 CORPUS = utterances()
 
