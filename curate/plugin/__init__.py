@@ -7,7 +7,7 @@ point of the group `curate`:
 
     @hookimpl
     def curate_stages():
-        return [StageRef("denoise", "my_package.denoise:Denoise", "Remove background noise", extra="torch")]
+        return [StageRef("dereverb", "my_package.dereverb:Dereverb", "Remove reverberation", extra="torch")]
 """
 
 from __future__ import annotations

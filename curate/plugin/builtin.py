@@ -133,6 +133,12 @@ def curate_stages() -> list[StageRef]:
             "Join the parts of split recordings: texts, words and times",
         ),
         StageRef(
+            "normalise_loudness",
+            "curate.stages.measure.normalise_loudness:NormaliseLoudness",
+            "Give all recordings one loudness, as new audio",
+        ),
+        StageRef("denoise", "curate.stages.measure.denoise:Denoise", "Remove noise, as new audio"),
+        StageRef(
             "asr_nemo",
             "curate.stages.recognise.asr:InferenceAsrNemoStage",
             "Transcribe speech with a NeMo model",
@@ -142,6 +148,12 @@ def curate_stages() -> list[StageRef]:
             "asr_dynamic",
             "curate.stages.recognise.asr:DynamicBatchAsrStage",
             "Transcribe with a NeMo model, in batches of like length that fit into memory",
+            extra="nemo",
+        ),
+        StageRef(
+            "asr_within_memory",
+            "curate.stages.recognise.asr_within_memory:AsrWithinMemory",
+            "Transcribe with the first of several NeMo models that fits into a memory limit",
             extra="nemo",
         ),
         StageRef(
@@ -367,6 +379,7 @@ def curate_commands() -> list[CommandRef]:
         CommandRef("compare", "curate.cli.compare:compare", "Show the differences between two runs"),
         CommandRef("schema", "curate.cli.schema:schema", "Print a JSON schema of pipeline files, for editors"),
         CommandRef("quarantine", "curate.cli.quarantine:quarantine", "Show the records that failed, and retry them"),
+        CommandRef("repair", "curate.cli.repair:repair", "List the damage to a run directory, and repair it"),
         CommandRef("status", "curate.cli.status:status", "Show the progress of a run, and whether its driver is alive"),
         CommandRef("verify", "curate.cli.verify:verify", "Check a published data set against its checksums"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),

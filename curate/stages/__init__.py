@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from curate.suggest import closest
+from curate.suggest import unknown_attribute
 
 if TYPE_CHECKING:
     from curate.stages.corpus.balance import Balance
@@ -19,10 +19,13 @@ if TYPE_CHECKING:
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.measure.audio_profile import AudioProfile
     from curate.stages.measure.bandwidth import AudioBandwidth
+    from curate.stages.measure.denoise import Denoise
     from curate.stages.measure.levels import AudioLevels
+    from curate.stages.measure.normalise_loudness import NormaliseLoudness
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
+    from curate.stages.recognise.asr_within_memory import AsrWithinMemory
     from curate.stages.segment.join_parts import JoinParts
     from curate.stages.segment.split_channels import SplitChannels
     from curate.stages.segment.split_sentences import SplitSentences
@@ -56,6 +59,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AsrStage": "recognise.asr",
+    "AsrWithinMemory": "recognise.asr_within_memory",
     "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
     "AudioLevels": "measure.levels",
@@ -64,6 +68,7 @@ _HOME = {
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
     "CommonVoiceReader": "sources.common_voice",
+    "Denoise": "measure.denoise",
     "DynamicBatchAsrStage": "recognise.asr",
     "FolderReader": "sources.folder",
     "Hallucination": "text.hallucination",
@@ -80,6 +85,7 @@ _HOME = {
     "Merge": "write.merge",
     "NemoTarredReader": "sources.nemo_tarred",
     "NemoTarredWriter": "write.nemo_tarred",
+    "NormaliseLoudness": "measure.normalise_loudness",
     "NormaliseText": "text.normalise",
     "Partition": "sources.partition",
     "Punctuate": "text.rewrite",
@@ -111,6 +117,7 @@ _HOME = {
 
 __all__ = [
     "AsrStage",
+    "AsrWithinMemory",
     "AudioBandwidth",
     "AudioDuration",
     "AudioLevels",
@@ -119,6 +126,7 @@ __all__ = [
     "CharacterErrorRate",
     "Charset",
     "CommonVoiceReader",
+    "Denoise",
     "DynamicBatchAsrStage",
     "FolderReader",
     "Hallucination",
@@ -135,6 +143,7 @@ __all__ = [
     "Merge",
     "NemoTarredReader",
     "NemoTarredWriter",
+    "NormaliseLoudness",
     "NormaliseText",
     "Partition",
     "Punctuate",
@@ -169,7 +178,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for a known one
 
     def __getattr__(name: str) -> Any:
         if name not in _HOME:
-            raise AttributeError(f"module 'curate.stages' has no attribute {name!r}: {closest(name, __all__)}")
+            raise unknown_attribute(__name__, name, __all__)
         value = getattr(importlib.import_module(f"curate.stages.{_HOME[name]}"), name)
         globals()[name] = value
         return value

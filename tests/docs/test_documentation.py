@@ -269,6 +269,7 @@ TITLES = {
     "measures.md": "Measures of audio",
     "pipelines.md": "Pipelines",
     "plugins.md": "Plugins",
+    "publishing.md": "Publishing data sets",
     "python.md": "Python API",
     "report.md": "Reports",
     "stages.md": "Stages",
@@ -385,3 +386,23 @@ def test_every_option_of_an_executor_and_every_member_of_a_transport_is_document
         assert f"`{name}`" in DOCS["executors.md"] or f"`{name}(" in DOCS["executors.md"], name
     for ref in host.executors:
         assert f"| `{ref.name}` |" in DOCS["executors.md"]
+
+
+def test_the_pipeline_and_the_format_of_the_page_on_publishing_run(tmp_path: Path) -> None:
+    write_tone(tmp_path / "a.wav", 1.0)
+    (tmp_path / "corpus.jsonl").write_text('{"audio_filepath": "a.wav", "text": "one", "split": "train"}\n')
+    (block,) = blocks(DOCS["publishing.md"], "yaml")
+    (tmp_path / "pipeline.yaml").write_text(block)
+    done = run("-m", "curate.cli", "run", "pipeline.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    verified = run("-m", "curate.cli", "verify", "runs/published/trainset", cwd=tmp_path)
+    assert "all as published" in verified.stdout, verified.stderr
+    (code,) = blocks(DOCS["publishing.md"], "python")
+    (tmp_path / "lengths.py").write_text(
+        f"{code}\n\nif __name__ == '__main__':\n"
+        "    from curate import Pipeline\n    from curate.stages import ReadManifest\n"
+        "    stages = [ReadManifest('corpus.jsonl'), WriteLengths('lengths')]\n"
+        "    Pipeline('lengths', stages).run(run_dir='run')\n"
+    )
+    assert run("lengths.py", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "run" / "lengths" / "all" / "00000-of-00001.jsonl").read_text().startswith('{"name": "corpus-1-')
