@@ -168,9 +168,9 @@ def test_row_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
     ],
 )
 def test_mistake_is_found_in_the_plan(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
-    path = table(tmp_path, {"speaker": "a", "gender": "f"})
+    given: dict[str, Any] = {"table": table(tmp_path, {"speaker": "a", "gender": "f"}), **settings}
     with pytest.raises(PlanError, match=message):
-        Pipeline("p", [ReadRecords(RECORDS), JoinTable(**({"table": path} | settings))]).plan()
+        Pipeline("p", [ReadRecords(RECORDS), JoinTable(**given)]).plan()
 
 
 def test_plan_knows_the_columns_and_names_those_overwritten(tmp_path: Path) -> None:
