@@ -43,7 +43,7 @@ def read_provenance(folder: Path) -> Mapping[str, Any]:
     path = folder / PROVENANCE
     if not path.exists():
         raise UsageError(
-            f"{folder} is no published data set: it has no {PROVENANCE}; name the folder of a writer's path"
+            f"{folder} is not a published data set: it has no {PROVENANCE}; name the folder of a writer's path"
         )
     described = read_json(path)
     if not isinstance(described.get("files"), dict):
@@ -65,7 +65,7 @@ def verify_set(folder: Path, on_file: Callable[[str], None] | None = None) -> It
         on_file: called with the name of each file before it is read.
 
     Raises:
-        UsageError: the folder is no published data set.
+        UsageError: the folder is not a published data set.
     """
     files = cast("Mapping[str, Mapping[str, Any]]", read_provenance(folder)["files"])
     for name, published in files.items():

@@ -178,7 +178,7 @@ def test_a_folder_that_is_not_the_runs_own_is_refused_before_any_work(manifest: 
     made.stages[-1] = made.stages[-1].with_(path=place)
     place.mkdir()
     (place / "thesis.txt").write_text("years of work")
-    with pytest.raises(PlanError, match="no data set that curate has published: choose another path"):
+    with pytest.raises(PlanError, match="not a data set that curate has published: choose another path"):
         made.run(run_dir=tmp_path / "other", max_failures=100)
     (place / "thesis.txt").unlink()
     made.run(run_dir=tmp_path / "run", max_failures=100)  # an empty folder is nobody's loss

@@ -103,7 +103,7 @@ class PublishShards(ShardPublisher):
             owner = read_json(place / PROVENANCE).get("run") if place.is_dir() else None
             if owner is None:
                 raise PlanError(
-                    f"{place} is there already, and is no data set that curate has published: "
+                    f"{place} is there already, and is not a data set that curate has published: "
                     "choose another path, or move it away"
                 )
             if owner != str(directory.absolute()):
