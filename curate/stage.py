@@ -30,8 +30,9 @@ from curate.errors import InfrastructureError
 from curate.records import ID, AudioBatch, Failed, Record, RecordReader
 from curate.resolution import PluginLookup, Resolved
 from curate.resources import Resources
-from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_option
+from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_option, unknown_setting
 from curate.storage import Scheme
+from curate.suggest import unknown_keyword
 
 if TYPE_CHECKING:
     from curate.audio import AudioLength, AudioSettings, RecordingCache
@@ -173,6 +174,17 @@ class Stage:
 
     _overrides: Mapping[str, Any] = {}
     _resolved: Mapping[str, Resolved] = {}
+
+    def __new__(cls, *_: Any, **settings: Any) -> Self:
+        """Answer a setting that the class does not have before Python does, which only says that it is unexpected.
+
+        Raises:
+            TypeError: with the nearest setting, or the run-time option that `.with_()` takes.
+        """
+        unknown = unknown_keyword(cls.__init__, settings) if settings else None
+        if unknown is not None:
+            raise TypeError(unknown_setting(cls, unknown))
+        return super().__new__(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -385,7 +397,7 @@ class ProcessingStage(Stage):
     """
     takes_audio: ClassVar[bool] = False
     """Whether the engine calls `process_audio`: so it does where an `AudioStage` does not define its work otherwise."""
-    corrects_duration: ClassVar[bool] = False
+    corrects_duration: bool = False
     """Whether the decoded length is written to `duration` before the stage sees a record: where it decodes audio."""
     context: WorkerContext = WorkerContext()
 
@@ -505,7 +517,20 @@ class Gather(Stage):
 
 
 RUN_FOLDERS = frozenset(
-    {"audio", "commits", "data", "filtered", "logs", "metrics", "quarantine", "scratch", "shards", "spool"}
+    {
+        "audio",
+        "commits",
+        "copies",
+        "damaged",
+        "data",
+        "filtered",
+        "logs",
+        "metrics",
+        "quarantine",
+        "scratch",
+        "shards",
+        "spool",
+    }
 )
 """Folders of the run directory that are the engine's; writers publish elsewhere."""
 

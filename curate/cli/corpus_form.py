@@ -198,7 +198,8 @@ def _first_of(row: Record, names: tuple[str, ...]) -> str | None:
 def _first_row(path: Path) -> Record:
     """Return the first record of a file, empty if it has none."""
     rows = (row for _, row in islice(read_rows(path), 20))
-    return next((row for row in rows if not isinstance(row, RecordError)), {})
+    found = next((row for row in rows if not isinstance(row, RecordError)), None)
+    return {} if found is None else found
 
 
 def _columns_of(path: Path) -> set[str]:

@@ -8,14 +8,11 @@ from pathlib import Path
 import attrs
 import click
 
-from curate.cli.session import Session, pass_session
-
 
 @click.command()
 @click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@pass_session
-def verify(session: Session, folder: Path, as_json: bool) -> None:
+def verify(folder: Path, as_json: bool) -> None:
     """Check every file of a published data set against its provenance.json; exit 1 if one is damaged or missing."""
     from curate.io.provenance import read_provenance, verify_set
 
@@ -33,20 +30,16 @@ def verify(session: Session, folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(found, indent=1, ensure_ascii=False))
     else:
         for each in damaged:
-            session.console.print(f"{each.name} {each.message}", markup=False, highlight=False)
-        session.console.print(
+            click.echo(f"{each.name} {each.message}")
+        verdict = f"{len(damaged):,} damaged" if damaged else "all as published"
+        click.echo(
             f"{folder}: {len(described['files']):,} files of a {described['kind']} set, "
-            f"{described['records']:,} records, "
-            f"{described['hours']:,.2f} h: " + (f"{len(damaged):,} damaged" if damaged else "all as published"),
-            markup=False,
-            highlight=False,
+            f"{described['records']:,} records, {described['hours']:,.2f} h: {verdict}"
         )
         if damaged:
-            session.console.print(
+            click.echo(
                 "To restore them, copy them from a backup, or publish the set from a new run: --run-dir, or --fork of "
-                f"{described['run']}",
-                markup=False,
-                highlight=False,
+                f"{described['run']}"
             )
     if damaged:
         click.get_current_context().exit(1)

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from curate.engine.accounting.counts import RecordCounts, StageFlow
     from curate.engine.durability.commit import Commit
+    from curate.engine.durability.damage import Damage
     from curate.engine.durability.lock import Holder
+    from curate.engine.durability.repair import find_damage, repair_run
     from curate.engine.durability.run_differences import NOT_SET, RunDifference
     from curate.engine.durability.stage_outcomes import StageOutcome
     from curate.engine.protocol.events import (
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Commit": "durability.commit",
+    "Damage": "durability.damage",
     "EVENTS_FILE": "protocol.events",
     "ErrorBudget": "protocol.options",
     "Executor": "protocol.transport",
@@ -75,6 +78,8 @@ _MODULES = {
     "Transport": "protocol.transport",
     "UnitCommitted": "protocol.events",
     "Unsendable": "protocol.transport",
+    "find_damage": "durability.repair",
+    "repair_run": "durability.repair",
     "run_plan": "run",
     "stream_plan": "stream",
 }
@@ -84,6 +89,7 @@ __all__ = [
     "EVENTS_FILE",
     "NOT_SET",
     "Commit",
+    "Damage",
     "ErrorBudget",
     "Executor",
     "Filtered",
@@ -111,6 +117,8 @@ __all__ = [
     "Transport",
     "UnitCommitted",
     "Unsendable",
+    "find_damage",
+    "repair_run",
     "run_plan",
     "stream_plan",
 ]

@@ -48,6 +48,7 @@ class InputBatches:
         settle: receives inputs that need no work, because they failed in the reader or a gather dropped them. Returns
             whether the run continues; if not, nothing more is read.
         stop: asks to read nothing more.
+        again: whether a finished record, by position and id, is processed again; None: none is.
     """
 
     def __init__(
@@ -61,8 +62,9 @@ class InputBatches:
         done_checksum: int,
         settle: Callable[[FinishedInputs], bool],
         stop: StopRequest,
+        again: Callable[[int, str], bool] | None = None,
     ) -> None:
-        self._items = _skip_finished(items, first_stage, positions, done, done_checksum)
+        self._items = _skip_finished(items, first_stage, positions, done, done_checksum, again)
         self._first_stage = first_stage
         self._partitioner = partitioner
         self._settle = settle
@@ -155,13 +157,14 @@ def _skip_finished(
     positions: InputPositions,
     done: Intervals,
     done_checksum: int,
+    again: Callable[[int, str], bool] | None,
 ) -> Iterator[tuple[int, Record | Failed | Filtered | JoinedPart]]:
     """Return a phase's input with its positions, without what is finished.
 
     The finished records are read as well, because their ids must be those that the earlier attempts committed.
     """
     numbered = zip(positions, _from(stage, items), strict=False)
-    return _left(numbered, stage, done, done_checksum) if done.end else numbered
+    return _left(numbered, stage, done, done_checksum, again) if done.end else numbered
 
 
 def _left(
@@ -169,6 +172,7 @@ def _left(
     stage: str,
     done: Intervals,
     done_checksum: int,
+    again: Callable[[int, str], bool] | None,
 ) -> Iterator[tuple[int, Record | Failed | Filtered | JoinedPart]]:
     end, left, found = done.end, len(done), 0
     for seq, item in numbered:
@@ -177,7 +181,10 @@ def _left(
             continue
         left -= 1
         record = item.record if isinstance(item, Failed | Filtered | JoinedPart) else item
-        found += id_checksum((str(record.get(ID)),))
+        identity = str(record.get(ID))
+        found += id_checksum((identity,))
+        if again is not None and again(seq, identity):
+            yield seq, item
         if not left and found % (1 << 64) != done_checksum:
             raise InfrastructureError(
                 f"stage {stage!r} gave other records, or another order, than in an earlier attempt of this run; it "

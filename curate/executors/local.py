@@ -29,6 +29,7 @@ from curate.engine.protocol.transport import HopSpec
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.errors import InfrastructureError, PlanError
 from curate.executors.leftover_threads import describe_threads, ends_at_exit
+from curate.executors.validators import with_answers
 from curate.io.rows import encode_row
 from curate.machine import Machine
 from curate.plan import Plan
@@ -36,6 +37,7 @@ from curate.resource_check import check_resources
 from curate.stage import ProcessingStage
 
 
+@with_answers
 @attrs.frozen
 class LocalExecutor:
     """Runs the pipeline in this process, one worker for each hop."""

@@ -151,6 +151,12 @@ def curate_stages() -> list[StageRef]:
             extra="nemo",
         ),
         StageRef(
+            "asr_within_memory",
+            "curate.stages.recognise.asr_within_memory:AsrWithinMemory",
+            "Transcribe with the first of several NeMo models that fits into a memory limit",
+            extra="nemo",
+        ),
+        StageRef(
             "asr",
             "curate.stages.recognise.asr:AsrStage",
             "Transcribe speech with any recogniser that a plugin announces",
@@ -196,6 +202,42 @@ def curate_stages() -> list[StageRef]:
             "charset",
             "curate.stages.text.charset:Charset",
             "Measure which share of a transcript's letters is in the alphabet of its language",
+        ),
+        StageRef(
+            "balance",
+            "curate.stages.corpus.balance:Balance",
+            "Balance the hours of groups, such as languages, by leaving records out",
+            extra="corpus",
+        ),
+        StageRef(
+            "rate_outliers",
+            "curate.stages.corpus.outliers:RateOutliers",
+            "Mark outliers of a measure, such as the speaking rate, within groups",
+            extra="corpus",
+        ),
+        StageRef(
+            "sample",
+            "curate.stages.corpus.sample:Sample",
+            "Draw a sample of so many hours or records, of the corpus or of each group",
+            extra="corpus",
+        ),
+        StageRef(
+            "shuffle",
+            "curate.stages.corpus.shuffle:Shuffle",
+            "Put all records into a random order",
+            extra="corpus",
+        ),
+        StageRef(
+            "sort",
+            "curate.stages.corpus.sort:Sort",
+            "Sort all records by columns",
+            extra="corpus",
+        ),
+        StageRef(
+            "join_table",
+            "curate.stages.corpus.join_table:JoinTable",
+            "Add the columns of a table, or leave out the records that it lists",
+            extra="corpus",
         ),
         StageRef(
             "set_columns",
@@ -337,6 +379,7 @@ def curate_commands() -> list[CommandRef]:
         CommandRef("compare", "curate.cli.compare:compare", "Show the differences between two runs"),
         CommandRef("schema", "curate.cli.schema:schema", "Print a JSON schema of pipeline files, for editors"),
         CommandRef("quarantine", "curate.cli.quarantine:quarantine", "Show the records that failed, and retry them"),
+        CommandRef("repair", "curate.cli.repair:repair", "List the damage to a run directory, and repair it"),
         CommandRef("status", "curate.cli.status:status", "Show the progress of a run, and whether its driver is alive"),
         CommandRef("verify", "curate.cli.verify:verify", "Check a published data set against its checksums"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),

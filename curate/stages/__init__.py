@@ -5,10 +5,16 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from curate.suggest import closest
+from curate.suggest import unknown_attribute
 
 if TYPE_CHECKING:
+    from curate.stages.corpus.balance import Balance
+    from curate.stages.corpus.join_table import JoinTable
+    from curate.stages.corpus.outliers import RateOutliers
+    from curate.stages.corpus.sample import Sample
     from curate.stages.corpus.set_columns import SetColumns
+    from curate.stages.corpus.shuffle import Shuffle
+    from curate.stages.corpus.sort import Sort
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.measure.audio_profile import AudioProfile
@@ -19,6 +25,7 @@ if TYPE_CHECKING:
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
+    from curate.stages.recognise.asr_within_memory import AsrWithinMemory
     from curate.stages.segment.join_parts import JoinParts
     from curate.stages.segment.split_channels import SplitChannels
     from curate.stages.segment.split_sentences import SplitSentences
@@ -52,10 +59,12 @@ if TYPE_CHECKING:
 
 _HOME = {
     "AsrStage": "recognise.asr",
+    "AsrWithinMemory": "recognise.asr_within_memory",
     "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
     "AudioLevels": "measure.levels",
     "AudioProfile": "measure.audio_profile",
+    "Balance": "corpus.balance",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
     "CommonVoiceReader": "sources.common_voice",
@@ -67,6 +76,7 @@ _HOME = {
     "InferenceAsrNemoStage": "recognise.asr",
     "InverseNormalise": "text.rewrite",
     "JoinParts": "segment.join_parts",
+    "JoinTable": "corpus.join_table",
     "KaldiReader": "sources.kaldi",
     "LhotseReader": "sources.lhotse_cuts",
     "LibriSpeechReader": "sources.librispeech",
@@ -80,10 +90,14 @@ _HOME = {
     "Partition": "sources.partition",
     "Punctuate": "text.rewrite",
     "QualityFilter": "filter.quality",
+    "RateOutliers": "corpus.outliers",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+    "Sample": "corpus.sample",
     "SegmentsReader": "sources.segments",
     "SetColumns": "corpus.set_columns",
+    "Shuffle": "corpus.shuffle",
+    "Sort": "corpus.sort",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
     "SplitSentences": "segment.split_sentences",
@@ -103,10 +117,12 @@ _HOME = {
 
 __all__ = [
     "AsrStage",
+    "AsrWithinMemory",
     "AudioBandwidth",
     "AudioDuration",
     "AudioLevels",
     "AudioProfile",
+    "Balance",
     "CharacterErrorRate",
     "Charset",
     "CommonVoiceReader",
@@ -118,6 +134,7 @@ __all__ = [
     "InferenceAsrNemoStage",
     "InverseNormalise",
     "JoinParts",
+    "JoinTable",
     "KaldiReader",
     "LhotseReader",
     "LibriSpeechReader",
@@ -131,10 +148,14 @@ __all__ = [
     "Partition",
     "Punctuate",
     "QualityFilter",
+    "RateOutliers",
     "ReadManifest",
     "ReadRecords",
+    "Sample",
     "SegmentsReader",
     "SetColumns",
+    "Shuffle",
+    "Sort",
     "SpeechSnr",
     "SplitChannels",
     "SplitSentences",
@@ -157,7 +178,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for a known one
 
     def __getattr__(name: str) -> Any:
         if name not in _HOME:
-            raise AttributeError(f"module 'curate.stages' has no attribute {name!r}: {closest(name, __all__)}")
+            raise unknown_attribute(__name__, name, __all__)
         value = getattr(importlib.import_module(f"curate.stages.{_HOME[name]}"), name)
         globals()[name] = value
         return value

@@ -16,6 +16,7 @@ from curate.storage.access import identity, open_file, open_range
 from curate.storage.atomic import (
     TEMPORARY,
     describe_file,
+    json_checksum,
     read_json,
     replacing,
     sync_directory,
@@ -40,6 +41,7 @@ __all__ = [
     "TornArchiveError",
     "describe_file",
     "identity",
+    "json_checksum",
     "lookup",
     "open_file",
     "open_local",

@@ -30,8 +30,10 @@ def test_recordings_become_scored_utterances_with_text(tmp_path: Path) -> None:
     (tmp_path / "recordings.jsonl").write_text("\n".join(lines) + "\n")
     plugins = [str(path) for path in (ROOT / "plugins").glob("*/")]
     done = subprocess.run(
-        [sys.executable, "-m", "curate.cli", "run", str(ROOT / "pipelines/long-recordings/pipeline.yaml")]
-        + ["--set", f"vars.manifest={tmp_path / 'recordings.jsonl'}", "--run-dir", str(tmp_path / "run")],
+        [
+            *(sys.executable, "-m", "curate.cli", "run", str(ROOT / "pipelines/long-recordings/pipeline.yaml")),
+            *("--set", f"vars.manifest={tmp_path / 'recordings.jsonl'}", "--run-dir", str(tmp_path / "run")),
+        ],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *plugins])},
         capture_output=True,
         text=True,

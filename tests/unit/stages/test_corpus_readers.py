@@ -58,7 +58,7 @@ class _ReaderContract(SourceContract):
 
 MADE: dict[Path, Stage] = {}
 
-for _form in FORMS.keys() - {"read_webdataset"}:  # that one is a source of tars and a stage
+for _form in sorted(FORMS.keys() - {"read_webdataset"}):  # that one is a source of tars and a stage
     _name = "Test" + "".join(word.capitalize() for word in _form.replace("_", " ").split()) + "Contract"
     globals()[_name] = type(_name, (_ReaderContract,), {"form": _form})
 
