@@ -1,0 +1,69 @@
+"""Reading costs little: every form of manifest against a plain loop, and recordings in a tar against plain files."""
+
+from __future__ import annotations
+
+import json
+import tarfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from curate.audio import load
+from curate.stages import ReadManifest
+
+pytestmark = pytest.mark.bench
+
+ROWS = 100_000
+RECORDINGS = 300
+
+
+def best_of(attempts: int, work: Callable[[], object]) -> float:
+    """Return the least CPU time of several attempts, in seconds."""
+    times: list[float] = []
+    for _ in range(attempts):
+        began = time.process_time()
+        work()
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+@pytest.mark.parametrize("form", ["lines", "array", "tsv", "csv"])
+def test_reading_a_manifest_costs_at_most_four_plain_loops(form: str, tmp_path: Path) -> None:
+    rows = [{"audio_filepath": f"a/{i}.wav", "duration": 1.5 + i % 7, "text": "one two three"} for i in range(ROWS)]
+    lines = [json.dumps(row) for row in rows]
+    plain, path = tmp_path / "plain.jsonl", tmp_path / "manifest"
+    plain.write_text("\n".join(lines) + "\n")
+    if form in ("lines", "array"):
+        path.write_text(plain.read_text() if form == "lines" else f"[{','.join(lines)}]")
+    else:
+        mark = "\t" if form == "tsv" else ","
+        path.write_text("".join(mark.join(map(str, row)) + "\n" for row in [rows[0], *(row.values() for row in rows)]))
+
+    def loop() -> None:
+        with plain.open() as source, (tmp_path / "out").open("w") as out:
+            for line in source:
+                row = json.loads(line)
+                if row["duration"] <= 5:
+                    out.write(json.dumps(row) + "\n")
+
+    ratio = best_of(3, lambda: sum(1 for _ in ReadManifest(str(path)).read())) / best_of(3, loop)
+    assert ratio <= 4, f"{form}: {ratio:.2f} plain loops"
+
+
+# WAV costs so little to decode that libsndfile's calls back into Python show: 0.78 was measured
+@pytest.mark.parametrize(("suffix", "least"), [("flac", 0.9), ("wav", 0.6)])
+def test_recordings_in_a_tar_are_read_nearly_as_fast_as_files(suffix: str, least: float, tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for number in range(RECORDINGS):
+            path = tmp_path / f"{number:04d}.{suffix}"
+            soundfile.write(path, random.standard_normal(16_000 * 5) * 0.1, 16_000)
+            tar.add(path, arcname=path.name)
+    names = [f"{number:04d}.{suffix}" for number in range(RECORDINGS)]
+    files = best_of(5, lambda: [load(str(tmp_path / name)) for name in names])
+    members = best_of(5, lambda: [load(f"{tmp_path}/shard.tar::{name}") for name in names])
+    assert files / members >= least, f"{suffix}: {files / members:.2f} of the rate of plain files"
