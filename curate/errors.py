@@ -62,6 +62,7 @@ RECORD_ERROR_CODES: Mapping[str, str] = MappingProxyType(
         "contract_lost": "a stage that must return every record did not return this one",
         "contract_repeated": "a stage returned this record more than once without declaring that it splits",
         "contract_invented": "a stage returned a record that it was not given",
+        "contract_undeclared": "a stage added a column that its writes() does not name",
         # the worker
         "worker_died": "the worker process died on this record alone",
         "timeout": "the record alone ran past its deadline",

@@ -142,7 +142,6 @@ class Scheduler:
             if self._stopping():
                 self._exhausted = True
                 self._hops[0].queue.clear()
-            self._start_workers()
             self._dispatch()
             yield from self._take_finished()
             if all(hop.is_idle for hop in self._hops):
@@ -199,20 +198,19 @@ class Scheduler:
         ahead = 1 if self._reads_ahead and self._autoscaler.target(0) > 1 else 0
         return len(first.queue) < (room + ahead) * first.sizer.merge_limit
 
-    def _start_workers(self) -> None:
-        """Start the workers that are due; none while there is nothing to do."""
-        if any(not hop.is_idle for hop in self._hops):
-            records = self._hops[0].queue.records if self._exhausted else None
-            for hop, worker in self._autoscaler.start_due(records):
-                self._hop_of[worker] = hop
-
     def _is_blocked(self, number: int) -> bool:
         return number + 1 < len(self._hops) and self._hops[number + 1].is_full
 
     # Sending.
 
     def _dispatch(self) -> None:
-        """Give queued batches to workers that have room, later hops first, so that what is begun is finished."""
+        """Start the workers that are due, and give queued batches to those that have room.
+
+        Later hops come first, so that what is begun is finished.
+        """
+        if any(not hop.is_idle for hop in self._hops):  # no worker is started while there is nothing to do
+            records = self._hops[0].queue.records if self._exhausted else None
+            self._hop_of.update((worker, hop) for hop, worker in self._autoscaler.start_due(records))
         for hop in reversed(self._hops):
             queue, workers = hop.queue, hop.workers
             if not queue and not queue.has_suspects:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import cast
 
-from curate.engine.worker.cardinality import REMEDY, number_children, reason_of
+from curate.engine.worker.cardinality import ENGINE_COLUMNS, REMEDY, number_children, reason_of, undeclared
 from curate.engine.worker.error_classification import classify
 from curate.engine.worker.outcomes import OutcomeCollector
 from curate.engine.worker.snapshot import Snapshot
@@ -40,6 +40,8 @@ class BatchContract:
         self.ids: list[str] = [record[ID] for record in batch.data]
         self.waiting = dict.fromkeys(self.ids)
         self.suspects: Sequence[str] = ()
+        written = stage.writes()
+        self._columns = None if written is None else {*ENGINE_COLUMNS, *written}
 
     def accept(self, batches: list[AudioBatch] | None) -> Sequence[AudioBatch]:
         """Check one output (None: the call has ended) against the stage's cardinality; return the accepted batches.
@@ -49,6 +51,7 @@ class BatchContract:
             InfrastructureError: a record was returned again after it was passed on.
         """
         output = self._collect(batches or ())
+        self._check_columns(output)
         if self._is_plain(output):
             self.waiting.clear()
             return output.batches
@@ -60,6 +63,18 @@ class BatchContract:
         for identity in leaving:
             del self.waiting[identity]
         return output.batches
+
+    def _check_columns(self, output: _Output) -> None:
+        if self._columns is None:
+            return
+        there: set[str] = set()
+        for batch in output.batches:
+            there.update(*batch.data)
+        if not self._columns.issuperset(there):
+            self._columns.update(*self.before.records())
+            for name in there - self._columns:
+                if isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance] (third-party code)
+                    raise undeclared(self._stage, name)
 
     def _collect(self, batches: Sequence[AudioBatch]) -> _Output:
         sources = [self._batch, *(batch for batch in batches if batch is not self._batch)]

@@ -1,11 +1,13 @@
-"""What a stage's declared cardinality allows it to return, and the ids of what it returns."""
+"""What a stage's declarations allow it to return, how often and with which columns, and the ids of what it returns."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from curate.audio_stage import AUDIO_COLUMNS
 from curate.engine.worker.outcomes import OutcomeCollector
 from curate.engine.worker.snapshot import are_flat, copies_of
+from curate.errors import StageContractError
 from curate.records import ID, Record
 from curate.stage import ProcessingStage, Reject
 
@@ -16,6 +18,18 @@ REMEDY = {
     "contract_repeated": "return every record once, or declare cardinality='splits'",
     "contract_invented": "change the records that came, or copy them with {**record, …}",
 }
+
+
+ENGINE_COLUMNS = frozenset({ID, *AUDIO_COLUMNS})
+"""The columns that the engine writes, whatever a stage declares."""
+
+
+def undeclared(stage: ProcessingStage, column: str) -> StageContractError:
+    """Return the error of a record with a column that a stage has neither received nor declared."""
+    return StageContractError(
+        "contract_undeclared",
+        f"stage {stage.name!r} added the column {column!r}, which its writes() does not name; add it there",
+    )
 
 
 def with_id(record: Record, identity: str) -> Record:

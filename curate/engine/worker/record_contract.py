@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, cast
 
-from curate.engine.worker.cardinality import REMEDY, describe_type, number_children, reason_of, with_id
+from curate.engine.worker.cardinality import (
+    ENGINE_COLUMNS,
+    REMEDY,
+    describe_type,
+    number_children,
+    reason_of,
+    undeclared,
+    with_id,
+)
 from curate.engine.worker.error_classification import as_infrastructure, classify, is_infrastructure, is_interrupt
 from curate.engine.worker.outcomes import OutcomeCollector
 from curate.engine.worker.snapshot import Snapshot
@@ -19,6 +27,26 @@ class RecordContract:
 
     def __init__(self, stage: RecordStage) -> None:
         self._stage = stage
+        written = stage.writes()
+        self.columns = None if written is None else {*ENGINE_COLUMNS, *written}
+        """The columns that a record may have after the stage, as far as known; None: the stage declares none."""
+
+    def hold_columns(self, records: Sequence[Record], snapshot: Snapshot, outcomes: OutcomeCollector) -> list[Record]:
+        """Put records with a column that the stage neither got nor declares into quarantine; return the others."""
+        columns, kept = self.columns, list[Record]()
+        for record in records:
+            if columns is not None and not columns.issuperset(record):
+                identity: str = record[ID]
+                before = _record_before(snapshot, identity)
+                columns.update(before)
+                extra = next((name for name in record if name not in columns and isinstance(name, str)), None)  # pyright: ignore[reportUnnecessaryIsInstance] (third-party code)
+                if extra is not None:
+                    shown = before if before[ID] == identity else record
+                    error = undeclared(self._stage, extra)
+                    outcomes.quarantine(shown, self._stage.name, error.code, error.message, "", 1)
+                    continue
+            kept.append(record)
+        return kept
 
     def interpret(
         self, result: Any, record: Record, snapshot: Snapshot, outcomes: OutcomeCollector, identity: str
@@ -85,8 +113,17 @@ class RecordContract:
         """Call `process` with a record, as often as the stage's `retries` allow, and return the records that go on."""
         identity: str = record[ID]
         try:
-            return self.interpret(process(record), record, snapshot, outcomes, identity)
+            after = self.interpret(process(record), record, snapshot, outcomes, identity)
         except BaseException as error:
             if is_interrupt(error):
                 raise
-            return self.retry(error, identity, snapshot, outcomes, process)
+            after = self.retry(error, identity, snapshot, outcomes, process)
+        return self.hold_columns(list(after), snapshot, outcomes)
+
+
+def _record_before(snapshot: Snapshot, identity: str) -> Record:
+    """Return a record, or the parent of a part, as it was before the stage."""
+    try:
+        return snapshot[identity]
+    except KeyError:
+        return snapshot[identity.rpartition("/")[0]]

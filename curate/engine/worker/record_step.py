@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any
 
 from curate.engine.protocol.activity import ActivityReporter
@@ -22,6 +23,9 @@ _ANNOUNCED_S = 0.002
 dies on one of them leaves no more suspects than the scheduler isolates one by one (`MAX_ISOLATED`).
 """
 
+LOOKED_AT = 32
+"""Of a batch whose records have as many columns as earlier ones, this many are looked at for undeclared columns."""
+
 
 class RecordStep:
     """One stage of a group that processes records.
@@ -39,6 +43,8 @@ class RecordStep:
         self._level = level
         self._reporter = reporter
         self._streams = streams
+        self._sizes: set[int] = set()
+        """The numbers of columns of records whose columns were looked at."""
 
     def apply(
         self,
@@ -51,6 +57,9 @@ class RecordStep:
         started = now = time.perf_counter()
         snapshot = Snapshot(records, reread)  # `process_record` may change the record it is given and then fail
         ids: list[str] = [record[ID] for record in records]
+        columns = self._contract.columns
+        if columns is not None:
+            columns.update(*records[:LOOKED_AT])
         reporter = self._reporter
         positions = () if reporter is None else reporter.positions(outcomes.roots_of(ids))
         done: list[Record] = []
@@ -66,12 +75,20 @@ class RecordStep:
                 outcomes.add_busy(self._level, now - started)
                 if reporter is not None:  # it processes no record while the stages after it work
                     reporter.idle(self._level)
+                if columns is not None and not columns.issuperset(chain.from_iterable(done)):
+                    done = self._contract.hold_columns(done, snapshot, outcomes)
                 yield done
                 done, count = [], 1
                 started = now = time.perf_counter()
         outcomes.add_busy(self._level, time.perf_counter() - started)
         if reporter is not None:
             reporter.idle(self._level)
+        if columns is not None:
+            sizes = {*map(len, done)}
+            looked = done[:LOOKED_AT] if sizes <= self._sizes else done
+            self._sizes |= sizes
+            if not columns.issuperset(chain.from_iterable(looked)):
+                done = self._contract.hold_columns(done, snapshot, outcomes)
         yield done
 
     def _process(

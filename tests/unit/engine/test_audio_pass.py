@@ -131,10 +131,16 @@ def test_a_stage_that_splits_audio_ends_a_phase(tmp_path: Path) -> None:
 
 def test_an_audio_stage_that_defines_its_work_otherwise_is_in_no_pass(tmp_path: Path) -> None:
     class Counts(Level):
+        def writes(self) -> tuple[str, ...]:
+            return ("window",)
+
         def process(self, batch: AudioBatch) -> AudioBatch:
             return batch.with_data([{**record, "window": len(batch)} for record in batch.data])
 
     class Names(Level):
+        def writes(self) -> tuple[str, ...]:
+            return ("name",)
+
         def process_record(self, record: Record) -> Record:
             return {**record, "name": Path(record["audio_filepath"]).stem}
 
