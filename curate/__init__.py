@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from curate._version import __version__
-from curate.suggest import closest
+from curate.suggest import unknown_attribute
 
 if TYPE_CHECKING:
     from curate.audio import AudioSettings
@@ -85,7 +85,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for a known one
 
     def __getattr__(name: str) -> Any:
         if name not in _HOME:
-            raise AttributeError(f"module 'curate' has no attribute {name!r}: {closest(name, __all__)}")
+            raise unknown_attribute(__name__, name, __all__)
         value = getattr(importlib.import_module(_HOME[name]), name)
         globals()[name] = value
         return value

@@ -22,6 +22,10 @@ class CompositeStage(Stage):
         """Return the stages that this one stands for; they may be composite themselves."""
         raise NotImplementedError(f"{type(self).__name__} must define decompose()")
 
+    def notes(self) -> Sequence[str]:
+        """Return sentences for `curate plan`, such as why these parts were chosen."""
+        return ()
+
     def with_(self, *, parts: Mapping[str, Mapping[str, Any]] | None = None, **changes: Any) -> Self:
         """Return a copy with other settings; the original is never touched.
 
@@ -102,6 +106,15 @@ def leaves(stage: Stage, chain: tuple[Stage, ...] = ()) -> Iterator[Stage]:
     check_depth(stage, chain)
     for part in stage.parts():
         yield from leaves(part, (*chain, stage))
+
+
+def notes_of(stage: Stage, chain: tuple[Stage, ...] = ()) -> Iterator[str]:
+    """Yield the notes of a composite stage and of the composite stages among its parts, each with its name."""
+    if isinstance(stage, CompositeStage):
+        check_depth(stage, chain)
+        yield from (f"{stage.name}: {note}" for note in stage.notes())
+        for part in stage.parts():
+            yield from notes_of(part, (*chain, stage))
 
 
 def check_depth(stage: Stage, chain: Sequence[Stage]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import attrs
 
@@ -16,7 +16,7 @@ from curate.records import AudioBatch
 from curate.resources import parse_size
 from curate.stage import Source, Stage, Writer
 from curate.storage import register
-from curate.suggest import closest
+from curate.suggest import closest, foreign_answer
 
 if TYPE_CHECKING:
     from curate.engine import Executor, RunOptions, RunResult
@@ -244,5 +244,29 @@ def _host(host: PluginHost | None) -> PluginHost:
 
 def _executor(executor: str | Executor, host: PluginHost | None) -> Executor:
     if not isinstance(executor, str):
-        return executor
+        return _checked_executor(executor)
     return _host(host).executor(executor).load()()
+
+
+def _checked_executor(executor: object) -> Executor:
+    """Return an executor object.
+
+    Raises:
+        UsageError: it is a class, or is none; the message has what it lacks.
+    """
+
+    if isinstance(executor, type):
+        raise UsageError(f"the executor is a class: create one, {executor.__name__}(…)")
+    missing = [name for name in ("name", "check", "open", "close") if not hasattr(executor, name)]
+    if missing:
+        cls = type(executor).__name__
+        answer = foreign_answer(cls)
+        raise UsageError(
+            f"{cls} is not an executor of curate: {answer}"
+            if answer is not None
+            else f"{cls} is not an executor: it has no {', '.join(missing)}; see curate.executors.Executor"
+        )
+    name: object = getattr(executor, "name", None)
+    if not isinstance(name, str) or not name:
+        raise UsageError(f"the name of an executor is a string, not {name!r} ({type(executor).__name__})")
+    return cast("Executor", executor)

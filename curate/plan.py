@@ -21,7 +21,7 @@ import attrs
 from curate._version import __version__
 from curate.audio import AudioSettings
 from curate.audio_stage import AUDIO_COLUMNS
-from curate.composite import CompositeStage, check_depth, named
+from curate.composite import CompositeStage, check_depth, named, notes_of
 from curate.errors import CurateError, PlanError, PluginError
 from curate.fingerprint import describe_code, describe_value, distributions
 from curate.resolution import PluginLookup
@@ -128,6 +128,20 @@ class Phase:
             yield from hop.stages
         yield from self.writers
 
+    def blamed(self) -> dict[str, str]:
+        """Return for each column the stage that writes it last, and under "" the stage to name for any other one.
+
+        That is the last stage that declares no columns; where all of them do, the last one.
+        """
+        first = self.source or self.gather
+        owners = {} if first is None else dict.fromkeys(first.columns or (), first.name)
+        stages = [stage for hop in self.hops for stage in hop.stages]
+        for planned in stages:
+            owners |= dict.fromkeys(planned.stage.writes() or (), planned.name)
+        unsaid = [planned.name for planned in stages if planned.stage.writes() is None]
+        named = unsaid or [planned.name for planned in stages] or [planned.name for planned in self.stages()][:1]
+        return {**owners, "": named[-1] if named else ""}
+
 
 @attrs.frozen
 class Plan:
@@ -140,6 +154,7 @@ class Plan:
         settings: stage name → everything that changes results, for the fingerprint.
         audio: how every stage reads audio: the pipeline's `audio` block.
         schemes: the stores of the plugins, by URL scheme.
+        choices: the notes of the composite stages.
     """
 
     name: str
@@ -148,6 +163,7 @@ class Plan:
     settings: Mapping[str, Mapping[str, Any]]
     audio: AudioSettings = attrs.field(factory=AudioSettings)
     schemes: Mapping[str, Scheme] = attrs.field(factory=dict[str, Scheme], eq=False, repr=False)
+    choices: tuple[str, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -162,9 +178,9 @@ class Plan:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the user should know and is not a mistake, one sentence each: the columns that are overwritten."""
+        """What the user should know and is not a mistake, one sentence each: choices, and overwritten columns."""
         sources = {stage.name for stage in self.stages if stage.kind == "source"}
-        return tuple(
+        return self.choices + tuple(
             f"{stage.name} overwrites {column!r}, "
             + ("a column of the input" if origin in sources else f"which {origin} has written")
             for stage in self.stages
@@ -241,6 +257,7 @@ def make_plan(
             if not isinstance(stage, Partitioner)
         },
         audio=audio,
+        choices=tuple(note for stage in named(stages) for note in notes_of(stage)),
     )
 
 

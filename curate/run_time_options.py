@@ -23,8 +23,11 @@ _ANSWERED_DIFFERENTLY: Mapping[str, str] = {
     "pipeline_parallel": "stage groups always overlap; use `.with_(fuse=False)` to give a stage a group of its own",
     "async_processing": "stage groups always overlap; use `.with_(fuse=False)` to give a stage a group of its own, "
     "and `.with_(prefetch_batches=…)` to load further ahead",
-    "num_workers": "the option is called `workers`",
-    "num_workers_per_node": "the option is called `workers`",
+    "num_workers": "the option is called `workers`; in Python, `.with_(workers=…)`",
+    "num_workers_per_node": "the option is called `workers`; in Python, `.with_(workers=…)`",
+    "max_retries": "the option is called `retries`; in Python, `.with_(retries=…)`",
+    "num_prefetch": "the option is called `prefetch_batches`; in Python, `.with_(prefetch_batches=…)`",
+    "resources_per_worker": "the option is called `resources`; in Python, `.with_(resources=Resources(…))`",
 }
 """Options of other frameworks, and the option of curate that does the same."""
 
@@ -171,3 +174,10 @@ def unknown_option(cls: type, name: str) -> str:
     if name in _ANSWERED_DIFFERENTLY:
         return f"{cls.__name__} has no option {name!r}: {_ANSWERED_DIFFERENTLY[name]}"
     return f"{cls.__name__} has no option {name!r}: {closest(name, [*field_names(cls), *RUN_TIME_OPTIONS])}"
+
+
+def unknown_setting(cls: type, name: str) -> str:
+    """Return the message for a keyword that the constructor of `cls` does not take."""
+    if name in RUN_TIME_OPTIONS:
+        return f"{cls.__name__}({name}=…): {name} is an option that every stage has: use .with_({name}=…)"
+    return unknown_option(cls, name)

@@ -30,8 +30,9 @@ from curate.errors import InfrastructureError
 from curate.records import ID, AudioBatch, Failed, Record, RecordReader
 from curate.resolution import PluginLookup, Resolved
 from curate.resources import Resources
-from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_option
+from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_option, unknown_setting
 from curate.storage import Scheme
+from curate.suggest import unknown_keyword
 
 if TYPE_CHECKING:
     from curate.audio import AudioLength, AudioSettings, RecordingCache
@@ -134,6 +135,26 @@ class Reject:
         object.__setattr__(self, "reason", reason)
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class Joined:
+    """The value that a gather yields for records that it joins to one: they are counted as joined parts.
+
+    Args:
+        record: the new record, whose `_id` no other record has at the same time.
+        parts: the records that were given to the gather, at least one.
+
+    Raises:
+        ValueError: there are no parts.
+    """
+
+    record: Record
+    parts: Sequence[Record]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ValueError("Joined(record, parts): there are no parts")
+
+
 class Stage:
     """The base of all kinds of stage. It has no fields of its own, so that subclasses are free dataclasses."""
 
@@ -153,6 +174,17 @@ class Stage:
 
     _overrides: Mapping[str, Any] = {}
     _resolved: Mapping[str, Resolved] = {}
+
+    def __new__(cls, *_: Any, **settings: Any) -> Self:
+        """Answer a setting that the class does not have before Python does, which only says that it is unexpected.
+
+        Raises:
+            TypeError: with the nearest setting, or the run-time option that `.with_()` takes.
+        """
+        unknown = unknown_keyword(cls.__init__, settings) if settings else None
+        if unknown is not None:
+            raise TypeError(unknown_setting(cls, unknown))
+        return super().__new__(cls)
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -365,7 +397,7 @@ class ProcessingStage(Stage):
     """
     takes_audio: ClassVar[bool] = False
     """Whether the engine calls `process_audio`: so it does where an `AudioStage` does not define its work otherwise."""
-    corrects_duration: ClassVar[bool] = False
+    corrects_duration: bool = False
     """Whether the decoded length is written to `duration` before the stage sees a record: where it decodes audio."""
     context: WorkerContext = WorkerContext()
 
@@ -464,14 +496,16 @@ class Gather(Stage):
     run gathers again, so the same records must give the same result in the same order.
     """
 
-    def gather(self, records: Iterator[Record]) -> Iterator[Record | Reject]:
+    def gather(self, records: Iterator[Record]) -> Iterator[Record | Reject | Joined]:
         """Yield the records, in any order, and `Reject(record, reason)` for those left out. Memory must stay bounded.
+
+        Records that become one are yielded as `Joined(record, parts)`.
 
         A record of which nothing is yielded counts as filtered too, with the stage's name as the reason.
         """
         raise NotImplementedError(f"{type(self).__name__} must define gather(records)")
 
-    def gather_again(self, records: Iterable[Record], scratch: Path) -> Iterator[Record | Reject]:
+    def gather_again(self, records: Iterable[Record], scratch: Path) -> Iterator[Record | Reject | Joined]:
         """Yield what `gather` does, where the records can be read more than once.
 
         Args:
@@ -483,7 +517,20 @@ class Gather(Stage):
 
 
 RUN_FOLDERS = frozenset(
-    {"audio", "commits", "data", "filtered", "logs", "metrics", "quarantine", "scratch", "shards", "spool"}
+    {
+        "audio",
+        "commits",
+        "copies",
+        "damaged",
+        "data",
+        "filtered",
+        "logs",
+        "metrics",
+        "quarantine",
+        "scratch",
+        "shards",
+        "spool",
+    }
 )
 """Folders of the run directory that are the engine's; writers publish elsewhere."""
 

@@ -112,7 +112,7 @@ def synthetic_run(run_dir: Path, records: int) -> Path:
     host = PluginHost(environment={"CURATE_PLUGINS": ""})
     seed = {"audio_filepath": "a.wav", "duration": 1.0, "text": "a b", "pred_text": "a b", "fate": "kept"}
     pipeline([seed], run_dir.parent).run(run_dir=run_dir, host=host)
-    for old in (*run_dir.glob("commits/p*"), *run_dir.glob("data/*"), run_dir / "summary.json"):
+    for old in (*run_dir.glob("co*/p*"), *run_dir.glob("data/*"), run_dir / "summary.json"):
         old.unlink()
     per_unit = 200_000
     for unit, first in enumerate(range(0, records, per_unit)):

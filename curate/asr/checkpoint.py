@@ -9,6 +9,7 @@ a mistake is found at plan time, and so that one guard's gap is not the whole de
 from __future__ import annotations
 
 import os
+import re
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -208,6 +209,9 @@ def _named_classes(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
                 waiting.append((below, value))
 
 
+_MISSING_MODULE = re.compile(r"No module named '(\w+)")
+
+
 def load_nemo() -> None:
     """Import NeMo, quietly.
 
@@ -266,9 +270,10 @@ def restore(checkpoint: Checkpoint) -> Any:
         with quiet_nemo() as logged:
             return models.ASRModel.restore_from(str(checkpoint.path), map_location=torch.device("cpu"))
     except Exception as error:  # NeMo raises anything; whatever it is, no record is to blame
-        raise InfrastructureError(
-            f"{checkpoint.path}: the model cannot be restored ({_first_cause(error, logged)})"
-        ) from error
+        cause = _first_cause(error, logged)
+        missing = _MISSING_MODULE.search(cause)
+        remedy = f"; install it where the workers run: pip install {missing[1]}" if missing else ""
+        raise InfrastructureError(f"{checkpoint.path}: the model cannot be restored ({cause}){remedy}") from error
 
 
 def _first_cause(error: BaseException, logged: list[str]) -> str:

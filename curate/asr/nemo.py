@@ -60,9 +60,10 @@ class NemoRecogniser(AudioModel):
         model_name: the path of a `.nemo` file, or the name of a pretrained model.
         device: `cpu`, `cuda` or `cuda:<index>`; None: as `resources` say, which a stage sets.
         dtype: `fp32`; `bf16` or `fp16` run encoder and decoder wholly in half precision, features are still computed
-            in fp32. Both work on the CPU, where bf16 gains no time and fp16 costs several times as much. `auto` is
-            bf16 on GPUs that have it, and fp32 elsewhere; None: as `resources` say. With `confidence`, whatever follows
-            the encoder stays in fp32: in bf16 a word's confidence is off by up to 0.18.
+            in fp32. Both work on the CPU: bf16 takes half to two thirds of the time where the processor has bf16
+            instructions (`avx512_bf16`), and more than three times as long where it has AVX2 alone; fp16 costs several
+            times as much. `auto` is bf16 on GPUs that have it, and fp32 elsewhere; None: as `resources` say. With
+            `confidence`, whatever follows the encoder stays in fp32: in bf16 a word's confidence is off by up to 0.18.
         decoder: `ctc` or `rnnt`, for hybrid models; None takes the model's default, `rnnt` where it has one.
         timestamps: whether transcripts carry the times of words.
         confidence: whether transcripts, and words if there are any, carry confidence: the normalised Tsallis

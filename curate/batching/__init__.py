@@ -6,6 +6,8 @@ The package does not depend on records, audio or models. Importing it loads neit
 length loads numpy.
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 from curate.batching.advice import Advice, suggest
 from curate.batching.balancing import balance, merge_balanced, mix
 from curate.batching.batcher import Batcher, Batches
@@ -17,9 +19,10 @@ from curate.batching.length_windows import LengthWindows
 from curate.batching.lengths import Dropped
 from curate.batching.planner import LengthBatcher, MemoryBatcher
 from curate.batching.scoring import Score, score
-from curate.batching.splitting import Finished, Unfit, run_splitting
+from curate.batching.splitting import Finished, Unfit, run_splitting, split_to_fit
 from curate.batching.static import StaticBatcher
 from curate.batching.strategies import STRATEGIES, make_batcher
+from curate.suggest import unknown_attribute
 
 __all__ = [
     "ITEMS",
@@ -49,5 +52,12 @@ __all__ = [
     "mix",
     "run_splitting",
     "score",
+    "split_to_fit",
     "suggest",
 ]
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for a known one
+
+    def __getattr__(name: str) -> NoReturn:
+        raise unknown_attribute(__name__, name, __all__)

@@ -15,6 +15,12 @@ RECOVER = 1.05
 PATIENCE = 32
 """Successful batches after which a budget recovers by one step."""
 
+EAGER_PATIENCE = 4
+"""The same for growth where the target is far: the next step leaves memory free, and no batch has run out of it."""
+
+FAR_TOO_LARGE = 0.25
+"""A budget of which even this share runs out of memory is far too large, whatever the length of the items."""
+
 LARGEST_STEP = 1.5
 """The largest step by which a budget grows when memory is left: kernels for new shapes may need unexpected memory."""
 
@@ -45,19 +51,27 @@ class Adjustment:
 
 @attrs.define
 class _LengthClass:
-    """The state of all batches whose longest items are within a factor of √2."""
+    """The state of all batches whose longest items are within a factor of √2.
+
+    Shares are costs as shares of the budget.
+    """
 
     scale: float = 1.0
     successes: int = 0
     peak_share: float | None = None
     had_oom: bool = False
+    largest_success: float = 0.0
+    failed: float | None = None
+    """The least share that ran out of memory since the last success."""
 
 
 class BatchController:
     """Adapts the budget of a batch to the memory, by a factor for each class of lengths.
 
     After an OOM the class's factor shrinks by 0.8, down to one item; after 32 successful batches it recovers by 1.05.
-    With a target it also grows, as far as the reported peaks leave room, and shrinks when they exceed the target.
+    Where the parts of a batch run out of memory as well, it shrinks to 0.8 of the smallest of these when a part
+    succeeds. If that is less than a quarter of the budget, lengths without experience begin there too. With a target it
+    also grows, as far as the reported peaks leave room, and shrinks when they exceed the target.
 
     Plan with `LengthBatcher(controller.budget, cost=controller.cost, scale=controller.scale)`, and compare each batch
     with `max_items(longest_s)`, because it may have been planned before the last OOM.
@@ -102,6 +116,7 @@ class BatchController:
         self._highest = highest if target_share is not None else 1.0
         self._target_share = target_share
         self._classes: dict[int, _LengthClass] = {}
+        self._first_scale = 1.0
 
     @classmethod
     def by_size(
@@ -133,21 +148,32 @@ class BatchController:
     def scale(self, length_s: float) -> float:
         """Return the factor on the budget of a batch whose longest item has `length_s` seconds."""
         found = self._classes.get(_class_of(length_s))
-        return found.scale if found else 1.0
+        return found.scale if found else self._first_scale
 
     def max_items(self, length_s: float) -> int:
         """Return how many items of `length_s` seconds a batch may have now; at least 1."""
         return max(1, self.cost.max_items(self.budget * self.scale(length_s), length_s))
 
-    def record_oom(self, length_s: float) -> None:
-        """Record that a batch whose longest item has `length_s` seconds did not fit into memory."""
+    def record_oom(self, length_s: float, n: int | None = None) -> None:
+        """Record that a batch whose longest item has `length_s` seconds did not fit into memory.
+
+        Args:
+            length_s: the length of its longest item.
+            n: the number of its items, if the caller splits such a batch and reports its parts. None: a full batch.
+        """
         self.batches += 1
         self.ooms += 1
         found = self._class(length_s)
         found.had_oom = True
-        one_item = self.cost.cost(1, length_s) / self.budget
-        # Never below one item, and never upwards: a single item that fails leaves the factor unchanged.
-        self._change(length_s, "oom", max(min(found.scale, one_item), found.scale * SHRINK))
+        is_first = all(each.failed is None for each in self._classes.values())
+        if n is not None:
+            share = self.cost.cost(n, length_s) / self.budget
+            found.failed = min(share, found.failed or share)
+        if n == 1:  # the item alone is at fault: what failed with it shows nothing about others
+            for each in self._classes.values():
+                each.failed = None
+        if n is None or is_first:
+            self._change(length_s, "oom", self._at_least_one_item(found.scale, length_s, found.scale * SHRINK))
 
     def record_success(self, n: int, length_s: float, peak_share: float | None = None) -> None:
         """Record that a batch succeeded.
@@ -160,18 +186,19 @@ class BatchController:
         """
         self.batches += 1
         found = self._class(length_s)
+        self._learn_from_failures(self.cost.cost(n, length_s) / self.budget)
+        found.largest_success = max(found.largest_success, self.cost.cost(n, length_s) / self.budget)
         target = self._target_share
         if target is not None and peak_share is not None and peak_share > target:
-            one_item = min(found.scale, self.cost.cost(1, length_s) / self.budget)
-            factor = max(SHRINK, target / peak_share)
-            self._change(length_s, "above target", max(one_item, found.scale * factor))
+            wanted = found.scale * max(SHRINK, target / peak_share)
+            self._change(length_s, "above target", self._at_least_one_item(found.scale, length_s, wanted))
             return
         if 2 * n < self.max_items(length_s):
             return
         found.successes += 1
         if peak_share is not None:
             found.peak_share = max(peak_share, found.peak_share or 0.0)
-        if found.successes < PATIENCE:
+        if found.successes < (EAGER_PATIENCE if self._is_far_from_target(found) else PATIENCE):
             return
         if found.scale < 1.0:
             self._change(length_s, "recovered", min(1.0, found.scale * RECOVER))
@@ -187,8 +214,29 @@ class BatchController:
         self._unreported.clear()
         return changes
 
+    def _learn_from_failures(self, success: float) -> None:
+        """Shrink the classes whose batches failed before one of this share succeeded, unless larger ones had fitted."""
+        for number, each in self._classes.items():
+            failed, each.failed = each.failed, None
+            if failed is None or failed <= max(success, each.largest_success):
+                continue
+            length_s = 2 ** ((number + 0.5) / 2)
+            self._change(length_s, "oom", self._at_least_one_item(each.scale, length_s, failed * SHRINK))
+            if failed < FAR_TOO_LARGE:
+                self._first_scale = max(self._lowest, min(self._first_scale, failed * SHRINK))
+
+    def _is_far_from_target(self, found: _LengthClass) -> bool:
+        target, peak = self._target_share, found.peak_share
+        if target is None or peak is None or found.had_oom or found.scale < 1.0:
+            return False
+        return peak * LARGEST_STEP <= target
+
+    def _at_least_one_item(self, scale: float, length_s: float, wanted: float) -> float:
+        """Return a smaller factor that allows one item: a single item that fails leaves the factor unchanged."""
+        return min(scale, max(wanted, min(scale, self.cost.cost(1, length_s) / self.budget)))
+
     def _class(self, length_s: float) -> _LengthClass:
-        return self._classes.setdefault(_class_of(length_s), _LengthClass())
+        return self._classes.setdefault(_class_of(length_s), _LengthClass(self._first_scale))
 
     def _change(self, length_s: float, reason: str, wanted: float) -> None:
         found = self._class(length_s)

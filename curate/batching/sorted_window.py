@@ -51,9 +51,8 @@ class SortedWindow:
     # of the shortest hundreds, and the parts of the window become dense at different rates. The slice with the least
     # padding lies where the window is dense already; items in the sparse parts keep waiting for closer neighbours.
     #
-    # Invariant: `_caps` never increases along the window (`add` enforces it), so the start of the full slice that ends
-    # at an item never decreases from one item to the next. Hence the full slices end at the last items of the window,
-    # and two of them overlap exactly when an end of one lies in the other. `_full_slices` and `cut` rely on both.
+    # `_caps` need not decrease along the window: a controller may allow more long items than short ones, where short
+    # ones ran out of memory, or where they were too few to grow. The cap of a slice is that of its longest item.
 
     def __init__(self, caps: Callable[[Seconds], Counts]) -> None:
         import numpy as np
@@ -78,9 +77,7 @@ class SortedWindow:
         self._lengths = lengths[order]
         self._indices = np.concatenate([self._indices, indices])[order]
         self._born = np.concatenate([self._born, np.full(len(indices), self._refills)])[order]
-        # A controller may have shrunk the budget of shorter items only: longer items get no larger batches than they.
-        caps = np.concatenate([self._caps, np.maximum(1, self._find_caps(lengths_s))])[order]
-        self._caps = np.minimum.accumulate(caps)
+        self._caps = np.concatenate([self._caps, np.maximum(1, self._find_caps(lengths_s))])[order]
 
     def cut(self, items: int) -> list[Slice]:
         """Cut full slices, those with the least padding first, until at least `items` are cut or no slice is full.
@@ -98,7 +95,7 @@ class SortedWindow:
         cuts: list[tuple[int, int]] = []
         for number in np.argsort(padding, kind="stable").tolist():
             start, end = int(starts[number]), int(ends[number])
-            if taken[start] or taken[end - 1]:
+            if taken.find(1, start, end) >= 0:
                 continue
             taken[start:end] = b"\1" * (end - start)
             cuts.append((start, end))
@@ -138,11 +135,11 @@ class SortedWindow:
         import numpy as np
 
         ends = np.arange(1, len(self) + 1)
-        first = int(np.searchsorted(ends - self._caps, 0))
-        ends, caps = ends[first:], self._caps[first:]
+        is_full = ends >= self._caps
+        ends, caps = ends[is_full], self._caps[is_full]
         audio = np.concatenate([np.zeros(1), np.cumsum(self._lengths)])
         starts = ends - caps
-        return starts, ends, caps * self._lengths[first:] - (audio[ends] - audio[starts])
+        return starts, ends, caps * self._lengths[is_full] - (audio[ends] - audio[starts])
 
     def _longest_first(self) -> list[tuple[int, int]]:
         cuts: list[tuple[int, int]] = []

@@ -34,6 +34,7 @@ def run_splitting(
     is_oom: Callable[[BaseException], bool],
     on_oom: Callable[[list[Item], str], None] | None = None,
     length_s: Callable[[Item], float] | None = None,
+    max_items: Callable[[float], int] | None = None,
 ) -> Iterator[Finished[Item, Result] | Unfit[Item]]:
     """Yield the parts of a batch as they finish, each item in exactly one of them.
 
@@ -48,11 +49,17 @@ def run_splitting(
         on_oom: called with the items that failed and the error's message, outside of the `except` block, when neither
             the error nor its traceback holds the tensors of the attempt: free the caches here.
         length_s: returns an item's length. None: all items count as equal.
+        max_items: returns how many items a part may have now whose longest has this length; called before each attempt,
+            so that what was learnt from one part holds for the parts that wait. Needs `length_s`.
     """
     # Last in, first out: a batch that fits keeps its order, and after a split the longer half comes first.
     todo = [list(items)] if items else []
     while todo:
         batch = todo.pop()
+        if length_s is not None and max_items is not None:
+            first, *others = split_to_fit(batch, length_s, max_items)
+            batch, todo = first, todo + others[::-1]
+            del first, others
         done, message = _attempt(batch, work, is_oom)
         if message is None:
             yield from done
@@ -63,6 +70,21 @@ def run_splitting(
             yield Unfit(batch[0], message)
         elif message is not None:
             todo += reversed(_halves(batch, length_s))
+
+
+def split_to_fit(
+    items: list[Item], length_s: Callable[[Item], float], max_items: Callable[[float], int]
+) -> list[list[Item]]:
+    """Return a batch in parts, none with more items than `max_items` of its longest; in order if it fits as a whole."""
+    if not items or len(items) <= max_items(max(map(length_s, items))):
+        return [items]
+    rest = sorted(items, key=lambda item: -length_s(item))
+    parts: list[list[Item]] = []
+    while rest:
+        count = max(1, max_items(length_s(rest[0])))
+        parts.append(rest[:count])
+        rest = rest[count:]
+    return parts
 
 
 def _attempt(

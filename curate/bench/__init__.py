@@ -6,9 +6,18 @@
 `curate bench batch-size` runs the same on the command line.
 """
 
+from typing import TYPE_CHECKING, NoReturn
+
 from curate.bench.batch_size import BatchSizeReport, bench_batch_sizes
 from curate.bench.history import append, last_alike
 from curate.bench.plot import save_plot
 from curate.bench.trial import Trial
+from curate.suggest import unknown_attribute
 
 __all__ = ["BatchSizeReport", "Trial", "append", "bench_batch_sizes", "last_alike", "save_plot"]
+
+
+if not TYPE_CHECKING:  # a type checker would take any name for a known one
+
+    def __getattr__(name: str) -> NoReturn:
+        raise unknown_attribute(__name__, name, __all__)

@@ -205,7 +205,7 @@ def _trials(bench: Bench, settings: Sequence[Mapping[str, Any]], replicas: Seque
 
 def _settings(stage: ProcessingStage, sizes: Sequence[int], budgets: Sequence[float]) -> list[dict[str, Any]]:
     own = stage.settings()
-    # An ASR stage that plans by length ignores a number of records.
+    # For an ASR stage that plans by length, a number of records is only the maximum.
     fixed: dict[str, Any] = {} if own.get("batching", "static") == "static" else {"batching": "static"}
     unset: dict[str, Any] = {"initial_batch_size": None} if own.get("initial_batch_size") is not None else {}
     settings = [{**unset, **fixed, "batch_size": size} for size in sorted({1, *sizes})]

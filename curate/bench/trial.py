@@ -43,6 +43,8 @@ class Trial:
         audio_s: the length of these records, by the column `duration`.
         total_s: the time from the start to the end of the first pass: starting, loading the model, warming up.
         transcription_s: the median time of the later passes.
+        spread: the difference between the slowest and the fastest of them, as a share of the median; None after a
+            single one.
         rtfx: `audio_s` per second of such a pass.
         records_per_s: records per second of such a pass.
         waste: padding as a share of the audio; None if the stage does not report it.
@@ -66,6 +68,7 @@ class Trial:
     peak_of: str | None = None
     ooms: int = 0
     idle: int = 0
+    spread: float | None = None
 
     @property
     def fits(self) -> bool:
@@ -155,7 +158,9 @@ class Bench:
         began: float,
     ) -> Trial:
         ends = [figures["passes"][str(number)]["max_ended"] for number in range(1 + self.repeats)]
-        transcription_s = max(1e-6, statistics.median(end - before for before, end in pairwise(ends)))
+        passes_s = [end - before for before, end in pairwise(ends)]
+        transcription_s = max(1e-6, statistics.median(passes_s))
+        spread = round((max(passes_s) - min(passes_s)) / transcription_s, 6) if len(passes_s) > 1 else None
         of_stage: Mapping[str, Any] = figures["stage"]
         gpu, process = of_stage.get("peak_bytes"), figures.get("max_process_bytes")
         return Trial(
@@ -172,6 +177,7 @@ class Bench:
             peak_of="gpu" if gpu is not None else "process" if process is not None else None,
             ooms=of_stage.get("ooms", 0),
             idle=replicas - len(figures["workers"]),
+            spread=spread,
         )
 
 
@@ -224,6 +230,7 @@ class MeasuredStage(ProcessingStage):
     def __post_init__(self) -> None:
         self.cardinality = self.stage.cardinality
         self.retries = self.stage.retries
+        self.corrects_duration = self.stage.corrects_duration
         self._worker = ""
         self._ended: dict[str, float] = {}
         self._memory = ProcessMemory()

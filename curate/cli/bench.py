@@ -6,15 +6,19 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import click
 
 from curate.cli.pipeline_file import reads_pipeline
-from curate.cli.session import Session
+from curate.cli.session import Session, pass_session
 from curate.errors import UsageError
 
 if TYPE_CHECKING:
     from curate.bench import BatchSizeReport, Trial
     from curate.config import Configured
+
+NOISE_OF_RUNS = 0.1
+"""The share by which two runs of the same code differ in addition to the spread of the passes in each of them."""
 
 
 @click.group()
@@ -92,6 +96,55 @@ def batch_size(
         session.console.print(f"Drawn in {plot}", soft_wrap=True)
 
 
+@bench.command("suggest")
+@click.option("--gpu-memory", "gpu_memory_gb", type=float, required=True, metavar="GB", help="The memory limit.")
+@click.option(
+    "--model",
+    "models",
+    multiple=True,
+    default=("large", "medium", "small"),
+    metavar="NAME[=GB]",
+    help="A model, the preferred first: its size is in its name (small, medium, large), or given in GB in fp32. "
+    "Can be repeated; by default large, medium, small.",
+)
+@click.option("--mean", "mean_s", default=5.0, show_default=True, help="The mean length of the records, in seconds.")
+@click.option("--longest", "max_s", default=30.0, show_default=True, help="The longest record, in seconds.")
+@click.option("--dtype", default="fp32", show_default=True, help="fp32, bf16 or fp16.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_session
+def suggest_batches(
+    session: Session,
+    gpu_memory_gb: float,
+    models: tuple[str, ...],
+    mean_s: float,
+    max_s: float,
+    dtype: str,
+    as_json: bool,
+) -> None:
+    """Choose the first model that fits into a memory limit, and its batches, by rules of thumb. Measures nothing."""
+    from curate.batching import suggest
+
+    sized = {name: size for name, _, size in (model.partition("=") for model in models)}
+    if any(sized.values()):
+        try:
+            advice = suggest(gpu_memory_gb, {name: float(size) for name, size in sized.items()}, mean_s, max_s, dtype)
+        except ValueError:
+            raise UsageError("--model NAME=GB: give a number of GB to every model, or to none") from None
+    else:
+        advice = suggest(gpu_memory_gb, list(sized), mean_s, max_s, dtype)
+    if as_json:
+        click.echo(json.dumps(attrs.asdict(advice), indent=1))
+        return
+    show = session.console.print
+    for reason in advice.reasons:
+        show(f"{reason}.", soft_wrap=True)
+    show(f"Model: {advice.model}. Write in the pipeline file, at the ASR stage:", soft_wrap=True)
+    show(f"    batching: length\n    max_batch_s: {advice.max_batch_s:.0f}")
+    show(
+        f"With batching: static, batch_size: {advice.batch_size}. Then measure: curate bench batch-size", soft_wrap=True
+    )
+
+
 def _numbers(text: str, option: str) -> list[int]:
     try:
         numbers = [int(number) for number in text.split(",") if number.strip()]
@@ -156,7 +209,11 @@ def _seconds(seconds: float | None) -> str:
 
 
 def _change(trial: Trial, before: Trial | None) -> str:
-    """Return the change in speed of a setting since the last measurement."""
+    """Return the change in speed of a setting since the last measurement, if it is larger than the noise of both."""
     if before is None or not trial.records_per_s or not before.records_per_s:
         return ""
-    return f"{trial.records_per_s / before.records_per_s - 1:+.0%}"
+    change = trial.records_per_s / before.records_per_s - 1
+    if trial.spread is None or before.spread is None:
+        return f"{change:+.0%} (noise unknown)"
+    noise = trial.spread + before.spread + NOISE_OF_RUNS
+    return f"{change:+.0%} ± {noise:.0%}" if abs(change) > noise else f"same (± {noise:.0%})"

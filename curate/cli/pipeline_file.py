@@ -37,7 +37,7 @@ _ORIGIN = "curate.origin"
 
 
 def origin_of(context: click.Context) -> dict[str, Any]:
-    """Return the file, folder and options that a pipeline was made from, so that another verb can load it again."""
+    """Return the files, folder and options that a pipeline was made from, so that another verb can load it again."""
     return context.meta[_ORIGIN]
 
 
@@ -63,6 +63,7 @@ def reads_pipeline(verb: Callable[..., None]) -> Callable[..., None]:
             "folder": str(Path.cwd()),
             "sets": list(sets),
             "executor": executor,
+            "plugins_files": [str(path.absolute()) for path in context.find_root().params.get("plugins_file", ())],
         }
         configured: Configured = load_pipeline(
             file, host=session.host, sets=sets, executor=executor, run_dir=run_dir, allow_imports=allow_imports

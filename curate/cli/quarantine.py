@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import chdir
 from pathlib import Path
 
+import attrs
 import click
 
 from curate.cli.session import Session, pass_session
@@ -119,7 +120,8 @@ def retry(
 ) -> None:
     """Retry failed records, and nothing else; the published files are as if the records had never failed.
 
-    Settings and inputs must be unchanged. Stages after a gather work on all of their records again.
+    Settings and inputs must be unchanged, but for stages that only failed records have met: these may be corrected.
+    Plugins-files are those of the run, unless others are given. Stages after a gather work on all records again.
     """
     from curate.cli.run import asked_budget, run_configured
     from curate.config import load_pipeline
@@ -134,6 +136,7 @@ def retry(
     folder = Path(origin.get("folder", "."))
     if not folder.is_dir():
         raise UsageError(f"the run in {run_dir} was started in {folder}, which is missing: restore it, or fork the run")
+    session = _with_plugins_files(session, origin.get("plugins_files", ()))
     with chdir(folder):  # relative paths in the file are relative to it
         configured = load_pipeline(
             file,
@@ -151,3 +154,22 @@ def retry(
             retry=Retry(code, stage),
         )
         run_configured(session, configured, options, as_json=as_json)
+
+
+def _with_plugins_files(session: Session, files: Sequence[str]) -> Session:
+    """Return a session with the plugins-files of a run, unless the command line names some itself.
+
+    Raises:
+        UsageError: one of them is missing.
+    """
+    from curate.errors import UsageError
+    from curate.plugin import PluginHost
+
+    options = click.get_current_context().find_root().params
+    if not files or options.get("plugins_file"):
+        return session
+    for file in files:
+        if not Path(file).is_file():
+            raise UsageError(f"the run used the plugins-file {file}, which is missing: name it with --plugins-file")
+    host = PluginHost(disabled=options.get("no_plugin", ()), plugin_files=files)
+    return attrs.evolve(session, host=host)

@@ -89,6 +89,7 @@ def _driver(driver: Holder) -> dict[str, Any]:
         "pid": driver.pid,
         "since": driver.since,
         "alive": driver.alive,
+        "damaged": driver.damaged,
         "silent_s": round(max(driver.silent_s, 0.0), 1),
     }
 
@@ -120,7 +121,9 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     error = f" ({found['error']})" if found["error"] else ""
     show(f"{found['name']} in {found['run_dir']}: {found['status']}{error}", soft_wrap=True)
     driver = found["driver"]
-    if driver is not None:
+    if driver is not None and driver["damaged"]:
+        show("driver: unknown, because the lock file is damaged")
+    elif driver is not None:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(driver["since"]))
         gone = "was killed" if found["status"] == RunStatus.CRASHED else "has left"
         state = "is at work" if driver["alive"] else gone

@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from curate.engine.accounting.counts import RecordCounts, StageFlow
     from curate.engine.durability.commit import Commit
+    from curate.engine.durability.damage import Damage
     from curate.engine.durability.lock import Holder
+    from curate.engine.durability.repair import find_damage, repair_run
     from curate.engine.durability.run_differences import NOT_SET, RunDifference
     from curate.engine.durability.stage_outcomes import StageOutcome
     from curate.engine.protocol.events import (
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
         RunStopped,
         UnitCommitted,
     )
+    from curate.engine.protocol.interrupt import Interrupted
     from curate.engine.protocol.messages import Filtered, Quarantined
     from curate.engine.protocol.options import ErrorBudget, Retry, RunOptions, StopRequest
     from curate.engine.protocol.run_status import RunStatus
@@ -45,12 +48,14 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "Commit": "durability.commit",
+    "Damage": "durability.damage",
     "EVENTS_FILE": "protocol.events",
     "ErrorBudget": "protocol.options",
     "Executor": "protocol.transport",
     "Filtered": "protocol.messages",
     "Holder": "durability.lock",
     "HopSpec": "protocol.transport",
+    "Interrupted": "protocol.interrupt",
     "LiveProgress": "run_reader",
     "NOT_SET": "durability.run_differences",
     "Observers": "run",
@@ -73,6 +78,8 @@ _MODULES = {
     "Transport": "protocol.transport",
     "UnitCommitted": "protocol.events",
     "Unsendable": "protocol.transport",
+    "find_damage": "durability.repair",
+    "repair_run": "durability.repair",
     "run_plan": "run",
     "stream_plan": "stream",
 }
@@ -82,11 +89,13 @@ __all__ = [
     "EVENTS_FILE",
     "NOT_SET",
     "Commit",
+    "Damage",
     "ErrorBudget",
     "Executor",
     "Filtered",
     "Holder",
     "HopSpec",
+    "Interrupted",
     "LiveProgress",
     "Observers",
     "Quarantined",
@@ -108,6 +117,8 @@ __all__ = [
     "Transport",
     "UnitCommitted",
     "Unsendable",
+    "find_damage",
+    "repair_run",
     "run_plan",
     "stream_plan",
 ]

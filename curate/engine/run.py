@@ -17,6 +17,7 @@ from curate.audio.files import roots_in_run
 from curate.audio.spool_folder import check_spool_directory, run_folder
 from curate.engine.accounting.counts import FinishedInputs, RecordCounts, add_stage_counts, follow_stages, stage_counts
 from curate.engine.durability.commit import CommitBuffer, id_checksum_of
+from curate.engine.durability.damage import damaged_run
 from curate.engine.durability.directory_store import DirectoryStore
 from curate.engine.durability.inputs import read_unchanged
 from curate.engine.durability.positions import InputPositions
@@ -32,7 +33,7 @@ from curate.engine.protocol.events import (
     RunStopped,
     UnitCommitted,
 )
-from curate.engine.protocol.messages import Filtered
+from curate.engine.protocol.messages import Filtered, JoinedPart
 from curate.engine.protocol.options import Retry, RunOptions
 from curate.engine.protocol.run_status import RunStatus
 from curate.engine.protocol.transport import Executor, HopSpec
@@ -160,7 +161,11 @@ class _Run:
                 )
             if self.directory is not None:
                 failpoint("summary.before_write")
-                write_json(self.directory / "summary.json", summary)
+                damage = store.notes_damage() if summary["filtered"] or summary["quarantined"] else ()
+                damaged = {"damaged": {each.path: each.loss for each in damage}} if damage else {}
+                write_json(self.directory / "summary.json", {**summary, **damaged})
+                if damage:
+                    raise damaged_run(self.directory, damage)
         except BaseException as error:
             interrupted = isinstance(error, KeyboardInterrupt)
             message = str(error) or ("interrupted" if isinstance(error, KeyboardInterrupt) else type(error).__name__)
@@ -203,9 +208,10 @@ class _Run:
         outputs: list[Path] = []
         worked_s = 0.0
         for phase in self.plan.phases:
-            if not self.store.is_complete(phase.number):
+            done = self.store.is_complete(phase.number)
+            while not done:
                 phase_run = _PhaseRun(self, phase)
-                phase_run.run()
+                done = phase_run.run()
                 worked_s = max(worked_s, phase_run.worked_ms / 1000)
             for planned in phase.writers:
                 with driver_errors(planned.name):
@@ -245,9 +251,10 @@ class _PhaseRun:
         self._places = run.store.places(phase.number)
         self._total = _count_input(phase, self._places)
         self._retried = run.store.retried(phase.number)
+        self._redo = run.store.redo(phase.number) if run.store.commits(phase.number) else None
         self._unit = self._new_unit()
         self._scheduler: Scheduler | None = None
-        self._gathered: Generator[Record | Filtered] | None = None
+        self._gathered: Generator[Record | Filtered | JoinedPart] | None = None
         self._counts = RecordCounts()
         """The finished inputs, committed or not; of this attempt's audio only the input is counted."""
         self._failed_before, self._worked_on_before = run.before(phase.number)
@@ -264,17 +271,17 @@ class _PhaseRun:
             self._counts.add(commit.books)
             add_stage_counts(self._stage_counts, commit.stages)
 
-    def run(self) -> None:
-        """Run the phase to its end."""
+    def run(self) -> bool:
+        """Run the phase to its end, and return whether it is complete: a damaged unit may need a second run of it."""
         try:
-            self._run()
+            return self._run()
         finally:
             # The two refer to each other, so both, with all records, would stay until a garbage collection.
             self._scheduler = None
             if self._gathered is not None:
                 self._gathered.close()  # removes its temporary files
 
-    def _run(self) -> None:
+    def _run(self) -> bool:
         if self._state is not None:
             self._state.begin(self._total)
         self._report_progress()
@@ -288,13 +295,14 @@ class _PhaseRun:
             done_checksum=id_checksum_of(self._store.commits(self._phase.number)),
             settle=self._settled_in_feed,
             stop=self._options.stop,
+            again=None if self._redo is None else self._redo.again,
         )
         try:
             if self._phase.hops:
                 self._process(self._until_stopped(iter(batches)))
             else:
                 encode = encode_row if self._store.encodes else None
-                for settled in without_stages(self._until_stopped(iter(batches)), encode, self._first_stage):
+                for settled in without_stages(self._until_stopped(iter(batches)), encode, self._phase.blamed()):
                     self._settle(settled)
         except (InfrastructureError, KeyboardInterrupt):
             with suppress(InfrastructureError):
@@ -304,18 +312,20 @@ class _PhaseRun:
         self._check_budget()
         if self._options.stop.asked:
             raise KeyboardInterrupt
+        if self._redo is not None:
+            self._redo.check_complete()
+            if self._redo.escalated:
+                return False
         check_phase(self._phase, self._store)
         self._store.complete(self._phase.number)
         self._report_progress(ended=True)
+        return True
 
     def _process(self, incoming: PhaseInput) -> None:
         """Process the phase's input in the workers of the executor."""
-        hops, context = self._phase.hops, self._context()
+        hops, context, blamed = self._phase.hops, self._context(), self._phase.blamed()
         transport = self._executor.open(
-            [
-                HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=hop.stages[-1].name)
-                for hop in hops
-            ]
+            [HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=blamed) for hop in hops]
         )
         try:
             self._scheduler = Scheduler(transport, hops, stopping=self._is_stopping)
@@ -377,7 +387,7 @@ class _PhaseRun:
                 "curate quarantine retry processes failed records again"
             )
 
-    def _items(self) -> Iterator[Record | Failed | Filtered]:
+    def _items(self) -> Iterator[Record | Failed | Filtered | JoinedPart]:
         phase = self._phase
         if phase.source is not None:
             return read_unchanged(phase.source.stage)
@@ -388,27 +398,32 @@ class _PhaseRun:
         return iter(reader)
 
     def _settle(self, settled: FinishedInputs) -> None:
-        if self._unit.name:  # its commit was interrupted and may be on disk: commit it unchanged before adding to it
-            self._commit()
-        self._unit.add(settled)
-        self._counts.records_in += len(settled.seqs)
-        self._counts.kept += len(settled.rows)
-        self._counts.filtered += len(settled.filtered)
-        self._counts.quarantined += len(settled.quarantined)
-        self._counts.split += len(settled.splits)
-        self._counts.children += sum(split.children for split in settled.splits)
-        self._counts.in_ms += settled.in_ms
-        if not settled.is_plain:
-            add_stage_counts(self._stage_counts, stage_counts(settled))
-        for _, note in settled.quarantined:
-            self._observers.on_record_quarantined(
-                RecordQuarantined(note.record["_id"], note.stage, note.code, note.message)
-            )
-        if self._counts.quarantined:
-            self._look_at_budget()
-        self._report_progress()
-        if self._unit.full:
-            self._commit()
+        for outcomes in (settled,) if self._redo is None else self._redo.take(settled):
+            if self._unit.name:  # its commit was interrupted and may be on disk: commit it before adding to it
+                self._commit()
+            self._unit.add(outcomes)
+            self._counts.records_in += len(outcomes.seqs)
+            self._counts.kept += len(outcomes.rows)
+            self._counts.filtered += len(outcomes.filtered)
+            self._counts.quarantined += len(outcomes.quarantined)
+            self._counts.split += len(outcomes.splits)
+            self._counts.children += sum(split.children for split in outcomes.splits)
+            self._counts.in_ms += outcomes.in_ms
+            joins = sum(note.joins for _, note in outcomes.joined)
+            self._counts.records_in -= joins
+            self._counts.joins += joins
+            self._counts.joined += len(outcomes.joined)
+            if not outcomes.is_plain:
+                add_stage_counts(self._stage_counts, stage_counts(outcomes))
+            for _, note in outcomes.quarantined:
+                self._observers.on_record_quarantined(
+                    RecordQuarantined(note.record["_id"], note.stage, note.code, note.message)
+                )
+            if self._counts.quarantined:
+                self._look_at_budget()
+            self._report_progress()
+            if self._unit.full:
+                self._commit()
 
     def _settled_in_feed(self, settled: FinishedInputs) -> bool:
         """Record inputs that need no work, and return whether the run continues."""

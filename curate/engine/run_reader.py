@@ -27,6 +27,7 @@ from curate.engine.durability.commit_file import UnitReader, read_notes
 from curate.engine.durability.directory_store import current_commits
 from curate.engine.durability.lock import Holder, holder_of
 from curate.engine.durability.progress_file import STATE
+from curate.engine.durability.redo_order import read_orders
 from curate.engine.durability.run_differences import RunDifference, run_differences
 from curate.engine.durability.run_directory import fingerprints_of, read_run
 from curate.engine.durability.stage_outcomes import StageOutcome, stage_outcomes
@@ -116,7 +117,7 @@ class RunReader:
         """The state of the run."""
         driver, state = self.driver, self._state
         ended = _ended(state)
-        if driver is not None and not driver.released:
+        if driver is not None and not driver.released and not driver.damaged:
             if state.get("written", 0.0) < driver.since:
                 ended = None  # an earlier attempt has written it
             if ended is None:
@@ -138,8 +139,10 @@ class RunReader:
         return read_json(self.run_dir / STATE)
 
     def is_complete(self, phase: int) -> bool:
-        """Return whether a phase has worked on all of its input."""
-        return (self.run_dir / f"commits/complete-{phase}.json").exists()
+        """Return whether a phase has worked on all of its input, and no damaged unit of it is processed again."""
+        if not (self.run_dir / f"commits/complete-{phase}.json").exists():
+            return False
+        return all(order.phase != phase for order in read_orders(self.run_dir).values())
 
     def progress(self) -> LiveProgress | None:
         """Return the progress of the phase at work; None if no driver is at work, or it has not reported yet."""

@@ -5,6 +5,7 @@ A worker that crashes or hangs costs the record that it was processing, and noth
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import attrs
@@ -14,7 +15,7 @@ from curate.engine.protocol.transport import HopSpec
 from curate.executors.decoding import EventDecoder
 from curate.executors.gpu_allocation import assign_gpus
 from curate.executors.process_pool import ProcessPool
-from curate.executors.validators import positive
+from curate.executors.validators import positive, with_answers
 from curate.executors.worker_payload import check_sendable, make_payload
 from curate.executors.worker_process import pickled, pinned
 from curate.machine import Gpu, Machine, find_gpus
@@ -22,6 +23,7 @@ from curate.plan import Plan
 from curate.resource_check import check_resources
 
 
+@with_answers
 @attrs.frozen
 class MultiprocessingExecutor:
     """Runs the pipeline in worker processes on this machine.
@@ -125,4 +127,4 @@ class MultiprocessingTransport:
         self._processes.kill(worker)
 
     def close(self) -> None:
-        self._processes.close()
+        deque(self._decoder.events(self._processes.close()), maxlen=0)  # what a teardown logs is logged

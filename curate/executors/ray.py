@@ -16,7 +16,7 @@ from curate.engine.protocol.transport import HopSpec
 from curate.errors import PlanError
 from curate.executors.ray_session import ClusterOptions, RaySession, import_ray
 from curate.executors.ray_transport import RayTransport
-from curate.executors.validators import positive
+from curate.executors.validators import positive, with_answers
 from curate.executors.worker_payload import check_sendable
 from curate.machine import Machine
 from curate.plan import Hop, Plan
@@ -32,6 +32,7 @@ def _mappings(value: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any
     return {name: dict(each) for name, each in value.items()}
 
 
+@with_answers
 @attrs.frozen
 class RayExecutor:
     """Runs the pipeline on a Ray cluster.

@@ -149,7 +149,14 @@ class Inference:
         def infer(part: list[Loaded]) -> Callable[[], Rows]:
             return self._infer(part, waiting.pop() if waiting else None)
 
-        parts = run_splitting(loaded, infer, is_oom=self._is_oom, on_oom=self._record_oom, length_s=_length_s)
+        parts = run_splitting(
+            loaded,
+            infer,
+            is_oom=self._is_oom,
+            on_oom=self._record_oom,
+            length_s=_length_s,
+            max_items=self.batches.max_items,
+        )
         for part in parts:
             if isinstance(part, Unfit):
                 outcomes.append(self._try_again(part))
@@ -281,7 +288,7 @@ class Inference:
 
     def _record_oom(self, loaded: list[Loaded], _: str) -> None:
         self._ooms += 1
-        self.batches.record_oom(max(map(_length_s, loaded)))
+        self.batches.record_oom(len(loaded), max(map(_length_s, loaded)))
         self._free_memory()
 
     def _free_memory(self) -> None:

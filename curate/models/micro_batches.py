@@ -25,6 +25,10 @@ from curate.gpu_errors import is_oom
 from curate.models.capabilities import DeviceMemory, MemoryMeter, MemoryPeak
 
 DEFAULT_MAX_BATCH_S = 200.0
+
+DEFAULT_MAX_BATCH_ON_CPU_S = 30.0
+"""On the CPU, larger batches are slower: their padding costs time, and their activations leave the caches."""
+
 DEFAULT_SATURATION_S = 1600.0
 """Padded seconds beyond which a batch of a 115 M FastConformer in bf16 gains no speed on an H200: 18,000 times real
 time there, 18,800 at four times as much. A larger batch only delays its results and risks more records together."""
@@ -186,9 +190,9 @@ class MicroBatches:
         if self._calibration is not None and peak is not None:
             self._learn(self._calibration, items, longest_s, peak.own_bytes)
 
-    def record_oom(self, longest_s: float) -> None:
-        """Record that a batch did not fit into memory."""
-        self.controller.record_oom(longest_s)
+    def record_oom(self, items: int, longest_s: float) -> None:
+        """Record that a batch, or a part of one, did not fit into memory."""
+        self.controller.record_oom(longest_s, items)
 
     def report(self) -> dict[str, Any]:
         """Return the batching strategy, the budget and its changes, as plain data."""

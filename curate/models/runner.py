@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 from loguru import logger
 
 from curate.audio import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S
+from curate.batching import split_to_fit
 from curate.errors import RecordError
 from curate.models.clip import Clip
 from curate.models.inference import Inference, InferenceFailed, Loaded, MicroBatchResult, PendingRows
@@ -202,7 +203,8 @@ class ModelRunner:
                     elif not isinstance(clip, RecordError):
                         loaded.append((record, clip))
                     del clip  # this generator may be suspended for long, and the model may need the memory
-                parts = self._split_by_true_length(loaded)
+                # It may exceed the present budget, or the lengths that the manifest claims.
+                parts = deque(split_to_fit(loaded, _length_s, self.batches.max_items) if loaded else ())
                 del loaded
                 while parts:
                     part = parts.popleft()
@@ -280,20 +282,6 @@ class ModelRunner:
                 call.described_memory,
             )
             waited_s = 0.0
-
-    def _split_by_true_length(self, loaded: list[Loaded]) -> deque[list[Loaded]]:
-        """Split a micro-batch that exceeds the present budget, or whose true lengths exceed those of the manifest."""
-        if not loaded:
-            return deque()
-        if len(loaded) <= self.batches.max_items(max(map(_length_s, loaded))):
-            return deque([loaded])
-        parts: deque[list[Loaded]] = deque()
-        rest = sorted(loaded, key=lambda item: -_length_s(item))
-        while rest:
-            count = self.batches.max_items(_length_s(rest[0]))
-            parts.append(rest[:count])
-            rest = rest[count:]
-        return parts
 
     def _staged(self, loaded: list[Loaded]) -> Future[Sequence[Clip]] | None:
         """Have a micro-batch prepared while the model works on the one before; None: the model does not do that.

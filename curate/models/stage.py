@@ -15,7 +15,12 @@ from curate.errors import CurateError, InfrastructureError, PlanError
 from curate.fingerprint import describe_code
 from curate.gpu_errors import is_oom
 from curate.models.inference import InferenceFailed
-from curate.models.micro_batches import DEFAULT_MAX_BATCH_S, DEFAULT_SATURATION_S, MicroBatches
+from curate.models.micro_batches import (
+    DEFAULT_MAX_BATCH_ON_CPU_S,
+    DEFAULT_MAX_BATCH_S,
+    DEFAULT_SATURATION_S,
+    MicroBatches,
+)
 from curate.models.model import AudioModel, Row, describe_misfit
 from curate.models.resources import ModelResources
 from curate.models.rows import RowContract
@@ -50,7 +55,7 @@ class AudioModelStage(ProcessingStage):
             memory; `length` where the memory cannot be measured), `static` (`batch_size` records, in arrival order),
             `duration` or `bucket`.
         max_batch_s: the budget of a batch in seconds of audio, padding included, also in place of `memory`; not for
-            `static`. None: 200.
+            `static`. None: 200 on a GPU, 30 on the CPU.
         memory_share: with `memory`, the share of the free memory that a batch may need, None: 0.8. When it is given,
             batches also grow towards that share of the GPU's memory, as far as measured peaks leave room.
         saturation_s: with `memory`, the padded seconds that saturate the GPU: larger batches are not planned. None: as
@@ -149,10 +154,12 @@ class AudioModelStage(ProcessingStage):
         if strategy == "bucket" and self.max_s is None:
             raise PlanError(f"stage {self.name!r}: batching 'bucket' needs max_s, the length of its longest bucket")
         resources = self.model_resources()
+        is_small = not resources.on_gpu and strategy != "bucket"  # a bucket holds at least one record of max_s
+        default_s = DEFAULT_MAX_BATCH_ON_CPU_S if is_small else DEFAULT_MAX_BATCH_S
         return MicroBatches(
             strategy,
             self.batcher_options(strategy),
-            max_batch_s=self.max_batch_s if self.max_batch_s is not None else DEFAULT_MAX_BATCH_S,
+            max_batch_s=default_s if self.max_batch_s is None else self.max_batch_s,
             batch_size=self.batch_size,
             memory_share=self.memory_share,
             device_share=resources.gpu_share,

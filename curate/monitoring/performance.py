@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from curate.monitoring.measures import Measures, add_measures, add_to
 from curate.monitoring.spread import mean, quantile, spread_of, standard_deviation
+from curate.suggest import closest
 
 WARM_UP_BATCHES = 1
 
@@ -56,7 +57,8 @@ class PerformanceMonitor:
             batch_size: the number of records.
             audio_duration: their total audio, in seconds.
             processing_time: the time that the model took, in seconds.
-            padded_duration: the audio with its padding, records × longest, in seconds; None: without padding.
+            padded_duration: the audio with its padding, records × longest, in seconds; None: unknown, so that
+                `padded_s`, `waste` and the longest item in `shapes` are absent.
             load_wait: the time that the model waited for the batch to be loaded, in seconds.
         """
         with self._lock:
@@ -65,12 +67,12 @@ class PerformanceMonitor:
             self._mark = now
             phase = "warm_up" if self._warm_up_left > 0 else "steady"
             self._warm_up_left -= 1
-            padded_s = audio_duration if padded_duration is None else padded_duration
-            shape = f"{batch_size}x{math.ceil(padded_s / max(batch_size, 1))}"
+            longest = "?" if padded_duration is None else math.ceil(padded_duration / max(batch_size, 1))
+            shape = f"{batch_size}x{longest}"
             batch = {
                 "samples": batch_size,
                 "audio_s": audio_duration,
-                "padded_s": padded_s,
+                **({"unpadded": 1} if padded_duration is None else {"padded_s": padded_duration}),
                 "wall_s": now - began,
                 "load_wait_s": load_wait,
                 "batch_s": spread_of(processing_time),
@@ -96,7 +98,7 @@ class PerformanceMonitor:
 
     def get_statistics(self) -> dict[str, Any]:
         """Return the figures so far, see `statistics_of`; empty if no batch was recorded."""
-        return statistics_of(self.measures())
+        return _Statistics(statistics_of(self.measures()))
 
 
 def statistics_of(measures: Measures) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def statistics_of(measures: Measures) -> dict[str, Any]:
     `peak_bytes` (the maximum during a batch), `current_bytes` (before the last batch), `bytes_per_sample` (the maximum
     that a batch needed for each of its records), `gpu_utilisation` (the mean of one reading after each batch).
 
-    Shapes of batches: `shapes`, the count of each `<records>x<longest in seconds, rounded up>`.
+    Shapes of batches: `shapes`, the count of each `<records>x<longest in seconds, rounded up>`; `?` if unknown.
 
     Controller: `ooms`, `history` (`Adjustment`). Recogniser: `used`, such as `cuda_graphs`; where workers differ, each
     value with its count.
@@ -134,8 +136,7 @@ def statistics_of(measures: Measures) -> dict[str, Any]:
         "total_audio_hours": total["audio_s"] / 3600,
         "total_processing_time": total["wall_s"],
         "audio_s": total["audio_s"],
-        "padded_s": total["padded_s"],
-        "waste": total["padded_s"] / total["audio_s"] - 1 if total["audio_s"] else 0.0,
+        **_padding_of(total),
         "load_wait_s": total["load_wait_s"],
         "model_s": total["batch_s"]["sum"],
         "warm_up_batches": warm_up["batch_s"]["count"] if warm_up and steady else 0,
@@ -159,6 +160,21 @@ def statistics_of(measures: Measures) -> dict[str, Any]:
     if "used" in measures:
         figures["used"] = {name: _plain(counts) for name, counts in cast("Measures", measures["used"]).items()}
     return {name: round(value, 6) if isinstance(value, float) else value for name, value in figures.items()}
+
+
+def _padding_of(total: Measures) -> dict[str, float]:
+    """Return the audio with padding, and the padding as a share, if it is known of every batch."""
+    if "unpadded" in total:
+        return {}
+    padded_s, audio_s = total["padded_s"], total["audio_s"]
+    return {"padded_s": padded_s, "waste": padded_s / audio_s - 1 if audio_s else 0.0}
+
+
+class _Statistics(dict[str, Any]):
+    """Figures by name; a name of another framework is answered with ours."""
+
+    def __missing__(self, name: str) -> Any:
+        raise KeyError(f"{name}: {closest(name, self)}")
 
 
 def counted_use(used: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ point of the group `curate`:
 
     @hookimpl
     def curate_stages():
-        return [StageRef("denoise", "my_package.denoise:Denoise", "Remove background noise", extra="torch")]
+        return [StageRef("dereverb", "my_package.dereverb:Dereverb", "Remove reverberation", extra="torch")]
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from curate.plugin.references import (
     RecogniserRef,
     SchemeRef,
     StageRef,
+    VoiceDetectorRef,
 )
 from curate.plugin.spec import hookimpl
 from curate.plugin.status import PluginStatus
@@ -46,6 +47,7 @@ __all__ = [
     "RecogniserRef",
     "SchemeRef",
     "StageRef",
+    "VoiceDetectorRef",
     "current_host",
     "default_host",
     "hookimpl",

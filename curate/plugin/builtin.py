@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from curate.errors import RECORD_ERROR_CODES
-from curate.plugin import CommandRef, ExecutorRef, FormatRef, NormaliserRef, RecogniserRef, StageRef, hookimpl
+from curate.plugin import (
+    CommandRef,
+    ExecutorRef,
+    FormatRef,
+    NormaliserRef,
+    RecogniserRef,
+    StageRef,
+    VoiceDetectorRef,
+    hookimpl,
+)
 
 
 @hookimpl
@@ -15,6 +24,56 @@ def curate_stages() -> list[StageRef]:
             "read_manifest",
             "curate.stages.sources.manifest:ReadManifest",
             "Read records from NeMo JSONL or Parquet manifests",
+        ),
+        StageRef(
+            "read_folder",
+            "curate.stages.sources.folder:FolderReader",
+            "Read the recordings below a folder, with transcripts next to them",
+        ),
+        StageRef(
+            "read_common_voice",
+            "curate.stages.sources.common_voice:CommonVoiceReader",
+            "Read Mozilla Common Voice",
+        ),
+        StageRef(
+            "read_kaldi",
+            "curate.stages.sources.kaldi:KaldiReader",
+            "Read a Kaldi data folder",
+        ),
+        StageRef(
+            "read_librispeech",
+            "curate.stages.sources.librispeech:LibriSpeechReader",
+            "Read LibriSpeech",
+        ),
+        StageRef(
+            "read_ljspeech",
+            "curate.stages.sources.librispeech:LjSpeechReader",
+            "Read LJSpeech and corpora in its form",
+        ),
+        StageRef(
+            "read_segments",
+            "curate.stages.sources.segments:SegmentsReader",
+            "Read the segments of SRT, WebVTT, TextGrid, CTM, STM or RTTM files",
+        ),
+        StageRef(
+            "read_nemo_tarred",
+            "curate.stages.sources.nemo_tarred:NemoTarredReader",
+            "Read a NeMo tarred data set",
+        ),
+        StageRef(
+            "read_webdataset",
+            "curate.stages.sources.webdataset:WebDatasetReader",
+            "Read WebDataset tars",
+        ),
+        StageRef(
+            "read_lhotse",
+            "curate.stages.sources.lhotse_cuts:LhotseReader",
+            "Read Lhotse cuts, or a Shar folder",
+        ),
+        StageRef(
+            "read_hf",
+            "curate.stages.sources.hugging_face:HuggingFaceReader",
+            "Read audio data sets of Hugging Face",
         ),
         StageRef(
             "partition",
@@ -38,6 +97,48 @@ def curate_stages() -> list[StageRef]:
             "Make one record for each channel of a recording",
         ),
         StageRef(
+            "voice_activity",
+            "curate.stages.segment.voice_activity:VoiceActivity",
+            "Find where a recording holds speech",
+        ),
+        StageRef(
+            "split_speech",
+            "curate.stages.segment.split_speech:SplitSpeech",
+            "Cut recordings at pauses into utterances or full windows",
+        ),
+        StageRef(
+            "split_windows",
+            "curate.stages.segment.split_windows:SplitWindows",
+            "Cut recordings into windows of one length",
+        ),
+        StageRef(
+            "split_sentences",
+            "curate.stages.segment.split_sentences:SplitSentences",
+            "Cut transcribed recordings into sentences",
+        ),
+        StageRef(
+            "split_turns", "curate.stages.segment.split_turns:SplitTurns", "Cut recordings into turns of one speaker"
+        ),
+        StageRef(
+            "trim_silence", "curate.stages.segment.trim_silence:TrimSilence", "Cut off silence and shorten long pauses"
+        ),
+        StageRef(
+            "audio_profile",
+            "curate.stages.measure.audio_profile:AudioProfile",
+            "Measure levels, noise, bandwidth and pitch in one pass",
+        ),
+        StageRef(
+            "join_parts",
+            "curate.stages.segment.join_parts:JoinParts",
+            "Join the parts of split recordings: texts, words and times",
+        ),
+        StageRef(
+            "normalise_loudness",
+            "curate.stages.measure.normalise_loudness:NormaliseLoudness",
+            "Give all recordings one loudness, as new audio",
+        ),
+        StageRef("denoise", "curate.stages.measure.denoise:Denoise", "Remove noise, as new audio"),
+        StageRef(
             "asr_nemo",
             "curate.stages.recognise.asr:InferenceAsrNemoStage",
             "Transcribe speech with a NeMo model",
@@ -47,6 +148,12 @@ def curate_stages() -> list[StageRef]:
             "asr_dynamic",
             "curate.stages.recognise.asr:DynamicBatchAsrStage",
             "Transcribe with a NeMo model, in batches of like length that fit into memory",
+            extra="nemo",
+        ),
+        StageRef(
+            "asr_within_memory",
+            "curate.stages.recognise.asr_within_memory:AsrWithinMemory",
+            "Transcribe with the first of several NeMo models that fits into a memory limit",
             extra="nemo",
         ),
         StageRef(
@@ -95,6 +202,42 @@ def curate_stages() -> list[StageRef]:
             "charset",
             "curate.stages.text.charset:Charset",
             "Measure which share of a transcript's letters is in the alphabet of its language",
+        ),
+        StageRef(
+            "balance",
+            "curate.stages.corpus.balance:Balance",
+            "Balance the hours of groups, such as languages, by leaving records out",
+            extra="corpus",
+        ),
+        StageRef(
+            "rate_outliers",
+            "curate.stages.corpus.outliers:RateOutliers",
+            "Mark outliers of a measure, such as the speaking rate, within groups",
+            extra="corpus",
+        ),
+        StageRef(
+            "sample",
+            "curate.stages.corpus.sample:Sample",
+            "Draw a sample of so many hours or records, of the corpus or of each group",
+            extra="corpus",
+        ),
+        StageRef(
+            "shuffle",
+            "curate.stages.corpus.shuffle:Shuffle",
+            "Put all records into a random order",
+            extra="corpus",
+        ),
+        StageRef(
+            "sort",
+            "curate.stages.corpus.sort:Sort",
+            "Sort all records by columns",
+            extra="corpus",
+        ),
+        StageRef(
+            "join_table",
+            "curate.stages.corpus.join_table:JoinTable",
+            "Add the columns of a table, or leave out the records that it lists",
+            extra="corpus",
         ),
         StageRef(
             "set_columns",
@@ -185,6 +328,21 @@ def curate_normalisers() -> list[NormaliserRef]:
 
 
 @hookimpl
+def curate_voice_detectors() -> list[VoiceDetectorRef]:
+    return [
+        VoiceDetectorRef(
+            "energy", "curate.signal.energy_detector:EnergyDetector", "Sound above the noise of its surroundings"
+        ),
+        VoiceDetectorRef(
+            "webrtc",
+            "curate.signal.webrtc_detector:WebrtcDetector",
+            "WebRTC's detector: fast and rough",
+            extra="webrtc",
+        ),
+    ]
+
+
+@hookimpl
 def curate_formats() -> list[FormatRef]:
     return [
         FormatRef("jsonl", "curate.io.jsonl:JSONL", "One JSON object a line", suffixes=(".jsonl",)),
@@ -206,6 +364,8 @@ def curate_error_codes() -> Mapping[str, str]:
 def curate_commands() -> list[CommandRef]:
     return [
         CommandRef("run", "curate.cli.run:run", "Run a pipeline"),
+        CommandRef("init", "curate.cli.init:init", "Look at a corpus and write a pipeline that reads it"),
+        CommandRef("inspect", "curate.cli.inspect:inspect", "Show the columns, the audio and the oddities of a corpus"),
         CommandRef("bench", "curate.cli.bench:bench", "Measure, to choose a setting"),
         CommandRef("doctor", "curate.cli.doctor:doctor", "Check this machine and the installation"),
         CommandRef("executors", "curate.cli.executors:executors", "List the executors: where a pipeline can run"),
@@ -219,6 +379,8 @@ def curate_commands() -> list[CommandRef]:
         CommandRef("compare", "curate.cli.compare:compare", "Show the differences between two runs"),
         CommandRef("schema", "curate.cli.schema:schema", "Print a JSON schema of pipeline files, for editors"),
         CommandRef("quarantine", "curate.cli.quarantine:quarantine", "Show the records that failed, and retry them"),
+        CommandRef("repair", "curate.cli.repair:repair", "List the damage to a run directory, and repair it"),
         CommandRef("status", "curate.cli.status:status", "Show the progress of a run, and whether its driver is alive"),
+        CommandRef("verify", "curate.cli.verify:verify", "Check a published data set against its checksums"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
     ]

@@ -51,8 +51,16 @@ def write_atomically(path: Path, content: bytes, *, before_rename: Callable[[], 
         file.write(content)
 
 
-def write_json(path: Path, value: Any) -> None:
-    """Write a value as a whole file of JSON, indented for people."""
+def write_json(path: Path, value: Any, *, checksum: bool = False) -> None:
+    """Write a value as a whole file of JSON, indented for people.
+
+    Args:
+        path: the file.
+        value: what JSON can represent.
+        checksum: whether to add the `json_checksum` of the value, an object, as its `checksum`.
+    """
+    if checksum:
+        value = {**value, "checksum": json_checksum(value)}
     try:
         content = json.dumps(value, indent=1, ensure_ascii=False).encode()
     except UnicodeEncodeError:  # lone surrogates, as in file names that are not UTF-8
@@ -67,6 +75,11 @@ def describe_file(path: Path) -> dict[str, Any]:
         while block := file.read(1 << 20):
             digest.update(block)
         return {"size": file.tell(), "sha256": digest.hexdigest()}
+
+
+def json_checksum(value: Any) -> str:
+    """Return the sha256 of a value as JSON, in hexadecimal digits; it does not depend on the order of keys."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:

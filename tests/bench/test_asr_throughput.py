@@ -16,12 +16,12 @@ from seeded_durations import seeded_durations
 
 from curate import Resources
 from curate.asr import NemoRecogniser, Transcript
-from curate.audio import load_ahead, load_record
+from curate.audio import AudioLength, load_ahead, load_record
 from curate.batching import StaticBatcher, score
 from curate.errors import RecordError
+from curate.models import loading
 from curate.records import AudioBatch, Record
 from curate.stages import DynamicBatchAsrStage, InferenceAsrNemoStage
-from curate.stages.recognise import transcription
 from tests.models import babble, tiny_rnnt
 from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
 
@@ -59,15 +59,15 @@ class TestWithStubs:
 
         def load(_: Record) -> Any:
             never.wait(self.LOAD_S)
-            return np.zeros(800, np.float32)
+            return loading._Decoded(np.zeros(800, np.float32), AudioLength(0.1))
 
         def work(heard_ms: Sequence[int]) -> list[Transcript]:
             never.wait(self.LOAD_S * len(heard_ms))
             return [Transcript(str(ms)) for ms in heard_ms]
 
         one_at_a_time: Any = lambda records, **options: load_ahead(records, **{**options, "load": load, "threads": 1})  # noqa: E731
-        monkeypatch.setattr(transcription, "load_ahead", one_at_a_time)
-        stage = StubAsrStage(make=lambda: StubRecogniser(work))
+        monkeypatch.setattr(loading, "load_ahead", one_at_a_time)
+        stage = StubAsrStage(make=lambda: StubRecogniser(work), batching="static")
         stage = stage.with_(batch_size=self.BATCH, prefetch_batches=prefetch_batches)
         records = [{"audio_filepath": "stub.wav", "duration": 0.1} for _ in range(self.RECORDS)]
         stage.setup()
@@ -124,6 +124,14 @@ def nemo_model() -> Any:
     return restore(read_checkpoint(MODEL))
 
 
+@pytest.fixture(scope="module")
+def nemo_hybrid(nemo_model: Any) -> Any:
+    """Return the quickstart's model as NeMo restores it."""
+    from curate.asr.checkpoint import read_checkpoint, restore
+
+    return restore(read_checkpoint(QUICKSTART / "model.nemo"))
+
+
 def nemo_transcribes(model: Any, paths: list[str], batch_size: int) -> list[str]:
     from curate.asr.nemo_logging import quiet_nemo
 
@@ -169,6 +177,52 @@ class TestWithTheDemosModel:
         assert texts == their_texts
         assert fixed_s >= 2.5 * padded_s
         assert ours_s <= 0.8 * theirs_s
+
+    def test_stage_is_as_fast_as_the_model_alone_on_the_same_batches(
+        self, clips: list[Record], nemo_hybrid: Any
+    ) -> None:
+        """The quickstart's model on one thread, so that another core can load and spell out; the best of two turns."""
+        stage = InferenceAsrNemoStage(str(QUICKSTART / "model.nemo")).with_(resources=Resources(cpus=1.0))
+        stage.setup()
+        torch = pytest.importorskip("torch")
+        before = torch.get_num_threads()
+        try:
+            torch.set_num_threads(1)
+            waveforms = [load_record(record, rate_hz=RATE_HZ) for record in clips]
+            plan, _ = stage._runner.batches.plan([record["duration"] for record in clips])
+            model = stage._runner.model
+
+            def alone() -> list[str]:
+                texts = dict[int, str]()
+                for batch in plan:
+                    found = model.transcribe([waveforms[index] for index in batch])
+                    texts |= {index: one.text for index, one in zip(batch, found, strict=True)}
+                return [texts[index] for index in range(len(clips))]
+
+            paths = [record["audio_filepath"] for record in clips]
+            transcribed(stage, clips[:4])
+            nemo_transcribes(nemo_hybrid, paths[:4], 4)
+            best_s = {"stage": math.inf, "alone": math.inf, "transcribe": math.inf}
+            texts: dict[str, list[str]] = {}
+            for _ in range(2):
+                for name, work in (
+                    ("stage", partial(transcribed, stage, clips)),
+                    ("alone", alone),
+                    ("transcribe", partial(nemo_transcribes, nemo_hybrid, paths, 16)),
+                ):
+                    seconds, texts[name] = wall_s(work)
+                    best_s[name] = min(best_s[name], seconds)
+        finally:
+            torch.set_num_threads(before)
+            stage.teardown()
+        ratio, share = best_s["alone"] / best_s["stage"], best_s["stage"] / best_s["transcribe"]
+        print(
+            f"\n{CLIPS} clips in {len(plan)} batches: stage {best_s['stage']:.2f} s, forward and decode alone "
+            f"{best_s['alone']:.2f} s ({ratio:.2f}), transcribe(16) {best_s['transcribe']:.2f} s ({share:.2f})"
+        )
+        assert texts["stage"] == texts["alone"] == texts["transcribe"]
+        assert ratio >= 1.0
+        assert share <= 0.33
 
     def test_one_clip_at_a_time_is_faster_than_transcribe(
         self, clips: list[Record], nemo_model: Any, ready: Callable[[Any], Any]

@@ -23,6 +23,7 @@ from curate.errors import RECORD_ERROR_CODES
 from curate.models import Clip
 from curate.plugin import PluginHost, spec
 from curate.run_time_options import RUN_TIME_OPTIONS, RunTimeOption
+from curate.testing import write_tone
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -256,6 +257,7 @@ TITLES = {
     "audio.md": "Hearing audio in a stage",
     "batching.md": "Batching",
     "benchmarks.md": "Benchmarks",
+    "corpus.md": "Corpora",
     "coming-from.md": "Coming from NeMo Curator, SDP or datatrove",
     "errors.md": "Error codes",
     "executors.md": "Executors",
@@ -264,13 +266,30 @@ TITLES = {
     "gpu.md": "GPUs",
     "guarantees.md": "Guarantees",
     "how-to.md": "How-to guides",
+    "measures.md": "Measures of audio",
     "pipelines.md": "Pipelines",
     "plugins.md": "Plugins",
+    "publishing.md": "Publishing data sets",
     "python.md": "Python API",
     "report.md": "Reports",
     "stages.md": "Stages",
     "tutorial.md": "Tutorial",
+    "your-data.md": "Your own data",
+    "utterances.md": "From recordings to utterances",
 }
+
+
+@pytest.mark.parametrize("page", ["measures.md", "utterances.md"])
+def test_the_pipelines_of_the_pages_on_audio_run(page: str, tmp_path: Path) -> None:
+    write_tone(tmp_path / "a.wav", 2.0)
+    for manifest in ("corpus.jsonl", "recordings.jsonl"):
+        (tmp_path / manifest).write_text('{"audio_filepath": "a.wav", "text": "one"}\n')
+    (block,) = blocks(DOCS[page], "yaml")
+    (tmp_path / "pipeline.yaml").write_text(block)
+    done = run("-m", "curate.cli", "run", "pipeline.yaml", cwd=tmp_path)
+    assert done.returncode in (0, 5) and "Traceback" not in done.stderr, done.stderr
+    for script in blocks(DOCS[page], "python"):
+        exec(compile(script, page, "exec"), {})
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.keys() - {"index.md"}))
@@ -287,6 +306,25 @@ def test_decision_has_status_date_price_and_alternatives(path: Path) -> None:
     assert re.search(re.escape(header) + r"\| (accepted|replaced) \| \d{4}-\d\d-\d\d \| ", text)
     assert "\nThe price: " in text
     assert re.search(r"\n## Alternatives\n\n- \*", text)
+
+
+def test_pipeline_of_the_page_on_corpora_runs(tmp_path: Path) -> None:
+    pytest.importorskip("duckdb", reason="needs duckdb: pip install 'curate-speech[corpus]'")
+    [pipeline] = blocks(DOCS["corpus.md"], "yaml")
+    rows = [
+        {"text": "one two three", "duration": 1 + n % 3, "lang": "en", "client_id": n % 7, "snr": None if n % 2 else 20}
+        for n in range(60)
+    ]
+    (tmp_path / "corpus.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (tmp_path / "speakers.csv").write_text("speaker,gender\n" + "".join(f"{n},f\n" for n in range(7)))
+    (tmp_path / "takedown.csv").write_text("speaker\n3\n")
+    (tmp_path / "p.yaml").write_text(pipeline)
+    done = run("-m", "curate.cli", "run", "p.yaml", "--run-dir", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    kept = [json.loads(line) for line in (tmp_path / "run/balanced.jsonl").read_text().splitlines()]
+    assert len(kept) == 60 - 9
+    assert {(row["gender"], row["license"]) for row in kept} == {("f", "CC0")}
+    assert {row["quiet"] for row in kept} == {True, False}
 
 
 def test_every_verb_is_documented() -> None:
@@ -349,3 +387,23 @@ def test_every_option_of_an_executor_and_every_member_of_a_transport_is_document
         assert f"`{name}`" in DOCS["executors.md"] or f"`{name}(" in DOCS["executors.md"], name
     for ref in host.executors:
         assert f"| `{ref.name}` |" in DOCS["executors.md"]
+
+
+def test_the_pipeline_and_the_format_of_the_page_on_publishing_run(tmp_path: Path) -> None:
+    write_tone(tmp_path / "a.wav", 1.0)
+    (tmp_path / "corpus.jsonl").write_text('{"audio_filepath": "a.wav", "text": "one", "split": "train"}\n')
+    (block,) = blocks(DOCS["publishing.md"], "yaml")
+    (tmp_path / "pipeline.yaml").write_text(block)
+    done = run("-m", "curate.cli", "run", "pipeline.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    verified = run("-m", "curate.cli", "verify", "runs/published/trainset", cwd=tmp_path)
+    assert "all as published" in verified.stdout, verified.stderr
+    (code,) = blocks(DOCS["publishing.md"], "python")
+    (tmp_path / "lengths.py").write_text(
+        f"{code}\n\nif __name__ == '__main__':\n"
+        "    from curate import Pipeline\n    from curate.stages import ReadManifest\n"
+        "    stages = [ReadManifest('corpus.jsonl'), WriteLengths('lengths')]\n"
+        "    Pipeline('lengths', stages).run(run_dir='run')\n"
+    )
+    assert run("lengths.py", cwd=tmp_path).returncode == 0
+    assert (tmp_path / "run" / "lengths" / "all" / "00000-of-00001.jsonl").read_text().startswith('{"name": "corpus-1-')

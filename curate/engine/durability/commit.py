@@ -263,6 +263,9 @@ class Commit:
         individually_tracked: the positions of the roots whose outcome a retry may replace; each has a range of its own.
         measures: what the stages have measured, by their names; see `ProcessingStage.take_measures`.
         replaced: those of them whose outcome no longer counts; the account is without them.
+        rebuilds: the unit whose place this one takes, because its files were damaged; "" for most.
+        renumbers: whether the rows of the unit that it rebuilds had other positions, or a gather has read them, so that
+            the later phases have to be done again.
     """
 
     unit: str
@@ -277,6 +280,13 @@ class Commit:
     individually_tracked: Sequence[int] = ()
     measures: Mapping[str, Any] = attrs.field(factory=dict[str, Any])
     replaced: frozenset[int] = frozenset()
+    rebuilds: str = ""
+    renumbers: bool = False
+
+    def needed_files(self) -> Iterator[UnitFile]:
+        """Yield the files without which records are lost: not the notes and new audio that no longer count."""
+        left = {"data": self.books.kept, "filtered": self.books.filtered, "quarantine": self.books.quarantined}
+        return (file for file in self.valid_files() if left.get(file.kind, 1))
 
     def valid_files(self) -> Iterator[UnitFile]:
         """Yield the files that the run still needs: not the new audio of outcomes that no longer count."""

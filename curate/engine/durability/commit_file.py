@@ -12,18 +12,20 @@ import hashlib
 import heapq
 import json
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, cast
+from typing import Any, BinaryIO, Literal, TypeAlias, cast
 
 import attrs
 
-from curate.engine.durability.commit import Commit, CommitStats, UnitFile
+from curate.engine.durability.commit import Commit, CommitBuffer, CommitStats, OutputRows, UnitFile
 from curate.engine.durability.positions import Ranges
+from curate.engine.protocol.messages import Filtered, Quarantined
 from curate.errors import InfrastructureError
-from curate.io.rows import decode_row, without_id
-from curate.records import Record
+from curate.io.rows import decode_row, encode_note, without_id
+from curate.records import ID, Record
 
 _SEAL = re.compile(rb', "checksum": "([0-9a-f]{64})"\}\n\Z')
 
@@ -69,13 +71,13 @@ def encode_commit(commit: Commit, accounts: Mapping[int, CommitStats]) -> bytes:
             "apart": {str(position): account.to_dict() for position, account in accounts.items()},
             "busy_s": commit.busy_s,
             "measures": commit.measures,
-            "files": [_without_null(attrs.asdict(file)) for file in commit.files],
+            "files": [
+                {name: value for name, value in attrs.asdict(file).items() if value is not None}
+                for file in commit.files
+            ],
+            **({"rebuilds": commit.rebuilds, "renumbers": commit.renumbers} if commit.rebuilds else {}),
         }
     )
-
-
-def _without_null(described: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in described.items() if value is not None}
 
 
 def read_commit(path: Path) -> Commit:
@@ -100,6 +102,8 @@ def read_commit(path: Path) -> Commit:
             measures=described["measures"],
             files=tuple(UnitFile(**file) for file in described["files"]),
             individually_tracked=tuple(map(int, described["apart"])),
+            rebuilds=described.get("rebuilds", ""),
+            renumbers=described.get("renumbers", False),
         )
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise _damaged(path, error) from error
@@ -130,9 +134,21 @@ def _described(path: Path) -> dict[str, Any]:
 
 
 def _damaged(path: Path, error: Exception) -> InfrastructureError:
-    return InfrastructureError(
-        f"the commit {path} is damaged ({error}): restore the file from a backup, or use a new --run-dir"
-    )
+    return InfrastructureError(f"the commit {path} is damaged ({error}){remedy(path)}")
+
+
+REMEDY = "; to repair it: "
+"""Precedes the command that repairs a damage, in a message about a single file."""
+
+
+def remedy(path: Path) -> str:
+    """Return a clause with the command that repairs a file of a run directory's folder."""
+    return f"{REMEDY}{repair_command(path.parent.parent)}"
+
+
+def repair_command(directory: Path) -> str:
+    """Return the command that repairs a run directory, as a shell takes it."""
+    return f"curate repair {shlex.quote(str(directory))}"
 
 
 @attrs.frozen
@@ -147,6 +163,10 @@ class UnitReader:
 
     def lines(self) -> Iterator[bytes]:
         return map(without_id, self._rows())
+
+    def encoded(self) -> Iterator[bytes]:
+        """Yield the rows as they are in the unit files."""
+        return self._rows()
 
     def _rows(self) -> Iterator[bytes]:
         with closing(_Cursors(self.directory, self.commits)) as cursors:
@@ -204,7 +224,9 @@ class _Cursors:
                 check_unit_file(file, path, described)
             file.seek(self._offsets.get(number, 0))
         except OSError as error:
-            raise InfrastructureError(f"{path} is named by a commit, but cannot be read: {error.strerror}") from error
+            raise InfrastructureError(
+                f"{path} is named by a commit, but cannot be read: {error.strerror}{remedy(path)}"
+            ) from error
         return file
 
 
@@ -219,7 +241,7 @@ def check_unit_file(file: BinaryIO, path: Path, described: UnitFile) -> None:
         file.close()
         raise InfrastructureError(
             f"{path} is damaged: it has {size} bytes with sha256 {digest}, and its commit names {described.size} bytes "
-            f"with sha256 {described.sha256}; restore the file, or delete the run directory"
+            f"with sha256 {described.sha256}{remedy(path)}"
         )
 
 
@@ -232,7 +254,7 @@ def read_notes(
         InfrastructureError: a unit file is damaged or missing.
     """
     for commit in commits:
-        described = commit.file(kind)
+        described = next((file for file in commit.needed_files() if file.kind == kind), None)
         if described is None:
             continue
         path = directory / described.path
@@ -245,4 +267,52 @@ def read_notes(
                     if note["position"] not in commit.replaced:
                         yield commit, note
         except OSError as error:
-            raise InfrastructureError(f"{path} is named by a commit, but cannot be read: {error.strerror}") from error
+            raise InfrastructureError(
+                f"{path} is named by a commit, but cannot be read: {error.strerror}{remedy(path)}"
+            ) from error
+
+
+LinesKind: TypeAlias = Literal["data", "filtered", "quarantine"]
+
+
+def unit_lines(unit: CommitBuffer, rows: OutputRows, kind: LinesKind) -> Iterator[bytes] | None:
+    """Return the lines of a unit's file of a kind; None: it has no such file.
+
+    Args:
+        rows: the unit's own rows, which are costly to sort twice.
+    """
+    if kind == "data":
+        return iter(cast("list[bytes]", rows.rows)) if rows.rows else None
+    if kind == "filtered":
+        filtered = unit.filtered()
+        return (encode_note(_describe_filtered(*pair)) for pair in filtered) if filtered else None
+    quarantined = unit.quarantined()
+    return (encode_note(describe_quarantined(*pair)) for pair in quarantined) if quarantined else None
+
+
+def _describe_filtered(position: int, note: Filtered) -> Record:
+    return {
+        ID: note.record[ID],
+        "stage": note.stage,
+        "reason": note.reason,
+        "position": position,
+        "record": _without_id(note.record),
+    }
+
+
+def describe_quarantined(position: int, note: Quarantined) -> Record:
+    """Return a line of `quarantine/`; `position` is that of the note's root in the input of its phase."""
+    return {
+        ID: note.record[ID],
+        "stage": note.stage,
+        "code": note.code,
+        "message": note.message,
+        "attempts": note.attempts,
+        "position": position,
+        "traceback": note.traceback,
+        "record": _without_id(note.record),
+    }
+
+
+def _without_id(record: Record) -> Record:
+    return {name: value for name, value in record.items() if name != ID}

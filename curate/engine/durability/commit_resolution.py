@@ -5,6 +5,8 @@ A retry replaces the earlier outcome of an input. Commits are numbered over all 
 - of two outcomes of one input, the one with the higher number is current;
 - a later phase's outcome of replaced records is superseded if its number is lower than the replacement's;
 - a phase after a gather depends on all records, so all of it is superseded if any record before it is replaced later;
+- a unit that takes the place of a damaged one counts instead of it. If its rows have other positions, all later phases
+  are superseded. The damaged one's commit stays, because its retries may not yet have reached the later phases;
 - a shard holds many records, so all of a phase that makes shards is superseded if a record of it is retried. Shards of
   the same records are found again by their names.
 
@@ -65,9 +67,14 @@ def resolve_commits(
             superseded.extend(found)
             found = []
         replaced, since_here = _replaced(found, places[phase], since, retried.get(phase, ()))
+        rebuilt = {commit.rebuilds for commit in found}
         counting[phase] = [
-            attrs.evolve(commit, replaced=frozenset(replaced.get(commit.number, ()))) for commit in found
+            attrs.evolve(commit, replaced=frozenset(replaced.get(commit.number, ())))
+            for commit in found
+            if commit.unit not in rebuilt
         ]
+        renumbered = max((commit.number for commit in found if commit.renumbers), default=-1)
+        everything_since = max(everything_since, renumbered)
         places[phase + 1] = _behind(places[phase], counting[phase])
         by_origin = zip(places[phase + 1].gap_origins, places[phase + 1].retry_gaps, strict=True)
         since = {slot: since_here[origin] for origin, slot in by_origin if origin in since_here}

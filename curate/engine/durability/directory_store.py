@@ -11,15 +11,16 @@ import hashlib
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 import attrs
 
 from curate.engine.durability.commit import (
     Commit,
     CommitBuffer,
+    CommitStats,
     UnitFile,
     UnitFileKind,
     describe_unit,
@@ -27,32 +28,42 @@ from curate.engine.durability.commit import (
     ranges_in_order,
 )
 from curate.engine.durability.commit_file import (
+    LinesKind,
     UnitReader,
     encode_commit,
     number_of,
     read_accounts,
-    read_commit,
     read_notes,
+    unit_lines,
 )
-from curate.engine.durability.commit_resolution import resolve_commits
+from curate.engine.durability.commit_resolution import CurrentCommits
+from curate.engine.durability.copies import COPIES, copy_of, remove_commit
+from curate.engine.durability.damage import (
+    Damage,
+    FoundCommits,
+    damaged_files,
+    damaged_run,
+    file_problem,
+    find_commits,
+    largest_number,
+)
 from curate.engine.durability.positions import InputPositions, Intervals, positions_after
-from curate.engine.protocol.messages import Filtered, Quarantined
-from curate.errors import InfrastructureError
+from curate.engine.durability.redo import PhaseRedo, rows_are_as_before
+from curate.engine.durability.redo_order import ROWS_BEFORE, RedoOrder, read_orders, remove_orders, write_order
 from curate.io.failpoints import failpoint
-from curate.io.rows import encode_note
-from curate.records import ID, Record, RecordReader
+from curate.records import Record, RecordReader
 from curate.stage import ShardFile
 from curate.storage import TEMPORARY, replacing, sync_directory, write_atomically
 
-UNIT_FOLDERS = ("data", "filtered", "quarantine")
+UNIT_FOLDERS: tuple[LinesKind, ...] = ("data", "filtered", "quarantine")
 """The folders of the unit files."""
 
 AUDIO_FOLDER = "audio"
 """The folder of new audio; workers write there, and commits name the files."""
 
 SHARD_FOLDER = "shards"
-"""The folder of shards, with one folder for each stage that makes some. A shard's name says what is in it, so one that
-no commit names yet may be of use still; it is deleted when its stage's phase is complete.
+"""The folder of shards, with one folder for each stage that makes some. A shard's name identifies its content, so one
+that no commit names yet may be of use still; it is deleted when its stage's phase is complete.
 """
 
 _NEW_AUDIO = re.compile(rf".*-[0-9a-f]{{32}}\.flac(?:{re.escape(TEMPORARY)}.*)?\Z")
@@ -72,7 +83,7 @@ class DirectoryStore:
         fingerprints: the ones that the commits already there may carry; none: any.
 
     Raises:
-        InfrastructureError: a commit is damaged or of another run, naming it.
+        InfrastructureError: a commit or unit file is damaged, naming it and the command that repairs it.
     """
 
     encodes = True
@@ -92,35 +103,78 @@ class DirectoryStore:
         self._fingerprints = frozenset(fingerprints)
         self._retried: dict[int, frozenset[int]] = {}
         self._commits: dict[int, list[Commit]] = {}
-        for folder in (*UNIT_FOLDERS, "commits"):
+        self._orders: dict[str, RedoOrder] = {}
+        for folder in (*UNIT_FOLDERS, "commits", COPIES):
             (directory / folder).mkdir(parents=True, exist_ok=True)
-        self._load()
+        self._load(checked=False)
         self._remove_orphans()
 
-    def _load(self) -> None:
-        found = read_commits(self._directory, self._fingerprints)
-        everything = [commit for commits in found.values() for commit in commits]
-        self._next = 1 + max((commit.number for commit in everything), default=-1)
-        if not found:
+    def _load(self, *, checked: bool = True) -> None:
+        """Read the commits, and drop those that no longer count.
+
+        Args:
+            checked: whether the unit files have been checked already.
+        """
+        if not any(any((self._directory / folder).glob("*p*-*.json")) for folder in ("commits", COPIES)):
+            self._next = 0
             return
-        valid = resolve_commits(found, self._gathers, self._retried)
-        for commit in sorted(valid.superseded, key=lambda commit: commit.phase, reverse=True):
+        found = find_commits(self._directory, self._fingerprints)
+        self._orders = read_orders(self._directory)
+        lost = (order.after for order in self._orders.values() if order.after is not None)
+        self._next = 1 + max((largest_number(found.commits, self._directory), *lost))
+        valid = found.resolve(self._gathers, self._retried)
+        current = [commit for commits in valid.commits.values() for commit in commits]
+        damage = list(found.damage)
+        if not checked:
+            damage.extend(damaged_files(self._directory, current, self._orders, thorough=False))
+        if damage:
+            raise damaged_run(self._directory, damage)
+        self._supersede(valid.superseded)
+        self._commits = {phase: list(commits) for phase, commits in valid.commits.items()}
+        self._drop_orders({commit.unit: commit for commit in current})
+        for commit in () if checked else current:
+            self._keep_copy(commit.unit)
+
+    def _supersede(self, commits: Iterable[Commit]) -> None:
+        """Delete commits that no longer count."""
+        superseded = sorted(commits, key=lambda commit: commit.phase, reverse=True)
+        for commit in superseded:
             self._completion(commit.phase).unlink(missing_ok=True)  # first, so that a crash leaves it to be done
-            (self._directory / "commits" / f"{commit.unit}.json").unlink()
-        if valid.superseded:
+            remove_commit(self._directory, commit.unit)
+        if superseded:
             sync_directory(self._directory / "commits")
-        self._commits = {
-            phase: [_corrected(self._directory, commit) for commit in commits]
-            for phase, commits in valid.commits.items()
-        }
+
+    def _keep_copy(self, unit: str) -> None:
+        """Copy a commit whose copy is missing."""
+        name = f"{unit}.json"
+        if not copy_of(self._directory, name).exists():
+            copy_of(self._directory, name).write_bytes((self._directory / "commits" / name).read_bytes())
+
+    def _drop_orders(self, current: Mapping[str, Commit]) -> None:
+        """Remove the orders for units that no longer count, or are whole again."""
+        done = [
+            order.unit
+            for order in self._orders.values()
+            if order.after is None and not self._is_needed(order, current.get(order.unit))
+        ]
+        remove_orders(self._directory, done)
+        self._orders = {unit: order for unit, order in self._orders.items() if unit not in done}
+
+    def _is_needed(self, order: RedoOrder, commit: Commit | None) -> bool:
+        if commit is None or next(commit.valid_ranges(), None) is None:
+            return False
+        if ROWS_BEFORE in order.kinds:
+            return True
+        lost = (file for file in commit.needed_files() if order.redoes(file))
+        return any(file_problem(self._directory, file, whole=True) for file in lost)
 
     def _remove_orphans(self) -> None:
         """Delete the leftovers of a crash: temporary files, and unit files that no commit names."""
-        named = self._named()
-        for folder in UNIT_FOLDERS:
-            for path in (self._directory / folder).iterdir():
-                if path.relative_to(self._directory) not in named and path.is_file():  # a folder is not the run's
-                    path.unlink()
+        found = [path for folder in UNIT_FOLDERS for path in (self._directory / folder).iterdir()]
+        named = self._named() if found else set[Path]()
+        for path in found:
+            if path.relative_to(self._directory) not in named and path.is_file():  # a folder is not the run's
+                path.unlink()
         self._remove_unnamed_audio()
         for path in (self._directory / SHARD_FOLDER).rglob(f"*{TEMPORARY}*"):
             path.unlink()
@@ -135,6 +189,16 @@ class DirectoryStore:
         return {
             Path(file.path) for commits in self._commits.values() for commit in commits for file in commit.valid_files()
         }
+
+    def notes_damage(self) -> list[Damage]:
+        """Return the damaged files about filtered and failed records; their rows are checked when they are read."""
+        notes = [
+            attrs.evolve(commit, files=tuple(file for file in commit.files if file.kind in ("filtered", "quarantine")))
+            for commits in self._commits.values()
+            for commit in commits
+            if len(commit.files) > (commit.rows > 0)
+        ]
+        return list(damaged_files(self._directory, notes, self._orders, thorough=False)) if notes else []
 
     def _remove_unnamed_audio(self) -> None:
         """Delete new audio that no commit names, and folders that are empty then. No worker may be at work."""
@@ -172,29 +236,38 @@ class DirectoryStore:
     def done(self, phase: int) -> Intervals:
         return positions_of(self.commits(phase))
 
-    def commit(self, phase: int, unit: CommitBuffer, busy_s: Mapping[str, float]) -> Commit:
+    def commit(
+        self,
+        phase: int,
+        unit: CommitBuffer,
+        busy_s: Mapping[str, float],
+        *,
+        rebuilds: str = "",
+        renumbers: bool = False,
+    ) -> Commit:
         if self._check is not None:
             self._check()
         failpoint("commit.before_write")
         if not unit.name:
             unit.name, self._next = f"p{phase}-{self._next:06d}", self._next + 1
-        rows, filtered, quarantined = unit.rows(), unit.filtered(), unit.quarantined()
+        rows = unit.rows()
         files: list[UnitFile] = []
-        if rows.rows:
-            files.append(self._write("data", unit.name, cast("list[bytes]", rows.rows)))
-        if filtered:
-            files.append(self._write("filtered", unit.name, (encode_note(_describe_filtered(*p)) for p in filtered)))
-        if quarantined:
-            notes = (encode_note(describe_quarantined(*pair)) for pair in quarantined)
-            files.append(self._write("quarantine", unit.name, notes))
+        for kind in UNIT_FOLDERS:
+            lines = unit_lines(unit, rows, kind)
+            if lines is not None:
+                files.append(self._write(kind, unit.name, lines))
         failpoint("commit.after_data")
         files.extend(unit.files())
         described, accounts = describe_unit(unit, number_of(unit.name), phase, rows, busy_s)
-        commit = attrs.evolve(described, files=tuple(files), fingerprint=self._fingerprint)
+        commit = attrs.evolve(
+            described, files=tuple(files), fingerprint=self._fingerprint, rebuilds=rebuilds, renumbers=renumbers
+        )
         content = encode_commit(commit, accounts)
         path = self._directory / "commits" / f"{unit.name}.json"
         write_atomically(path, content, before_rename=partial(failpoint, "commit.after_temporary_commit"))
         failpoint("commit.after_rename")
+        with suppress(OSError):  # no result depends on the copy
+            (self._directory / COPIES / path.name).write_bytes(content)
         commits = self._commits.setdefault(phase, [])
         if not commits or commits[-1].unit != unit.name:
             commits.append(commit)
@@ -215,6 +288,8 @@ class DirectoryStore:
 
     def complete(self, phase: int) -> None:
         failpoint("phase.before_complete")
+        if self._orders:
+            self._settle_lost_commits(phase)
         write_atomically(self._completion(phase), b"{}\n")
         if self._retried.pop(phase, None):
             self._load()  # later outcomes of replaced records are superseded
@@ -247,7 +322,7 @@ class DirectoryStore:
         return sorted(found, key=lambda shard: (shard.position, shard.path.name))
 
     def is_complete(self, phase: int) -> bool:
-        if phase in self._retried or not self._completion(phase).exists():
+        if phase in self._retried or (self._orders and self._ordered(phase)) or not self._completion(phase).exists():
             return False
         return self.places(phase).holds_exactly(self.done(phase))
 
@@ -255,12 +330,69 @@ class DirectoryStore:
         return self._directory / "commits" / f"complete-{phase}.json"
 
     def reader(self, phase: int) -> RecordReader:
-        return UnitReader(self._directory, tuple(self.commits(phase)))
+        return UnitReader(self._directory, tuple(commit for commit in self.commits(phase) if commit.account.books.kept))
 
     def failures(self) -> Iterator[tuple[int, Record]]:
         for phase, commits in self._commits.items():
-            for _, note in read_notes(self._directory, "quarantine", commits):
+            readable = [commit for commit in commits if not self._is_redone(commit, "quarantine")]
+            for _, note in read_notes(self._directory, "quarantine", readable):
                 yield phase, note
+
+    # Units that are processed again, because their files were damaged.
+
+    def redo(self, phase: int) -> PhaseRedo | None:
+        """Return the damaged units of a phase, which are processed again; None: there are none."""
+        orders = [order for order in self._ordered(phase) if order.after is None] if self._orders else []
+        return PhaseRedo(self._directory, self, phase, orders) if orders else None
+
+    def _ordered(self, phase: int) -> list[RedoOrder]:
+        return [order for order in self._orders.values() if order.phase == phase]
+
+    def _is_redone(self, commit: Commit, kind: LinesKind) -> bool:
+        order, file = self._orders.get(commit.unit), commit.file(kind)
+        return order is not None and file is not None and order.redoes(file)
+
+    def begins_with_gather(self, phase: int) -> bool:
+        return phase in self._gathers
+
+    def accounts(self, unit: str) -> Mapping[int, CommitStats]:
+        return read_accounts(self._directory / "commits" / f"{unit}.json")
+
+    def write_again(self, file: UnitFile, lines: Iterable[bytes]) -> None:
+        if self._check is not None:
+            self._check()
+        with replacing(
+            self._directory / file.path, before_rename=partial(failpoint, "commit.after_temporary")
+        ) as written:
+            for content in _together(lines):
+                written.write(content)
+        failpoint("commit.after_data")
+
+    def order(self, order: RedoOrder) -> None:
+        known = order.merged(self._orders.get(order.unit))
+        write_order(self._directory, known)
+        self._orders[order.unit] = known
+
+    def fulfil(self, unit: str) -> None:
+        remove_orders(self._directory, [unit])
+        self._orders.pop(unit, None)
+
+    def commit_again(self, phase: int, unit: CommitBuffer, instead_of: Commit | None, *, renumbers: bool) -> None:
+        rebuilds = "" if instead_of is None else instead_of.unit
+        self.commit(phase, unit, unit.busy_s, rebuilds=rebuilds, renumbers=renumbers)
+        self._load()
+
+    def _settle_lost_commits(self, phase: int) -> None:
+        """Drop what later phases have made of the rows of lost commits, unless these rows are as they were."""
+        lost = [order for order in self._ordered(phase) if order.after is not None]
+        if lost and not rows_are_as_before(self._directory, self, phase, lost):
+            self._supersede(commit for number, commits in self._commits.items() if number > phase for commit in commits)
+            self._commits = {number: commits for number, commits in self._commits.items() if number <= phase}
+        remove_orders(self._directory, [order.unit for order in lost])
+        for order in lost:
+            self._orders.pop(order.unit)
+        if lost:
+            self._drop_orders({commit.unit: commit for commits in self._commits.values() for commit in commits})
 
 
 def _together(lines: Iterable[bytes]) -> Iterator[bytes]:
@@ -285,62 +417,29 @@ def read_commits(directory: Path, fingerprints: Collection[str] = ()) -> dict[in
         fingerprints: the fingerprints that its commits may carry; none: any.
 
     Raises:
-        InfrastructureError: one of them is damaged, or of another run.
+        InfrastructureError: one of them is damaged, missing, or of another run; names the command that repairs it.
     """
-    commits: dict[int, list[Commit]] = {}
-    for path in sorted((directory / "commits").glob("p*-*.json"), key=lambda path: number_of(path.stem)):
-        commit = read_commit(path)
-        if fingerprints and commit.fingerprint not in fingerprints:
-            raise InfrastructureError(
-                f"the commit {path} is of another run: its fingerprint is {commit.fingerprint}; remove the file, or "
-                "use a new --run-dir"
-            )
-        commits.setdefault(commit.phase, []).append(commit)
-    return dict(sorted(commits.items()))
+    return _undamaged(directory, fingerprints).commits
 
 
 def current_commits(
     directory: Path, gathers: Collection[int], fingerprints: Collection[str] = ()
-) -> dict[int, list[Commit]]:
+) -> Mapping[int, Sequence[Commit]]:
     """Return the commits of a run directory that count; nothing in it is changed, so a run may be at work there."""
-    valid = resolve_commits(read_commits(directory, fingerprints), gathers, {})
-    return {phase: [_corrected(directory, commit) for commit in commits] for phase, commits in valid.commits.items()}
+    return resolved_commits(directory, gathers, fingerprints).commits
 
 
-def _corrected(directory: Path, commit: Commit) -> Commit:
-    """Return a commit whose account is without that of the outcomes that no longer count."""
-    if not commit.replaced:
-        return commit
-    accounts = read_accounts(directory / "commits" / f"{commit.unit}.json")
-    account = commit.account
-    for position in commit.replaced:
-        account = account.without(accounts[position])
-    return attrs.evolve(commit, account=account)
+def resolved_commits(directory: Path, gathers: Collection[int], fingerprints: Collection[str] = ()) -> CurrentCommits:
+    """Return the commits of a run directory that count, with the positions of each phase's input.
+
+    Raises:
+        InfrastructureError: a commit is damaged, missing, or of another run; names the command that repairs it.
+    """
+    return _undamaged(directory, fingerprints).resolve(gathers, {})
 
 
-def _describe_filtered(position: int, note: Filtered) -> Record:
-    return {
-        ID: note.record[ID],
-        "stage": note.stage,
-        "reason": note.reason,
-        "position": position,
-        "record": _without_id(note.record),
-    }
-
-
-def describe_quarantined(position: int, note: Quarantined) -> Record:
-    """Return a line of `quarantine/`; `position` is that of the note's root in the input of its phase."""
-    return {
-        ID: note.record[ID],
-        "stage": note.stage,
-        "code": note.code,
-        "message": note.message,
-        "attempts": note.attempts,
-        "position": position,
-        "traceback": note.traceback,
-        "record": _without_id(note.record),
-    }
-
-
-def _without_id(record: Record) -> Record:
-    return {name: value for name, value in record.items() if name != ID}
+def _undamaged(directory: Path, fingerprints: Collection[str]) -> FoundCommits:
+    found = find_commits(directory, fingerprints)
+    if found.damage:
+        raise damaged_run(directory, found.damage)
+    return found

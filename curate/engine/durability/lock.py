@@ -23,7 +23,9 @@ from typing import Any, Self, cast
 
 import attrs
 
-from curate.errors import InfrastructureError, RunDirectoryError
+from curate.engine.durability.commit_file import repair_command
+from curate.engine.durability.copies import move_aside
+from curate.errors import CurateError, InfrastructureError, RunDirectoryError
 from curate.storage import TEMPORARY
 
 HEARTBEAT_S = 10.0
@@ -48,6 +50,7 @@ class Holder:
         released: whether it has left in order.
         number: of the lock file.
         silent_s: the time since its last heartbeat.
+        damaged: whether the lock file cannot be read, so that all of this is unknown but the last two.
     """
 
     host: str
@@ -58,6 +61,7 @@ class Holder:
     released: bool = False
     number: int = 0
     silent_s: float = 0.0
+    damaged: bool = False
 
     @property
     def alive(self) -> bool:
@@ -70,6 +74,8 @@ class Holder:
 
     def described(self) -> str:
         """Return a description of it for a person."""
+        if self.damaged:
+            return f"an unknown driver (the lock file {lock_name(self.number)} is damaged)"
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
         heartbeat = "" if self.machine == _machine() else f", last heartbeat {max(self.silent_s, 0):.0f} s ago"
         return f"process {self.pid} on {self.host} since {since}{heartbeat}"
@@ -81,10 +87,15 @@ class DriverLock:
     Args:
         directory: the run directory.
         on_beat: called with every heartbeat; it must not raise.
+        replaces_damaged: whether to take the place of a driver whose lock file is damaged. If it is at work, it notices
+            that before its next commit, and stops. The damaged file is moved aside.
     """
 
-    def __init__(self, directory: Path, on_beat: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self, directory: Path, on_beat: Callable[[], None] | None = None, *, replaces_damaged: bool = False
+    ) -> None:
         self._directory = directory
+        self._replaces_damaged = replaces_damaged
         self._on_beat = on_beat
         self._number = 0
         self._left = threading.Event()
@@ -95,6 +106,7 @@ class DriverLock:
 
         Raises:
             RunDirectoryError: another driver holds it.
+            InfrastructureError: its lock file is damaged.
             OSError: the directory cannot be written.
         """
         mine = _me()
@@ -103,7 +115,7 @@ class DriverLock:
             temporary.write_text(json.dumps(mine))
             while True:
                 holder = holder_of(self._directory, now=temporary.stat().st_mtime)
-                if holder is not None and holder.alive:
+                if holder is not None and holder.alive and not (holder.damaged and self._replaces_damaged):
                     raise _refusal(self._directory, holder)
                 self._number = 1 if holder is None else holder.number + 1
                 if not _linked(temporary, self._path(self._number)):
@@ -114,6 +126,8 @@ class DriverLock:
                 self._path(self._number).unlink(missing_ok=True)
         finally:
             temporary.unlink(missing_ok=True)
+        if holder is not None and holder.damaged:
+            move_aside(self._directory, lock_name(holder.number))
         for number in _numbers(self._directory):
             if number < self._number:
                 self._path(number).unlink(missing_ok=True)
@@ -156,7 +170,7 @@ class DriverLock:
         return self._path(self._number).exists() and not self._path(self._number + 1).exists()
 
     def _path(self, number: int) -> Path:
-        return self._directory / f"driver-{number:06d}.json"
+        return self._directory / lock_name(number)
 
     def _beat(self) -> None:
         while not self._left.wait(HEARTBEAT_S):
@@ -177,17 +191,23 @@ def holder_of(directory: Path, *, now: float | None = None) -> Holder | None:
         number = max(_numbers(directory), default=0)
         if not number:
             return None
-        path = directory / f"driver-{number:06d}.json"
+        path = directory / lock_name(number)
         try:
             silent_s = (time.time() if now is None else now) - path.stat().st_mtime
-            text = path.read_text()
+            text = path.read_bytes()
         except FileNotFoundError:
             continue  # the next holder has just removed it
         try:
             described = cast("dict[str, Any]", json.loads(text))
             return Holder(**described, number=number, silent_s=silent_s)
-        except (ValueError, TypeError):  # by a crash of a machine, while it was written
-            return Holder("unknown", "", 0, "", path.stat().st_mtime, number=number, silent_s=silent_s)
+        except (ValueError, TypeError):  # by a crash of a machine while it was written, or by a damaged disk
+            since = path.stat().st_mtime
+            return Holder("unknown", "", 0, "", since, number=number, silent_s=silent_s, damaged=True)
+
+
+def lock_name(number: int) -> str:
+    """Return the name of the lock file of a number."""
+    return f"driver-{number:06d}.json"
 
 
 def is_lock(name: str) -> bool:
@@ -195,7 +215,14 @@ def is_lock(name: str) -> bool:
     return _NAME.fullmatch(name) is not None
 
 
-def _refusal(directory: Path, holder: Holder) -> RunDirectoryError:
+def _refusal(directory: Path, holder: Holder) -> CurateError:
+    if holder.damaged:
+        return InfrastructureError(
+            f"the lock file {directory / lock_name(holder.number)} is damaged, so it is not known whether a driver is "
+            f"at work; it counts as dead {max(STALE_S - holder.silent_s, 0):.0f} s from now, unless it sends a "
+            "heartbeat\nIf no driver is at work, the following command moves the file aside; then run the same "
+            f"command again:\n  {repair_command(directory)}"
+        )
     here = holder.machine == _machine()
     wait = "" if here else f"; if it is dead, it counts as dead {STALE_S:.0f} s after its last heartbeat"
     return RunDirectoryError(

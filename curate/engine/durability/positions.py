@@ -17,7 +17,7 @@ from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count
-from typing import TypeAlias, overload
+from typing import NamedTuple, TypeAlias, overload
 
 import attrs
 
@@ -87,6 +87,11 @@ class Intervals:
     def __contains__(self, position: int) -> bool:
         place = bisect_right(self._firsts, position) - 1
         return place >= 0 and position <= self._lasts[place]
+
+    def covers(self, first: int, last: int) -> bool:
+        """Return whether the set has all positions from the first to the last."""
+        place = bisect_right(self._firsts, first) - 1
+        return place >= 0 and last <= self._lasts[place]
 
     def __len__(self) -> int:
         return sum(last - first + 1 for first, last in self)
@@ -174,6 +179,40 @@ def positions_after(before: InputPositions, ranges: Iterable[Range], apart: froz
     runs: list[tuple[int, int]] = []
     retry_gaps: list[int] = []
     gap_origins: list[int] = []
+    for placed in _placed(before, ranges, apart):
+        if placed.opens_gap:
+            retry_gaps.append(placed.position)
+            gap_origins.append(placed.origin)
+        elif runs and sum(runs[-1]) == placed.position:
+            runs[-1] = runs[-1][0], runs[-1][1] + placed.rows
+        else:
+            runs.append((placed.position, placed.rows))
+    return InputPositions(tuple(runs), tuple(retry_gaps), tuple(gap_origins))
+
+
+def row_positions(
+    before: InputPositions, ranges: Iterable[Range], apart: frozenset[int]
+) -> Iterator[tuple[int, int, int]]:
+    """Yield the first position of each range with rows, the position of its first row in the input of the next phase,
+    and the number of its rows; for the arguments see `positions_after`.
+    """
+    return (
+        (placed.origin, placed.position, placed.rows)
+        for placed in _placed(before, ranges, apart)
+        if not placed.opens_gap
+    )
+
+
+class _Placed(NamedTuple):
+    """A gap (`opens_gap`), or the rows of the range that begins at `origin`, at a position of the next phase."""
+
+    position: int
+    rows: int
+    origin: int
+    opens_gap: bool = False
+
+
+def _placed(before: InputPositions, ranges: Iterable[Range], apart: frozenset[int]) -> Iterator[_Placed]:
     # The ranges are walked in ascending order, with `end` after the last record or gap so far. A range lies in an
     # inherited gap (before `left`), where its rows go to the next free positions of the new gap (`filled`); or it is
     # an input that failed, which opens a gap of its own; or it appends its rows at `end`. Only the last case moves
@@ -182,36 +221,25 @@ def positions_after(before: InputPositions, ranges: Iterable[Range], apart: froz
     end = 0
     inherited, left, filled = iter(before.retry_gaps), -1, -1
     coming = next(inherited, None)
-
-    def open_gap(origin: int) -> None:
-        nonlocal end
-        retry_gaps.append(end)
-        gap_origins.append(origin)
-        end += GAP
-
-    def put(position: int, rows: int) -> None:
-        if not rows:
-            return
-        if runs and sum(runs[-1]) == position:
-            runs[-1] = runs[-1][0], runs[-1][1] + rows
-        else:
-            runs.append((position, rows))
-
     for first, _, rows in ranges:
         while coming is not None and coming <= first:
-            open_gap(coming)
-            left, filled = coming + GAP, retry_gaps[-1]
+            yield _Placed(end, 0, coming, opens_gap=True)
+            left, filled = coming + GAP, end
+            end += GAP
             coming = next(inherited, None)
         if first < left:
-            put(filled, rows)
+            place = filled
             filled += rows
         elif first in apart:
-            open_gap(first)
-            put(retry_gaps[-1], rows)
+            yield _Placed(end, 0, first, opens_gap=True)
+            place = end
+            end += GAP
         else:
-            put(end, rows)
+            place = end
             end += rows
+        if rows:
+            yield _Placed(place, rows, first)
     while coming is not None:
-        open_gap(coming)
+        yield _Placed(end, 0, coming, opens_gap=True)
+        end += GAP
         coming = next(inherited, None)
-    return InputPositions(tuple(runs), tuple(retry_gaps), tuple(gap_origins))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+
+from loguru import logger
 
 from curate._version import __version__
+from curate.engine.durability.commit_file import repair_command
+from curate.engine.durability.copies import COPIES, copy_of, move_aside, read_run_file, remove_commit
+from curate.engine.durability.correction import corrected_stages
+from curate.engine.durability.damage import find_commits
 from curate.engine.durability.directory_store import DirectoryStore, read_commits
 from curate.engine.durability.fork import fork_run
 from curate.engine.durability.inputs import changed_input, check_grown, describe_inputs
@@ -59,7 +65,7 @@ class RunDirectory:
             if options.fork is not None:
                 path = _forked(path, options.fork, described)
             _check_outputs(path, plan)
-            if path.exists() and not (path / "run.json").exists() and _holds_other_things(path):
+            if path.exists() and not is_run(path) and _holds_other_things(path):
                 raise RunDirectoryError(
                     f"{path} is not empty and holds no run; choose an empty or a new directory with --run-dir"
                 )
@@ -83,24 +89,54 @@ def gathers_of(plan: Plan) -> list[int]:
 
 
 def fingerprints_of(described: Mapping[str, Any]) -> frozenset[str]:
-    """Return the fingerprints that the commits of a run may carry: its own, and those of the runs that it forked."""
-    return frozenset({described["fingerprint"], *described.get("forked_from", {}).get("fingerprints", ())})
+    """Return the fingerprints that the commits of a run may carry: its own, those of the runs that it forked, and those
+    before a stage was corrected.
+    """
+    corrected = (each["fingerprint"] for each in described.get("corrected", ()))
+    return frozenset({described["fingerprint"], *described.get("forked_from", {}).get("fingerprints", ()), *corrected})
 
 
 def read_run(path: Path) -> dict[str, Any]:
     """Return the content of `run.json`.
 
+    Of a run whose `run.json` is missing or cannot be read, it is the content of the copy.
+
     Raises:
         RunDirectoryError: there is none, or it is not a run's, or of another format.
     """
-    if not (path / "run.json").exists():
+    described, problem = read_run_file(path / "run.json")
+    if described is None:
+        described, _ = read_run_file(copy_of(path, "run.json"))
+        if described is not None:
+            logger.warning("{} {}; its copy is read instead; {} restores it", path / "run.json", problem, _repair(path))
+    if described is None and has_commits(path):
+        raise RunDirectoryError(f"{path / 'run.json'} {problem}, and so is its copy; {_REBUILT}")
+    if described is None and not (path / "run.json").exists():
         raise RunDirectoryError(
             f"{path} holds no run: there is no run.json in it; name the folder that a run was given with --run-dir, "
             "runs/<name> by default"
         )
-    described = _read(path / "run.json")
+    if described is None:
+        raise RunDirectoryError(f"{path / 'run.json'} is not a run's; choose another directory with --run-dir")
     _check_format(path, described)
     return described
+
+
+_REBUILT = "the command that began the run describes it again from its commits, if the pipeline is the same"
+
+
+def is_run(path: Path) -> bool:
+    """Return whether a directory holds a run, even if its `run.json` is lost."""
+    return (path / "run.json").exists() or copy_of(path, "run.json").exists() or has_commits(path)
+
+
+def has_commits(path: Path) -> bool:
+    """Return whether a directory holds commits, or what is left of them."""
+    return any(any((path / folder).glob("p*-*.json")) for folder in ("commits", COPIES))
+
+
+def _repair(path: Path) -> str:
+    return f"`{repair_command(path)}`"
 
 
 def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOptions) -> Mapping[str, Any]:
@@ -109,20 +145,32 @@ def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOp
     Returns:
         The content of `run.json`.
     """
-    file = path / "run.json"
-    before = _read(file) if file.exists() else None
+    begun = any((path / name).exists() for name in ("run.json", COPIES, "commits"))
+    before = _read_or_recover(path, described) if begun else None
     if before is None:
-        write_json(file, described)
+        write_run(path, described)
         return described
-    kept = {name: before[name] for name in ("forked_from",) if name in before}
+    kept = {name: before[name] for name in ("forked_from", "corrected") if name in before}
     if not _has_begun(path):  # no result of the settings of then is in there
         described = {**described, **kept}
-        write_json(file, described)
+        write_run(path, described)
         return described
     source = plan.stages[0].stage
     can_grow = source.can_grow if options.grown and isinstance(source, Source) else None
+    corrected = None if options.retry is None else corrected_stages(path, before, described, fingerprints_of(before))
+    if corrected is not None:
+        correction = {"stages": corrected, "fingerprint": before["fingerprint"], "at": _now()}
+        before = {**before, "fingerprint": described["fingerprint"]}
+        kept["corrected"] = [*kept.get("corrected", ()), correction]
+    if corrected:
+        logger.warning(
+            "the code or settings of {} have changed; only failed records have met it, so the retry uses what it is "
+            "now, and {} records the change",
+            ", ".join(map(repr, corrected)),
+            path / "run.json",
+        )
     _compare(path, before, described, can_grow)
-    if before["inputs"] == described["inputs"] and options.origin in (None, before.get("origin")):
+    if corrected is None and before["inputs"] == described["inputs"] and options.origin in (None, before.get("origin")):
         return before
     if options.grown and changed_input(before["inputs"], described["inputs"]):
         _reopen(path, described)
@@ -131,8 +179,69 @@ def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOp
         for was, now in zip(before["inputs"], described["inputs"], strict=True)
     ]
     described = {**described, **kept, "inputs": inputs, "origin": described["origin"] or before.get("origin")}
-    write_json(file, described)
+    write_run(path, described)
     return described
+
+
+def write_run(path: Path, described: Mapping[str, Any]) -> None:
+    """Write `run.json` and its copy.
+
+    Raises:
+        InfrastructureError: one of them cannot be written.
+    """
+    (path / COPIES).mkdir(exist_ok=True)
+    for folder in (path, path / COPIES):
+        write_json(folder / "run.json", described, checksum=True)
+
+
+def _read_or_recover(path: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the content of `run.json`; None: no run has begun.
+
+    A lost or damaged file is written again from its copy, or from the plan if the commits have its fingerprint: nothing
+    that decides about results is in there but what the fingerprint covers, and the state of the inputs.
+
+    Raises:
+        RunDirectoryError: it is not a run's, or the plan is another one than the commits are of.
+    """
+    file = path / "run.json"
+    before, problem = read_run_file(file)
+    if before is not None and before["format"] != _FORMAT:
+        return before  # to be refused, whatever else is wrong with it
+    if not problem:
+        return before
+    copy, lost = read_run_file(copy_of(path, "run.json"))
+    if copy is not None and not lost:
+        _warn_and_move(path, problem, "written again from its copy")
+        write_run(path, copy)
+        return copy
+    if not has_commits(path):
+        if file.exists():
+            raise RunDirectoryError(f"{file} is not a run's; choose another directory with --run-dir")
+        return None
+    found = find_commits(path)
+    readable = [commit for commits in found.commits.values() for commit in commits]
+    newest = max(readable, key=lambda commit: commit.number, default=None)
+    others = {commit.fingerprint for commit in readable} - {now["fingerprint"]}
+    if newest is None or newest.fingerprint != now["fingerprint"]:
+        fingerprint = "unknown" if newest is None else newest.fingerprint
+        raise RunDirectoryError(
+            f"{file} {problem}, and so is its copy; the fingerprint of the newest commit is {fingerprint}, and that of "
+            f"this pipeline is {now['fingerprint']}: run the pipeline that began the run, or use a new --run-dir"
+        )
+    _warn_and_move(path, problem, "described again; whether the inputs have changed since then is not known")
+    forked = {"forked_from": {"run": "", "phases": 0, "fingerprints": sorted(others)}} if others else {}
+    described = {**now, **forked}
+    write_run(path, described)
+    return described
+
+
+def _warn_and_move(path: Path, problem: str, recovery: str) -> None:
+    logger.warning("{} {}; it is {}", path / "run.json", problem, recovery)
+    move_aside(path, "run.json")
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _reopen(path: Path, described: Mapping[str, Any]) -> None:
@@ -145,13 +254,13 @@ def _reopen(path: Path, described: Mapping[str, Any]) -> None:
     for phase, found in read_commits(path).items() if first is not None else ():
         for commit in found:
             if first is not None and phase >= first:
-                (commits / f"{commit.unit}.json").unlink()
+                remove_commit(path, commit.unit)
     sync_directory(commits)
 
 
 def _forked(old: Path, new: Path, described: Mapping[str, Any]) -> Path:
     """Return the run directory of a fork, and make it unless an earlier attempt has."""
-    if (new / "run.json").exists():
+    if is_run(new):
         return new
     if new.exists() and _holds_other_things(new):
         raise RunDirectoryError(f"--fork {new}: it is not empty and holds no run; choose an empty or a new directory")
@@ -159,7 +268,7 @@ def _forked(old: Path, new: Path, described: Mapping[str, Any]) -> Path:
     changed = changed_input(before["inputs"], described["inputs"])
     if changed:
         raise RunDirectoryError(f"--fork: {changed} since the run in {old} began, so none of its records can be used")
-    fork_run(old, before, new, described)
+    fork_run(old, before, new, described, write_run)
     return new
 
 
@@ -189,16 +298,6 @@ def _describe(plan: Plan, options: RunOptions) -> dict[str, Any]:
         "inputs": describe_inputs(source.inputs() if isinstance(source, Source) else (), checksums=options.checksums),
         "origin": options.origin,
     }
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        described: Any = json.loads(path.read_bytes())
-    except ValueError:
-        described = None
-    if not isinstance(described, dict) or "format" not in described:
-        raise RunDirectoryError(f"{path} is not a run's; choose another directory with --run-dir")
-    return cast("dict[str, Any]", described)
 
 
 def _check_format(directory: Path, before: Mapping[str, Any]) -> None:

@@ -8,7 +8,9 @@ from typing import Protocol, cast
 import attrs
 
 from curate.engine.durability.commit import Commit, CommitBuffer, OutputRows, describe_unit, positions_of
+from curate.engine.durability.damage import Damage
 from curate.engine.durability.positions import InputPositions, Intervals
+from curate.engine.durability.redo import PhaseRedo
 from curate.engine.protocol.messages import Filtered, Quarantined
 from curate.io.rows import encode_row, without_id
 from curate.records import ID, Record, RecordReader
@@ -51,6 +53,14 @@ class Store(Protocol):
 
     def reader(self, phase: int) -> RecordReader:
         """Return the records that a phase has kept, in the order of its input."""
+        ...
+
+    def redo(self, phase: int) -> PhaseRedo | None:
+        """Return the damaged units of a phase, which are processed again; None: there are none."""
+        ...
+
+    def notes_damage(self) -> Sequence[Damage]:
+        """Return the damaged files about filtered and failed records."""
         ...
 
     def shards(self, phase: int) -> Sequence[ShardFile]:
@@ -106,6 +116,12 @@ class MemoryStore:
 
     def reader(self, phase: int) -> RecordReader:
         return _MemoryReader(cast("list[Record]", self._rows.get(phase, OutputRows()).rows))
+
+    def redo(self, phase: int) -> PhaseRedo | None:
+        return None
+
+    def notes_damage(self) -> Sequence[Damage]:
+        return ()
 
     def shards(self, phase: int) -> Sequence[ShardFile]:
         return ()

@@ -90,7 +90,7 @@ class InferenceAsrNemoStage(_AsrStage):
             memory; `length` where the memory cannot be measured), `static` (`batch_size` records, in arrival order),
             `duration` or `bucket`.
         max_batch_s: the budget of a batch in seconds of audio, padding included, also in place of `memory`; not for
-            `static`. None: 200.
+            `static`. None: 200 on a GPU, 30 on the CPU.
         memory_share: with `memory`, the share of the free memory that a batch may need, None: 0.8. When it is given,
             batches also grow towards that share of the GPU's memory, as far as measured peaks leave room.
         saturation_s: with `memory`, the padded seconds that saturate the GPU: larger batches are not planned. None: as
@@ -184,7 +184,7 @@ class AsrStage(_AsrStage):
             memory; `length` where the memory cannot be measured), `static` (`batch_size` records, in arrival order),
             `duration` or `bucket`.
         max_batch_s: the budget of a batch in seconds of audio, padding included, also in place of `memory`; not for
-            `static`. None: 200.
+            `static`. None: 200 on a GPU, 30 on the CPU.
         memory_share: with `memory`, the share of the free memory that a batch may need, None: 0.8. When it is given,
             batches also grow towards that share of the GPU's memory, as far as measured peaks leave room.
         saturation_s: with `memory`, the padded seconds that saturate the GPU: larger batches are not planned. None: as

@@ -91,6 +91,7 @@ def test_module_that_a_model_lacks_is_named(
     with pytest.raises(InfrastructureError) as caught:
         NemoRecogniser(checkpoint("rnnt")).setup()
     assert "No module named 'platformdirs'" in str(caught.value)
+    assert str(caught.value).endswith("pip install platformdirs")
     assert "abstract class" not in str(caught.value)
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from curate.bench import Trial
 from curate.cli import main
+from curate.cli.bench import _change  # pyright: ignore[reportPrivateUsage]
 
 STAGES = """
 from dataclasses import dataclass
@@ -94,3 +97,20 @@ def test_it_can_be_drawn(project: Path, capsys: pytest.CaptureFixture[str]) -> N
 def test_a_mistake_is_named(project: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str) -> None:
     assert bench(*arguments) == 2
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "shown"),
+    [
+        ((100.0, 0.05), (100.0, 0.05), "same (± 20%)"),
+        ((119.0, 0.05), (100.0, 0.05), "same (± 20%)"),
+        ((81.0, 0.05), (100.0, 0.05), "same (± 20%)"),
+        ((130.0, 0.05), (100.0, 0.05), "+30% ± 20%"),
+        ((60.0, 0.05), (100.0, 0.05), "-40% ± 20%"),
+        ((265.0, 0.9), (100.0, 0.9), "same (± 190%)"),
+        ((130.0, None), (100.0, 0.05), "+30% (noise unknown)"),
+    ],
+)
+def test_change_within_the_noise_of_both_measurements_is_no_verdict(now: Any, before: Any, shown: str) -> None:
+    trials = [Trial({}, 1, records_per_s=speed, spread=spread) for speed, spread in (now, before)]
+    assert _change(*trials) == shown

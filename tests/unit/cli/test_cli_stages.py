@@ -16,7 +16,7 @@ from curate.resources import Resources
 from curate.stage import RecordStage, Writer
 
 @dataclass
-class Denoise(RecordStage):
+class Dereverb(RecordStage):
     """Remove background noise
     from the audio.
 
@@ -86,7 +86,7 @@ def test_the_list_names_stage_owner_and_extra(curate) -> None:
 
 
 def test_a_stage_shows_its_settings_with_types_defaults_and_meaning(describe) -> None:
-    settings = {one["name"]: one for one in describe("denoise")["settings"]}
+    settings = {one["name"]: one for one in describe("dereverb")["settings"]}
 
     assert list(settings) == ["model", "strength", "tags"]
     assert settings["model"] == {
@@ -102,7 +102,7 @@ def test_a_stage_shows_its_settings_with_types_defaults_and_meaning(describe) ->
 
 
 def test_a_stage_shows_description_kind_and_run_time_options(describe) -> None:
-    sheet = describe("denoise")
+    sheet = describe("dereverb")
 
     assert sheet["description"] == "Remove background noise from the audio."
     assert sheet["role"] == "maps records"
@@ -114,7 +114,7 @@ def test_a_stage_shows_description_kind_and_run_time_options(describe) -> None:
 def test_columns_are_shown_unless_they_depend_on_settings_without_default(describe) -> None:
     assert describe("measure")["reads"] == ["audio_filepath"]
     assert describe("measure")["writes"] == ["b", "snr"]
-    assert describe("denoise")["reads"] == []
+    assert describe("dereverb")["reads"] == []
     assert describe("copy")["reads"] is None
 
 
@@ -138,7 +138,7 @@ def test_a_decorated_function_is_described_by_what_the_decorator_was_told(descri
 
 
 def test_the_example_is_yaml_with_what_must_be_given(describe) -> None:
-    assert yaml.safe_load(describe("denoise")["example"]) == {"stages": [{"use": "denoise", "model": "<str>"}]}
+    assert yaml.safe_load(describe("dereverb")["example"]) == {"stages": [{"use": "dereverb", "model": "<str>"}]}
     assert yaml.safe_load(describe("measure")["example"]) == {"stages": [{"use": "measure"}]}
 
 
@@ -146,9 +146,9 @@ def test_the_sheet_is_readable(tmp_path: Path, curate) -> None:
     file = tmp_path / "mine.py"
     file.write_text(STAGES)
 
-    out = curate("--plugins-file", str(file), "stages", "denoise").out
+    out = curate("--plugins-file", str(file), "stages", "dereverb").out
 
-    for text in ["denoise", "(required)", "strength", "(none)", "use: denoise", "timeout_s"]:
+    for text in ["dereverb", "(required)", "strength", "(none)", "use: dereverb", "timeout_s"]:
         assert text in out
     assert "depends on its settings" in curate("--plugins-file", str(file), "stages", "copy").out
 

@@ -133,15 +133,24 @@ def test_a_run_directory_that_cannot_be_read_any_more_is_named(tmp_path: Path, m
             held.check()
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"host": 1}'])
-def test_a_lock_that_was_lost_in_a_crash_of_the_machine_is_waited_out(left: Path, content: str) -> None:
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"host": 1}', b"\x00\xff\xfe"])
+def test_damaged_lock_is_named_with_its_remedy_and_waited_out(left: Path, content: bytes) -> None:
     (path,) = left.glob("driver-*.json")
-    path.write_text(content)
-    with pytest.raises(RunDirectoryError, match="on unknown"):
+    path.write_bytes(content)
+    with pytest.raises(InfrastructureError, match=rf"(?s)lock file .*{path.name} is damaged.*\n  curate repair .*"):
         DriverLock(left).__enter__()
     os.utime(path, (1, 1))
     with DriverLock(left):
         pass
+
+
+def test_damaged_lock_is_replaced_when_asked_and_its_driver_stops_writing(tmp_path: Path) -> None:
+    with DriverLock(tmp_path) as first:
+        (path,) = tmp_path.glob("driver-*.json")
+        path.write_bytes(b"garbage")
+        with DriverLock(tmp_path, replaces_damaged=True), pytest.raises(InfrastructureError, match="stops writing"):
+            first.check()
+        assert (tmp_path / "damaged" / path.name).read_bytes() == b"garbage"
 
 
 @pytest.mark.parametrize("number", [errno.EPERM, errno.ENOTSUP])

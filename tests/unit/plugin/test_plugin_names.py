@@ -10,15 +10,15 @@ from tests.unit.plugin.distributions import Site
 
 
 def test_two_owners_of_a_name_are_both_named_and_still_reachable(site: Site) -> None:
-    site.install_stage("curate-one", "denoise")
-    site.install_stage("curate-two", "denoise")
+    site.install_stage("curate-one", "dereverb")
+    site.install_stage("curate-two", "dereverb")
     host = PluginHost()
 
-    with pytest.raises(PluginError, match=r"curate-one/denoise or curate-two/denoise.*--no-plugin"):
-        host.stage("denoise")
+    with pytest.raises(PluginError, match=r"curate-one/dereverb or curate-two/dereverb.*--no-plugin"):
+        host.stage("dereverb")
 
-    assert host.stage("curate-one/denoise").load().owner == "curate-one"
-    assert host.stage("Curate_Two/denoise").load().owner == "curate-two"
+    assert host.stage("curate-one/dereverb").load().owner == "curate-one"
+    assert host.stage("Curate_Two/dereverb").load().owner == "curate-two"
 
 
 def test_a_clash_is_no_error_until_the_name_is_asked_for(site: Site) -> None:
@@ -38,12 +38,12 @@ def test_a_clash_ends_when_one_side_is_switched_off(site: Site) -> None:
 
 
 def test_one_distribution_that_claims_a_name_twice_is_told_so(site: Site) -> None:
-    module = site.install_stage("double", "denoise")
+    module = site.install_stage("double", "dereverb")
     (site.path / "other_plugin.py").write_text((site.path / f"{module}.py").read_text())
     site.describe("double", f"[curate]\na = {module}\nb = other_plugin\n")
 
     with pytest.raises(PluginError, match="announced twice by one distribution"):
-        PluginHost().stage("double/denoise")
+        PluginHost().stage("double/dereverb")
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_ones() -> None:
@@ -60,8 +60,8 @@ def test_an_unknown_name_is_answered_with_the_nearest_ones() -> None:
 def test_an_unknown_name_points_to_plugins_that_failed_to_load(site: Site) -> None:
     site.install("curate-broken", "import a_module_nobody_has")
 
-    with pytest.raises(PluginError, match=r"(?s)unknown stage 'denoise'.*curate-broken, which failed to load: Module"):
-        PluginHost().stage("denoise")
+    with pytest.raises(PluginError, match=r"(?s)unknown stage 'dereverb'.*curate-broken, which failed to load: Module"):
+        PluginHost().stage("dereverb")
 
 
 def test_a_qualified_name_of_a_failed_plugin_speaks_of_that_plugin_only(site: Site) -> None:
@@ -69,7 +69,7 @@ def test_a_qualified_name_of_a_failed_plugin_speaks_of_that_plugin_only(site: Si
     site.install("curate-unlucky", "import another_module_nobody_has")
 
     with pytest.raises(PluginError) as caught:
-        PluginHost().stage("curate-broken/denoise")
+        PluginHost().stage("curate-broken/dereverb")
 
     assert "curate-broken, which failed" in str(caught.value)
     assert "curate-unlucky" not in str(caught.value)

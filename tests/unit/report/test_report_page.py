@@ -207,7 +207,9 @@ def test_a_run_without_metrics_has_no_curve_and_says_so(copy: Path) -> None:
 
 
 def test_a_run_that_has_only_begun_has_a_report(copy: Path) -> None:
-    for path in (*copy.glob("commits/*"), *copy.glob("data/*"), *copy.glob("filtered/*"), *copy.glob("quarantine/*")):
+    for path in (
+        path for name in ("commits", "copies", "data", "filtered", "quarantine") for path in copy.glob(f"{name}/*")
+    ):
         path.unlink()
     (copy / "summary.json").unlink()
     assert balance(render(copy)) == dict.fromkeys(("in", "kept", "filtered", "quarantined"), (0, 0))

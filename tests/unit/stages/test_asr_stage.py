@@ -74,7 +74,7 @@ class TestEager:
             {"audio_filepath": str(tmp_path / "page.wav")},
         ]
         mine.data.append({"n": 9})
-        done = ready(StubAsrStage()).process(mine)
+        done = ready(StubAsrStage(batching="static")).process(mine)
         assert [record["pred_text"] for record in done.data] == ["100", "200", "300"]
         assert [failed.error.code for failed in done.failed] == ["missing_file", "not_audio", "missing_column"]
         assert done.failed[0].record == {"audio_filepath": str(tmp_path / "none.wav")}

@@ -219,7 +219,7 @@ class TestABudgetInMemory:
     def test_without_a_card_the_budget_is_in_seconds(self, clip: MakeClip) -> None:
         with ready(Dynamic()) as stage:
             report = stage.batching_report()
-        assert (report["strategy"], report["budget"], report["unit"]) == ("length", 200.0, "padded seconds")
+        assert (report["strategy"], report["budget"], report["unit"]) == ("length", 30.0, "padded seconds")
 
     def test_a_budget_in_seconds_goes_before_it(self, clip: MakeClip) -> None:
         recogniser = OnACard()

@@ -232,6 +232,30 @@ def test_an_asr_stage_tells_how_fast_it_was_and_what_it_used(clip: Clip, monkeyp
     assert figures["history"]
     assert (figures["allocated_bytes"], figures["reserved_bytes"]) == (1000, 5000)
     assert 1100 <= figures["peak_bytes"] <= 1600
+    assert (figures["current_bytes"], figures["bytes_per_sample"]) == (1000, 100.0)
     assert figures["gpu_utilisation"] == 0.4
     assert figures["used"] == {"dtype": "bf16", "cuda_graphs": True}
     assert not nvml.is_open
+
+
+def test_each_batch_is_one_line_at_level_debug(clip: Clip) -> None:
+    lines: list[str] = []
+    logger.enable("curate")
+    sink = logger.add(
+        lambda message: lines.append(str(message).strip()),
+        level="DEBUG",
+        format="{message}",
+        filter=lambda record: record["name"] == "curate.models.runner",
+    )
+    try:
+        rows = [{"audio_filepath": clip(ms), "duration": ms / 1000} for ms in (100, 200, 400, 400)]
+        stage = StubAsrStage(make=OnACard, batching="static").with_(batch_size=2)
+        Pipeline("p", [ReadRecords(rows), stage]).run()
+    finally:
+        logger.remove(sink)
+        logger.disable("curate")
+    assert [line.partition(", ")[0] for line in lines] == [
+        "OnACard: 2 clips of up to 0.20 s",
+        "OnACard: 2 clips of up to 0.40 s",
+    ]
+    assert all("in the model" in line and line.endswith("MB of device memory") for line in lines)
