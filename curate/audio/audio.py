@@ -298,12 +298,13 @@ class Audio:
     def decode(self) -> None:
         """Decode now what the first use would decode, so that a thread can do it ahead.
 
-        What is too long to be kept is not decoded, or only into the spool.
+        What is too long to be kept is not decoded, or only into the spool where a segment cannot be decoded alone.
         """
         with self._lock:
             start, stop = self._located()
             if stop is not None and not self._can_keep(stop - start, self._held_bytes):
-                self._reader.prepare(start, stop if self._end_s is not None else None)
+                if not self._reader.recording.seeks_exactly:
+                    self._reader.prepare(start, stop if self._end_s is not None else None)
                 return
             decoded = 0
             for block in self._native_blocks():

@@ -1,6 +1,8 @@
 """A pipeline that writes new audio, to be killed in a process of its own.
 
 python -m tests.faults.new_audio EXECUTOR RUN_DIR INPUT
+
+EXECUTOR may be `ray@ADDRESS`.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -86,7 +89,11 @@ def main(executor: str, run_dir: str, manifest: str) -> None:
     from curate.engine import RunOptions
 
     failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
-    chosen = ShuffledExecutor() if executor == "shuffled" else executor
+    chosen: Any = ShuffledExecutor() if executor == "shuffled" else executor
+    if executor.startswith("ray@"):
+        from curate.executors.ray import RayExecutor
+
+        chosen = RayExecutor(address=executor.removeprefix("ray@"))
     pipeline(Path(manifest)).run(chosen, run_dir=run_dir, max_failures=100, options=RunOptions(unit_bytes=2000))
 
 

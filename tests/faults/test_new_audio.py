@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -55,6 +56,16 @@ def test_every_executor_and_every_run_directory_has_the_same_files(
 ) -> None:
     assert run(executor, tmp_path / "another" / "place", manifest) == 0
     assert results(tmp_path / "another" / "place") == undisturbed
+
+
+def test_on_ray_the_files_are_the_same_after_a_killed_driver(
+    ray_cluster: Any, manifest: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    executor = f"ray@{ray_cluster.address}"
+    assert run(executor, tmp_path / "killed", manifest, "commit.after_rename:kill@3") == -signal.SIGKILL
+    for name in ("killed", "undisturbed"):
+        assert run(executor, tmp_path / name, manifest) == 0
+        assert results(tmp_path / name) == undisturbed
 
 
 @pytest.mark.parametrize("place", [*AUDIO, *DRIVER])

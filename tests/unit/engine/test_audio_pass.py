@@ -18,7 +18,7 @@ from curate.engine.worker.stage_group import StageGroupRunner
 from curate.records import ID, Record
 from curate.report import write_report
 from curate.stage import ProcessingStage, WorkerContext
-from curate.stages import AudioDuration, Merge, Partition, ReadRecords
+from curate.stages import AudioDuration, Merge, Partition, QualityFilter, ReadRecords
 from tests.unit.engine.hearing import Crashes, Fails, Halves, Level, Louder, Odd, recordings, write_noise
 from tests.unit.engine.worker import Announced
 
@@ -127,6 +127,37 @@ def test_a_stage_that_splits_audio_ends_a_phase(tmp_path: Path) -> None:
         return len(Pipeline("split", [ReadRecords(recordings(tmp_path, 1)), split, Level("part")]).plan().phases)
 
     assert (phases(Halves()), phases(Halves().with_(checkpoint=False))) == (2, 1)
+
+
+@pytest.mark.parametrize("executor", ["local", "multiprocessing"])
+def test_hours_limits_speed_and_report_go_by_the_decoded_length(tmp_path: Path, executor: str) -> None:
+    """A file of 60 s claims 2, and one of 2 s claims 100,000; the third tells the truth."""
+    lengths_s, claims = (60.0, 2.0, 5.0), (2, 100_000, 5.0)
+    records: list[Record] = []
+    for number, (length_s, claimed) in enumerate(zip(lengths_s, claims, strict=True)):
+        path = write_noise(tmp_path / f"{number}.flac", length_s, seed=number)
+        records.append({"audio_filepath": str(path), "number": number, "duration": claimed})
+    limit = QualityFilter("duration <= 30")
+    result = run(records, Level("a"), limit, Merge("out.jsonl"), executor=executor, run_dir=tmp_path / "run")
+    summary = result.summary
+    assert [(each["number"], each["duration"]) for each in result.records()] == [(1, 2.0), (2, 5.0)]
+    hours = {name: round(3600 * value, 2) for name, value in summary["audio_hours"].items() if value}
+    assert (hours["filtered"], hours["kept"]) == (60.0, 7.0)
+    assert hours["in"] + hours["measured"] == pytest.approx(67.0)
+    assert summary["audio_s"] == pytest.approx(67.0)
+    assert 0 < summary["rtfx"] <= 67.0 / 0.001
+    assert summary["rtfx"] == pytest.approx(67.0 / summary["wall_s"], rel=0.1)
+    page = write_report(tmp_path / "run").read_text()
+    assert "Wrong durations of 2 records" in page
+    assert "100,000.000" in page
+    assert "60.000" in page
+    strict = AudioSettings(duration_mismatch="fail")
+    failed = run(records, Level("a"), executor=executor, audio=strict)
+    assert [(note.record["number"], note.code) for note in failed.quarantined] == [
+        (0, "duration_mismatch"),
+        (1, "duration_mismatch"),
+    ]
+    assert [record["number"] for record in failed.records()] == [2]
 
 
 def test_an_audio_stage_that_defines_its_work_otherwise_is_in_no_pass(tmp_path: Path) -> None:
