@@ -71,6 +71,18 @@ RECORD_ERROR_CODES: Mapping[str, str] = MappingProxyType(
 """The reasons for which a record can fail: code → meaning. Plugins may add their own as `<distribution>/<code>`."""
 
 
+MESSAGE_CHARACTERS = 16_000
+"""The maximum length of a message that is kept; of a longer one, the beginning and the end are."""
+
+
+def shortened(message: str) -> str:
+    """Return a message, without its middle if it is longer than `MESSAGE_CHARACTERS`."""
+    if len(message) <= MESSAGE_CHARACTERS:
+        return message
+    half = MESSAGE_CHARACTERS // 2
+    return f"{message[:half]} … ({len(message) - 2 * half:,} characters) … {message[-half:]}"
+
+
 class CurateError(Exception):
     """Base of all exceptions raised by curate."""
 
@@ -118,9 +130,10 @@ class RecordError(CurateError):
                 f"unknown record error code {code!r}: use one of {', '.join(RECORD_ERROR_CODES)}, "
                 "or '<your distribution>/<code>' for a code of your own"
             )
+        message = shortened(str(message))  # an exception is converted to its message
         super().__init__(code, message)
         self.code = code
-        self.message = str(message)  # an exception is converted to its message
+        self.message = message
 
     def __str__(self) -> str:
         return self.message

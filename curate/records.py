@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from numbers import Real
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -153,3 +154,40 @@ def audio_ms(record: Record) -> int:
 def path_below(identity: str, root: str) -> tuple[int, ...]:
     """Return the numbers of a descendant's id behind its ancestor's: `("a:1/0/2", "a:1")` gives `(0, 2)`."""
     return tuple(map(int, identity[len(root) :].split("/")[1:]))
+
+
+TAKEN_BYTES = 64 * 1024 * 1024
+"""The size of records in memory at which a batch or a group is closed, however few they are."""
+
+
+def take(records: Iterator[Record], most: int, max_bytes: int = TAKEN_BYTES) -> list[Record]:
+    """Return the next records: at most `most`, and fewer if their strings alone reach `max_bytes`."""
+    taken: list[Record] = []
+    size = 0
+    for record in islice(records, most):
+        taken.append(record)
+        size += string_bytes(record)
+        if size >= max_bytes:
+            break
+    return taken
+
+
+def string_bytes(record: Record) -> int:
+    """Return the length of a record's strings, nested ones included, which is most of its size if it is large."""
+    total = 0
+    for value in record.values():
+        if type(value) is str:
+            total += len(value)
+        elif type(value) is dict or type(value) is list:
+            total += _nested_bytes(value)
+    return total
+
+
+def _nested_bytes(value: Any) -> int:
+    if type(value) is str:
+        return len(value)
+    if type(value) is dict:
+        return sum(map(_nested_bytes, cast("dict[str, Any]", value).values())) + 64
+    if type(value) is list:
+        return sum(map(_nested_bytes, cast("list[Any]", value))) + 64
+    return 8

@@ -39,6 +39,7 @@ DECODERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """The model classes that we can run → their decoders, the default one first. TDT models are of the `rnnt` classes."""
 
 _CONFIG = "model_config.yaml"
+_MAX_CONFIG_VALUES = 1_000_000
 _WEIGHTS = "model_weights.ckpt"
 _MAX_CONFIG_BYTES = 64 * 1024**2
 _MODEL_PREFIX = "nemo.collections.asr."
@@ -149,6 +150,9 @@ def _read_config(path: Path) -> dict[str, Any]:
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise PlanError(f"{path}: is not a .nemo file: {_what_it_is(path, error)}") from error
     try:
+        root: Any = cast("Any", yaml).compose(text, Loader=yaml.SafeLoader)
+        if _expanded_values(root, {}) > _MAX_CONFIG_VALUES:
+            raise PlanError(f"{path}: its {_CONFIG} expands to more than {_MAX_CONFIG_VALUES:,} values by YAML aliases")
         config = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise PlanError(f"{path}: its {_CONFIG} is not valid YAML: {error}") from error
@@ -157,6 +161,24 @@ def _read_config(path: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise PlanError(f"{path}: its {_CONFIG} is not a mapping")
     return cast("dict[str, Any]", config)
+
+
+def _expanded_values(node: Any, known: dict[int, float]) -> float:
+    """Return the number of values of a YAML node with its aliases expanded; infinity if it contains itself.
+
+    A few lines of aliases of aliases expand to more than fits into any memory; loading shares them, and whatever walks
+    the configuration afterwards does not.
+    """
+    found = known.get(id(node))
+    if found is None:
+        known[id(node)] = float("inf")  # until it is known, so that a node inside itself counts so
+        children: list[Any] = [] if node is None or isinstance(node.value, str) else node.value
+        found = 1.0
+        for child in children:  # of a mapping: pairs
+            pair: list[Any] = list(cast("tuple[Any, Any]", child)) if isinstance(child, tuple) else [child]
+            found += sum(_expanded_values(each, known) for each in pair)
+        known[id(node)] = found
+    return found
 
 
 def _what_it_is(path: Path, error: Exception) -> str:

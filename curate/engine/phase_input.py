@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Callable, Generator, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -20,7 +19,7 @@ from curate.engine.scheduling.tracker import InFlightTracker
 from curate.engine.worker.error_classification import driver_errors
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.errors import InfrastructureError
-from curate.records import ID, AudioBatch, Failed, Record, RecordReader, audio_ms
+from curate.records import ID, AudioBatch, Failed, Record, RecordReader, audio_ms, take
 from curate.stage import Gather, Joined, Partitioner, Reject, WorkerContext
 
 DEFAULT_BATCH_RECORDS = 1024
@@ -204,7 +203,7 @@ def _from(stage: str, items: Iterator[_Item]) -> Iterator[_Item]:
 
 def _by_count(records: Iterator[Record]) -> Iterator[AudioBatch]:
     number = 0
-    while data := list(islice(records, DEFAULT_BATCH_RECORDS)):
+    while data := take(records, DEFAULT_BATCH_RECORDS):
         yield AudioBatch(data, task_id=f"batch-{number:06d}")
         number += 1
 

@@ -156,9 +156,21 @@ decode_first = _decoder.raw_decode
 
 def _write(records: RecordReader, file: BinaryIO) -> None:
     lines = records.lines()
-    while some := list(islice(lines, _LINES_PER_WRITE)):
+    while some := _next_lines(lines):
         file.writelines(some)
         failpoint("publish.during")
+
+
+def _next_lines(lines: Iterator[bytes]) -> list[bytes]:
+    """Return the next lines, fewer if they are long."""
+    some: list[bytes] = []
+    size = 0
+    for line in islice(lines, _LINES_PER_WRITE):
+        some.append(line)
+        size += len(line)
+        if size >= MAX_LINE_BYTES:
+            break
+    return some
 
 
 def _write_gzip(records: RecordReader, file: BinaryIO) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -14,9 +13,12 @@ from curate.errors import InfrastructureError, RecordError
 from curate.io.failpoints import failpoint
 from curate.io.format import ManifestFormat, Row
 from curate.io.plain_values import plain_row
-from curate.records import ID, Record, RecordReader
+from curate.records import ID, Record, RecordReader, take
 
 _ROWS_A_GROUP = 16_384
+
+_BYTES_AT_ONCE = 16 * 1024 * 1024
+"""The approximate size of the rows that are converted to records at once."""
 
 
 def _count(path: Path) -> int | None:
@@ -56,11 +58,23 @@ def read_parquet(path: Path, after: int, leave_out: Collection[str] = ()) -> Ite
                 first, number = number, number + cast("int", batch.num_rows)
                 if number <= after:
                     continue
-                for position, row in enumerate(rows_of(batch), start=first + 1):
-                    if position > after:
-                        yield position, _with_maps(row, maps) if maps else row
+                at_once = _rows_at_once(batch, arrow)
+                for start in range(0, batch.num_rows, at_once):
+                    rows = rows_of(batch.slice(start, at_once))
+                    for position, row in enumerate(rows, start=first + start + 1):
+                        if position > after:
+                            yield position, _with_maps(row, maps) if maps else row
     except arrow.ArrowException as error:
         raise EOFError(str(error)) from error
+
+
+def _rows_at_once(batch: Any, arrow: Any) -> int:
+    """Return how many rows of a batch to convert at once: each value of a dictionary counts as often as it occurs."""
+    row_bytes = 1 + batch.nbytes // max(batch.num_rows, 1)
+    for column in batch.columns:
+        if arrow.types.is_dictionary(column.type) and len(column.dictionary):
+            row_bytes += column.dictionary.nbytes // len(column.dictionary)
+    return max(1, min(4096, _BYTES_AT_ONCE // row_bytes))
 
 
 def rows_of(batch: Any) -> list[Record | RecordError]:
@@ -98,7 +112,7 @@ def _write(records: RecordReader, file: BinaryIO) -> None:
 
 def _groups(records: RecordReader) -> Iterator[list[Record]]:
     rows = iter(records)
-    while group := list(islice(rows, _ROWS_A_GROUP)):
+    while group := take(rows, _ROWS_A_GROUP):
         for record in group:
             record.pop(ID, None)
         yield group

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from typing import Any
 
 from curate.engine.protocol.interrupt import Interrupted
-from curate.errors import AccountingError, InfrastructureError, RecordError, StageContractError, UsageError
+from curate.errors import AccountingError, InfrastructureError, RecordError, StageContractError, UsageError, shortened
 from curate.gpu_errors import is_broken_gpu, is_oom, is_unusable_gpu
 from curate.records import Record
 from curate.stage import ProcessingStage
@@ -65,7 +65,7 @@ def is_infrastructure(error: BaseException) -> bool:
 def text_of(error: BaseException) -> str:
     """Return the message of an exception, even if its `__str__` raises."""
     try:
-        return str(error)
+        return shortened(str(error))
     except BaseException as broken:
         if is_interrupt(broken):
             raise

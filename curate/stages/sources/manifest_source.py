@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.io import Row
 from curate.io.rows import is_finite_number
-from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record
+from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record, string_bytes
 from curate.stage import Source
 from curate.stages.sources.audio_roots import check_exist, check_within, root_paths, root_urls
 from curate.stages.sources.patterns import glob_files
@@ -21,6 +21,7 @@ from curate.stages.sources.record_shape import SHAPING, ColumnSettings, bcp_47
 from curate.suggest import nearest
 
 SAMPLED_ROWS = 100
+_SAMPLED_BYTES = 16 * 1024 * 1024
 """The number of rows of each file that the plan reads to find the columns and to check the audio roots."""
 
 _SHARDED = re.compile(r"_OP_\d+\.\.\d+_CL_")
@@ -205,7 +206,14 @@ class RowSource(ColumnSettings, Source):
             last = 0
 
     def _first_rows(self, path: Path) -> list[Record | RecordError]:
-        return [row for _, row in islice(self.read_rows(path, 0), SAMPLED_ROWS)]
+        found: list[Record | RecordError] = []
+        size = 0
+        for _, row in islice(self.read_rows(path, 0), SAMPLED_ROWS):
+            found.append(row)
+            size += string_bytes(row) if isinstance(row, dict) else 0
+            if size >= _SAMPLED_BYTES:
+                break
+        return found
 
 
 @dataclass

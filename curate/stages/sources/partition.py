@@ -12,7 +12,7 @@ from numbers import Real
 from curate.audio import ASSUMED_DURATION_S
 from curate.batching import LengthWindows, balance
 from curate.errors import PlanError
-from curate.records import AudioBatch, Record
+from curate.records import AudioBatch, Record, take
 from curate.stage import Partitioner
 
 WINDOW_RECORDS = 8192
@@ -76,10 +76,13 @@ class Partition(Partitioner):
             return self._balanced(records, self.parts)
         if self.max_audio_s is not None or self.weights or not self.by_length or self.max_records == 1:
             return self._in_order(records)
-        first = list(islice(records, self.max_records))
-        if len(first) < self.max_records:  # the whole input, which is one window however it is planned
+        first = take(records, self.max_records)
+        following = next(records, None) if len(first) < self.max_records else None
+        if len(first) < self.max_records and following is None:  # the whole input, one window however it is planned
             return iter([first] if first else [])
-        records = chain(first, records)
+        records = chain(first, () if following is None else (following,), records)
+        if following is not None:  # large records: a window of `max_records` would not fit into memory
+            return self._in_order(records)
         return self._by_length(records) if any(map(_seconds, first)) else self._in_order(records)
 
     def _by_length(self, records: Iterator[Record]) -> Iterator[list[Record]]:
@@ -98,7 +101,7 @@ class Partition(Partitioner):
     def _in_order(self, records: Iterator[Record]) -> Iterator[list[Record]]:
         limit_s = self.max_audio_s
         if limit_s is None:
-            while data := list(islice(records, self.max_records)):
+            while data := take(records, self.max_records):
                 yield data
             return
         data: list[Record] = []
@@ -114,7 +117,7 @@ class Partition(Partitioner):
             yield data
 
     def _balanced(self, records: Iterator[Record], parts: int) -> Iterator[list[Record]]:
-        while window := list(islice(records, parts * self.max_records)):
+        while window := take(records, parts * self.max_records):
             for positions in balance(map(_seconds, window), min(parts, len(window))):
                 yield [window[position] for position in positions]
 
