@@ -192,10 +192,10 @@ class NemoRecogniser(AudioModel):
         return lambda: [one.row(timestamps=timestamps, confidence=confidence) for one in spell()]
 
     def capabilities(self) -> ModelCapabilities:
-        """Return the capabilities on the device: on a GPU, batches are staged and graphs are captured."""
+        """Return the capabilities on the device: batches are staged, and on a GPU graphs are captured."""
         assert self._loaded is not None, "asked after setup"
-        if not self._loaded.stages:
-            return ModelCapabilities(runtime_info=self.runtime_info)
+        if not self._loaded.on_gpu:
+            return ModelCapabilities(stage=self._stage_clips, runtime_info=self.runtime_info)
         return ModelCapabilities(
             stage=self._stage_clips,
             reserve=self.prepare,
@@ -234,7 +234,7 @@ class NemoRecogniser(AudioModel):
         return spelt
 
     def stage(self, waveforms: Sequence[Waveform]) -> Sequence[Waveform]:
-        """Check and pad a batch, in memory from which the GPU copies asynchronously; does nothing on the CPU.
+        """Check and pad a batch, on a GPU's machine in memory from which the GPU copies asynchronously.
 
         Raises:
             RecordError: a waveform is empty or holds samples that are not finite.
@@ -354,14 +354,13 @@ class _Loaded:
         self._device = device
         self._dtype = getattr(torch, DTYPES[dtype])
         self._head_dtype = torch.float32 if options.confidence else self._dtype
-        self._on_gpu = device.type == "cuda"
-        self._lock = _GPU_LOCK if self._on_gpu else Lock()
-        self.stages = self._on_gpu
+        self.on_gpu = device.type == "cuda"
+        self._lock = _GPU_LOCK if self.on_gpu else Lock()
         self.peak: MemoryPeak | None = None
         self.rate_hz = int(model.preprocessor._sample_rate)
         self.silence = Transcript("", words=() if options.timestamps else None)
         graph_bytes = None if max_bytes is None else _GRAPH_SHARE * max_bytes
-        self._decode = Decoding(model, decoder, options, on_gpu=self._on_gpu, max_graph_bytes=graph_bytes)
+        self._decode = Decoding(model, decoder, options, on_gpu=self.on_gpu, max_graph_bytes=graph_bytes)
         self._encoded: tuple[int, float] = (0, 0.0)  # the encoder's width, and its frames per second of audio
         self.settings = {
             "device": str(device),
@@ -369,7 +368,7 @@ class _Loaded:
             "decoder": decoder,
             "decoding": options.strategy,
             "label_looping": decoder == "rnnt" and options.strategy == "greedy_batch" and options.label_looping,
-            "pinned_memory": self._on_gpu,
+            "pinned_memory": self.on_gpu,
         }
         # The preprocessor stays in fp32: rounding its window and filters to half precision costs accuracy.
         for name, part in model.named_children():
@@ -419,8 +418,6 @@ class _Loaded:
         return StagedBatch([signal for signal, _ in checked], audible)
 
     def stage(self, waveforms: Sequence[Waveform]) -> Sequence[Waveform]:
-        if not self.stages:
-            return waveforms
         staged = self.check(waveforms)
         if staged.audible:
             staged.padded = self._padded([staged[index] for index in staged.audible])
@@ -433,16 +430,16 @@ class _Loaded:
         """
         torch = self._torch
         lengths = [len(signal) for signal in signals]
-        padded = torch.empty(len(signals), max(lengths), pin_memory=self._on_gpu)
+        padded = torch.empty(len(signals), max(lengths), pin_memory=self.on_gpu)
         # numpy copies in this thread alone: torch would start a team of threads, which spin after each row.
         for row, signal in zip(padded.numpy(), signals, strict=True):
             row[: len(signal)] = signal
             row[len(signal) :] = 0
-        return padded, torch.tensor(lengths, pin_memory=self._on_gpu)
+        return padded, torch.tensor(lengths, pin_memory=self.on_gpu)
 
     def run(self, signals: Sequence[Waveform], padded: tuple[Any, Any] | None = None) -> Callable[[], list[Transcript]]:
         with self._lock, self._torch.inference_mode():
-            if not self._on_gpu:
+            if not self.on_gpu:
                 return self._through(signals, padded)
             meter = TorchMemoryMeter(self._torch, self._device)
             meter.start_batch()
@@ -477,19 +474,19 @@ class _Loaded:
         return self.settings | {"cuda_graphs": mode is not None, "cuda_graphs_mode": mode}
 
     def memory(self) -> DeviceMemory | None:
-        return TorchMemoryMeter(self._torch, self._device).memory() if self._on_gpu else None
+        return TorchMemoryMeter(self._torch, self._device).memory() if self.on_gpu else None
 
     def gpu_uuid(self) -> str | None:
-        return gpu_uuid(self._torch, self._device) if self._on_gpu else None
+        return gpu_uuid(self._torch, self._device) if self.on_gpu else None
 
     def free_memory(self) -> None:
-        if self._on_gpu:
+        if self.on_gpu:
             TorchMemoryMeter(self._torch, self._device).free_memory()
 
     def release(self) -> None:
         del self._model, self._encoder, self._preprocessor, self._decode
         collect()  # NeMo's models hold references to themselves
-        if not self._on_gpu:
+        if not self.on_gpu:
             return
         try:
             self._torch.cuda.empty_cache()
