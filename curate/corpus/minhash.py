@@ -57,7 +57,7 @@ def jaccard(one: str, other: str) -> float:
 
 
 def text_bands(texts: Sequence[str]) -> NDArray[np.uint32]:
-    """Return the hashes of the bands of texts, of shape (texts, 32). Two texts are candidates if any column is equal."""
+    """Return the hashes of the bands of texts, of shape (texts, 32); texts that share one are candidates."""
     bands = np.empty((len(texts), BANDS), np.uint32)
     first, size = 0, 0
     for number, text in enumerate(texts):
@@ -70,8 +70,8 @@ def text_bands(texts: Sequence[str]) -> NDArray[np.uint32]:
 
 def _signatures(texts: Sequence[str]) -> NDArray[np.uint32]:
     """Return the least value of each hash function over the grams of each text, of shape (128, texts)."""
-    # The texts are joined by their padding, so that one array has the grams of all. Grams across the border of two texts
-    # are those that begin in the last character of a text's padding or the one before: they are left out below.
+    # The texts are joined, so that one array has the grams of all. A gram across the border of two texts begins in one
+    # of the last two characters of a text's padding: these are left out below.
     padded = [f"{_PADDING}{text}{_PADDING}" for text in texts]
     codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
     lengths = np.fromiter(map(len, padded), np.int64, len(padded))

@@ -9,67 +9,35 @@ from typing import Any
 import numpy as np
 
 from curate.corpus.candidates import find_candidates, pack_shape
+from curate.corpus.groups import join_groups, select_distinct
 from curate.corpus.key_table import KeyTable, quoted
-from curate.corpus.leaders import find_leaders
 from curate.corpus.minhash import BANDS, grams
-from curate.corpus.row_writer import RowWriter
 from curate.corpus.similarity import count_letters, near_duplicates
 
 _CHUNK = 8192
 
 
 def group_texts(keys: KeyTable, rows: str = "keys", *, near: bool) -> str:
-    """Group records by their texts and return the name of a table: `position`, `leader`, `copies`.
-
-    `leader` is the position of the first record of the group, `copies` the number of its records at positions ≥ 0.
-    Records at negative positions are of other manifests: each of them leads a group of its own, unless texts are equal.
+    """Group records by their texts and return the name of a table, as `join_groups` does.
 
     Args:
         keys: the database.
         rows: a table or view with `position`, `text` (normalised; null: in no group) and `bands` (BLOB).
         near: also group texts that are nearly the same (`curate.corpus.similarity`).
     """
-    run = keys.connection.execute
-    run(
-        f"CREATE TABLE distinct_texts AS SELECT md5_number(text) AS digest, min(position) AS first, "
-        f"count(*) FILTER (position >= 0) AS copies FROM {rows} WHERE text IS NOT NULL GROUP BY digest"
-    )
-    led = keys.scratch / "leaders.parquet"
-    with RowWriter(led, {"position": "BIGINT", "leader": "BIGINT"}) as file:
-        for pair in _near_leaders(keys, rows) if near else ():
-            file.append(pair)
-    run(
-        "CREATE TABLE led_texts AS SELECT digest, coalesce(leader, first) AS leader, copies FROM distinct_texts "
-        f"LEFT JOIN read_parquet('{quoted(led)}') ON position = first"
-    )
-    run(
-        f"CREATE TABLE text_groups AS SELECT position, leader, total AS copies FROM {rows} "
-        "JOIN led_texts ON digest = md5_number(text) "
-        "JOIN (SELECT leader, sum(copies)::BIGINT AS total FROM led_texts GROUP BY leader) USING (leader)"
-    )
-    for name in ("distinct_texts", "led_texts"):
-        run(f"DROP TABLE {name}")
-    led.unlink()
-    return "text_groups"
+    select_distinct(keys, rows, "md5_number(text)", "text")
+    return join_groups(keys, rows, "md5_number(text)", "text", _edges(keys, rows) if near else ())
 
 
-def _near_leaders(keys: KeyTable, rows: str) -> Iterator[tuple[int, int]]:
-    """Yield `(position, leader)` for each distinct text that is a near duplicate of an earlier one."""
-    scratch, run = keys.scratch, keys.connection.execute
-    bands = scratch / "bands.parquet"
+def _edges(keys: KeyTable, rows: str) -> Iterator[tuple[int, int]]:
+    """Yield the pairs of distinct texts that are near duplicates, as (later, earlier)."""
+    bands = keys.scratch / "bands.parquet"
     _write_bands(keys, rows, bands)
-    run(f"CREATE VIEW texts AS SELECT * FROM read_parquet('{quoted(bands)}')")
+    keys.connection.execute(f"CREATE VIEW texts AS SELECT * FROM read_parquet('{quoted(bands)}')")
     candidates = find_candidates(keys)
-    edges = scratch / "edges.parquet"
-    with RowWriter(edges, {"later": "BIGINT", "earlier": "BIGINT"}) as file:
-        for edge in _verified(keys, rows, candidates):
-            file.append(edge)
-    run(f"DROP TABLE {candidates}")
     bands.unlink()
-    query = f"SELECT later, earlier FROM read_parquet('{quoted(edges)}') WHERE later >= 0 ORDER BY later, earlier"
-    first, last = run(f"SELECT min(position), max(position) FROM {rows}").fetchone()
-    yield from find_leaders(keys.rows(query), first, last)
-    edges.unlink()
+    yield from _verified(keys, rows, candidates)
+    keys.connection.execute(f"DROP TABLE {candidates}")
 
 
 def _write_bands(keys: KeyTable, rows: str, path: Path) -> None:
@@ -81,7 +49,7 @@ def _write_bands(keys: KeyTable, rows: str, path: Path) -> None:
     names = [f"band_{band}" for band in range(BANDS)]
     fields = [("position", arrow.int64()), ("shape", arrow.int64()), *((name, arrow.uint32()) for name in names)]
     schema = arrow.schema(fields)
-    query = f"SELECT position, text, bands FROM {rows} SEMI JOIN distinct_texts ON position = first"
+    query = f"SELECT position, text, bands FROM {rows} SEMI JOIN text_distinct ON position = first"
     with files.ParquetWriter(path, schema, compression="none", use_dictionary=False) as writer:
         for batch in keys.batches(query, _CHUNK):
             position, texts, packed = batch.columns

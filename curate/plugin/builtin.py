@@ -74,6 +74,18 @@ def curate_stages() -> list[StageRef]:
             "value_filter", "curate.stages.filter.quality:ValueFilter", "Keep the records by the value of one column"
         ),
         StageRef(
+            "deduplicate",
+            "curate.stages.corpus.deduplicate:Deduplicate",
+            "Mark records with the same text, and leave out those with the same audio",
+            extra="corpus",
+        ),
+        StageRef(
+            "split_dataset",
+            "curate.stages.corpus.split_dataset:SplitDataset",
+            "Divide the records into train, dev and test by groups such as speakers",
+            extra="corpus",
+        ),
+        StageRef(
             "merge", "curate.stages.write.merge:Merge", "Write the records to one manifest, in the order of the input"
         ),
     ]

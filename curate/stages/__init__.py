@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 from curate.suggest import closest
 
 if TYPE_CHECKING:
+    from curate.stages.corpus.deduplicate import Deduplicate
+    from curate.stages.corpus.split_dataset import SplitDataset
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
@@ -26,6 +28,7 @@ _HOME = {
     "AudioDuration": "measure.audio_duration",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
+    "Deduplicate": "corpus.deduplicate",
     "DynamicBatchAsrStage": "recognise.asr",
     "Hallucination": "text.hallucination",
     "InferenceAsrNemoStage": "recognise.asr",
@@ -36,6 +39,7 @@ _HOME = {
     "QualityFilter": "filter.quality",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+    "SplitDataset": "corpus.split_dataset",
     "TextRates": "text.rates",
     "ValueFilter": "filter.quality",
     "WordErrorRate": "text.error_rates",
@@ -46,6 +50,7 @@ __all__ = [
     "AudioDuration",
     "CharacterErrorRate",
     "Charset",
+    "Deduplicate",
     "DynamicBatchAsrStage",
     "Hallucination",
     "InferenceAsrNemoStage",
@@ -56,6 +61,7 @@ __all__ = [
     "QualityFilter",
     "ReadManifest",
     "ReadRecords",
+    "SplitDataset",
     "TextRates",
     "ValueFilter",
     "WordErrorRate",

@@ -26,7 +26,7 @@ from curate.stages.sources.manifest import ReadManifest
 from curate.stages.text.error_rates import resolve_normaliser
 
 Comparison = Literal["near", "exact", "none"]
-_COMPARISONS = ("near", "exact", "none")
+COMPARISONS = ("near", "exact", "none")
 
 
 def _default_scope() -> list[str]:
@@ -73,8 +73,8 @@ class Deduplicate(CompositeStage):
 
     def check(self) -> None:
         for name in ("text", "audio"):
-            if getattr(self, name) not in _COMPARISONS:
-                raise PlanError(f"{name}={getattr(self, name)!r:.80}: choose from {', '.join(_COMPARISONS)}")
+            if getattr(self, name) not in COMPARISONS:
+                raise PlanError(f"{name}={getattr(self, name)!r:.80}: choose from {', '.join(COMPARISONS)}")
         if self.text == "none" == self.audio:
             raise PlanError("text and audio are both 'none': there is nothing to compare")
         if self.text == "none" and self.max_per_text is not None:
@@ -119,16 +119,13 @@ class ChooseDuplicates(KeyGather):
         return {"against": [file_digest(Path(path)) for path in self.against]}
 
     def _columns(self) -> list[str]:
-        """Return the key columns that earlier parts have written."""
-        near_text, near_audio = self.text == "near", self.audio == "near"
-        chosen = (self.text != "none", near_text, self.audio != "none", near_audio)
-        return [name for name, wanted in zip(_KEY_TYPES, chosen, strict=True) if wanted]
+        return list(key_columns(self.text, self.audio))
 
     def key_types(self) -> Mapping[str, str]:
-        return {**{name: _KEY_TYPES[name] for name in self._columns()}, "scope": "VARCHAR"}
+        return {**key_columns(self.text, self.audio), "scope": "VARCHAR"}
 
     def key_row(self, record: Record) -> Sequence[Any]:
-        return [*_packed(record, self._columns()), None if self.max_per_text is None else self._scope_of(record)]
+        return [*packed_keys(record, self._columns()), None if self.max_per_text is None else self._scope_of(record)]
 
     def _scope_of(self, record: Record) -> str:
         return json.dumps([record.get(name) for name in self.scope], ensure_ascii=True, default=str)
@@ -159,8 +156,8 @@ class ChooseDuplicates(KeyGather):
         run(f"CREATE TABLE judged AS SELECT *, {self._verdict()} AS reject FROM ({self._turns()})")
         counted = "" if self.text == "none" else "copies AS text_count,"
         return Decisions(
-            f"""SELECT j.position, n.id AS duplicate_of, {counted} reject FROM judged j LEFT JOIN compared n ON n.position =
-            coalesce(audio_leader, CASE WHEN text_leader <> j.position THEN text_leader END)""",
+            f"""SELECT j.position, n.id AS duplicate_of, {counted} reject FROM judged j LEFT JOIN compared n
+            ON n.position = coalesce(audio_leader, CASE WHEN text_leader <> j.position THEN text_leader END)""",
             columns=tuple(self.writes()),
             rejects=True,
         )
@@ -170,14 +167,18 @@ class ChooseDuplicates(KeyGather):
         if self.max_per_text is None:
             return "SELECT *, 0 AS turn FROM grouped"
         return (
-            "SELECT *, row_number() OVER (PARTITION BY text_leader, scope, audio_leader IS NULL ORDER BY position) AS turn "
-            "FROM grouped"
+            "SELECT *, row_number() OVER (PARTITION BY text_leader, scope, audio_leader IS NULL ORDER BY position) "
+            "AS turn FROM grouped"
         )
 
     def _verdict(self) -> str:
-        limit = "" if self.max_per_text is None else (
-            f"WHEN text_leader IS NOT NULL AND turn > {self.max_per_text} "
-            f"THEN 'more than {self.max_per_text} of one text'"
+        limit = (
+            ""
+            if self.max_per_text is None
+            else (
+                f"WHEN text_leader IS NOT NULL AND turn > {self.max_per_text} "
+                f"THEN 'more than {self.max_per_text} of one text'"
+            )
         )
         return (
             "CASE WHEN audio_leader < 0 THEN 'audio of another manifest' "
@@ -192,11 +193,11 @@ class ChooseDuplicates(KeyGather):
         path = keys.scratch / "against.parquet"
         with RowWriter(path, {"position": "BIGINT", "id": "VARCHAR", **self.key_types()}) as file:
             for number, record in enumerate(self._other_records(), start=1):
-                file.append((-number, record[ID], *_packed(record, self._columns()), None))
+                file.append((-number, record[ID], *packed_keys(record, self._columns()), None))
         return f"UNION ALL SELECT {selected} FROM read_parquet('{quoted(path)}')"
 
     def _other_records(self) -> Iterator[Record]:
-        """Yield the records of the other manifests with their text keys; audio keys are there if the manifest has them."""
+        """Yield the records of the other manifests, with text keys; audio keys are there if a manifest has them."""
         texts = TextKeys(self.text_key, self.normaliser, self.min_words, self.text == "near", self.lang_key)
         texts = texts.with_resolved(normaliser=self.resolved["normaliser"])
         texts.setup()
@@ -209,7 +210,13 @@ class ChooseDuplicates(KeyGather):
 _KEY_TYPES = {TEXT_KEY: "VARCHAR", BANDS_KEY: "BLOB", AUDIO_KEY: "VARCHAR", FINGERPRINT_KEY: "BLOB"}
 
 
-def _packed(record: Record, columns: Sequence[str]) -> list[Any]:
+def key_columns(text: Comparison, audio: Comparison) -> Mapping[str, str]:
+    """Return the columns that `TextKeys` and `AudioKeys` write for these comparisons, with their types in SQL."""
+    chosen = (text != "none", text == "near", audio != "none", audio == "near")
+    return {name: sql for (name, sql), wanted in zip(_KEY_TYPES.items(), chosen, strict=True) if wanted}
+
+
+def packed_keys(record: Record, columns: Sequence[str]) -> list[Any]:
     """Return the keys of a record, with those that are packed as bytes."""
     values = (record.get(name) for name in columns)
     return [

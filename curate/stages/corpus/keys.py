@@ -7,6 +7,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Self
 
 from curate.audio import Audio
@@ -136,10 +137,14 @@ class AudioKeys(AudioStage):
 
     def process_audio(self, record: Record, audio: Audio) -> Record:
         record[AUDIO_KEY] = samples_digest(audio)
+        if self.near:
+            record[FINGERPRINT_KEY] = base64.b64encode(packed_fingerprint(audio)).decode()
         return record
 
 
 _BLOCK_S = 30.0
+_FINGERPRINT_S = 30
+"""The seconds of a recording of which the fingerprint is made; the length of all of it is compared too."""
 
 
 def samples_digest(audio: Audio) -> str:
@@ -152,3 +157,12 @@ def samples_digest(audio: Audio) -> str:
     for block in audio.blocks(_BLOCK_S, audio.rate_hz):
         digest.update(block.astype("<f4", copy=False).tobytes())
     return digest.hexdigest()
+
+
+def packed_fingerprint(audio: Audio) -> bytes:
+    """Return the fingerprint of the first 30 s of a recording or segment, with the length of all of it."""
+    from curate.corpus.audio_groups import pack_fingerprint
+    from curate.corpus.fingerprints import HOP, RATE_HZ, fingerprint
+
+    blocks = islice(audio.blocks(1.0, RATE_HZ), _FINGERPRINT_S)
+    return pack_fingerprint(fingerprint(blocks), round(audio.duration_s * RATE_HZ) // HOP)
