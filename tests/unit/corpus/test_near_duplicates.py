@@ -61,7 +61,7 @@ def test_signatures_estimate_the_jaccard_similarity() -> None:
         ("turn on the light", "turn off the radio", False),
         ("abcde", "abcdf", True),  # 1 of 5: exactly 0.8
         ("abcdefghi", "abcdefgxy", False),  # 2 of 9
-        ("the committee will meet again on thursday at nine", "the committee will meet again on thursday at night", True),
+        ("the committee will meet again on thursday at nine", "the committee will meet again on thursday at ten", True),
         ("the committee will meet again on thursday morning", "the committee has met already on monday evening", False),
     ],
 )  # fmt: skip
