@@ -12,10 +12,10 @@ from typing import Any
 
 import attrs
 
-from curate.audio import Audio, AudioSettings
+from curate.audio import Audio, AudioLength, AudioSettings
 from curate.errors import RecordError
 from curate.records import DEFAULT_FILEPATH_KEY, Record
-from curate.stage import RecordStage, Reject, children_of
+from curate.stage import WORKING_METHODS, RecordStage, Reject, children_of
 
 CLAIMED_DURATION = "claimed_duration"
 AUDIO_COLUMNS = frozenset({"duration", CLAIMED_DURATION})
@@ -35,10 +35,15 @@ class AudioStage(RecordStage):
     filepath_key: str = DEFAULT_FILEPATH_KEY
     """The column that holds the path of a record's audio."""
 
+    takes_audio = True
+    corrects_duration = True
+
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.cardinality == "splits" and not any("checkpoint" in vars(base) for base in _own_bases(cls)):
             cls.checkpoint = True
+        cls.takes_audio = next(base for base in cls.__mro__ if WORKING_METHODS & vars(base).keys()) is AudioStage
+        cls.corrects_duration = cls.takes_audio
 
     def reads(self) -> Collection[str]:
         return (self.filepath_key,)
@@ -76,11 +81,6 @@ class AudioStage(RecordStage):
             return records[0] if isinstance(result, dict) else records
 
 
-def takes_audio(stage: object) -> bool:
-    """Return whether the engine calls a stage's `process_audio`."""
-    return isinstance(stage, AudioStage) and type(stage).process_record is AudioStage.process_record
-
-
 @attrs.frozen
 class DurationMismatch:
     """A claimed duration that the decoded audio does not confirm; both in seconds."""
@@ -89,7 +89,7 @@ class DurationMismatch:
     decoded_s: float
 
 
-def correct_duration(record: Record, audio: Audio, settings: AudioSettings) -> DurationMismatch | None:
+def correct_duration(record: Record, audio: Audio | AudioLength, settings: AudioSettings) -> DurationMismatch | None:
     """Write the decoded length to a record's `duration`, and return the mismatch with what was claimed, if any.
 
     A record with an `offset` is a segment: its `duration` is part of its definition, and stays. Done again, it changes

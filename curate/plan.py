@@ -20,7 +20,7 @@ import attrs
 
 from curate._version import __version__
 from curate.audio import AudioSettings
-from curate.audio_stage import AUDIO_COLUMNS, takes_audio
+from curate.audio_stage import AUDIO_COLUMNS
 from curate.composite import CompositeStage, check_depth, named
 from curate.errors import CurateError, PlanError, PluginError
 from curate.fingerprint import describe_code, describe_value, distributions
@@ -64,12 +64,14 @@ class PlannedStage(Generic[S_co]):
         kind: `source`, `partitioner`, `processing`, `gather` or `writer`.
         stage: the settings, with names resolved; workers get copies of it.
         columns: the columns that a record has after this stage; None: an earlier stage does not declare what it writes.
+        overwrites: column → the stage that has written it before; the source, for a column of the input.
     """
 
     name: str
     kind: str
     stage: S_co
     columns: frozenset[str] | None
+    overwrites: Mapping[str, str] = attrs.field(factory=dict[str, str])
 
     def to_dict(self) -> dict[str, Any]:
         """Return the stage as `curate plan --json` shows it."""
@@ -83,6 +85,7 @@ class PlannedStage(Generic[S_co]):
             "reads": sorted(stage.reads()),
             "writes": None if written is None else sorted(written),
             "columns": None if self.columns is None else sorted(self.columns),
+            "overwrites": dict(self.overwrites),
         }
         if isinstance(stage, ProcessingStage):
             shown |= {
@@ -158,6 +161,17 @@ class Plan:
         return [[stage.name for stage in phase.stages() if stage.kind != "partitioner"] for phase in self.phases]
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know and is not a mistake, one sentence each: the columns that are overwritten."""
+        sources = {stage.name for stage in self.stages if stage.kind == "source"}
+        return tuple(
+            f"{stage.name} overwrites {column!r}, "
+            + ("a column of the input" if origin in sources else f"which {origin} has written")
+            for stage in self.stages
+            for column, origin in sorted(stage.overwrites.items())
+        )
+
+    @property
     def stages(self) -> tuple[PlannedStage[Stage], ...]:
         """All stages, in the order in which a record meets them."""
         return tuple(stage for phase in self.phases for stage in phase.stages())
@@ -168,6 +182,7 @@ class Plan:
             "name": self.name,
             "fingerprint": self.fingerprint,
             "audio": attrs.asdict(self.audio),
+            "notes": list(self.notes),
             "stages": [stage.to_dict() for stage in self.stages],
             "phases": [
                 {
@@ -213,6 +228,7 @@ def make_plan(
     for stage_name, stage in flat:
         _check_stage(stage_name, stage)
     _check_outputs(flat)
+    _check_channels(flat, audio)
     planned = _with_columns(flat)
     source = flat[0][1] if flat and isinstance(flat[0][1], Source) else None
     return Plan(
@@ -235,6 +251,9 @@ def _flattened(stages: Sequence[Stage], host: PluginLookup | None) -> list[tuple
 
 
 def _decomposed(stage: Stage, host: PluginLookup | None, chain: tuple[Stage, ...]) -> Iterator[Stage]:
+    if isinstance(stage, ProcessingStage):
+        with _asked(stage.name, "a copy of the stage"):
+            stage = stage.as_configured()
     stage = _resolved(stage, host)
     if not isinstance(stage, CompositeStage):
         yield stage
@@ -353,6 +372,18 @@ def _asked(name: str, what: str) -> Generator[None]:
         raise PlanError(f"stage {name!r}: {what} raised {type(error).__name__}: {error}", name) from error
 
 
+def _check_channels(stages: Sequence[tuple[str, Stage]], audio: AudioSettings) -> None:
+    """Check that the channels into which a stage splits recordings are the ones that later stages receive."""
+    for name, stage in stages:
+        splits = isinstance(stage, ProcessingStage) and stage.takes_audio and stage.cardinality == "splits"
+        if splits and "channel" in (stage.writes() or ()) and audio.channel != "record":
+            raise PlanError(
+                f"stage {name!r} writes the channel of each record, but `audio: channel: {audio.channel}` disregards "
+                "it, so later stages would get the same audio for all of them; leave `channel` at its default, record",
+                name,
+            )
+
+
 def _check_outputs(stages: Sequence[tuple[str, Stage]]) -> None:
     inputs = {path.resolve() for _, stage in stages if isinstance(stage, Source) for path in stage.inputs()}
     owners: dict[str, str] = {}
@@ -377,19 +408,27 @@ def _check_output(name: str, output: str, inputs: set[Path], owners: Mapping[str
 def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stage]]:
     """Follow the columns through the stages, and find the first stage that reads a column that none before writes."""
     columns: frozenset[str] | None = None
+    origins: dict[str, str] = {}
     planned: list[PlannedStage[Stage]] = []
     for position, (name, stage) in enumerate(stages):
         if isinstance(stage, Source):
-            known = stage.columns()
+            known = stage.record_columns()
             columns = None if known is None else frozenset(known)
+            origins = dict.fromkeys(columns or (), name)
+            planned.append(PlannedStage(name, _kind(stage), stage, columns))
         else:
             if columns is not None:
                 _check_reads(name, stage, columns, stages[position - 1][0])
             written = stage.writes()
-            measured = AUDIO_COLUMNS if takes_audio(stage) else frozenset[str]()
+            corrects = isinstance(stage, ProcessingStage) and stage.corrects_duration
+            measured = AUDIO_COLUMNS if corrects else frozenset[str]()
             if columns is not None:
                 columns = None if written is None else (columns | {*written, *measured}) - frozenset(stage.drops())
-        planned.append(PlannedStage(name, _kind(stage), stage, columns))
+            overwritten = {column: origins[column] for column in written or () if column in origins}
+            origins |= dict.fromkeys(written or (), name)
+            for column in stage.drops():
+                origins.pop(column, None)
+            planned.append(PlannedStage(name, _kind(stage), stage, columns, overwritten))
     return planned
 
 
@@ -461,7 +500,8 @@ def _hops(stages: Iterator[PlannedStage[ProcessingStage]]) -> tuple[Hop, ...]:
 def _fuse(hop: Hop, stage: ProcessingStage) -> bool:
     """Return whether a stage shares the workers of the hop before it."""
     alike = (hop.resources, hop.workers) == (stage.resources, stage.workers)
-    return alike and stage.fuse and hop.stages[-1].stage.fuse
+    before = hop.stages[-1].stage
+    return alike and stage.fuse and before.fuse and not (stage.whole_batches or before.whole_batches)
 
 
 def _result_settings(name: str, stage: Stage, audio: AudioSettings) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from curate.run_time_options import RUN_TIME_OPTIONS, field_names, unknown_optio
 from curate.storage import Scheme
 
 if TYPE_CHECKING:
-    from curate.audio import AudioSettings
+    from curate.audio import AudioLength, AudioSettings, RecordingCache
 
 Cardinality: TypeAlias = Literal["maps", "filters", "splits"]
 
@@ -54,6 +54,13 @@ def _no_new_audio(record: Record, samples: Any, rate_hz: int) -> Record:
     )
 
 
+def _no_new_shard(path: str, size: int, sha256: str) -> None:
+    """Used without a run directory, a stage has no place for shards."""
+    raise InfrastructureError(
+        "context.new_shard needs a run directory to write to: run the stage in a pipeline with run_dir=…"
+    )
+
+
 @attrs.frozen
 class WorkerContext:
     """What a worker offers its stages, from `setup()` on, as `self.context`.
@@ -68,8 +75,15 @@ class WorkerContext:
         run_directory: the run directory, an absolute path; None: the run has none.
         spool_directory: where decoded recordings lie that are too long for memory, shared by the workers of a node;
             None: each worker has a temporary folder for them.
+        recordings: `recordings(filepath_key)` returns the worker's decoded recordings by the column of their path, a
+            `curate.audio.RecordingCache`, which is closed with the worker; None: each stage decodes for itself.
+        correct_duration: `correct_duration(record, length)` writes the decoded length of a record without `offset` to
+            its `duration`, counts a mismatch with what was claimed, and raises `RecordError` if the settings ask for
+            that; None: each stage does it without counting.
         new_audio: `new_audio(record, samples, rate_hz)` writes samples, float32 of shape (n,) or (frames, channels),
             as a file of the run and returns the record with this file as its audio; see `curate.audio_stage`.
+        new_shard: `new_shard(path, size, sha256)` names a durable file below the run directory that holds the batch at
+            work, so that its commit names it as well; see `curate.stages.write.shards`.
     """
 
     audio_roots: tuple[str, ...] | None = None
@@ -79,7 +93,10 @@ class WorkerContext:
     audio_memory_bytes: int = DEFAULT_AUDIO_MEMORY_BYTES
     run_directory: str | None = None
     spool_directory: str | None = None
+    recordings: Callable[[str], RecordingCache] | None = attrs.field(default=None, eq=False, repr=False)
+    correct_duration: Callable[[Record, AudioLength], None] | None = attrs.field(default=None, eq=False, repr=False)
     new_audio: Callable[[Record, Any, int], Record] = attrs.field(default=_no_new_audio, eq=False, repr=False)
+    new_shard: Callable[[str, int, str], None] = attrs.field(default=_no_new_shard, eq=False, repr=False)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, init=False)
@@ -168,6 +185,18 @@ class Stage:
         if dataclasses.is_dataclass(self):
             return dataclasses.replace(me, **fields)
         return copy.copy(self)
+
+    def as_configured(self) -> Self:
+        """Return a copy with the same settings and without what `setup()` and work have left on this one.
+
+        The planner calls it, so that a stage which was used by itself, in a notebook for instance, goes into a pipeline
+        as it is.
+        """
+        has_fields = attrs.has(type(self)) or dataclasses.is_dataclass(self)
+        copied = self._rebuilt({}) if has_fields else type(self).__new__(type(self))
+        for name in {*RUN_TIME_OPTIONS, "_overrides", "_resolved"} & vars(self).keys():
+            object.__setattr__(copied, name, vars(self)[name])
+        return copied
 
     def settings(self) -> dict[str, Any]:
         """Return the stage's own fields and their values, in order of declaration."""
@@ -284,7 +313,7 @@ class Source(Stage):
         """Return how many records there are, about, for progress and estimates; None: unknown. May take a while."""
         return None
 
-    def columns(self) -> Collection[str] | None:
+    def record_columns(self) -> Collection[str] | None:
         """Return the columns that the records have, as far as the input declares them; None: unknown."""
         return None
 
@@ -322,6 +351,16 @@ class ProcessingStage(Stage):
 
     cardinality: Cardinality = "maps"
     thread_safe: bool = True
+    whole_batches: bool = False
+    """Whether the stage gets each batch of the partitioner whole and alone: it is never split, merged or handed on in
+    part, as a shard must not be. Such a stage announces each record that it works on; where a worker dies, the
+    announced records are tried alone and what comes of that is dropped, and the batch is processed again without those
+    that are convicted. It reports a record that is bad with `batch.fail`; an exception that it raises stops the run.
+    """
+    takes_audio: ClassVar[bool] = False
+    """Whether the engine calls `process_audio`: so it does where an `AudioStage` does not define its work otherwise."""
+    corrects_duration: ClassVar[bool] = False
+    """Whether the decoded length is written to `duration` before the stage sees a record: where it decodes audio."""
     context: WorkerContext = WorkerContext()
 
     def setup(self) -> None:
@@ -437,8 +476,29 @@ class Gather(Stage):
         return self.gather(iter(records))
 
 
-RUN_FOLDERS = frozenset({"audio", "commits", "data", "filtered", "logs", "metrics", "quarantine", "scratch", "spool"})
+RUN_FOLDERS = frozenset(
+    {"audio", "commits", "data", "filtered", "logs", "metrics", "quarantine", "scratch", "shards", "spool"}
+)
 """Folders of the run directory that are the engine's; writers publish elsewhere."""
+
+
+@attrs.frozen
+class ShardFile:
+    """A shard that a phase has committed, before it is published.
+
+    Args:
+        path: where it lies; it must not be changed, but may be linked.
+        folder: the folders between the run's own and the file's name, from the stage's name on.
+        position: the position of its first record in the order of the output.
+        size: in bytes.
+        sha256: of the content, in hexadecimal digits.
+    """
+
+    path: Path
+    folder: str
+    position: int
+    size: int
+    sha256: str
 
 
 class Writer(Stage):
@@ -447,6 +507,16 @@ class Writer(Stage):
     def outputs(self) -> Sequence[str]:
         """Return the paths that will be written, as the user gave them; no two writers may share one."""
         return ()
+
+    def check_place(self, directory: Path) -> None:
+        """Check, before work starts, that what lies at the outputs may be replaced.
+
+        Args:
+            directory: the run directory.
+
+        Raises:
+            PlanError: it is not this run's; the message names the remedy.
+        """
 
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
         """Write the files, each under a temporary name and then renamed, and return their paths.
@@ -459,6 +529,23 @@ class Writer(Stage):
 
     def writes(self) -> Collection[str] | None:
         return ()
+
+
+class ShardPublisher(Writer):
+    """Publishes the shards that the stage before it has made in workers."""
+
+    def publish(self, shards: Sequence[ShardFile], directory: Path) -> list[Path]:
+        """Publish the shards under their final names, whole and the index last, and return the paths to name.
+
+        Args:
+            shards: those of the phase, in the order of the output.
+            directory: the run directory, where relative paths lie.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define publish(shards, directory)")
+
+
+WORKING_METHODS = frozenset({"stream", "process", "process_record"})
+"""The methods that a stage defines its work in."""
 
 
 def called_method(stage: ProcessingStage) -> Literal["stream", "process", "process_record"] | None:

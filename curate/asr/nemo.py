@@ -16,18 +16,24 @@ from gc import collect
 from importlib import import_module
 from pathlib import Path
 from threading import Lock
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from loguru import logger
 
 from curate.asr.checkpoint import choose_decoder, fetch, local_path, read_checkpoint, restore
 from curate.asr.decoding import STRATEGIES, Decoding, DecodingOptions
-from curate.asr.memory import DeviceMemory, MemoryPeak
-from curate.asr.recogniser import Transcript, Waveform
+from curate.asr.recogniser import Transcript, transcript_columns
 from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.gpu_errors import is_broken_gpu
+from curate.models import AudioModel, Clip, DeviceMemory, MemoryPeak, ModelCapabilities, Rows
+from curate.models.resources import DTYPES, suitable_dtype
+from curate.models.torch_device import TorchMemoryMeter, gpu_uuid, limit_gpu_memory
 
-_DTYPES = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+if TYPE_CHECKING:
+    from curate.models.clip import Waveform
+else:
+    Waveform = Any
+
 _DECODERS = ("ctc", "rnnt")
 _ATTENTION = ("auto", "sdpa", "nemo")
 _LEAST_FRAMES = 2
@@ -38,14 +44,11 @@ _SILENCE = 2.0**-48
 _GRAPH_SHARE = 0.1
 """Share of this process's GPU memory that the buffers of CUDA graphs may take."""
 
-_CONTEXT_BYTES = 600e6
-"""What CUDA and its libraries keep of a GPU for one process, outside of torch's allocator."""
-
 _GPU_LOCK = Lock()
 """Held while a model of this process works on a GPU: torch forbids two captures of CUDA graphs at the same time."""
 
 
-class NemoRecogniser:
+class NemoRecogniser(AudioModel):
     """A NeMo model as a recogniser.
 
     Clips too short for two feature frames (20 ms for most models) get an empty transcript without being shown to the
@@ -55,16 +58,17 @@ class NemoRecogniser:
 
     Args:
         model_name: the path of a `.nemo` file, or the name of a pretrained model.
-        device: `cpu`, `cuda` or `cuda:<index>`.
+        device: `cpu`, `cuda` or `cuda:<index>`; None: as `resources` say, which a stage sets.
         dtype: `fp32`; `bf16` or `fp16` run encoder and decoder wholly in half precision, features are still computed
             in fp32. Both work on the CPU, where bf16 gains no time and fp16 costs several times as much. `auto` is
-            bf16 on GPUs that have it, and fp32 elsewhere. With `confidence`, whatever follows the encoder stays in
-            fp32: in bf16 a word's confidence is off by up to 0.18.
+            bf16 on GPUs that have it, and fp32 elsewhere; None: as `resources` say. With `confidence`, whatever follows
+            the encoder stays in fp32: in bf16 a word's confidence is off by up to 0.18.
         decoder: `ctc` or `rnnt`, for hybrid models; None takes the model's default, `rnnt` where it has one.
         timestamps: whether transcripts carry the times of words.
         confidence: whether transcripts, and words if there are any, carry confidence: the normalised Tsallis
             entropy that NeMo recommends, averaged over tokens. Not a probability; compare it within one model.
-        threads: how many CPU threads torch may use, for the whole process; None: 1 with a GPU, and left alone without.
+        threads: how many CPU threads torch may use, for the whole process; None: as `resources` say, 1 with a GPU, and
+            left alone without.
         decoding: `greedy_batch` or `greedy`, see `DecodingOptions`.
         label_looping: see `DecodingOptions`.
         cuda_graphs: see `DecodingOptions`.
@@ -72,21 +76,19 @@ class NemoRecogniser:
             rounding. `auto` is `sdpa` on a GPU, where it is faster for large batches, and `nemo` on the CPU.
         tf32: whether fp32 matrix products and convolutions on a GPU may round their inputs to TF32, for the whole
             process. Faster, with about three significant digits.
-        gpu_share: the share of the GPU's memory that this process may take.
+        gpu_share: the share of the GPU's memory that this process may take; None: as `resources` say.
         gpu_memory_gb: the GPU memory that this process may take, in GB; None: `gpu_share` of it.
 
     Raises:
         PlanError: an option has a value that no model can take.
     """
 
-    thread_safe = False
-
     def __init__(
         self,
         model_name: str | Path,
         *,
-        device: str = "cpu",
-        dtype: str = "fp32",
+        device: str | None = None,
+        dtype: str | None = None,
         decoder: str | None = None,
         timestamps: bool = False,
         confidence: bool = False,
@@ -96,20 +98,20 @@ class NemoRecogniser:
         cuda_graphs: bool = True,
         attention: str = "auto",
         tf32: bool = False,
-        gpu_share: float = 1.0,
+        gpu_share: float | None = None,
         gpu_memory_gb: float | None = None,
     ) -> None:
-        _one_of("dtype", dtype, ("auto", *_DTYPES))
+        _one_of("dtype", dtype or "auto", ("auto", *DTYPES))
         _one_of("decoder", decoder, (None, *_DECODERS))
         _one_of("decoding", decoding, STRATEGIES)
         _one_of("attention", attention, _ATTENTION)
-        if not 0 < gpu_share <= 1:
+        if gpu_share is not None and not 0 < gpu_share <= 1:
             raise PlanError(f"gpu_share must be above 0 and at most 1, not {gpu_share:g}")
-        if device != "cpu" and device.partition(":")[0] != "cuda":
+        if device not in (None, "cpu") and device.partition(":")[0] != "cuda":
             raise PlanError(f"device must be cpu, cuda or cuda:<index>, not {device!r}")
         if threads is not None and threads < 1:
             raise PlanError(f"threads must be at least 1, not {threads}")
-        self.rate_hz = 16_000
+        self.writes = transcript_columns(timestamps=timestamps, confidence=confidence)
         self.model_name = model_name
         self.device = device
         self.dtype = dtype
@@ -144,17 +146,21 @@ class NemoRecogniser:
             raise InfrastructureError(str(error)) from error
         model = restore(checkpoint)
         torch: Any = import_module("torch")
-        device = _device(torch, self.device)
+        name = self.device or self.resources.device
+        device = _device(torch, name)
         # With a GPU, nothing large is computed on CPUs, and idle teams of threads would spin next to the launching one.
-        threads = 1 if self.threads is None and device.type == "cuda" else self.threads
+        threads = self.threads or self.resources.threads or (1 if device.type == "cuda" else None)
         if threads is not None:
             torch.set_num_threads(threads)
-        dtype = _suitable(torch, device) if self.dtype == "auto" else self.dtype
+        dtype = self.dtype or self.resources.dtype
+        dtype = suitable_dtype(torch, device) if dtype == "auto" else dtype
         max_bytes: float | None = None
         try:
             if device.type == "cuda":
                 _allow_tf32(torch, self.tf32)
-                max_bytes = _limit_memory(torch, device, self.gpu_share, self.gpu_memory_gb)
+                share = self.resources.gpu_share if self.gpu_share is None else self.gpu_share
+                memory_gb = self.gpu_memory_gb or self.resources.gpu_memory_gb
+                max_bytes = limit_gpu_memory(torch, device, share, memory_gb)
             uses_sdpa = self.attention == "sdpa" or (self.attention == "auto" and device.type == "cuda")
             uses_sdpa = _attend_by_sdpa(model.encoder, uses_sdpa)
             self._loaded = _Loaded(torch, model, decoder, device, dtype, self.options, max_bytes)
@@ -166,7 +172,7 @@ class NemoRecogniser:
             self.close()
             reason = str(error) if isinstance(error, InfrastructureError) else f"{type(error).__name__}: {error}"
             raise InfrastructureError(
-                f"{checkpoint.path}: the model does not run in {dtype} on {self.device}: {reason}"
+                f"{checkpoint.path}: the model does not run in {dtype} on {name}: {reason}"
             ) from error
         logger.debug("{}: {} with its {} decoder, {}", checkpoint.path, checkpoint.target, decoder, dtype)
 
@@ -178,12 +184,34 @@ class NemoRecogniser:
         noise = np.random.default_rng(0).normal(0, 1e-3, samples).astype(np.float32)
         self.transcribe([noise] * items)
 
+    def infer(self, clips: Sequence[Clip]) -> Callable[[], Rows]:
+        """Run the model on `clips` as one batch, and return the function that spells out the tokens; see `begin`."""
+        spell = self.begin(clips.batch if isinstance(clips, _StagedClips) else [clip.samples for clip in clips])
+        timestamps, confidence = self.options.timestamps, self.options.confidence
+        return lambda: [one.row(timestamps=timestamps, confidence=confidence) for one in spell()]
+
+    def capabilities(self) -> ModelCapabilities:
+        """Return the capabilities on the device: on a GPU, batches are staged and graphs are captured."""
+        assert self._loaded is not None, "asked after setup"
+        if not self._loaded.stages:
+            return ModelCapabilities(runtime_info=self.runtime_info)
+        return ModelCapabilities(
+            stage=self._stage_clips,
+            reserve=self.prepare,
+            meter=self,
+            gpu_uuid=self.gpu_uuid(),
+            runtime_info=self.runtime_info,
+        )
+
     def transcribe(self, waveforms: Sequence[Waveform]) -> list[Transcript]:
-        """Recognise `waveforms` as one batch; see `Recogniser.transcribe`, and `begin`."""
+        """Recognise `waveforms` as one batch, outside of a pipeline; the arguments and errors are those of `begin`."""
         return self.begin(waveforms)()
 
     def begin(self, waveforms: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
         """Run the model on `waveforms` as one batch, and return the function that spells out the tokens.
+
+        Args:
+            waveforms: one array of shape (samples,) per utterance: float32, mono, at `rate_hz`, full scale at ±1.
 
         Raises:
             RecordError: a waveform is empty or holds samples that are not finite.
@@ -213,6 +241,9 @@ class NemoRecogniser:
         """
         return waveforms if self._loaded is None else self._loaded.stage(waveforms)
 
+    def _stage_clips(self, clips: Sequence[Clip]) -> Sequence[Clip]:
+        return _StagedClips(clips, self.stage([clip.samples for clip in clips]))
+
     def prepare(self, items: int, longest_s: float) -> bool:
         """Capture the CUDA graph for batches of `items` items of up to `longest_s` seconds.
 
@@ -227,16 +258,12 @@ class NemoRecogniser:
         """
         return self._loaded is not None and self._loaded.prepare(items, longest_s)
 
-    def measure(self, items: int, longest_s: float) -> int:
-        """Run one batch of faint noise and return the bytes of GPU memory that it needed; 0 on the CPU."""
-        self.prepare(items, longest_s)  # buffers that stay are not what the batch needs
-        self.warm_up(items, longest_s)
-        peak = self.peak()
-        return peak.own_bytes if peak is not None else 0
-
     def memory(self) -> DeviceMemory | None:
         """Return the GPU's memory; None on the CPU."""
         return self._loaded.memory() if self._loaded is not None else None
+
+    def start_batch(self) -> None:
+        """Do nothing: the peak of each batch is measured under the lock that it runs under."""
 
     def peak(self) -> MemoryPeak | None:
         """Return the peak of the last batch alone; None on the CPU, and where the model has not seen it."""
@@ -291,6 +318,24 @@ class StagedBatch(Sequence[Waveform]):
         return self._signals[index]
 
 
+class _StagedClips(Sequence[Clip]):
+    """Clips, and the batch of their waveforms that was staged."""
+
+    def __init__(self, clips: Sequence[Clip], batch: Sequence[Waveform]) -> None:
+        self._clips = clips
+        self.batch = batch
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    @overload
+    def __getitem__(self, index: int) -> Clip: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Clip]: ...
+    def __getitem__(self, index: int | slice) -> Clip | Sequence[Clip]:
+        return self._clips[index]
+
+
 class _Loaded:
     """A restored model, ready to run on its device. NeMo's models are not thread-safe, so calls queue up at a lock."""
 
@@ -306,7 +351,7 @@ class _Loaded:
     ) -> None:
         self._torch = torch
         self._device = device
-        self._dtype = getattr(torch, _DTYPES[dtype])
+        self._dtype = getattr(torch, DTYPES[dtype])
         self._head_dtype = torch.float32 if options.confidence else self._dtype
         self._on_gpu = device.type == "cuda"
         self._lock = _GPU_LOCK if self._on_gpu else Lock()
@@ -398,17 +443,10 @@ class _Loaded:
         with self._lock, self._torch.inference_mode():
             if not self._on_gpu:
                 return self._through(signals, padded)
-            cuda, device = self._torch.cuda, self._device
-            cuda.reset_peak_memory_stats(device)
-            before = int(cuda.memory_allocated(device))
+            meter = TorchMemoryMeter(self._torch, self._device)
+            meter.start_batch()
             spell = self._through(signals, padded)
-            most = int(cuda.max_memory_allocated(device))
-            self.peak = MemoryPeak(
-                own_bytes=most - before,
-                share=most / int(cuda.get_device_properties(device).total_memory),
-                allocated_bytes=before,
-                reserved_bytes=int(cuda.max_memory_reserved(device)),
-            )
+            self.peak = meter.peak()
             return spell
 
     def _through(
@@ -438,25 +476,14 @@ class _Loaded:
         return self.settings | {"cuda_graphs": mode is not None, "cuda_graphs_mode": mode}
 
     def memory(self) -> DeviceMemory | None:
-        if not self._on_gpu:
-            return None
-        cuda, device = self._torch.cuda, self._device
-        free, total = cuda.mem_get_info(device)
-        in_use = cuda.memory_allocated(device)
-        cached = cuda.memory_reserved(device) - in_use
-        return DeviceMemory(int(free + cached), int(in_use), int(total))
+        return TorchMemoryMeter(self._torch, self._device).memory() if self._on_gpu else None
 
     def gpu_uuid(self) -> str | None:
-        if not self._on_gpu:
-            return None
-        uuid = getattr(self._torch.cuda.get_device_properties(self._device), "uuid", None)  # from torch 2.4 on
-        return None if uuid is None else f"GPU-{str(uuid).removeprefix('GPU-')}"
+        return gpu_uuid(self._torch, self._device) if self._on_gpu else None
 
     def free_memory(self) -> None:
         if self._on_gpu:
-            collect()
-            self._torch.cuda.empty_cache()
-            self._torch.cuda.synchronize(self._device)  # `empty_cache` does not report a broken context
+            TorchMemoryMeter(self._torch, self._device).free_memory()
 
     def release(self) -> None:
         del self._model, self._encoder, self._preprocessor, self._decode
@@ -492,17 +519,6 @@ def _checked(waveform: Waveform, index: int, count: int) -> tuple[Waveform, bool
     return signal, energy > _SILENCE * len(signal)
 
 
-def _limit_memory(torch: Any, device: Any, share: float, memory_gb: float | None) -> float:
-    """Keep torch's allocator to this process's part of the GPU, and return the size of that part in bytes."""
-    total = float(torch.cuda.get_device_properties(device).total_memory)
-    part = min(share * total, total if memory_gb is None else memory_gb * 1e9)
-    if part < total:
-        allocator_bytes = max(part / 2, part - _CONTEXT_BYTES)
-        index = torch.cuda.current_device() if device.index is None else device.index  # `cuda` alone is refused
-        torch.cuda.set_per_process_memory_fraction(min(1.0, allocator_bytes / total), index)
-    return part
-
-
 def _allow_tf32(torch: Any, allowed: bool) -> None:
     """Choose for the whole process whether fp32 may be rounded to TF32; torch's defaults differ between libraries."""
     torch.set_float32_matmul_precision("high" if allowed else "highest")
@@ -535,14 +551,6 @@ def _device(torch: Any, device: str) -> Any:
         if wanted.index is not None and wanted.index >= torch.cuda.device_count():
             raise InfrastructureError(f"device {device!r} is asked for, but there are {torch.cuda.device_count()} GPUs")
     return wanted
-
-
-def _suitable(torch: Any, device: Any) -> str:
-    """Return the number format that the device is fastest with, without loss of range."""
-    if device.type != "cuda":
-        return "fp32"
-    with torch.cuda.device(device):
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
 
 
 def _one_of(option: str, value: str | None, allowed: Sequence[str | None]) -> None:

@@ -1,19 +1,14 @@
-"""The protocol of recognisers, plain classes with `setup`, `transcribe` and `close`, and their transcripts."""
+"""Transcripts: what a recogniser, an `AudioModel` that writes `text`, returns for each clip."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any
 
+import attrs
 from attrs import frozen
 
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    Waveform = NDArray[np.float32]
-else:
-    Waveform = Any
+TRANSCRIPT_COLUMNS = ("text", "words", "confidence")
+"""The columns of a recogniser's row that the ASR stages know; it may declare others in addition."""
 
 
 @frozen
@@ -47,72 +42,18 @@ class Transcript:
     confidence: float | None = None
     words: tuple[Word, ...] | None = None
 
-
-@runtime_checkable
-class Recogniser(Protocol):
-    """Turns waveforms into text, in one worker, with whatever model it likes.
-
-    An instance is cheap to make and to copy: it holds settings. `setup` loads the model, once per worker, before the
-    first `transcribe`; `close` lets it go. A plugin needs nothing else.
-    """
-
-    rate_hz: int
-    """The sampling rate that `transcribe` expects; final when `setup` has returned."""
-
-    thread_safe: bool
-    """Whether several threads may call `transcribe` at the same time."""
-
-    def setup(self) -> None:
-        """Load the model.
-
-        Raises:
-            InfrastructureError: it cannot be loaded on this machine; no record is to blame.
-        """
-        ...
-
-    def transcribe(self, waveforms: Sequence[Waveform]) -> list[Transcript]:
-        """Recognise `waveforms` together, as one batch.
-
-        Args:
-            waveforms: one array of shape (samples,) per utterance: float32, mono, at `rate_hz`, full scale at ±1.
-
-        Returns:
-            One transcript per waveform, in the same order. The transcript of a waveform does not depend on its
-            neighbours.
-
-        Raises:
-            RecordError: a waveform cannot be recognised by any means. The engine halves the batch to find out which.
-            InfrastructureError: the trouble is not the waveforms'.
-        """
-        ...
-
-    def close(self) -> None:
-        """Release the model and its memory. `setup` may be called again."""
-        ...
+    def row(self, *, timestamps: bool = False, confidence: bool = False) -> dict[str, Any]:
+        """Return the transcript as a model's row: `text`, and where requested `words` and `confidence`."""
+        row: dict[str, Any] = {"text": self.text}
+        if timestamps:
+            words = self.words or ()
+            row["words"] = [attrs.asdict(word, filter=lambda _, value: value is not None) for word in words]
+        if confidence:
+            row["confidence"] = self.confidence
+        return row
 
 
-@runtime_checkable
-class SupportsAsyncDecoding(Protocol):
-    """An optional protocol of recognisers: the model is free again before the text is spelt out."""
-
-    def begin(self, waveforms: Sequence[Waveform]) -> Callable[[], list[Transcript]]:
-        """Do the part of `transcribe` that needs the model, and return a function that does the rest.
-
-        The function is called once, perhaps in another thread while the model works on the next batch, and must not
-        hold memory of the device.
-        """
-        ...
-
-
-@runtime_checkable
-class SupportsStaging(Protocol):
-    """An optional protocol of recognisers: a batch is prepared on the CPU while the model works on the one before."""
-
-    def stage(self, waveforms: Sequence[Waveform]) -> Sequence[Waveform]:
-        """Return a batch in the form that `begin` and `transcribe` take fastest; called in a thread of its own.
-
-        Raises:
-            RecordError: as `transcribe` does.
-            RuntimeError: as `transcribe` does, out of memory among others.
-        """
-        ...
+def transcript_columns(*, timestamps: bool, confidence: bool) -> tuple[str, ...]:
+    """Return the columns of `Transcript.row` with the same arguments."""
+    optional = (("words", timestamps), ("confidence", confidence))
+    return ("text", *(name for name, wanted in optional if wanted))

@@ -9,7 +9,7 @@ A fault of one file is a `RecordError`; a fault that would hit the next file as 
 Importing this package imports neither soundfile nor soxr nor numpy.
 """
 
-from curate.audio.audio import DEFAULT_MAX_DURATION_S, DEFAULT_RATE_HZ, Audio
+from curate.audio.audio import DEFAULT_MAX_DURATION_S, DEFAULT_RATE_HZ, Audio, AudioLength
 from curate.audio.cache import DEFAULT_CACHE_BYTES, RecordingCache
 from curate.audio.decode import AudioInfo, load, load_record, probe
 from curate.audio.prefetch import ASSUMED_DURATION_S, DEFAULT_MAX_AUDIO_S, load_ahead
@@ -26,6 +26,7 @@ __all__ = [
     "DEFAULT_SPOOL_BYTES",
     "Audio",
     "AudioInfo",
+    "AudioLength",
     "AudioSettings",
     "RecordingCache",
     "Spool",

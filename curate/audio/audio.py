@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from curate.audio.buffer import BlockBuffer
 from curate.audio.channels import (
     ChannelLevels,
@@ -41,12 +43,30 @@ DEFAULT_HELD_BYTES = 256 * 2**20
 _MISMATCH_S, _MISMATCH_RATIO = 0.1, 0.01
 
 
-def _ignore_replacement() -> None:
-    """Where nothing counts the means that were replaced."""
+def _ignore_mean() -> None:
+    """Where nothing counts the means that were replaced, or that mix unlike channels."""
 
 
 def _ignore_cut(part: Audio) -> None:
     """Where nothing accounts for what the segments of a segment hold."""
+
+
+@attrs.frozen
+class AudioLength:
+    """The length of a record's audio.
+
+    Attributes:
+        duration_s: as decoded, in seconds.
+        claimed_duration_s: see `Audio.claimed_duration_s`.
+    """
+
+    duration_s: float
+    claimed_duration_s: float | None = None
+
+    @classmethod
+    def of(cls, audio: Audio) -> AudioLength:
+        """Return the length of audio; it is decoded if its header cannot be trusted."""
+        return cls(audio.duration_s, audio.claimed_duration_s)
 
 
 class Audio:
@@ -70,7 +90,8 @@ class Audio:
         record: Mapping[str, Any] | None = None,
         max_duration_s: float = DEFAULT_MAX_DURATION_S,
         held_bytes: int = DEFAULT_HELD_BYTES,
-        on_mean_replaced: Callable[[], None] = _ignore_replacement,
+        on_mean_replaced: Callable[[], None] = _ignore_mean,
+        on_unlike_channels: Callable[[], None] = _ignore_mean,
         on_cut: Callable[[Audio], None] = _ignore_cut,
     ) -> None:
         self._reader = reader
@@ -81,6 +102,7 @@ class Audio:
         self._max_duration_s = max_duration_s
         self._held_bytes = held_bytes
         self._on_mean_replaced = on_mean_replaced
+        self._on_unlike_channels = on_unlike_channels
         self._on_cut = on_cut
         self._lock = threading.RLock()
         self._span: tuple[int, int] | None = None
@@ -88,6 +110,7 @@ class Audio:
         self._levels: ChannelLevels | None = None
         self._mixes: dict[tuple[int, MixedChannels], Samples] = {}
         self._mean_replaced = False
+        self._mixes_unlike = False
         self._owns_reader = False
 
     @classmethod
@@ -119,6 +142,14 @@ class Audio:
     def channels(self) -> int:
         """How many channels the recording has, 1 to 64."""
         return self._reader.channels
+
+    @property
+    def named_channels(self) -> tuple[int, ...]:
+        """The channels that the record names by number; all of them for a record that names none."""
+        choice = channel_of(self._record, "record", self.channels, self._reader.name)
+        if isinstance(choice, int):
+            return (require_channel(choice, self.channels, self._reader.name),)
+        return choice if isinstance(choice, tuple) else tuple(range(self.channels))
 
     @property
     def duration_s(self) -> float:
@@ -187,15 +218,25 @@ class Audio:
         """
         with self._lock:
             self._require_length()
-            frames = 0
-            for block in self._bounded(self._native_blocks(sys.maxsize)):
-                require_finite(block, self._reader.name, self._located()[0] + frames, self.rate_hz)
-                frames += len(block)
+            for _ in self._bounded(self._finite_blocks(sys.maxsize)):
+                pass
             native = self._native
             assert native is not None, "kept, whatever its size"
             if native.nbytes > self._held_bytes:
                 self._native = None
             return native
+
+    def native_blocks(self, seconds: float) -> Iterator[Samples]:
+        """Yield `native()` in pieces of `seconds` each, the last one shorter, without holding the whole.
+
+        Raises:
+            RecordError: as `blocks`.
+            ValueError: `seconds` is out of range.
+        """
+        size = round(seconds * self.rate_hz) if 0 < seconds < ENDLESS_S else 0
+        if size < 1:
+            raise ValueError(f"blocks of {seconds!r} s hold no frame at {self.rate_hz} Hz")
+        return cut_to(self._finite_blocks(), size)
 
     def cut(self, start_s: float, end_s: float) -> Audio:
         """Return a segment of this one, in seconds from its start; it shares what is decoded.
@@ -216,6 +257,7 @@ class Audio:
             max_duration_s=self._max_duration_s,
             held_bytes=self._held_bytes,
             on_mean_replaced=self._on_mean_replaced,
+            on_unlike_channels=self._on_unlike_channels,
             on_cut=self._on_cut,
         )
         self._on_cut(part)
@@ -223,6 +265,20 @@ class Audio:
             if self._native is not None and self._span is not None:
                 part._borrow(self._native, self._span)
         return part
+
+    def channel_correlation(self, one: int, other: int) -> float:
+        """Return the correlation of two channels of the segment, -1 to 1, measured without holding the whole.
+
+        Two constant channels have the correlation 1; a constant channel and another one have 0.
+
+        Raises:
+            RecordError: what is wrong with the recording; `unsupported_channels` if it lacks such a channel.
+        """
+        with self._lock:
+            for channel in (one, other):
+                require_channel(channel, self.channels, self._reader.name)
+            levels = self._measured()
+            return 1.0 if levels is None else levels.correlation(one, other)
 
     def blocks(self, seconds: float, rate_hz: int = DEFAULT_RATE_HZ) -> Iterator[Samples]:
         """Yield `samples(rate_hz)` in pieces of `seconds` each, the last one shorter, without holding the whole.
@@ -361,6 +417,14 @@ class Audio:
         if native is not None:
             self._keep(start, native)
 
+    def _finite_blocks(self, keep_bytes: int | None = None) -> Iterator[Samples]:
+        """The segment's frames, of which the first that is not finite raises."""
+        frames = 0
+        for block in self._native_blocks(keep_bytes):
+            require_finite(block, self._reader.name, self._located()[0] + frames, self.rate_hz)
+            frames += len(block)
+            yield block
+
     def _is_whole(self, stop: int) -> bool:
         """Whether a segment from the start of the recording is all of it."""
         return self._end_s is None or stop == self._reader.recording.declared
@@ -406,6 +470,9 @@ class Audio:
         if levels is None:
             return "mean"
         if choice == "mean" and not levels.mean_is_lost:
+            if levels.are_unlike and not self._mixes_unlike:
+                self._mixes_unlike = True
+                self._on_unlike_channels()
             return "mean"
         if choice == "mean" and not self._mean_replaced:
             self._mean_replaced = True

@@ -6,16 +6,20 @@ import os
 import threading
 import weakref
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing, contextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from curate.audio.audio import Audio
+from curate.audio.audio import DEFAULT_HELD_BYTES, DEFAULT_RATE_HZ, Audio, AudioLength
 from curate.audio.files import Roots
 from curate.audio.reader import FrameReader
 from curate.audio.segment import segment_of
 from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
 from curate.audio.spool import Spool
+
+if TYPE_CHECKING:
+    from curate.audio.sndfile import Samples
 
 DEFAULT_CACHE_BYTES = 256 * 2**20
 """The default size of decoded audio in a worker's memory: 70 minutes of mono at 16 kHz."""
@@ -73,6 +77,7 @@ class RecordingCache:
         decodes: how often decoding was begun.
         decoded_s: seconds of audio decoded.
         means_replaced: audios in whose place the loudest channel was used, because their channels cancel each other.
+        unlike_channels: audios whose mean mixes two active channels of low correlation.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class RecordingCache:
         self.decodes = 0
         self.decoded_s = 0.0
         self.means_replaced = 0
+        self.unlike_channels = 0
 
     def audio(self, record: Mapping[str, Any]) -> Audio:
         """Return the audio of a record; nothing is opened or decoded before its first use.
@@ -119,11 +125,62 @@ class RecordingCache:
                 record=record,
                 held_bytes=max(1, self._max_bytes // 2),
                 on_mean_replaced=self._count_replaced,
+                on_unlike_channels=self._count_unlike,
                 on_cut=recording.add,
             )
             recording.add(audio)
             self._trim(recording)
             return audio
+
+    def take_samples(self, record: Mapping[str, Any], rate_hz: int = DEFAULT_RATE_HZ) -> Samples:
+        """Return the samples of a record, in an array of the caller's own.
+
+        A segment's recording is decoded for all of its segments; a whole recording is decoded for this call alone, and
+        nothing of it is held.
+
+        Raises:
+            RecordError, InfrastructureError, ValueError: as `Audio.samples` and `audio`.
+        """
+        return self.take(record, rate_hz)[0]
+
+    def take(self, record: Mapping[str, Any], rate_hz: int = DEFAULT_RATE_HZ) -> tuple[Samples, AudioLength]:
+        """Return the samples of a record as `take_samples` does, and their decoded length."""
+        if record.get("offset") is not None:
+            audio = self.audio(record)
+            return audio.take_samples(rate_hz), AudioLength.of(audio)
+        with self._alone(record) as audio:
+            return audio.take_samples(rate_hz), AudioLength.of(audio)
+
+    def length(self, record: Mapping[str, Any]) -> AudioLength:
+        """Return the length of a record's audio: by the header where that can be trusted, else by decoding it.
+
+        Raises:
+            RecordError, InfrastructureError: as `Audio.duration_s` and `audio`.
+        """
+        if record.get("offset") is not None:
+            return AudioLength.of(self.audio(record))
+        with self._alone(record) as audio:
+            return AudioLength.of(audio)
+
+    @contextmanager
+    def _alone(self, record: Mapping[str, Any]) -> Generator[Audio]:
+        """Open the whole recording of a record for one use."""
+        path, offset_s, end_s = segment_of(record, self._filepath_key)
+        reader = FrameReader(path, self._roots, on_decode=self._count_decode, on_block=self._count_block)
+        with closing(reader):
+            # Several channels are looked at before they are mixed: keep them, or they would be decoded twice.
+            held_bytes = DEFAULT_HELD_BYTES if reader.channels > 1 else 0
+            audio = Audio(
+                reader,
+                offset_s,
+                end_s,
+                settings=self._settings,
+                record=record,
+                held_bytes=held_bytes,
+                on_mean_replaced=self._count_replaced,
+                on_unlike_channels=self._count_unlike,
+            )
+            yield audio
 
     @property
     def held_bytes(self) -> int:
@@ -187,6 +244,10 @@ class RecordingCache:
     def _count_replaced(self) -> None:
         with self._counts:
             self.means_replaced += 1
+
+    def _count_unlike(self) -> None:
+        with self._counts:
+            self.unlike_channels += 1
 
 
 def _identity(path: str) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -22,6 +23,15 @@ MixedChannels: TypeAlias = "Literal['mean'] | int | tuple[int, ...]"
 
 ANTIPHASE_LOSS = 100.0
 """Power of the loudest channel over the power of the mean: 20 dB."""
+
+ACTIVE_POWER = 1e-6
+"""Mean square of a channel that counts as active, at least: -60 dBFS."""
+
+ACTIVE_LOSS = 1000.0
+"""Power of the loudest channel over that of an active channel, at most: 30 dB."""
+
+LOW_CORRELATION = 0.3
+"""Two active channels below it are likely to hold different signals, such as the two sides of a call."""
 
 CHANNEL_COLUMNS = ("channel", "channel_selector")
 
@@ -85,10 +95,12 @@ class ChannelLevels:
     Attributes:
         powers: mean square of each channel, without its constant part.
         mean_power: the same of the mean of all channels.
+        covariances: of every two channels.
     """
 
     powers: tuple[float, ...]
     mean_power: float
+    covariances: tuple[tuple[float, ...], ...]
 
     @property
     def loudest(self) -> int:
@@ -99,6 +111,20 @@ class ChannelLevels:
     def mean_is_lost(self) -> bool:
         """Whether the channels cancel each other: the mean is more than 20 dB below the loudest channel."""
         return self.mean_power * ANTIPHASE_LOSS < self.powers[self.loudest]
+
+    @property
+    def are_unlike(self) -> bool:
+        """Whether two active channels are hardly correlated, so that their mean mixes different signals."""
+        least = max(ACTIVE_POWER, self.powers[self.loudest] / ACTIVE_LOSS)
+        active = [channel for channel, power in enumerate(self.powers) if power >= least]
+        return any(abs(self.correlation(one, other)) < LOW_CORRELATION for one in active for other in active)
+
+    def correlation(self, one: int, other: int) -> float:
+        """Return the correlation of two channels, -1 to 1: 1 of two constant channels, 0 of a constant and another."""
+        powers = self.powers[one], self.powers[other]
+        if not all(powers):
+            return 0.0 if any(powers) else 1.0
+        return max(-1.0, min(1.0, self.covariances[one][other] / math.sqrt(powers[0] * powers[1])))
 
 
 def measure_levels(blocks: Iterable[Samples]) -> ChannelLevels | None:
@@ -112,6 +138,7 @@ def measure_levels(blocks: Iterable[Samples]) -> ChannelLevels | None:
     first: Any = None  # subtracted, so that the power of a constant is 0 and not the rounding of its square
     sums: Any = 0.0
     squares: Any = 0.0
+    products: Any = 0.0
     with np.errstate(invalid="ignore", over="ignore"):  # NaN and infinity are refused where they are read
         for block in blocks:
             wide = np.column_stack([block, mixed(block, "mean")]).astype(np.float64)
@@ -120,10 +147,18 @@ def measure_levels(blocks: Iterable[Samples]) -> ChannelLevels | None:
             frames += len(wide)
             sums = sums + wide.sum(axis=0)
             squares = squares + np.square(wide).sum(axis=0)
+            own = wide[:, :-1]
+            products = products + np.einsum("ij,ik->jk", own, own)  # not `@`, whose last bits depend on the threads
         if not frames:
             return None
         powers = np.maximum(squares / frames - np.square(sums / frames), 0.0)
-    return ChannelLevels(powers=tuple(float(power) for power in powers[:-1]), mean_power=float(powers[-1]))
+        means = sums[:-1] / frames
+        covariances = products / frames - np.outer(means, means)
+    return ChannelLevels(
+        powers=tuple(float(power) for power in powers[:-1]),
+        mean_power=float(powers[-1]),
+        covariances=tuple(tuple(float(each) for each in row) for row in covariances),
+    )
 
 
 def mixed(block: Samples, choice: MixedChannels) -> Samples:

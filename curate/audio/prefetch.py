@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from curate.audio.audio import DEFAULT_RATE_HZ
 from curate.audio.cache import RecordingCache
-from curate.audio.decode import load_record
 from curate.audio.files import Roots, classify_os_error
 from curate.audio.settings import DEFAULT_AUDIO_SETTINGS, AudioSettings
 from curate.audio.spool import TemporarySpool
@@ -80,15 +79,13 @@ def load_ahead(
         raise ValueError(f"threads must be at least 1, not {threads!r}")
     if load is not None:
         return _run(_Loader(load, max_audio_s, rate_hz), iter(records), threads, filepath_key)
-    whole: Load = partial(load_record, filepath_key=filepath_key, rate_hz=rate_hz, roots=roots, settings=settings)
     if recordings is not None:
-        loader = _Loader(partial(_load_from, recordings, whole, rate_hz), max_audio_s, rate_hz)
+        loader = _Loader(partial(recordings.take_samples, rate_hz=rate_hz), max_audio_s, rate_hz)
         return _run(loader, iter(records), threads, filepath_key)
-    return _run_with_spool(whole, iter(records), max_audio_s, threads, rate_hz, roots, filepath_key, settings)
+    return _run_with_spool(iter(records), max_audio_s, threads, rate_hz, roots, filepath_key, settings)
 
 
 def _run_with_spool(
-    whole: Load,
     records: Iterator[Record],
     max_audio_s: float,
     threads: int,
@@ -101,15 +98,8 @@ def _run_with_spool(
         closing(TemporarySpool()) as spool,
         RecordingCache(settings=settings, filepath_key=filepath_key, roots=roots, spool=spool) as recordings,
     ):
-        loader = _Loader(partial(_load_from, recordings, whole, rate_hz), max_audio_s, rate_hz)
+        loader = _Loader(partial(recordings.take_samples, rate_hz=rate_hz), max_audio_s, rate_hz)
         yield from _run(loader, records, threads, filepath_key)
-
-
-def _load_from(recordings: RecordingCache, whole: Load, rate_hz: int, record: Record) -> Samples:
-    """A segment from its recording, which other segments need as well; a whole recording without remembering it."""
-    if record.get("offset") is None:
-        return whole(record)
-    return recordings.audio(record).take_samples(rate_hz)
 
 
 def _run(

@@ -44,6 +44,8 @@ def _show(session: Session, planned: Plan) -> None:
         for stage in phase.stages():
             table.add_row(str(phase.number), str(hop_of.get(stage.name, "")), stage.name, *_columns(stage))
     session.console.print(table)
+    for note in planned.notes:
+        session.console.print(f"note: {note}")
     session.console.print(f"fingerprint {planned.fingerprint}")
 
 

@@ -44,7 +44,7 @@ from curate.io.failpoints import failpoint
 from curate.io.rows import encode_row
 from curate.plan import Phase, Plan
 from curate.records import Failed, Record
-from curate.stage import Source, WorkerContext
+from curate.stage import ShardPublisher, Source, WorkerContext
 from curate.storage import read_json, write_json
 
 DRAIN_S = 10.0
@@ -148,6 +148,13 @@ class _Run:
             mismatches = sum(each.get("duration_mismatches", 0) for each in summary["audio"].values())
             if mismatches:
                 logger.warning("{:,} records had a wrong duration; see claimed_duration and the report", mismatches)
+            unlike = sum(each.get("unlike_channels", 0) for each in summary["audio"].values())
+            if unlike:
+                logger.warning(
+                    "{:,} records have channels of different content, and the stages processed their mean; "
+                    "`split_channels` makes a record of each channel",
+                    unlike,
+                )
             if self.directory is not None:
                 failpoint("summary.before_write")
                 write_json(self.directory / "summary.json", summary)
@@ -199,8 +206,11 @@ class _Run:
                 worked_s = max(worked_s, phase_run.worked_ms / 1000)
             for planned in phase.writers:
                 with driver_errors(planned.name):
-                    reader = self.store.reader(phase.number)
-                    published = planned.stage.write(reader, self.directory or Path())
+                    directory = self.directory or Path()
+                    if isinstance(planned.stage, ShardPublisher):
+                        published = planned.stage.publish(self.store.shards(phase.number), directory)
+                    else:
+                        published = planned.stage.write(self.store.reader(phase.number), directory)
                 logger.info("{} wrote {}", planned.name, ", ".join(map(str, published)))
                 outputs.extend(published)
         return outputs, worked_s

@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 from loguru import logger
 
-from curate.audio_stage import takes_audio
 from curate.engine.accounting.counts import RecordCounts
 from curate.engine.accounting.reasons import Reasons, failure_kinds
 from curate.engine.durability.commit import Commit
@@ -86,7 +85,7 @@ def may_measure(phase: Phase) -> bool:
     """Return whether the phase may change `duration`: a stage declares it, or declares no columns, or processes audio,
     and the engine writes the decoded length.
     """
-    if any(takes_audio(planned.stage) for hop in phase.hops for planned in hop.stages):
+    if any(planned.stage.corrects_duration for hop in phase.hops for planned in hop.stages):
         return True
     written = [planned.stage.writes() for hop in phase.hops for planned in hop.stages]
     gathered = () if phase.gather is None else phase.gather.stage.writes() or ()
@@ -134,7 +133,8 @@ def _performance(planned: PlannedStage[Stage], commits: Sequence[Commit]) -> Map
 
 def audio_measures(plan: Plan, store: Store) -> dict[str, dict[str, Any]]:
     """Return the audio measures of each stage group, by the names of its stages joined by `+`: the number of `decodes`,
-    of `duration_mismatches` with the last few as `mismatch_examples`, and of `means_replaced` by the loudest channel.
+    of `duration_mismatches` with the last few as `mismatch_examples`, of `means_replaced` by the loudest channel, and
+    of records with `unlike_channels` whose mean was used.
     """
     parts = (
         {name.removeprefix(AUDIO_MEASURES): measures}

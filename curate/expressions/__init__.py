@@ -14,7 +14,10 @@ A *condition* is true or false; a *value* is an operand of a condition:
     value       a column: wer, meta.snr (a nested mapping), column("name with blanks")
                 a number, a 'text', True, False
                 + - * / // % and the minus sign, on numbers
-                len, abs, min, max, round, lower, upper
+                len, abs, min, max, round, lower, upper, strip, replace(text, 'old', 'new'), concat(x, y, …),
+                number(text)
+
+`set_columns` computes values: one of the above, a condition, None, or `a if condition else b` of these.
 
 The semantics are Python's, short circuits included, with these differences, all of which prevent a record from being
 kept or filtered by accident:
@@ -26,8 +29,8 @@ kept or filtered by accident:
 """
 
 from curate.expressions.clause import Clause, Threshold
-from curate.expressions.expression import Expression
+from curate.expressions.expression import Expression, ValueExpression
 from curate.expressions.source import MAX_CHARACTERS
 from curate.expressions.translator import column_source
 
-__all__ = ["MAX_CHARACTERS", "Clause", "Expression", "Threshold", "column_source"]
+__all__ = ["MAX_CHARACTERS", "Clause", "Expression", "Threshold", "ValueExpression", "column_source"]

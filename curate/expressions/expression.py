@@ -9,7 +9,7 @@ import attrs
 
 from curate.expressions.clause import Clause, Threshold
 from curate.expressions.source import Source
-from curate.expressions.translator import translate
+from curate.expressions.translator import translate, translate_value
 from curate.expressions.values import Record
 
 
@@ -71,3 +71,46 @@ class Expression:
     def thresholds(self) -> list[Threshold]:
         """Return the thresholds of all clauses that only compare columns with numbers, for drawing in histograms."""
         return [threshold for clause in self.clauses for threshold in clause.thresholds]
+
+
+@attrs.frozen
+class ValueExpression:
+    """A value computed from the columns of a record, checked when it is made; two with the same text are equal.
+
+    It is pickled as its text, as `Expression` is.
+
+    Args:
+        text: a value, a condition (True or False), None, or `a if condition else b` of these. A column by itself is
+            copied, null included; anywhere else null is an error of the record.
+        columns: the columns that are read; for a nested one the outermost.
+        required: the columns that a record must have, because the text does not test them with `is None`.
+
+    Raises:
+        PlanError: the text is not a valid expression; the message shows the place and the allowed forms.
+    """
+
+    text: str
+    columns: frozenset[str] = attrs.field(init=False, repr=False, eq=False)
+    required: frozenset[str] = attrs.field(init=False, repr=False, eq=False)
+    _read: Callable[[Record], Any] = attrs.field(init=False, repr=False, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        read, paths, tested = translate_value(Source(self.text, what="value expression", choices=True))
+        columns = frozenset(path[0] for path in paths)
+        object.__setattr__(self, "columns", columns)
+        object.__setattr__(self, "required", columns - {path[0] for path in tested})
+        object.__setattr__(self, "_read", read)
+
+    def __reduce__(self) -> tuple[Callable[[str], ValueExpression], tuple[str]]:
+        return ValueExpression, (self.text,)
+
+    def __deepcopy__(self, _: dict[int, Any]) -> ValueExpression:
+        return self
+
+    def value(self, record: Record) -> Any:
+        """Return the value for a record.
+
+        Raises:
+            RecordError: `missing_column` or `bad_value`, naming the column and the expression.
+        """
+        return self._read(record)

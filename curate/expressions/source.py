@@ -59,24 +59,31 @@ _SLIP_ADVICE: Final[Mapping[str, str]] = {
     **{word: f"write {word.lower()}" for word in ("AND", "OR", "NOT", "IN", "IS")},
 }
 
+_EXAMPLES: Final = ('a condition, such as "wer <= 0.3"', 'a value, such as "round(duration * snr, 1)"')
+
 
 class Source:
     """The text of an expression.
+
+    Args:
+        text: the expression.
+        what: what messages call it.
+        choices: whether `a if condition else b` and None are allowed.
 
     Raises:
         PlanError: the text is not a string, is empty, or is too long.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, *, what: str = "filter expression", choices: bool = False) -> None:
+        self._what = what
+        self._choices = choices
         if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]  (YAML's `filter: true`)
-            raise PlanError(f"a filter expression must be a string, not {short_repr(text)}")
+            raise PlanError(f"a {what} must be a string, not {short_repr(text)}")
         if len(text) > MAX_CHARACTERS:
-            raise PlanError(
-                f"the filter expression has {len(text):,} characters; at most {MAX_CHARACTERS:,} are allowed"
-            )
+            raise PlanError(f"the {what} has {len(text):,} characters; at most {MAX_CHARACTERS:,} are allowed")
         self.text = text.strip()
         if not self.text:
-            raise PlanError('the filter expression is empty; write a condition, such as "wer <= 0.3"')
+            raise PlanError(f"the {what} is empty; write {_EXAMPLES[choices]}")
         self.lines = _NEWLINE.split(self.text)
         # Inside parentheses a line may end anywhere, so YAML's block strings can be parsed as they are.
         self._wrapped = len(self.lines) > 1
@@ -96,13 +103,13 @@ class Source:
         except SyntaxError as error:
             raise self._misread(error) from None
         except (ValueError, RecursionError, MemoryError, Warning) as error:
-            what = "nested too deeply" if isinstance(error, RecursionError | MemoryError) else f"unreadable: {error}"
-            raise PlanError(f"the filter expression is {what}") from None
+            why = "nested too deeply" if isinstance(error, RecursionError | MemoryError) else f"unreadable: {error}"
+            raise PlanError(f"the {self._what} is {why}") from None
         if self._wrapped and tree.lineno == 1 and tree.col_offset == 0:
             if not isinstance(tree, ast.Tuple | ast.GeneratorExp):  # these include their parentheses
                 raise self._error("a parenthesis is closed before it is opened", 0, 0)
             if isinstance(tree, ast.Tuple) and not tree.elts:
-                raise PlanError("the filter expression is empty")
+                raise PlanError(f"the {self._what} is empty")
         self._refuse_foreign(tree)
         return tree
 
@@ -116,7 +123,7 @@ class Source:
         level: list[tuple[ast.AST, ast.expr]] = [(tree, tree)]
         for _ in range(MAX_DEPTH):
             for node, place in level:
-                if not isinstance(node, _FORMS):
+                if not isinstance(node, _FORMS) and not (self._choices and isinstance(node, ast.IfExp)):
                     raise self.at(place, _FOREIGN_FORMS.get(type(node), "this is not allowed"), ALLOWED)
                 literal = node.value if isinstance(node, ast.Constant) else None
                 if isinstance(literal, int) and literal.bit_length() > MAX_BITS:
@@ -148,5 +155,5 @@ class Source:
         start = max(column - 70, 0)
         window = "".join(c if c.isprintable() else " " for c in self.lines[line][start : column + 40])
         caret = " " * (column - start) + "^"
-        parts = (f"filter expression, {place}: {problem}", f"    {window}", f"    {caret}", hint)
+        parts = (f"{self._what}, {place}: {problem}", f"    {window}", f"    {caret}", hint)
         return PlanError("\n".join(part for part in parts if part))

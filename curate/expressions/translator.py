@@ -58,6 +58,17 @@ def translate(source: Source) -> tuple[Clause, ...]:
     return tuple(_clause(operand, source) for operand in _and_operands(source.parse()))
 
 
+def translate_value(source: Source) -> tuple[Callable[[Record], Any], tuple[Path, ...], frozenset[Path]]:
+    """Return the function that computes a value for a record, the columns that it reads, and those it tests for None.
+
+    Raises:
+        PlanError: the expression is neither a value nor a condition.
+    """
+    tree = source.parse()
+    translator = _Translator(ast.unparse(tree), source)
+    return translator.chosen(tree), tuple(translator.paths), frozenset(translator.optional)
+
+
 def _and_operands(tree: ast.expr) -> Iterator[ast.expr]:
     if isinstance(tree, ast.BoolOp) and isinstance(tree.op, ast.And):
         for operand in tree.values:
@@ -237,6 +248,34 @@ class _Translator:
 
     # Values.
 
+    def chosen(self, node: ast.expr) -> _Read:
+        """Translate what a column is set to: a value, a condition, None, or a choice among these."""
+        match node:
+            case ast.IfExp(test=test, body=body, orelse=orelse):
+                condition, first, second = self.condition(test), self.chosen(body), self.chosen(orelse)
+                return lambda record: first(record) if condition(record) else second(record)
+            case ast.Constant(value=None):
+                return lambda _: None
+            case ast.Compare() | ast.BoolOp() | ast.UnaryOp(op=ast.Not()):
+                return self.condition(node)
+            case ast.Call(func=ast.Name(id=name)) if name == "contains" or _is_condition(name):
+                return self.condition(node)
+            case _:
+                path = self._path(node)
+                return self.value(node).read if path is None else self._copied(path)
+
+    def _copied(self, path: Path) -> _Read:
+        """Translate a column that is copied: unlike in a condition, null is a value."""
+        self.paths[path] = None
+        text, outer = ".".join(path), path[0]
+
+        def read(record: Record) -> Any:
+            if outer not in record:
+                raise RecordError("missing_column", f"column {text!r} is missing, in `{self.clause}`")
+            return self._descend(record, path)
+
+        return read
+
     def value(self, node: ast.expr, condition: bool = False) -> _Value:
         """Translate a value. `condition`: a condition is expected here, so accept functions that are conditions."""
         path = self._path(node)
@@ -305,7 +344,7 @@ class _Translator:
                 arguments.append(argument)
             try:
                 return function(*arguments)
-            except (ZeroDivisionError, OverflowError) as error:
+            except (ZeroDivisionError, OverflowError, ValueError) as error:
                 found = ", ".join(value.describe(each) for (value, _), each in zip(inputs, arguments, strict=True))
                 raise wrong(f"{text} has no value for {found} ({error})") from None
 
@@ -396,6 +435,10 @@ class _Translator:
     def _refuse_unless(self, fits: bool, node: ast.expr, problem: str) -> None:
         if not fits:
             raise self.source.at(node, problem)
+
+
+def _is_condition(name: str) -> bool:
+    return name in FUNCTIONS and FUNCTIONS[name].gives == BOOL
 
 
 def _pairs(node: ast.Compare) -> Iterable[tuple[ast.expr, ast.cmpop, ast.expr]]:

@@ -19,6 +19,9 @@ Path: TypeAlias = tuple[str, ...]
 MAX_BITS: Final = 14_000
 """The maximum size of an integer, as a literal or a product: 4214 digits, slightly less than Python can print."""
 
+MAX_TEXT: Final = 1_000_000
+"""The maximum number of characters of a string that `replace` makes."""
+
 # The kinds of values, as messages name them.
 NUMBER: Final = "a number"
 TEXT: Final = "text"
@@ -160,7 +163,26 @@ def rounded(number: Any, digits: Any = None) -> Any:
     return round(number, digits) if math.isfinite(number) else number
 
 
+def _joined(*parts: Any) -> str:
+    return "".join(part if isinstance(part, str) else str(part) for part in parts)
+
+
+def _replaced(text: str, old: str, new: str) -> str:
+    if not old or len(text) + text.count(old) * (len(new) - len(old)) > MAX_TEXT:
+        raise OverflowError("the text to replace is empty" if not old else "the text has too many characters")
+    return text.replace(old, new)
+
+
+def _number(text: str) -> int | float:
+    """Return the number that a string holds; a decimal comma is an error."""
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
 NUMERIC: Final = frozenset({NUMBER})
+_PLAIN: Final = frozenset({TEXT, NUMBER, BOOL})
 _STRING: Final = frozenset({TEXT})
 FUNCTIONS: Final[Mapping[str, Function]] = {
     "len": Function("len(x), of a string, a list or a mapping", (frozenset({TEXT, LIST, MAPPING}),), NUMBER, len),
@@ -170,6 +192,10 @@ FUNCTIONS: Final[Mapping[str, Function]] = {
     "round": Function("round(x) or round(x, digits), digits from 0 to 15", (NUMERIC,), NUMBER, rounded),
     "lower": Function("lower(text)", (_STRING,), TEXT, str.lower),
     "upper": Function("upper(text)", (_STRING,), TEXT, str.upper),
+    "strip": Function("strip(text)", (_STRING,), TEXT, str.strip),
+    "replace": Function("replace(text, 'old', 'new')", (_STRING, _STRING, _STRING), TEXT, _replaced),
+    "concat": Function("concat(x, y, …)", (_PLAIN, _PLAIN), TEXT, _joined, variadic=True),
+    "number": Function("number(text)", (_STRING,), NUMBER, _number),
     "startswith": Function("startswith(text, 'start')", (_STRING, _STRING), BOOL, str.startswith),
     "endswith": Function("endswith(text, 'end')", (_STRING, _STRING), BOOL, str.endswith),
 }

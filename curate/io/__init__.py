@@ -2,23 +2,32 @@
 
 ManifestFormat           what a new format is: reader and writer in one value (`curate_formats` announces it)
 FORMATS, find_format     the formats of curate itself, and which of them a file name means
-read_rows, publish       read and write a manifest
+read_rows, publish       read (by content) and write a manifest
+check_parquet            refuse a Parquet file whose schema no record can have
+FileFormat, judge_content what a file holds: form, compression, encoding, or something else than records
 with_published_audio     records whose new audio is named by paths relative to a published file
 replacing                write any file atomically, as a writer must
 """
 
+from curate.io.by_content import can_grow
+from curate.io.content import FileFormat, judge_content
 from curate.io.format import ManifestFormat, Row
 from curate.io.manifest import FORMATS, count_rows, declared_columns, find_format, publish, read_rows
+from curate.io.parquet_schema import check_parquet
 from curate.io.published_audio import with_published_audio
 from curate.storage import replacing
 
 __all__ = [
     "FORMATS",
+    "FileFormat",
     "ManifestFormat",
     "Row",
+    "can_grow",
+    "check_parquet",
     "count_rows",
     "declared_columns",
     "find_format",
+    "judge_content",
     "publish",
     "read_rows",
     "replacing",

@@ -37,11 +37,16 @@ FAILPOINTS: Mapping[str, str] = MappingProxyType(
         "audio.after_rename": "new audio has its name, and is not yet durable",
         "audio.before_sync": "records with new audio are finished, and neither durable nor acknowledged",
         "audio.after_sync": "new audio is durable, and its records are not acknowledged",
+        "shard.before_sync": "a worker has written a shard, under temporary names, and it is not yet durable",
+        "shard.after_rename": "a file of a shard has its name; its description is not written",
+        "shard.after_description": "a shard is whole and durable, and no commit names it",
         "phase.before_complete": "all of a phase is committed, and its completion is not noted",
         "publish.before_write": "a writer is about to write a file",
         "publish.during": "a writer has written half of a file",
         "publish.after_temporary": "a file to publish is complete, under its temporary name",
         "publish.after_rename": "a file is published; others may follow",
+        "set.before_rename": "a data set is complete, and not in its place",
+        "set.after_rename": "a data set is in its place",
         "summary.before_write": "all files are published, and summary.json is not written",
     }
 )

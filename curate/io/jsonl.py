@@ -36,7 +36,7 @@ _BOM = b"\xef\xbb\xbf"
 
 def _read(path: Path, after: int) -> Iterator[Row]:
     with path.open("rb") as file:
-        yield from _json_rows(file, after)
+        yield from json_rows(file, after)
 
 
 def _read_gzip(path: Path, after: int) -> Iterator[Row]:
@@ -44,7 +44,7 @@ def _read_gzip(path: Path, after: int) -> Iterator[Row]:
         if not raw.peek(1):
             raise EOFError("it has no bytes, and even an empty gzip file has some")
         try:
-            yield from _json_rows(cast("BinaryIO", gzip.GzipFile(fileobj=raw)), after)
+            yield from json_rows(cast("BinaryIO", gzip.GzipFile(fileobj=raw)), after)
         except zlib.error as error:
             raise EOFError(str(error)) from error
 
@@ -61,7 +61,8 @@ def _count(path: Path) -> int | None:
         return round(newlines * size / seen) if newlines else None
 
 
-def _json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
+def json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
+    """Yield the lines of a file that come after number `after`, each with its number, as a record or an error."""
     number = 0
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
@@ -89,10 +90,21 @@ def parse_line(line: bytes) -> Record | RecordError:
     except RecursionError:
         return RecordError("bad_json", "the JSON is nested too deeply")
     except ValueError as error:  # also a number of more than 4300 digits
+        if line.startswith(_BOM):  # where files with byte order marks were joined
+            return parse_line(line.removeprefix(_BOM))
         return RecordError("bad_json", f"the line is not JSON: {error}")
     if not isinstance(value, dict):
         return RecordError("bad_json", f"the line is not a JSON object but a {type(value).__name__}")
     if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+        return RecordError("bad_json", f"the JSON is nested more than {MAX_DEPTH} deep")
+    return cast("Record", value)
+
+
+def checked_value(value: Any) -> Record | RecordError:
+    """Return a value of JSON as a record, or the error of a value that is none."""
+    if not isinstance(value, dict):
+        return RecordError("bad_json", f"the record is not a JSON object but a {type(value).__name__}")
+    if _depth(value) > MAX_DEPTH:
         return RecordError("bad_json", f"the JSON is nested more than {MAX_DEPTH} deep")
     return cast("Record", value)
 
@@ -115,7 +127,10 @@ def _refuse_constant(name: str) -> Any:
 
 
 # made once: `json.loads` with options makes a decoder for every line
-_decode = json.JSONDecoder(parse_float=_finite_float, parse_constant=_refuse_constant).decode
+_decoder = json.JSONDecoder(parse_float=_finite_float, parse_constant=_refuse_constant)
+_decode = _decoder.decode
+decode_first = _decoder.raw_decode
+"""Returns the value that begins at a position of a string, and where it ends."""
 
 
 def _write(records: RecordReader, file: BinaryIO) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 from curate.errors import InfrastructureError, PlanError
+from curate.io.by_content import columns_by_content, count_by_content, read_by_content, require_records
 from curate.io.failpoints import failpoint
 from curate.io.format import ManifestFormat, Row
-from curate.io.jsonl import GZ, JSONL, JSONL_GZ, NEMO_JSON
+from curate.io.jsonl import GZ, JSONL, JSONL_GZ, NEMO_JSON, json_rows
 from curate.io.parquet import PARQUET
 from curate.records import RecordReader
 from curate.storage import replacing
@@ -28,19 +30,29 @@ def find_format(path: Path, formats: Iterable[ManifestFormat] = tuple(FORMATS.va
     return max(fitting, key=lambda pair: pair[0])[1] if fitting else None
 
 
-def read_rows(path: Path, *, after: int = 0, format: ManifestFormat | None = None) -> Iterator[Row]:
+def read_rows(
+    path: Path, *, after: int = 0, format: ManifestFormat | None = None, leave_out: Collection[str] = ()
+) -> Iterator[Row]:
     """Yield the rows of a manifest that come after number `after`.
 
     Args:
         path: the file.
         after: the number of the last row that is not wanted.
-        format: None: as the suffix says; JSON Lines where it says nothing.
+        format: None: as the content shows, whatever the suffix says.
+        leave_out: columns that need not be read, where the content is Parquet.
 
     Raises:
+        PlanError: the file holds something else than records, such as a recording.
         InfrastructureError: the file cannot be read, or ends in the middle.
     """
     try:
-        yield from _chosen(path, format).read_rows(path, after)
+        if format is not None:
+            yield from format.read_rows(path, after)
+        elif _is_plain_jsonl(path):
+            with path.open("rb") as file:
+                yield from json_rows(file, after)
+        else:
+            yield from read_by_content(path, after, leave_out)
     except (OSError, EOFError) as error:
         raise InfrastructureError(f"cannot read the manifest {path} to its end: {error}") from error
 
@@ -52,7 +64,7 @@ def count_rows(path: Path, *, format: ManifestFormat | None = None) -> int | Non
         InfrastructureError: the file cannot be read.
     """
     try:
-        return _chosen(path, format).count_rows(path)
+        return count_by_content(path) if format is None else format.count_rows(path)
     except (OSError, EOFError) as error:
         raise InfrastructureError(f"cannot read the manifest {path}: {error}") from error
 
@@ -64,7 +76,7 @@ def declared_columns(path: Path, *, format: ManifestFormat | None = None) -> Col
         InfrastructureError: the file cannot be read.
     """
     try:
-        return _chosen(path, format).columns(path)
+        return columns_by_content(path) if format is None else format.columns(path)
     except (OSError, EOFError) as error:
         raise InfrastructureError(f"cannot read the manifest {path}: {error}") from error
 
@@ -94,5 +106,13 @@ def publish(records: RecordReader, path: Path, *, format: ManifestFormat | None 
     failpoint("publish.after_rename")
 
 
-def _chosen(path: Path, format: ManifestFormat | None) -> ManifestFormat:
-    return format or find_format(path) or JSONL
+def _is_plain_jsonl(path: Path) -> bool:
+    """Return whether a file is what most manifests are; the answer is kept until it changes."""
+    status = path.stat()
+    return _judged(path, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache(maxsize=1024)
+def _judged(path: Path, size: int, mtime_ns: int) -> bool:
+    content = require_records(path)
+    return content.form == "json lines" and not content.compression and content.encoding == "utf-8"

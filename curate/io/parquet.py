@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Collection, Iterator
 from itertools import islice
 from pathlib import Path
@@ -14,6 +13,7 @@ from loguru import logger
 from curate.errors import InfrastructureError, RecordError
 from curate.io.failpoints import failpoint
 from curate.io.format import ManifestFormat, Row
+from curate.io.plain_values import plain_row
 from curate.records import ID, Record, RecordReader
 
 _ROWS_A_GROUP = 16_384
@@ -36,7 +36,8 @@ def _footer(path: Path) -> Any:
         raise EOFError(str(error)) from error
 
 
-def _read(path: Path, after: int) -> Iterator[Row]:
+def read_parquet(path: Path, after: int, leave_out: Collection[str] = ()) -> Iterator[Row]:
+    """Yield the rows after number `after`, without the columns in `leave_out`, which are not read."""
     from pyarrow import parquet
 
     arrow = _arrow()
@@ -49,13 +50,15 @@ def _read(path: Path, after: int) -> Iterator[Row]:
                 raise InfrastructureError(
                     f"the manifest {path} has two columns {twice!r}; a record holds one of a name"
                 )
-            for batch in file.iter_batches(batch_size=4096, use_threads=False):
+            maps = [field.name for field in file.schema_arrow if arrow.types.is_map(field.type)]
+            wanted = [name for name in names if name not in leave_out] if leave_out else None
+            for batch in file.iter_batches(batch_size=4096, use_threads=False, columns=wanted):
                 first, number = number, number + cast("int", batch.num_rows)
                 if number <= after:
                     continue
                 for position, row in enumerate(_rows_of(batch, arrow), start=first + 1):
                     if position > after:
-                        yield position, row
+                        yield position, _with_maps(row, maps) if maps else row
     except arrow.ArrowException as error:
         raise EOFError(str(error)) from error
 
@@ -63,38 +66,23 @@ def _read(path: Path, after: int) -> Iterator[Row]:
 def _rows_of(batch: Any, arrow: Any) -> list[Record | RecordError]:
     """Return the rows of a batch; a value that Python cannot hold (a string that is not UTF-8) costs its row."""
     try:
-        return list(map(_checked, cast("list[Record]", batch.to_pylist())))
+        return list(map(plain_row, cast("list[Record]", batch.to_pylist())))
     except (arrow.ArrowException, ValueError, OverflowError):
         return [_row_of(batch.slice(at, 1), arrow) for at in range(batch.num_rows)]
 
 
-def _row_of(batch: Any, arrow: Any) -> Record | RecordError:
-    try:
-        return _checked(cast("list[Record]", batch.to_pylist())[0])
-    except (arrow.ArrowException, ValueError, OverflowError) as error:
-        return RecordError("bad_row", f"the row holds what no record may have: {error}")
-
-
-def _checked(row: Record) -> Record | RecordError:
-    """Return a row of Parquet, if JSON can hold it as well."""
-    for name, value in row.items():
-        problem = _not_json(value)
-        if problem:
-            return RecordError("bad_row", f"column {name!r} holds {problem}, which no record may have")
+def _with_maps(row: Record | RecordError, maps: list[str]) -> Record | RecordError:
+    """Return a row with its empty maps as empty objects; they are read as empty lists."""
+    if isinstance(row, dict):
+        row.update((name, {}) for name in maps if row.get(name) == [])
     return row
 
 
-def _not_json(value: Any) -> str:
-    """Return a description of the part of a value that is not JSON, and `""` if all of it is."""
-    kind = cast("type[Any]", type(value))
-    if value is None or kind is str or kind is int or kind is bool:
-        return ""
-    if kind is float:
-        return "" if math.isfinite(value) else repr(value)
-    if kind is dict or kind is list:
-        inner: list[Any] = list(value.values() if kind is dict else value)
-        return next(filter(None, (_not_json(item) for item in inner)), "")
-    return f"a {kind.__name__}"
+def _row_of(batch: Any, arrow: Any) -> Record | RecordError:
+    try:
+        return plain_row(cast("list[Record]", batch.to_pylist())[0])
+    except (arrow.ArrowException, ValueError, OverflowError) as error:
+        return RecordError("bad_row", f"the row holds what no record may have: {error}")
 
 
 def _write(records: RecordReader, file: BinaryIO) -> None:
@@ -212,5 +200,5 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-PARQUET = ManifestFormat("parquet", (".parquet",), _read, _count, _columns, _write)
+PARQUET = ManifestFormat("parquet", (".parquet",), read_parquet, _count, _columns, _write)
 """Parquet, zstd-compressed."""

@@ -17,8 +17,9 @@ def add_measures(*parts: Measures) -> dict[str, Any]:
     """Return the sum of measures, as new plain data.
 
     Numbers are added, except under a name that begins with `max_` or `min_`, where the largest or the smallest
-    counts. Mappings are added name by name. Lists are concatenated, and the last `LAST` entries are kept. Addition is
-    associative, so measures of workers, commit units and attempts may be added in any grouping.
+    counts, and with `last_`, where the later one does. Mappings are added name by name. Lists are concatenated, and the
+    last `LAST` entries are kept. Addition is associative, so measures of workers, commit units and attempts may be
+    added in any grouping.
 
     Raises:
         TypeError: a value has another type, or two values of one name have different types; the message names it.
@@ -60,4 +61,6 @@ def _joined(name: str, one: float, other: float) -> float:
         return max(one, other)
     if name.startswith("min_"):
         return min(one, other)
+    if name.startswith("last_"):
+        return other
     return one + other

@@ -113,7 +113,8 @@ def statistics_of(measures: Measures) -> dict[str, Any]:
     `batch_time_p50`, `batch_time_p95` (within 1 %).
 
     GPU: `allocated_bytes` (the maximum between batches), `reserved_bytes` (the maximum that the allocator kept),
-    `peak_bytes` (the maximum during a batch), `gpu_utilisation` (the mean of one reading after each batch).
+    `peak_bytes` (the maximum during a batch), `current_bytes` (before the last batch), `bytes_per_sample` (the maximum
+    that a batch needed for each of its records), `gpu_utilisation` (the mean of one reading after each batch).
 
     Shapes of batches: `shapes`, the count of each `<records>x<longest in seconds, rounded up>`.
 
@@ -148,7 +149,9 @@ def statistics_of(measures: Measures) -> dict[str, Any]:
         "batch_time_p50": quantile(times, 0.5),
         "batch_time_p95": quantile(times, 0.95),
     }
-    figures |= {name.removeprefix("max_"): most for name, most in measures.get("memory", {}).items()}
+    figures |= {
+        name.removeprefix("max_").removeprefix("last_"): size for name, size in measures.get("memory", {}).items()
+    }
     gpu: Measures = measures.get("gpu", {})
     if gpu:
         figures["gpu_utilisation"] = gpu["utilisation"] / gpu["readings"]

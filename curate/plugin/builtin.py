@@ -24,6 +24,19 @@ def curate_stages() -> list[StageRef]:
         StageRef(
             "audio_duration", "curate.stages.measure.audio_duration:AudioDuration", "Measure how long each recording is"
         ),
+        StageRef("audio_levels", "curate.stages.measure.levels:AudioLevels", "Measure levels, clipping and loudness"),
+        StageRef("snr", "curate.stages.measure.snr:SpeechSnr", "Measure how far speech lies above noise"),
+        StageRef(
+            "bandwidth",
+            "curate.stages.measure.bandwidth:AudioBandwidth",
+            "Measure the highest frequency that a recording holds",
+        ),
+        StageRef("pitch", "curate.stages.measure.pitch:VoicePitch", "Measure the fundamental frequency of the voice"),
+        StageRef(
+            "split_channels",
+            "curate.stages.segment.split_channels:SplitChannels",
+            "Make one record for each channel of a recording",
+        ),
         StageRef(
             "asr_nemo",
             "curate.stages.recognise.asr:InferenceAsrNemoStage",
@@ -59,11 +72,34 @@ def curate_stages() -> list[StageRef]:
         StageRef(
             "normalise_text", "curate.stages.text.normalise:NormaliseText", "Write a normalised copy of a transcript"
         ),
-        StageRef("text_rates", "curate.stages.text.rates:TextRates", "Measure characters and words per second"),
+        StageRef(
+            "inverse_normalise",
+            "curate.stages.text.rewrite:InverseNormalise",
+            "Write digits and signs for what a transcript spells out",
+            extra="itn",
+        ),
+        StageRef(
+            "punctuate",
+            "curate.stages.text.rewrite:Punctuate",
+            "Restore the punctuation and capitals of a transcript",
+            extra="punctuation",
+        ),
+        StageRef(
+            "text_language",
+            "curate.stages.text.language:TextLanguage",
+            "Identify the language of a transcript",
+            extra="language",
+        ),
+        StageRef("text_rates", "curate.stages.text.rates:TextRates", "Measure characters, words and tokens per second"),
         StageRef(
             "charset",
             "curate.stages.text.charset:Charset",
             "Measure which share of a transcript's letters is in the alphabet of its language",
+        ),
+        StageRef(
+            "set_columns",
+            "curate.stages.corpus.set_columns:SetColumns",
+            "Set columns to values computed from others, rename and drop columns",
         ),
         StageRef(
             "quality_filter",
@@ -87,6 +123,16 @@ def curate_stages() -> list[StageRef]:
         ),
         StageRef(
             "merge", "curate.stages.write.merge:Merge", "Write the records to one manifest, in the order of the input"
+        ),
+        StageRef(
+            "write_nemo_tarred",
+            "curate.stages.write.nemo_tarred:NemoTarredWriter",
+            "Publish a tarred data set that NeMo trains from, packed in workers",
+        ),
+        StageRef(
+            "write_webdataset",
+            "curate.stages.write.webdataset:WebDatasetWriter",
+            "Publish a data set in tars of samples, as WebDataset reads them, packed in workers",
         ),
     ]
 
@@ -134,6 +180,18 @@ def curate_normalisers() -> list[NormaliserRef]:
                 "Whisper's rules for any language: lower case, no punctuation, no bracketed text",
             ),
             ("none", "unchanged", "The text as it is"),
+        )
+    ] + [
+        NormaliserRef(name, f"curate.text.{target}", summary, extra=extra)
+        for name, target, summary, extra in (
+            ("text2num", "number_rules:write_numbers", "Number words to digits, in de en es fr it nl pt", "itn"),
+            ("wetext", "grammar_rules:write_by_grammar", "Numbers, dates, times and money, in en ja zh", "itn"),
+            (
+                "transformers",
+                "punctuation:punctuate_texts",
+                "Punctuation and capitals, by a token classifier in a folder of yours",
+                "punctuation",
+            ),
         )
     ]
 

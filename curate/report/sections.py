@@ -55,7 +55,7 @@ def sections(found: Findings) -> list[Section]:
             "balance",
             "Balance",
             "Every record is accounted for, and so is every millisecond of audio.",
-            [*_balance(found), *_lengths(found)],
+            [*_balance(found), *_lengths(found), *_channels(found)],
         ),
         Section(
             "distributions",
@@ -150,6 +150,23 @@ def _lengths(found: Findings) -> Iterator[Panel]:
                 [(each["_id"], f"{each['claimed_s']:,.3f}", f"{each['decoded_s']:,.3f}") for each in examples],
             ),
         )
+
+
+def _channels(found: Findings) -> Iterator[Panel]:
+    """Yield what was found out about recordings of several channels, if there are any."""
+    summary = found.run.summary or {}
+    measures: list[Mapping[str, Any]] = list(summary.get("audio", {}).values())
+    stages: list[Mapping[str, Any]] = [stage.get("performance", {}) for stage in summary.get("by_stage", {}).values()]
+    sources = (
+        ("two channels of the same signal", stages, "dual_mono"),
+        ("the mean of channels of different content was used", measures, "unlike_channels"),
+        ("the mean was silent, and the loudest channel was used", measures, "means_replaced"),
+    )
+    counted = [(finding, sum(each.get(name, 0) for each in where)) for finding, where, name in sources]
+    rows = [(finding, count(records)) for finding, records in counted if records]
+    if rows:
+        table = Table([Column("Finding", "key"), Column("Records", "number")], rows)
+        yield Panel("Channels", "channels", table=table)
 
 
 def _distributions(found: Findings) -> Iterator[Panel]:

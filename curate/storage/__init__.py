@@ -11,7 +11,15 @@ an `OSError` with its `errno`, and the caller decides whether it concerns one re
 """
 
 from curate.storage.access import identity, open_file, open_range
-from curate.storage.atomic import TEMPORARY, read_json, replacing, sync_directory, write_atomically, write_json
+from curate.storage.atomic import (
+    TEMPORARY,
+    describe_file,
+    read_json,
+    replacing,
+    sync_directory,
+    write_atomically,
+    write_json,
+)
 from curate.storage.file import Identity, StoredFile
 from curate.storage.local import LocalFile, NotRegularError, open_local
 from curate.storage.scheme import Scheme, lookup, register, scheme_of
@@ -23,6 +31,7 @@ __all__ = [
     "NotRegularError",
     "Scheme",
     "StoredFile",
+    "describe_file",
     "identity",
     "lookup",
     "open_file",

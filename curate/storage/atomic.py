@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 from collections.abc import Callable, Generator
@@ -57,6 +58,15 @@ def write_json(path: Path, value: Any) -> None:
     except UnicodeEncodeError:  # lone surrogates, as in file names that are not UTF-8
         content = json.dumps(value, indent=1).encode()
     write_atomically(path, content + b"\n")
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Return the size of a file, and the sha256 of its content."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+        return {"size": file.tell(), "sha256": digest.hexdigest()}
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -61,11 +61,13 @@ class SourceContract:
     def test_its_columns_are_those_of_its_records(self, tmp_path: Path) -> None:
         """Columns that are declared are found in a record at least, and records have no others."""
         source = self.source(tmp_path)
-        declared = source.columns()
+        declared = source.record_columns()
         if declared is None:
             return
         found = {name for item in source.read() if not isinstance(item, Failed) for name in item} - {ID}
-        assert set(declared) == found, f"columns() gives {sorted(declared)}, but the records have {sorted(found)}"
+        assert set(declared) == found, (
+            f"record_columns() gives {sorted(declared)}, but the records have {sorted(found)}"
+        )
 
     def test_a_run_accounts_for_every_record(self, tmp_path: Path) -> None:
         """Records are kept, and rows that are not records are in quarantine."""
@@ -94,7 +96,7 @@ def _read(source: Source, after: str | None = None) -> list[tuple[str, Any]]:
 
 
 def _looks(source: Source) -> tuple[Any, ...]:
-    columns = source.columns()
+    columns = source.record_columns()
     return (
         None if columns is None else sorted(columns),
         source.audio_roots(),

@@ -21,7 +21,7 @@ from unittest import SkipTest
 import attrs
 import cloudpickle
 
-from curate.audio_stage import AUDIO_COLUMNS, takes_audio
+from curate.audio_stage import AUDIO_COLUMNS
 from curate.fingerprint import describe_value
 from curate.pipeline import Pipeline
 from curate.plugin import PluginHost
@@ -102,7 +102,7 @@ class StageContract:
         if written is None:
             raise SkipTest("writes() is None: the stage does not say what it writes")
         there = {name for record in self._trial().records for name in record} | {ID}
-        there |= AUDIO_COLUMNS if takes_audio(self.stage()) else set()  # the engine writes these
+        there |= AUDIO_COLUMNS if self.stage().corrects_duration else set()  # the engine writes these
         added = {name for row in self._outcome().kept for name in row} - there
         assert added <= set(written), f"writes() leaves out {sorted(added - set(written))}"
 

@@ -85,7 +85,7 @@ class _LeaveOut(RecordStage):
         return Reject("all are left out")
 
 
-_RUN_FOLDERS = ("commits", "data", "filtered", "quarantine", "metrics", "logs", "audio", "spool", "scratch")
+_RUN_FOLDERS = ("commits", "data", "filtered", "quarantine", "metrics", "logs", "audio", "spool", "scratch", "shards")
 
 
 class FormatContract:

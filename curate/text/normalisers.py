@@ -44,8 +44,13 @@ def normaliser(name: str) -> Normaliser:
 
 def takes_language(normalise: Normaliser) -> bool:
     """Return whether a normaliser has an argument called `lang`."""
+    return takes_argument(normalise, "lang")
+
+
+def takes_argument(function: Normaliser, name: str) -> bool:
+    """Return whether a function has an argument of that name."""
     try:
-        return "lang" in inspect.signature(normalise).parameters
+        return name in inspect.signature(function).parameters
     except (TypeError, ValueError):  # a function of C has no signature
         return False
 

@@ -15,9 +15,9 @@ import attrs
 import click
 
 from curate import Gather, RecordError, RecordStage, Writer, processing_stage
-from curate.asr import Transcript
 from curate.executors.local import LocalExecutor
 from curate.io import ManifestFormat, Row, replacing
+from curate.models import AudioModel, Clip
 from curate.plugin import (
     CommandRef,
     ExecutorRef,
@@ -112,19 +112,13 @@ class WriteTexts(Writer):
 
 
 @dataclass
-class CountsSamples:
+class CountsSamples(AudioModel):
     """Recognises how long a waveform is, in words."""
 
     unit: str = "ms"
-    rate_hz: int = 16_000
-    thread_safe: bool = True
 
-    def setup(self) -> None: ...
-
-    def close(self) -> None: ...
-
-    def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
-        return [Transcript(f"{round(len(one) * 1000 / self.rate_hz)} {self.unit}") for one in waveforms]
+    def infer(self, clips: Sequence[Clip]) -> list[dict[str, Any]]:
+        return [{"text": f"{round(clip.duration_s * 1000)} {self.unit}"} for clip in clips]
 
 
 def digits_only(text: str) -> str:

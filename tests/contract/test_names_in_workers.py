@@ -21,21 +21,13 @@ from tests.unit.plugin.distributions import Site
 PLACES = ["local", "multiprocessing", "ray"]
 
 EARS = """
-from curate.asr import Transcript
+from curate.models import AudioModel
 from curate.plugin import NormaliserRef, RecogniserRef, hookimpl
 
 
-class Ears:
-    rate_hz, thread_safe = 16000, True
-
-    def setup(self):
-        pass
-
-    def transcribe(self, waveforms):
-        return [Transcript("{text}") for _ in waveforms]
-
-    def close(self):
-        pass
+class Ears(AudioModel):
+    def infer(self, clips):
+        return [{{"text": "{text}"}} for _ in clips]
 
 
 def fold(text):

@@ -11,6 +11,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
@@ -19,6 +20,7 @@ import curate.testing
 from curate.config import load_pipeline
 from curate.config.overrides import TOP_LEVEL
 from curate.errors import RECORD_ERROR_CODES
+from curate.models import Clip
 from curate.plugin import PluginHost, spec
 from curate.run_time_options import RUN_TIME_OPTIONS, RunTimeOption
 
@@ -97,7 +99,8 @@ def test_the_stages_in_the_plugin_guide_work() -> None:
     rate = by_name["SpeakingRate"](most_words_per_s=2.0)  # type: ignore[operator]
     assert rate.process_record({"text": "one two", "duration": 2.0}) == {"text": "one two", "duration": 2.0}
     assert "words/s" in rate.process_record({"text": "a b c d e f", "duration": 2.0}).reason
-    assert [one.text for one in by_name["Silence"]().transcribe([None])] == [""]  # type: ignore[operator]
+    rows = by_name["Silence"]().infer([Clip(np.zeros(800, np.float32), 16_000)])  # type: ignore[operator]
+    assert rows == [{"text": "", "silence_s": 0.05}]
 
 
 def test_the_contract_in_the_plugin_guide_holds(tmp_path: Path) -> None:

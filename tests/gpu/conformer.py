@@ -11,7 +11,9 @@ from typing import Any
 
 from attrs import frozen
 
-from curate.asr import DeviceMemory, MemoryPeak, Transcript
+from curate.asr import Transcript
+from curate.models import AudioModel, Clip, ModelCapabilities, Rows
+from curate.models.torch_device import TorchMemoryMeter, gpu_uuid
 
 RATE_HZ = 16_000
 _FEATURES = 80
@@ -84,15 +86,15 @@ def _token(index: int) -> str:
         index -= 1
 
 
-class TorchConformer:
+class TorchConformer(AudioModel):
     """A recogniser around a conformer with a CTC head, in torch alone.
 
     Its attention keeps all scores of a layer, as NeMo's does, so that its peak memory has a part that grows with the
     square of the length.
     """
 
-    thread_safe = False
     rate_hz = RATE_HZ
+    writes = ("text",)
 
     def __init__(self, size: Size, *, device: str = "cpu", dtype: str = "fp32", seed: int = 0) -> None:
         self.size = size
@@ -101,7 +103,6 @@ class TorchConformer:
         self.seed = seed
         self._model: Any = None
         self._on_gpu = device.partition(":")[0] == "cuda"
-        self._peak: MemoryPeak | None = None
 
     def setup(self) -> None:
         import torch
@@ -113,17 +114,19 @@ class TorchConformer:
             dtype = getattr(torch, _DTYPES[self.dtype])
             self._model = model.to(device=self.device, dtype=dtype).eval().requires_grad_(False)
 
-    def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
+    def infer(self, clips: Sequence[Clip]) -> Rows:
+        return [one.row() for one in self.transcribe([clip.samples for clip in clips])]
+
+    def capabilities(self) -> ModelCapabilities:
         import torch
 
         if not self._on_gpu:
-            return self._through(waveforms)
-        torch.cuda.reset_peak_memory_stats(self.device)
-        before = torch.cuda.memory_allocated(self.device)
-        transcripts = self._through(waveforms)
-        most = torch.cuda.max_memory_allocated(self.device)
-        self._peak = MemoryPeak(most - before, most / torch.cuda.get_device_properties(self.device).total_memory)
-        return transcripts
+            return ModelCapabilities()
+        device = torch.device(self.device)
+        return ModelCapabilities(meter=TorchMemoryMeter(torch, device), gpu_uuid=gpu_uuid(torch, device))
+
+    def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
+        return self._through(waveforms)
 
     def _through(self, waveforms: Sequence[Any]) -> list[Transcript]:
         import torch
@@ -140,33 +143,12 @@ class TorchConformer:
             counts = frames.tolist()
         return [Transcript(self._fold(row[:count])) for row, count in zip(heard, counts, strict=True)]
 
-    def memory(self) -> DeviceMemory | None:
+    def close(self) -> None:
         import torch
 
-        if not self._on_gpu:
-            return None
-        free, total = torch.cuda.mem_get_info(self.device)
-        own = torch.cuda.memory_allocated(self.device)
-        return DeviceMemory(free + torch.cuda.memory_reserved(self.device) - own, own, total)
-
-    def measure(self, items: int, longest_s: float) -> int:
-        import numpy as np
-
-        self.transcribe([np.zeros(round(longest_s * RATE_HZ), np.float32)] * items)
-        return self._peak.own_bytes if self._peak is not None else 0
-
-    def peak(self) -> MemoryPeak | None:
-        return self._peak
-
-    def free_memory(self) -> None:
-        import torch
-
+        self._model = None
         if self._on_gpu:
             torch.cuda.empty_cache()
-
-    def close(self) -> None:
-        self._model = None
-        self.free_memory()
 
     def _fold(self, best: list[int]) -> str:
         blank = self.size.vocabulary

@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 
 from curate import AudioBatch, Resources
-from curate.asr import Recogniser, SupportsAsyncDecoding, Transcript
 from curate.asr.decoding import Decoding, DecodingOptions
 from curate.audio import load_ahead
 from curate.batching import Batcher, Calibration, CostModel, LengthBatcher, StaticBatcher, score
+from curate.models import AudioModel, Clip, ModelCapabilities
+from curate.models.micro_batches import SHAPES
 from curate.records import Record
 from curate.stages.recognise.asr import AsrStage
-from curate.stages.recognise.micro_batches import SHAPES
 from tests.gpu.memory import MemoryCounter
 from tests.gpu.tables import Row
 
-Make = Callable[..., Recogniser]
+Make = Callable[..., Any]
 """Makes a recogniser, not yet set up, of the options `dtype`, `decoder` and `cuda_graphs`."""
 
 RATE_HZ = 16_000
@@ -72,7 +72,7 @@ def median_s(work: Callable[[], object], device: str, *, rounds: int, warm_up: i
 
 
 @contextmanager
-def ready(recogniser: Recogniser) -> Iterator[Recogniser]:
+def ready(recogniser: Any) -> Iterator[Any]:
     """Set a recogniser up, and close it."""
     recogniser.setup()
     try:
@@ -82,7 +82,7 @@ def ready(recogniser: Recogniser) -> Iterator[Recogniser]:
 
 
 def memory_grid(
-    recogniser: Recogniser,
+    recogniser: Any,
     memory: MemoryCounter,
     counts: Sequence[int],
     lengths_s: Sequence[float],
@@ -143,7 +143,7 @@ def number_speeds(make: Make, device: str, waveforms: Sequence[Any], rounds: int
 
 
 def batching_speeds(
-    recogniser: Recogniser,
+    recogniser: Any,
     device: str,
     durations_s: Sequence[float],
     budgets_s: Sequence[float],
@@ -185,7 +185,7 @@ def batching_speeds(
 
 
 @dataclass
-class Watched:
+class Watched(AudioModel):
     """A recogniser around another, that notes what each batch was and when the device worked on it.
 
     It does not close the other one, which is used for more than one stage.
@@ -202,10 +202,9 @@ class Watched:
     batches: list[tuple[int, float]] = field(default_factory=list)
     spans: list[tuple[Any, Any]] = field(default_factory=list)
     begins_s: list[float] = field(default_factory=list)
-    thread_safe: bool = False
 
     @property
-    def rate_hz(self) -> int:
+    def rate_hz(self) -> int:  # type: ignore[override]
         return self.inner.rate_hz
 
     def setup(self) -> None:
@@ -214,42 +213,20 @@ class Watched:
     def close(self) -> None:
         pass
 
-    def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
-        return self.begin(waveforms)()
-
-    def begin(self, waveforms: Sequence[Any]) -> Callable[[], list[Transcript]]:
-        longest_s = max(map(len, waveforms)) / self.rate_hz
-        self.batches.append((len(waveforms), longest_s))
-        if self.limit_s is not None and len(waveforms) * longest_s > self.limit_s:
-            raise RuntimeError(f"CUDA out of memory (as if): {len(waveforms)} × {longest_s:g} s")
+    def infer(self, clips: Sequence[Clip]) -> Any:
+        longest_s = max(clip.duration_s for clip in clips)
+        self.batches.append((len(clips), longest_s))
+        if self.limit_s is not None and len(clips) * longest_s > self.limit_s:
+            raise RuntimeError(f"CUDA out of memory (as if): {len(clips)} × {longest_s:g} s")
         started = self._now()
         clock = time.perf_counter()
-        if isinstance(self.inner, SupportsAsyncDecoding):
-            spell = self.inner.begin(waveforms)
-        else:
-            transcripts = self.inner.transcribe(waveforms)
-            spell = lambda: transcripts  # noqa: E731
+        rows = self.inner.infer(clips)
         self.begins_s.append(time.perf_counter() - clock)
         self.spans.append((started, self._now()))
-        return spell
+        return rows
 
-    def stage(self, waveforms: Sequence[Any]) -> Sequence[Any]:
-        return self.inner.stage(waveforms) if hasattr(self.inner, "stage") else waveforms
-
-    def memory(self) -> Any:
-        return self.inner.memory()
-
-    def measure(self, items: int, longest_s: float) -> int:
-        return self.inner.measure(items, longest_s)
-
-    def peak(self) -> Any:
-        return self.inner.peak()
-
-    def free_memory(self) -> None:
-        self.inner.free_memory()
-
-    def prepare(self, items: int, longest_s: float) -> bool:
-        return hasattr(self.inner, "prepare") and self.inner.prepare(items, longest_s)
+    def capabilities(self) -> ModelCapabilities:
+        return self.inner.capabilities()
 
     def idle_share(self) -> float:
         """Return the share of the time without a batch, from the start of the first to the end of the last."""
@@ -275,11 +252,11 @@ class HeldAsrStage(AsrStage):
     """The ASR stage around a recogniser that is given to it."""
 
     recogniser: str = "held"
-    held: Recogniser | None = field(default=None, kw_only=True)
+    held: AudioModel | None = field(default=None, kw_only=True)
 
     name = "asr_held"
 
-    def make_recogniser(self) -> Recogniser:
+    def make_model(self) -> AudioModel:
         assert self.held is not None
         return self.held
 
@@ -309,7 +286,7 @@ def transcribe_all(stage: HeldAsrStage, records: Sequence[Record]) -> tuple[Audi
 
 
 def stage_speeds(
-    recogniser: Recogniser,
+    recogniser: Any,
     device: str,
     records: Sequence[Record],
     variants: Mapping[str, Mapping[str, Any]],
@@ -394,7 +371,7 @@ def _kernel_share(work: Callable[[], object], device: str) -> float:
 
 
 def oom_recovery(
-    recogniser: Recogniser,
+    recogniser: Any,
     device: str,
     records: Sequence[Record],
     max_batch_s: float,

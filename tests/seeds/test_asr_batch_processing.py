@@ -50,7 +50,7 @@ def utterances() -> Utterances:
 @pytest.fixture(scope="module")
 def asr_stage() -> Iterator[InferenceAsrNemoStage]:
     pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit: make .venv/.dev-all")
-    stage = InferenceAsrNemoStage(model_name=MODEL).with_(batch_size=4)
+    stage = InferenceAsrNemoStage(model_name=MODEL, batching="static").with_(batch_size=4)
     stage.setup()
     yield stage
     stage.teardown()
@@ -81,11 +81,11 @@ class Crowded:
         self.recogniser, self.most, self.rate_hz = recogniser, most, recogniser.rate_hz
         self.calls: list[int] = []
 
-    def transcribe(self, waveforms: Sequence[Any]) -> Any:
-        self.calls.append(len(waveforms))
-        if len(waveforms) > self.most:
+    def infer(self, clips: Sequence[Any]) -> Any:
+        self.calls.append(len(clips))
+        if len(clips) > self.most:
             raise torch.cuda.OutOfMemoryError("CUDA out of memory (pretended)")
-        return self.recogniser.transcribe(waveforms)
+        return self.recogniser.infer(clips)
 
 
 # Hardware-Based Sizing
@@ -169,7 +169,7 @@ class DynamicBatchAsrStage(InferenceAsrNemoStage):
 
 @pytest.fixture(scope="module")
 def loaded_dynamic_stage(asr_stage: InferenceAsrNemoStage) -> DynamicBatchAsrStage:
-    stage = DynamicBatchAsrStage(model_name=MODEL, initial_batch_size=8, min_batch_size=2)
+    stage = DynamicBatchAsrStage(model_name=MODEL, initial_batch_size=8, min_batch_size=2, batching="static")
     stage.setup()
     return stage
 
@@ -190,8 +190,8 @@ def test_dynamic_batch_sizing_backs_off_and_keeps_every_record(
     loaded_dynamic_stage: DynamicBatchAsrStage, utterances: Utterances, texts: list[str], monkeypatch: Any
 ) -> None:
     stage = loaded_dynamic_stage
-    crowded = Crowded(stage._transcriber.recogniser, most=3)
-    monkeypatch.setattr(stage._transcriber, "recogniser", crowded)
+    crowded = Crowded(stage._runner.model, most=3)
+    monkeypatch.setattr(stage._runner.inference, "model", crowded)
     stage.current_batch_size = 8
     assert heard([stage.process(AudioBatch(data=utterances()))]) == texts
     assert stage.current_batch_size == 2
@@ -202,7 +202,7 @@ def test_dynamic_batch_sizing_gives_up_at_its_smallest_size(
     loaded_dynamic_stage: DynamicBatchAsrStage, utterances: Utterances, monkeypatch: Any
 ) -> None:
     stage = loaded_dynamic_stage
-    monkeypatch.setattr(stage._transcriber, "recogniser", Crowded(stage._transcriber.recogniser, most=0))
+    monkeypatch.setattr(stage._runner.inference, "model", Crowded(stage._runner.model, most=0))
     stage.current_batch_size = 8
     with pytest.raises(RuntimeError, match="Cannot reduce batch size further"):
         stage.process(AudioBatch(data=utterances()))
@@ -480,12 +480,12 @@ def test_adaptive_batch_sizing_works_on_every_record_once(
 def test_adaptive_batch_sizing_survives_a_full_card(
     asr_stage: InferenceAsrNemoStage, utterances: Utterances, texts: list[str], monkeypatch: Any
 ) -> None:
-    monkeypatch.setattr(asr_stage._transcriber, "recogniser", Crowded(asr_stage._transcriber.recogniser, most=1))
+    monkeypatch.setattr(asr_stage._runner.inference, "model", Crowded(asr_stage._runner.model, most=1))
     processor = AdaptiveBatchProcessor(asr_stage)
     results = processor.process_adaptive_batch(utterances())
     assert [record["pred_text"] for record in results] == texts
     assert processor.current_batch_size == 1
-    monkeypatch.setattr(asr_stage._transcriber, "recogniser", Crowded(asr_stage._transcriber.recogniser, most=0))
+    monkeypatch.setattr(asr_stage._runner.inference, "model", Crowded(asr_stage._runner.model, most=0))
     with pytest.raises(torch.cuda.OutOfMemoryError):
         AdaptiveBatchProcessor(asr_stage).process_adaptive_batch(utterances())
 
@@ -605,16 +605,16 @@ def test_checkpointed_processing(
     def run() -> list[str]:
         return heard(checkpointed_batch_processing(in_batches(utterances(), 3), asr_stage, str(tmp_path / "done")))
 
-    recogniser = asr_stage._transcriber.recogniser
+    recogniser = asr_stage._runner.model
     dying = Crowded(recogniser, most=3)
-    monkeypatch.setattr(dying, "transcribe", lambda heard: recogniser.transcribe(heard) if len(heard) == 3 else 1 / 0)
-    monkeypatch.setattr(asr_stage._transcriber, "recogniser", dying)
+    monkeypatch.setattr(dying, "infer", lambda clips: recogniser.infer(clips) if len(clips) == 3 else 1 / 0)
+    monkeypatch.setattr(asr_stage._runner.inference, "model", dying)
     with pytest.raises(ZeroDivisionError):
         run()  # dies in the third batch, which has two
     assert len(list((tmp_path / "done").glob("*.jsonl"))) == 2
     (tmp_path / "done" / "batch_0123456789abcdef.tmp").write_text('{"half a li')
     counting = Crowded(recogniser, most=3)
-    monkeypatch.setattr(asr_stage._transcriber, "recogniser", counting)
+    monkeypatch.setattr(asr_stage._runner.inference, "model", counting)
     assert run() == texts
     assert counting.calls == [2]
     assert run() == texts

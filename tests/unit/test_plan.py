@@ -654,9 +654,16 @@ def test_a_stage_that_raises_when_it_is_asked_is_named(method: str) -> None:
 
 
 def test_a_stage_that_cannot_be_copied_is_found_before_the_run_begins(tmp_path: Path) -> None:
-    stage = Asked("nothing")
-    object.__setattr__(stage, "lock", threading.Lock())
-    with pytest.raises(PlanError, match=r"stage 'asked': lock cannot be copied for a worker .*; create it in setup"):
+    @dataclass
+    class Locked(RecordStage):
+        def __post_init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def process_record(self, record: Record) -> Record:
+            return record
+
+    stage = Locked()
+    with pytest.raises(PlanError, match=r"stage 'locked': lock cannot be copied for a worker .*; create it in setup"):
         Pipeline("p", [READ, stage, Merge("out.jsonl")]).run(run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

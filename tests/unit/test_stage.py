@@ -6,6 +6,7 @@ import copy
 import dataclasses
 import pickle
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,12 +14,22 @@ from typing import Any
 import attrs
 import pytest
 
-from curate import AudioBatch, CompositeStage, ProcessingStage, RecordError, RecordStage, Reject, Resources
+from curate import (
+    AudioBatch,
+    CompositeStage,
+    Pipeline,
+    ProcessingStage,
+    RecordError,
+    RecordStage,
+    Reject,
+    Resources,
+)
 from curate.composite import leaves, unique_names
 from curate.records import Record
 from curate.resolution import Resolved
 from curate.run_time_options import RUN_TIME_OPTIONS
 from curate.stage import Stage, called_method
+from curate.stages import ReadRecords
 
 
 @dataclass
@@ -432,6 +443,55 @@ def test_process_of_a_streaming_stage_returns_the_batchs_order(with_id: bool) ->
     assert data == before
     assert result.task_id == "t"
     assert (batch.rejected, batch.failed) == ([], [])
+
+
+@dataclass
+class Loads(RecordStage):
+    """Has a resource after `setup()` that cannot be copied, and counts its calls."""
+
+    factor: int = 2
+
+    def __post_init__(self) -> None:
+        self.calls = 0
+
+    def setup(self) -> None:
+        self.lock = threading.Lock()
+
+    def process_record(self, record: Record) -> Record:
+        with self.lock:
+            self.calls += 1
+            return {**record, "x": self.factor * record["x"], "calls": self.calls}
+
+
+class LoadsWithoutFields(Loads):
+    """Not a dataclass of its own."""
+
+
+class LoadsPlainly(RecordStage):
+    """Is no dataclass at all."""
+
+    def setup(self) -> None:
+        self.lock = threading.Lock()
+
+    def process_record(self, record: Record) -> Record:
+        with self.lock:
+            return {**record, "x": 2 * record["x"]}
+
+
+@pytest.mark.parametrize("executor", ["local", "multiprocessing"])
+@pytest.mark.parametrize("cls", [Loads, LoadsWithoutFields, LoadsPlainly])
+def test_a_stage_that_was_used_by_itself_goes_into_a_pipeline_as_it_is(cls: type[RecordStage], executor: str) -> None:
+    stage = cls().with_(name="loads", retries=1)
+    stage.setup()
+    eager = stage.process(AudioBatch([{"x": 3}]))
+    assert isinstance(eager, AudioBatch)
+    result = Pipeline("notebook", [ReadRecords([{"x": 3}, {"x": 4}]), stage]).run(executor=executor)
+    (first, second) = result.records()
+    assert (first["x"], second["x"], eager.data[0]["x"]) == (6, 8, 6)
+    assert first.get("calls") == eager.data[0].get("calls"), "the copy begins anew"
+    planned = Pipeline("notebook", [ReadRecords([{"x": 3}]), stage]).plan().stages[1].stage
+    assert (planned.name, planned.retries) == ("loads", 1)
+    assert stage.process(AudioBatch([{"x": 5}])).data[0]["x"] == 10, "the original still works"
 
 
 def test_some_records_may_have_ids_and_others_not() -> None:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
-from curate.engine.protocol.messages import Filtered, NewAudioFile, OutputRow, Quarantined, Split
+from curate.engine.protocol.messages import Filtered, NewFile, OutputRow, Quarantined, Split
 from curate.errors import AccountingError
 from curate.io.rows import decode_row
 from curate.records import audio_ms
@@ -108,7 +108,7 @@ class FinishedInputs:
     filtered: list[tuple[int, Filtered]] = field(default_factory=list[tuple[int, Filtered]])
     quarantined: list[tuple[int, Quarantined]] = field(default_factory=list[tuple[int, Quarantined]])
     splits: list[Split] = field(default_factory=list[Split])
-    files: list[tuple[int, NewAudioFile]] = field(default_factory=list[tuple[int, NewAudioFile]])
+    files: list[tuple[int, NewFile]] = field(default_factory=list[tuple[int, NewFile]])
     ids: Sequence[str] = ()
     each_ms: Sequence[int] = ()
 

@@ -141,9 +141,9 @@ class CommitBuffer:
         return sorted((pair for settled in self.settled for pair in settled.filtered), key=itemgetter(0))
 
     def files(self) -> list[UnitFile]:
-        """Return the new audio that the roots refer to, by position."""
+        """Return the new audio that the roots refer to, and the shards that hold them, by position."""
         pairs = sorted((pair for settled in self.settled for pair in settled.files), key=itemgetter(0))
-        return [UnitFile("audio", file.path, file.size, file.sha256, seq) for seq, file in pairs]
+        return [UnitFile(file.kind, file.path, file.size, file.sha256, seq) for seq, file in pairs]
 
     def quarantined(self) -> list[tuple[int, Quarantined]]:
         return sorted((pair for settled in self.settled for pair in settled.quarantined), key=itemgetter(0))
@@ -248,7 +248,9 @@ class UnitFile:
     size: int
     sha256: str
     position: int | None = None
-    """Of new audio, the position of its root: once the root's outcome is replaced, the file no longer counts."""
+    """Of new audio, the position of its root: once the root's outcome is replaced, the file no longer counts. Of a
+    shard, the position of the first record in it.
+    """
 
 
 @attrs.frozen

@@ -4,7 +4,9 @@ A retry replaces the earlier outcome of an input. Commits are numbered over all 
 
 - of two outcomes of one input, the one with the higher number is current;
 - a later phase's outcome of replaced records is superseded if its number is lower than the replacement's;
-- a phase after a gather depends on all records, so all of it is superseded if any record before it is replaced later.
+- a phase after a gather depends on all records, so all of it is superseded if any record before it is replaced later;
+- a shard holds many records, so all of a phase that makes shards is superseded if a record of it is retried. Shards of
+  the same records are found again by their names.
 
 Superseded work has to be done again. The run does so when it resumes, even if the attempt that began the retry crashed.
 """
@@ -26,7 +28,7 @@ class CurrentCommits:
     Args:
         commits: phase → its commits, with the positions that are replaced in each; accounts are not yet corrected.
         places: phase → the positions of its input.
-        superseded: commits of which no outcome is current, because a gather before them has to be done again.
+        superseded: commits of which no outcome is current, because all of their phase has to be done again.
     """
 
     commits: Mapping[int, Sequence[Commit]]
@@ -59,6 +61,9 @@ def resolve_commits(
         found = sorted(commits.get(phase, ()), key=lambda commit: commit.number)
         superseded.extend(commit for commit in found if commit.number < everything_since)
         found = [commit for commit in found if commit.number > everything_since]
+        if retried.get(phase) and any(commit.file("shard") for commit in found):
+            superseded.extend(found)
+            found = []
         replaced, since_here = _replaced(found, places[phase], since, retried.get(phase, ()))
         counting[phase] = [
             attrs.evolve(commit, replaced=frozenset(replaced.get(commit.number, ()))) for commit in found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -40,6 +41,7 @@ from curate.errors import InfrastructureError
 from curate.io.failpoints import failpoint
 from curate.io.rows import encode_note
 from curate.records import ID, Record, RecordReader
+from curate.stage import ShardFile
 from curate.storage import TEMPORARY, replacing, sync_directory, write_atomically
 
 UNIT_FOLDERS = ("data", "filtered", "quarantine")
@@ -47,6 +49,11 @@ UNIT_FOLDERS = ("data", "filtered", "quarantine")
 
 AUDIO_FOLDER = "audio"
 """The folder of new audio; workers write there, and commits name the files."""
+
+SHARD_FOLDER = "shards"
+"""The folder of shards, with one folder for each stage that makes some. A shard's name says what is in it, so one that
+no commit names yet may be of use still; it is deleted when its stage's phase is complete.
+"""
 
 _NEW_AUDIO = re.compile(rf".*-[0-9a-f]{{32}}\.flac(?:{re.escape(TEMPORARY)}.*)?\Z")
 """The names that workers give to new audio; whatever else a user puts there stays."""
@@ -115,9 +122,14 @@ class DirectoryStore:
                 if path.relative_to(self._directory) not in named and path.is_file():  # a folder is not the run's
                     path.unlink()
         self._remove_unnamed_audio()
+        for path in (self._directory / SHARD_FOLDER).rglob(f"*{TEMPORARY}*"):
+            path.unlink()
         for folder in (self._directory, self._directory / "commits"):
             for path in folder.glob(f"*{TEMPORARY}*"):
-                path.unlink(missing_ok=True)  # another driver's, that is just being refused
+                if path.is_dir():  # a data set that was not finished
+                    shutil.rmtree(path)
+                else:
+                    path.unlink(missing_ok=True)  # another driver's, that is just being refused
 
     def _named(self) -> set[Path]:
         return {
@@ -208,6 +220,31 @@ class DirectoryStore:
             self._load()  # later outcomes of replaced records are superseded
         if not self._retried:  # until then, a retry that is interrupted leaves earlier outcomes valid
             self._remove_unnamed_audio()
+        if (self._directory / SHARD_FOLDER).exists():
+            self._remove_unnamed_shards(phase)
+
+    def _remove_unnamed_shards(self, phase: int) -> None:
+        """Delete the shards of a complete phase that no commit names: of an earlier assignment, or of trials."""
+        named = {self._directory / shard.path for shard in self.shards(phase)}
+        for folder in {self._directory.joinpath(*path.relative_to(self._directory).parts[:2]) for path in named}:
+            for path in folder.rglob("*"):
+                if path.is_file() and path not in named:
+                    path.unlink()
+
+    def shards(self, phase: int) -> Sequence[ShardFile]:
+        found = [
+            ShardFile(
+                path=self._directory / file.path,
+                folder=str(Path(file.path).parent.relative_to(SHARD_FOLDER)),
+                position=file.position or 0,
+                size=file.size,
+                sha256=file.sha256,
+            )
+            for commit in self.commits(phase)
+            for file in commit.files
+            if file.kind == "shard"
+        ]
+        return sorted(found, key=lambda shard: (shard.position, shard.path.name))
 
     def is_complete(self, phase: int) -> bool:
         if phase in self._retried or not self._completion(phase).exists():

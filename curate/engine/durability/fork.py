@@ -14,7 +14,7 @@ from loguru import logger
 
 from curate.engine.durability.commit import positions_of
 from curate.engine.durability.commit_resolution import CurrentCommits, resolve_commits
-from curate.engine.durability.directory_store import AUDIO_FOLDER, UNIT_FOLDERS, read_commits
+from curate.engine.durability.directory_store import AUDIO_FOLDER, SHARD_FOLDER, UNIT_FOLDERS, read_commits
 from curate.storage import TEMPORARY, sync_directory, write_json
 
 
@@ -45,6 +45,7 @@ def fork_run(old: Path, before: Mapping[str, Any], new: Path, now: Mapping[str, 
                 name = f"commits/{commit.unit}.json"
                 _link(old / name, building / name)
             _link(old / f"commits/complete-{phase}.json", building / f"commits/complete-{phase}.json")
+        _link_shards(old, building)
         for folder in (*UNIT_FOLDERS, "commits", *_audio_folders(building)):
             sync_directory(building / folder)
         fingerprints = [before["fingerprint"], *before.get("forked_from", {}).get("fingerprints", ())]
@@ -73,13 +74,22 @@ def _reusable(old: Path, before: Mapping[str, Any], now: Mapping[str, Any], vali
         yield phase
 
 
+def _link_shards(old: Path, building: Path) -> None:
+    """Take over all shards: a phase that has changed may still have some that have not, and finds them by name."""
+    for path in sorted((old / SHARD_FOLDER).rglob("*")):
+        target = building / path.relative_to(old)
+        if path.is_file() and TEMPORARY not in path.name:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link(path, target)
+
+
 def _audio_folders(directory: Path) -> list[Path]:
     audio = directory / AUDIO_FOLDER
     return [*audio.glob("*/"), audio] if audio.exists() else []
 
 
 def _link(source: Path, target: Path) -> None:
-    if target.exists():  # new audio that two outcomes of one record have both written
+    if target.exists():  # new audio that two outcomes of one record have both written, or a shard of a phase taken over
         return
     try:
         os.link(source, target)

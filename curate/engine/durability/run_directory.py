@@ -254,3 +254,5 @@ def _check_outputs(directory: Path, plan: Plan) -> None:
                     f"stages {owners[place]!r} and {planned.name!r} both have {place}; give the second another path"
                 )
             owners[place] = planned.name
+        if isinstance(planned.stage, Writer):
+            planned.stage.check_place(directory)

@@ -12,6 +12,7 @@ from curate.engine.durability.positions import InputPositions, Intervals
 from curate.engine.protocol.messages import Filtered, Quarantined
 from curate.io.rows import encode_row, without_id
 from curate.records import ID, Record, RecordReader
+from curate.stage import ShardFile
 
 
 class Store(Protocol):
@@ -50,6 +51,10 @@ class Store(Protocol):
 
     def reader(self, phase: int) -> RecordReader:
         """Return the records that a phase has kept, in the order of its input."""
+        ...
+
+    def shards(self, phase: int) -> Sequence[ShardFile]:
+        """Return the shards that a phase has made, in the order of its input."""
         ...
 
     def failures(self) -> Iterator[tuple[int, Record]]:
@@ -101,6 +106,9 @@ class MemoryStore:
 
     def reader(self, phase: int) -> RecordReader:
         return _MemoryReader(cast("list[Record]", self._rows.get(phase, OutputRows()).rows))
+
+    def shards(self, phase: int) -> Sequence[ShardFile]:
+        return ()
 
     def failures(self) -> Iterator[tuple[int, Record]]:
         for note in self.quarantined:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from curate.records import Record
 
@@ -72,10 +72,11 @@ class Split:
 
 
 @dataclass(slots=True)
-class NewAudioFile:
-    """A file of new audio that an outcome of a root refers to; it is durable when it is named here.
+class NewFile:
+    """A file that a stage has made: new audio of a root, or a shard; it is durable when it is named here.
 
     Args:
+        root: of a shard, the first of the records in it.
         path: relative to the run directory.
         size: in bytes.
         sha256: of the content, in hexadecimal digits.
@@ -85,6 +86,7 @@ class NewAudioFile:
     path: str
     size: int
     sha256: str
+    kind: Literal["audio", "shard"] = "audio"
 
 
 @dataclass(slots=True)
@@ -110,8 +112,8 @@ class PartialResult:
     busy_s: Sequence[float] = ()
     measures: dict[str, Any] = field(default_factory=dict[str, Any])
     """What the stages have measured since the result before, by their names (`ProcessingStage.take_measures`)."""
-    files: list[NewAudioFile] = field(default_factory=list[NewAudioFile])
-    """New audio that the outcomes refer to; a result that names some is never whole."""
+    files: list[NewFile] = field(default_factory=list[NewFile])
+    """New audio that the outcomes refer to, and shards that hold them; a result that names some is never whole."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         notes = self.filtered, self.quarantined, self.splits

@@ -118,7 +118,12 @@ class HopState:
         self.number = number
         self.queue = HopQueue()
         self.workers = WorkerPool()
-        self.sizer = BatchSizer(max_in_flight, merges=merges and all(map(_takes_records, hop.stages)))
+        self.keeps_whole = any(planned.stage.whole_batches for planned in hop.stages)
+        """Whether batches are neither split nor merged. None is sent ahead then: another worker may be free first."""
+        self.sizer = BatchSizer(
+            1 if self.keeps_whole else max_in_flight,
+            merges=merges and not self.keeps_whole and all(map(_takes_records, hop.stages)),
+        )
         self.worked_s = 0.0
         """Time that the stages have worked, in seconds over all workers."""
         self._busy_s: list[float] = []

@@ -13,7 +13,7 @@ import itertools
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from loguru import logger
@@ -59,6 +59,20 @@ class InputBatch:
     seqs: Sequence[int]
 
 
+@dataclass(slots=True)
+class SuspectedBatch:
+    """A batch that stays whole, while the records on which its worker may have died are tried alone.
+
+    Args:
+        trials: how many of them have no verdict yet.
+        convicted: the verdicts against records, by their ids.
+    """
+
+    task: BatchTask
+    trials: int
+    convicted: dict[str, Quarantined] = field(default_factory=dict[str, Quarantined])
+
+
 PhaseInput: TypeAlias = "Iterator[InputBatch | FinishedInputs]"
 """Batches to work on, and inputs that are finished before any work, such as a broken manifest line."""
 
@@ -96,6 +110,8 @@ class Scheduler:
         self._deadlines = Deadlines(transport, self._hops, clock) if transport.can_kill else None
         self._isolation: CrashIsolation | None = None
         """What is known about the records on which workers died; None while none has died."""
+        self._trials: dict[int, SuspectedBatch] = {}
+        """The batches that stay whole and wait for a verdict, by the number of each suspect's own task."""
         self._reads_ahead = reads_ahead
         self._stopping = stopping
         self._exhausted = False
@@ -231,7 +247,7 @@ class Scheduler:
         """Take the next batch from a queue, or a piece of it where workers would be idle otherwise."""
         task = hop.queue.take()
         records = task.records
-        if len(records) == 1 or len(hop.workers) == 1:
+        if len(records) == 1 or len(hop.workers) == 1 or hop.keeps_whole:
             return task
         pieces = hop.sizer.split_count(
             len(records),
@@ -302,7 +318,8 @@ class Scheduler:
         flight = hop.record_result(worker, event.result)
         if event.result.measures:
             add_to(self._measures, event.result.measures)
-        self._finish(hop, flight.task, event.result, event.size)
+        if event.result.number not in self._trials:
+            self._finish(hop, flight.task, event.result, event.size)
 
     def _on_batch_done(self, hop: HopState, worker: WorkerState, event: BatchDone) -> None:
         flight = hop.record_done(worker, event.number)
@@ -310,6 +327,8 @@ class Scheduler:
             self._isolation.forget_batch(event.number)
             if flight.isolated:
                 self._isolation.clear(flight.task.records[0])
+                if event.number in self._trials:
+                    self._end_trial(hop, flight.task, None)
 
     def _on_failed(self, hop: HopState, worker: WorkerState, event: WorkerFailed) -> None:
         if worker.ready:
@@ -347,6 +366,8 @@ class Scheduler:
                 verdict = isolation.judge(worker, flight, hop.hop, died)
                 if verdict is None:
                     hop.queue.retry_suspect(flight.task)
+                elif flight.task.number in self._trials:
+                    self._end_trial(hop, flight.task, verdict)
                 else:
                     self._finish(hop, flight.task, _quarantined(flight.task, verdict))
 
@@ -367,6 +388,11 @@ class Scheduler:
             if not suspects and len(unfinished) == len(task.records):
                 requeued.append(task)
                 continue
+            if hop.keeps_whole:
+                trials = [task.piece(next(self._numbers), [record]) for record in suspects.values()]
+                self._trials.update(dict.fromkeys([each.number for each in trials], SuspectedBatch(task, len(trials))))
+                hop.queue.add_suspects(trials)
+                continue
             self._tracker.track_individually(task.number)
             rest = [record for record in unfinished if record[ID] not in suspects]
             groups = [rest] if rest else []
@@ -378,6 +404,23 @@ class Scheduler:
             requeued.extend(task.piece(next(self._numbers), group) for group in groups)
         hop.queue.requeue(requeued, unmergeable=True)
         hop.workers.remove(worker)
+
+    def _end_trial(self, hop: HopState, trial: BatchTask, verdict: Quarantined | None) -> None:
+        """Record the verdict about a suspect of a batch that stays whole; after the last one, queue the batch again."""
+        suspected = self._trials.pop(trial.number)
+        suspected.trials -= 1
+        if verdict is not None:
+            suspected.convicted[verdict.root] = verdict
+        if suspected.trials:
+            return
+        task = suspected.task
+        if suspected.convicted:
+            self._tracker.track_individually(task.number)
+            notes = list(suspected.convicted.values())
+            self._finish(hop, task, PartialResult(task.number, [], [], [], quarantined=notes))
+        left = [record for record in task.records if record[ID] not in suspected.convicted]
+        if left:
+            hop.queue.requeue([task.piece(next(self._numbers), left) if suspected.convicted else task])
 
     def _bisect(self, hop: HopState, task: BatchTask, reason: str) -> None:
         """Queue a batch that cannot be transferred in halves, until the record that is to blame is alone."""

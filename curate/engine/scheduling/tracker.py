@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from curate.engine.accounting.counts import FinishedInputs
-from curate.engine.protocol.messages import Filtered, NewAudioFile, OutputRow, PartialResult, Quarantined, Split
+from curate.engine.protocol.messages import Filtered, NewFile, OutputRow, PartialResult, Quarantined, Split
 from curate.errors import AccountingError, InfrastructureError
 from curate.records import ID, Record, audio_ms, path_below
 
@@ -25,7 +25,7 @@ class _PendingInput:
     filtered: list[Filtered] = field(default_factory=list[Filtered])
     quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
     splits: list[Split] = field(default_factory=list[Split])
-    files: list[NewAudioFile] = field(default_factory=list[NewAudioFile])
+    files: list[NewFile] = field(default_factory=list[NewFile])
 
 
 @dataclass(slots=True)

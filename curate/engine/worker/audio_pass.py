@@ -15,7 +15,7 @@ from typing import Any
 import attrs
 
 from curate.audio import Audio
-from curate.audio_stage import AUDIO_COLUMNS, AudioStage, takes_audio
+from curate.audio_stage import AUDIO_COLUMNS, AudioStage
 from curate.engine.protocol.activity import ActivityReporter
 from curate.engine.protocol.messages import BatchTask
 from curate.engine.worker.audio_source import AudioSegment, AudioSource
@@ -99,7 +99,7 @@ class AudioPass:
                     if audio.current is not None:
                         ahead.learn(audio.current)
                 finally:
-                    self._source.count("decodes", audio.decodes + self._source.take_decodes())
+                    self._source.count("decodes", audio.decodes)
                     audio.close()
                 if self._streams and time.perf_counter() - started > HAND_ON_AFTER_S and position + 1 < len(records):
                     activity.hand_on()
@@ -157,7 +157,7 @@ class AudioPass:
         self, level: _Level, record: Record, audio: _RecordAudio, outcomes: OutcomeCollector
     ) -> Iterable[Record]:
         stage, before = level.stage, _Before([record])
-        if not (isinstance(stage, AudioStage) and takes_audio(stage)):
+        if not (isinstance(stage, AudioStage) and stage.takes_audio):
             return level.contract.apply(record, before, outcomes, stage.process_record)
 
         def process(record: Record) -> Any:

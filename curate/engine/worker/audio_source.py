@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from curate.audio import Audio, AudioSettings, RecordingCache, Spool, TemporarySpool
+from curate.audio import Audio, AudioLength, AudioSettings, RecordingCache, Spool, TemporarySpool
 from curate.audio_stage import DurationMismatch, correct_duration
 from curate.errors import RecordError
 from curate.records import ID, PLAIN_TYPES, Record
@@ -20,7 +20,7 @@ _EXAMPLES = 10
 
 
 class AudioSource:
-    """The recordings that one worker holds decoded, for all of its passes.
+    """The recordings that one worker holds decoded, for its passes and for stages that load audio themselves.
 
     Args:
         context: the roots, the settings and the bound on memory.
@@ -35,8 +35,11 @@ class AudioSource:
         self._spool = _spool_of(context)
         self._caches: dict[str, RecordingCache] = {}
         self._making = threading.Lock()
-        self._counted = threading.local()
+        self._counting = threading.Lock()
+        self._ahead = threading.local()
+        """`decodes` of the record that this thread decodes ahead of its turn."""
         self._measures: dict[str, Any] = {}
+        self._channels_counted: dict[str, int] = {}
 
     def open(self, record: Record, filepath_key: str) -> Audio:
         """Return the decoded audio of a record; `close` takes it back. Callable from several threads.
@@ -45,27 +48,27 @@ class AudioSource:
             RecordError: it cannot be decoded.
             InfrastructureError: the disk or an audio root is at fault.
         """
-        audio = self._cache(filepath_key).audio(dict(record))  # a stage may change the record later
+        audio = self.recordings(filepath_key).audio(dict(record))  # a stage may change the record later
         audio.decode()
         return audio
 
     def close(self, audio: Audio) -> None:
         """Take back audio that no stage needs any more; the recording stays in memory while there is room."""
-        self.count("means_replaced", int(audio.mean_replaced))
         audio.forget()
 
     def open_and_count(self, record: Record, filepath_key: str) -> tuple[Audio, int]:
-        """Return the audio of a record, and the number of decodings that began in this thread for it."""
-        before = self._decodes()
-        audio = self.open(record, filepath_key)
-        decodes = self._decodes() - before
-        self._counted.decodes = before
-        return audio, decodes
+        """Return the audio of a record, and the number of decodings that began in this thread for it.
 
-    def take_decodes(self) -> int:
-        """Return the number of decodings that began in this thread since the last call."""
-        decodes, self._counted.decodes = self._decodes(), 0
-        return decodes
+        They count when it is the record's turn: if the worker dies before, they are done again.
+        """
+        self._ahead.decodes = 0
+        try:
+            return self.open(record, filepath_key), self._ahead.decodes
+        except BaseException:
+            self.count("decodes", self._ahead.decodes)
+            raise
+        finally:
+            self._ahead.decodes = None
 
     def release(self) -> None:
         """Close all recordings, and delete a spool of this worker alone."""
@@ -75,7 +78,7 @@ class AudioSource:
         if isinstance(self._spool, TemporarySpool):
             self._spool.close()
 
-    def correct_duration(self, record: Record, audio: Audio) -> None:
+    def correct_duration(self, record: Record, audio: Audio | AudioLength) -> None:
         """Write the decoded length to a record without `offset`, and note a mismatch with what it claimed.
 
         Raises:
@@ -88,11 +91,17 @@ class AudioSource:
     def count(self, name: str, amount: int) -> None:
         """Add to a measure."""
         if amount:
-            self._measures[name] = self._measures.get(name, 0) + amount
+            with self._counting:
+                self._measures[name] = self._measures.get(name, 0) + amount
 
     def take_measures(self) -> dict[str, Any]:
         """Return the counts since the last call."""
-        taken, self._measures = self._measures, {}
+        for name in ("means_replaced", "unlike_channels"):
+            counted = sum(getattr(cache, name) for cache in tuple(self._caches.values()))
+            self.count(name, counted - self._channels_counted.get(name, 0))
+            self._channels_counted[name] = counted
+        with self._counting:
+            taken, self._measures = self._measures, {}
         return taken
 
     def _note(self, record: Record, mismatch: DurationMismatch) -> None:
@@ -102,13 +111,15 @@ class AudioSource:
             example = {ID: record[ID], "claimed_s": mismatch.claimed_s, "decoded_s": mismatch.decoded_s}
             examples.append(example)
 
-    def _decodes(self) -> int:
-        return getattr(self._counted, "decodes", 0)
-
     def _count_decode(self) -> None:
-        self._counted.decodes = self._decodes() + 1
+        ahead: int | None = getattr(self._ahead, "decodes", None)
+        if ahead is None:
+            self.count("decodes", 1)
+        else:
+            self._ahead.decodes = ahead + 1
 
-    def _cache(self, filepath_key: str) -> RecordingCache:
+    def recordings(self, filepath_key: str) -> RecordingCache:
+        """Return the recordings whose path is in a column."""
         with self._making:
             cache = self._caches.get(filepath_key)
             if cache is None:

@@ -72,6 +72,8 @@ class BatchStep:
                     raise
                 if is_infrastructure(error):
                     raise as_infrastructure(error, self._stage.name)  # noqa: B904 (it names its cause)
+                if self._stage.whole_batches:
+                    raise as_infrastructure(error, self._stage.name)  # noqa: B904 (it names its cause)
                 # nothing may hold on to the error, whose traceback pins whatever memory the stage had in use
                 return self._bisect(contract, error, attempts, outcomes)
             finally:

@@ -16,7 +16,7 @@ from typing import Any
 
 from curate.audio.files import RUN_SCHEME
 from curate.audio.flac import encode_flac
-from curate.engine.protocol.messages import NewAudioFile, PartialResult
+from curate.engine.protocol.messages import NewFile, PartialResult
 from curate.engine.worker.outcomes import OutcomeCollector
 from curate.errors import InfrastructureError
 from curate.io.failpoints import failpoint
@@ -40,7 +40,7 @@ class NewAudio:
     def __init__(self, run_directory: str) -> None:
         self._directory = Path(run_directory)
         self._outcomes: OutcomeCollector | None = None
-        self._written: dict[str, dict[str, NewAudioFile]] = {}
+        self._written: dict[str, dict[str, NewFile]] = {}
         """Root → path → file."""
 
     def begin(self, outcomes: OutcomeCollector) -> None:
@@ -68,7 +68,7 @@ class NewAudio:
         except OSError as error:
             raise InfrastructureError(f"cannot write {path} in the run directory: {error}") from error
         (root,) = self._outcomes.roots_of([identity])
-        file = NewAudioFile(root, path, len(content), hashlib.sha256(content).hexdigest())
+        file = NewFile(root, path, len(content), hashlib.sha256(content).hexdigest())
         self._written.setdefault(root, {})[path] = file
         self._outcomes.track_individually()
         changed = {**record, filepath_key: RUN_SCHEME + path, "duration": round(len(samples) / rate_hz, 6)}
@@ -92,8 +92,8 @@ class NewAudio:
         """
         if not self._written:
             return
-        files: list[NewAudioFile] = []
-        unused: list[NewAudioFile] = []
+        files: list[NewFile] = []
+        unused: list[NewFile] = []
         for root in dict.fromkeys(result.roots()):
             written = self._written.pop(root, {})
             used = _used(result, root, written)
@@ -107,7 +107,7 @@ class NewAudio:
             raise InfrastructureError(f"cannot keep new audio in {self._directory / FOLDER}: {error}") from error
         result.files = files
 
-    def _make_durable(self, files: Collection[NewAudioFile]) -> None:
+    def _make_durable(self, files: Collection[NewFile]) -> None:
         if not files:
             return
         failpoint("audio.before_sync")

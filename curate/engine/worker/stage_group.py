@@ -15,9 +15,9 @@ from typing import Any, cast
 import attrs
 from loguru import logger
 
-from curate.audio_stage import takes_audio
+from curate.audio import AudioLength, RecordingCache
 from curate.engine.protocol.activity import ActivityReporter
-from curate.engine.protocol.messages import AUDIO_MEASURES, BatchTask, OutputRow, PartialResult
+from curate.engine.protocol.messages import AUDIO_MEASURES, BatchTask, NewFile, OutputRow, PartialResult
 from curate.engine.worker.audio_pass import AudioPass
 from curate.engine.worker.audio_source import AudioSource
 from curate.engine.worker.batch_step import BatchStep
@@ -54,14 +54,16 @@ class StageGroupRunner:
     ) -> None:
         self._new_audio: NewAudio | None = None
         """Made when a stage first writes audio."""
+        self._shards: list[tuple[str, int, str]] = []
+        """The shards that hold the batch at work, until its result is sent."""
         self._outcomes: OutcomeCollector | None = None
-        self._run_directory = context.run_directory
-        for stage in stages:
-            object.__setattr__(stage, "context", self._context_of(stage, context))  # the stage's class may be frozen
-        self._stages = stages
         self._audio: AudioSource | None = None
-        if any(map(takes_audio, stages)):
-            self._audio = AudioSource(context, _report_nothing if reporter is None else reporter.progress)
+        """Made when a stage first needs audio."""
+        self._on_block = _report_nothing if reporter is None else reporter.progress
+        self._context = context
+        for stage in stages:
+            object.__setattr__(stage, "context", self._context_of(stage))  # the stage's class may be frozen
+        self._stages = stages
         self._audio_measures = AUDIO_MEASURES + "+".join(stage.name for stage in stages)
         self._steps = list(self._make_steps(reporter))
         self._encode = encode
@@ -71,12 +73,30 @@ class StageGroupRunner:
         self._measured: dict[str, Any] = {}
         self._set_up: list[ProcessingStage] = []
 
-    def _context_of(self, stage: ProcessingStage, context: WorkerContext) -> WorkerContext:
-        if self._run_directory is None:
+    def _context_of(self, stage: ProcessingStage) -> WorkerContext:
+        context = attrs.evolve(self._context, recordings=self._recordings, correct_duration=self._correct_duration)
+        if context.run_directory is None:
             return context
         column: Any = getattr(stage, "filepath_key", None)
         key = column if isinstance(column, str) else DEFAULT_FILEPATH_KEY
-        return attrs.evolve(context, new_audio=partial(self._write_audio, self._run_directory, key))
+        new_audio = partial(self._write_audio, context.run_directory, key)
+        return attrs.evolve(context, new_audio=new_audio, new_shard=self._add_shard)
+
+    def _add_shard(self, path: str, size: int, sha256: str) -> None:
+        if self._outcomes is not None:
+            self._outcomes.track_individually()
+        self._shards.append((path, size, sha256))
+
+    def _recordings(self, filepath_key: str) -> RecordingCache:
+        return self._source().recordings(filepath_key)
+
+    def _correct_duration(self, record: Record, length: AudioLength) -> None:
+        self._source().correct_duration(record, length)
+
+    def _source(self) -> AudioSource:
+        if self._audio is None:
+            self._audio = AudioSource(self._context, self._on_block)
+        return self._audio
 
     def _write_audio(self, run_directory: str, key: str, record: Record, samples: Any, rate_hz: int) -> Record:
         if self._new_audio is None:
@@ -92,9 +112,8 @@ class StageGroupRunner:
             stage, streams = stages[level], level > last_batch_stage
             end = _end_of_pass(stages, level)
             if end > level:
-                assert self._audio is not None
                 of_pass = [cast("RecordStage", each) for each in stages[level:end]]
-                yield AudioPass(of_pass, level, reporter, self._audio, streams=streams)
+                yield AudioPass(of_pass, level, reporter, self._source(), streams=streams)
                 level = end
                 continue
             if _takes_records(stage):
@@ -126,8 +145,6 @@ class StageGroupRunner:
         for step in self._steps:
             if isinstance(step, AudioPass):
                 step.close()
-        if self._audio is not None:
-            self._audio.release()
         while self._set_up:
             stage = self._set_up.pop()
             try:
@@ -136,6 +153,8 @@ class StageGroupRunner:
                 if is_interrupt(error):
                     raise
                 logger.opt(exception=error).warning("stage {!r} raised in teardown()", stage.name)
+        if self._audio is not None:
+            self._audio.release()
 
     def run(self, task: BatchTask, reread: Callable[[], list[Record]] | None = None) -> Iterator[PartialResult]:
         """Yield the outcomes of a batch's records as they are known; together they name every record once.
@@ -146,6 +165,7 @@ class StageGroupRunner:
                 runner's own. Without it the stages get copies, as from another process.
         """
         self._outcomes = outcomes = OutcomeCollector(task, self._encode, self._blamed, len(self._stages))
+        self._shards = []
         if self._new_audio is not None:
             self._new_audio.begin(outcomes)
         if self._reporter is not None:
@@ -181,6 +201,10 @@ class StageGroupRunner:
             return
         if self._new_audio is not None:
             self._new_audio.acknowledge(result)
+        if self._shards and result.kept_roots:
+            first = result.kept_roots[0]
+            result.files.extend(NewFile(first, *shard, kind="shard") for shard in self._shards)
+            self._shards = []
         if self._audio is not None and (measures := self._audio.take_measures()):
             result.measures[self._audio_measures] = measures
         for stage in tuple(self._measuring):
@@ -205,13 +229,13 @@ def _end_of_pass(stages: Sequence[ProcessingStage], level: int) -> int:
     """Return the place behind the pass that begins at a level: behind the last audio stage before a stage that takes
     batches. It is the level itself where no pass begins.
     """
-    if not takes_audio(stages[level]):
+    if not stages[level].takes_audio:
         return level
     last = level
     for place in range(level, len(stages)):
         if not _takes_records(stages[place]):
             break
-        if takes_audio(stages[place]):
+        if stages[place].takes_audio:
             last = place
     return last + 1
 

@@ -1,220 +1,69 @@
-"""The ASR stages: their settings and the columns that they write. The work of a worker is in `transcription`."""
+"""The ASR stages: their settings and the columns that they write. What runs the model is `AudioModelStage`."""
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-import attrs
-from loguru import logger
-
-from curate.asr import NemoRecogniser, Recogniser, Transcript, check_model
+from curate.asr import NemoRecogniser, check_model, transcript_columns
 from curate.asr.checkpoint import local_path
+from curate.asr.recogniser import TRANSCRIPT_COLUMNS
 from curate.batching import BatchController
-from curate.errors import InfrastructureError, PlanError
+from curate.errors import PlanError
 from curate.fingerprint import describe_code
-from curate.gpu_errors import is_oom
-from curate.monitoring import counted_use, statistics_of
+from curate.models import AudioModel, AudioModelStage, Row
+from curate.models.micro_batches import MicroBatches
+from curate.models.model import describe_misfit
+from curate.models.rows import RowContract
+from curate.models.stage import build_model
 from curate.plugin import resolved_setting
-from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
+from curate.records import Record
 from curate.resolution import PluginLookup, Resolved
-from curate.stage import ProcessingStage
-from curate.stages.recognise.micro_batches import DEFAULT_MAX_BATCH_S, DEFAULT_SATURATION_S, MicroBatches
-from curate.stages.recognise.transcription import OutOfRange, Transcribed, Transcriber, TranscriptionFailed
-
-_STAGE_SETTINGS = ("min_s", "max_s", "max_batch_s", "batch_size", "assumed_s", "cost", "scale")
-"""Options of the batchers that are fields of the stage, or that the stage sets itself."""
 
 
 @dataclass
-class _AsrStage(ProcessingStage):
-    """The base class of the ASR stages: batching, prefetching, and writing of transcripts."""
+class _AsrStage(AudioModelStage):
+    """The base class of the ASR stages: writing of transcripts."""
 
-    filepath_key: str | None = field(default=None, kw_only=True)
     pred_text_key: str = field(default="pred_text", kw_only=True)
     timestamps: bool = field(default=False, kw_only=True)
     confidence: bool = field(default=False, kw_only=True)
-    batching: str = field(default="static", kw_only=True)
-    max_batch_s: float | None = field(default=None, kw_only=True)
-    memory_share: float | None = field(default=None, kw_only=True)
-    saturation_s: float | None = field(default=DEFAULT_SATURATION_S, kw_only=True)
-    min_s: float | None = field(default=None, kw_only=True)
-    max_s: float | None = field(default=None, kw_only=True)
-    batching_options: Mapping[str, Any] = field(default_factory=dict[str, Any], kw_only=True)
 
-    batch_size = 16
-    prefetch_batches = 2
-    checkpoint = True
-    thread_safe = False
-    tuning = frozenset({"batching", "max_batch_s", "memory_share", "saturation_s", "batching_options"})
+    def model_columns(self, model: AudioModel) -> Sequence[str]:
+        known = transcript_columns(timestamps=self.timestamps, confidence=self.confidence)[1:]
+        return (self.pred_text_key, *known, *_further_columns(model))
 
-    def __post_init__(self) -> None:
-        self._transcriber: Transcriber | None = None
-        has_bounds = self.min_s is not None or self.max_s is not None
-        self.cardinality = "filters" if has_bounds else "maps"
+    def row_contract(self, model: AudioModel) -> RowContract:
+        return RowContract(type(model).__name__, ("text", *_further_columns(model)), TRANSCRIPT_COLUMNS)
 
-    def make_recogniser(self) -> Recogniser:
-        """Return the recogniser of one worker, not yet set up."""
-        raise NotImplementedError(f"{type(self).__name__} must define make_recogniser()")
-
-    def is_oom(self, error: BaseException) -> bool:
-        """Return whether an error of the recogniser means that the stage should try a smaller batch.
-
-        With `static` batches none does: the error is raised, and the engine isolates the record that causes it.
-        """
-        return self.batching != "static" and is_oom(error)
-
-    def check(self) -> None:
-        if self.batching_options.get("drop_remainder"):
-            raise PlanError("drop_remainder would make the output depend on the batches; it is for training")
-        for name in _STAGE_SETTINGS:
-            if name in self.batching_options:
-                raise PlanError(f"stage {self.name!r}: {name} is a setting of the stage, not a batching option")
-        if self.saturation_s is not None and not self.saturation_s > 0:
-            raise PlanError(f"stage {self.name!r}: saturation_s must be above 0, or null, not {self.saturation_s:g}")
-        self.make_batches()
-        self.make_recogniser()
-
-    def make_batches(self) -> MicroBatches:
-        """Return the planner of the micro-batches."""
-        strategy = self.batching
-        if strategy == "memory" and self.max_batch_s is not None:
-            strategy = "length"
-        if strategy == "bucket" and self.max_s is None:
-            raise PlanError(f"stage {self.name!r}: batching 'bucket' needs max_s, the length of its longest bucket")
-        return MicroBatches(
-            strategy,
-            self._batcher_options(strategy),
-            max_batch_s=self.max_batch_s if self.max_batch_s is not None else DEFAULT_MAX_BATCH_S,
-            batch_size=self.batch_size,
-            memory_share=self.memory_share,
-            device_share=self.resources.gpus if 0 < self.resources.gpus < 1 else 1.0,
-            device_bytes=self.resources.gpu_memory_gb * 1e9 or None,
-            saturation_s=self.saturation_s,
-        )
-
-    def _batcher_options(self, strategy: str) -> dict[str, Any]:
-        options: dict[str, Any] = {"min_s": self.min_s, "max_s": self.max_s, **self.batching_options}
-        if self._on_gpu and strategy in ("length", "memory") and "batch_shuffle_window" not in options:
-            options.setdefault("largest_first", True)  # CUDA graphs of one batch are then large enough for the next
-        return options
-
-    @property
-    def _on_gpu(self) -> bool:
-        return self.resources.gpus > 0 or self.resources.gpu_memory_gb > 0
-
-    def batching_report(self) -> dict[str, Any]:
-        """Return this worker's batching strategy, the changes of its budget, and the figures of `PerformanceMonitor`.
-
-        Empty before `setup`, and after `teardown`, which logs the report.
-        """
-        if self._transcriber is None:
-            return {}
-        transcriber = self._transcriber
-        return {
-            **transcriber.batches.report(),
-            "recogniser": transcriber.runtime_info(),
-            "performance": transcriber.monitor.get_statistics(),
-        }
-
-    def take_measures(self) -> Mapping[str, Any]:
-        if self._transcriber is None:
-            return {}
-        measures = self._transcriber.monitor.take_measures()
-        return measures | counted_use(self._transcriber.runtime_info()) if measures else {}
-
-    def describe_measures(self, measures: Mapping[str, Any]) -> Mapping[str, Any]:
-        return statistics_of(measures)
-
-    def reads(self) -> Sequence[str]:
-        return (self.filepath_key or DEFAULT_FILEPATH_KEY,)
-
-    def writes(self) -> Sequence[str]:
-        optional = (("words", self.timestamps), ("confidence", self.confidence))
-        return (self.pred_text_key, *(name for name, wanted in optional if wanted))
-
-    def setup(self) -> None:
-        if self._transcriber is None:
-            transcriber = Transcriber(
-                self.make_recogniser(),
-                self.make_batches(),
-                is_oom=self.is_oom,
-                prefetch=self.prefetch_batches,
-                out_of_range=self._out_of_range,
-            )
-            transcriber.setup()
-            self._transcriber = transcriber
-
-    def teardown(self) -> None:
-        if self._transcriber is not None:
-            self._log(self.batching_report())
-            transcriber, self._transcriber = self._transcriber, None
-            transcriber.close()
-
-    def _log(self, report: Mapping[str, Any]) -> None:
-        figures = report["performance"]
-        if figures:
-            logger.info(
-                "{}: {} records, {:.0f} s, in {} batches by {} ({:g} {}), {:.1%} padding; {:.1f} times real time, "
-                "{:.1f} s in the model, {:.1f} s waiting for audio, out of memory {} times",
-                self.name,
-                figures["total_samples"],
-                figures["audio_s"],
-                figures["batches"],
-                report["strategy"],
-                report["budget"],
-                report["unit"],
-                figures["waste"],
-                figures.get("rtfx", math.nan),
-                figures["model_s"],
-                figures["load_wait_s"],
-                report["ooms"],
-            )
-
-    def stream(self, batch: AudioBatch) -> Iterator[AudioBatch]:
-        """Yield the records with their `pred_text` in parts, as the model finishes them, in any order."""
-        if self._transcriber is None:
-            raise InfrastructureError(f"stage {self.name!r} is not set up: call setup() before process(batch)")
-        outcomes = self._transcriber.run(
-            batch.data,
-            filepath_key=self.filepath_key or batch.filepath_key,
-            roots=self.context.audio_roots,
-            announce=self.context.announce,
-            settings=self.context.audio,
-        )
-        with closing(outcomes):
-            for outcome in outcomes:
-                match outcome:
-                    case TranscriptionFailed(record, error):
-                        batch.fail(record, error)
-                    case OutOfRange(record, reason):
-                        batch.reject(record, reason)
-                    case Transcribed(records, transcripts):
-                        for record, transcript in zip(records, transcripts, strict=True):
-                            self._write(record, transcript)
-                        yield batch.with_data(records)
-
-    def _out_of_range(self, seconds: float) -> str:
-        """Return the reason to filter a record of this length, empty to keep it."""
-        if self.min_s is not None and seconds < self.min_s:
-            return f"shorter than {self.min_s:g} s"
-        if self.max_s is not None and seconds > self.max_s:
-            return f"longer than {self.max_s:g} s"
-        return ""
-
-    def _write(self, record: Record, transcript: Transcript) -> None:
-        record[self.pred_text_key] = transcript.text
+    def write_row(self, record: Record, row: Row) -> None:
+        record[self.pred_text_key] = row["text"]
         if self.timestamps:
-            words = transcript.words or ()
-            record["words"] = [attrs.asdict(word, filter=lambda _, value: value is not None) for word in words]
+            record["words"] = row.get("words") or []
         if self.confidence:
-            record["confidence"] = transcript.confidence
+            record["confidence"] = row.get("confidence")
+        for name, value in row.items():
+            if name not in TRANSCRIPT_COLUMNS:
+                record[name] = value
+
+    def checked_model(self) -> AudioModel:
+        model = super().checked_model()
+        if model.writes and "text" not in model.writes:
+            raise PlanError(
+                f"stage {self.name!r}: model {type(model).__name__} writes {', '.join(model.writes)} and no `text`; "
+                "it is not a recogniser: run it through AudioModelStage",
+                self.name,
+            )
+        return model
+
+
+def _further_columns(model: AudioModel) -> tuple[str, ...]:
+    """Return the columns that a recogniser writes in addition to a transcript."""
+    return tuple(name for name in model.writes if name not in TRANSCRIPT_COLUMNS)
 
 
 @dataclass
@@ -236,9 +85,10 @@ class InferenceAsrNemoStage(_AsrStage):
         cuda_graphs: for transducers on a GPU: capture the loop as CUDA graphs; False does not.
         attention: `sdpa`: torch's fused kernels, `nemo`: NeMo's own, equal to rounding; `auto` is `sdpa` on a GPU.
         tf32: on a GPU: fp32 matrix products and convolutions may round to TF32, which is faster.
-        batching: `static` (`batch_size` records, in arrival order), `length` (records of similar length, at most
-            `max_batch_s` padded seconds together), `memory` (records of similar length, as many as fit into the GPU's
-            memory; `length` where the memory cannot be measured), `duration` or `bucket`.
+        batching: `length` (records of similar length, at most `max_batch_s` padded seconds together, and at most
+            `batch_size` records where that is set), `memory` (records of similar length, as many as fit into the GPU's
+            memory; `length` where the memory cannot be measured), `static` (`batch_size` records, in arrival order),
+            `duration` or `bucket`.
         max_batch_s: the budget of a batch in seconds of audio, padding included, also in place of `memory`; not for
             `static`. None: 200.
         memory_share: with `memory`, the share of the free memory that a batch may need, None: 0.8. When it is given,
@@ -266,23 +116,17 @@ class InferenceAsrNemoStage(_AsrStage):
         super().check()
         check_model(self.model_name, self.decoder)
 
-    def make_recogniser(self) -> Recogniser:
-        on_gpu = self._on_gpu
+    def make_model(self) -> AudioModel:
         return NemoRecogniser(
             self.model_name,
-            device="cuda" if on_gpu else "cpu",
-            dtype=self.dtype,
             decoder=self.decoder,
             timestamps=self.timestamps,
             confidence=self.confidence,
-            threads=None if on_gpu else max(1, int(self.resources.cpus)),
             decoding=self.decoding,
             label_looping=self.label_looping,
             cuda_graphs=self.cuda_graphs,
             attention=self.attention,
             tf32=self.tf32,
-            gpu_share=self.resources.gpus if 0 < self.resources.gpus < 1 else 1.0,
-            gpu_memory_gb=self.resources.gpu_memory_gb or None,
         )
 
     def fingerprint(self) -> Mapping[str, Any]:
@@ -321,7 +165,7 @@ class DynamicBatchAsrStage(InferenceAsrNemoStage):
         controller = BatchController.by_size(
             self.initial_batch_size, self.min_batch_size, self.max_batch_size, target_share=self.memory_share
         )
-        return MicroBatches("length", self._batcher_options("length"), by_size=controller)
+        return MicroBatches("length", self.batcher_options("length"), by_size=controller)
 
 
 @dataclass
@@ -335,9 +179,10 @@ class AsrStage(_AsrStage):
         pred_text_key: the column that is written.
         timestamps: also write `words`: text, start and end in seconds.
         confidence: also write `confidence`, 0 to 1.
-        batching: `static` (`batch_size` records, in arrival order), `length` (records of similar length, at most
-            `max_batch_s` padded seconds together), `memory` (records of similar length, as many as fit into the GPU's
-            memory; `length` where the memory cannot be measured), `duration` or `bucket`.
+        batching: `length` (records of similar length, at most `max_batch_s` padded seconds together, and at most
+            `batch_size` records where that is set), `memory` (records of similar length, as many as fit into the GPU's
+            memory; `length` where the memory cannot be measured), `static` (`batch_size` records, in arrival order),
+            `duration` or `bucket`.
         max_batch_s: the budget of a batch in seconds of audio, padding included, also in place of `memory`; not for
             `static`. None: 200.
         memory_share: with `memory`, the share of the free memory that a batch may need, None: 0.8. When it is given,
@@ -356,14 +201,15 @@ class AsrStage(_AsrStage):
 
     def resolve(self, host: PluginLookup) -> Self:
         reference = host.recogniser(self.recogniser)
-        return self.with_resolved(recogniser=Resolved(reference.load(), reference.distribution))
+        found = reference.load()
+        if misfit := describe_misfit(found):
+            raise PlanError(f"recogniser {self.recogniser!r} of {reference.distribution or 'a plugin'}: {misfit}")
+        return self.with_resolved(recogniser=Resolved(found, reference.distribution))
 
-    def make_recogniser(self) -> Recogniser:
+    def make_model(self) -> AudioModel:
         asked = {name: True for name in ("timestamps", "confidence") if getattr(self, name)}
-        try:
-            return resolved_setting(self, "recogniser").value(**{**asked, **self.options})
-        except TypeError as error:
-            raise PlanError(f"recogniser {self.recogniser!r} does not take these options: {error}") from None
+        found = resolved_setting(self, "recogniser").value
+        return build_model(found, {**asked, **self.options}, f"recogniser {self.recogniser!r}")
 
     def fingerprint(self) -> Mapping[str, Any]:
         found = resolved_setting(self, "recogniser")

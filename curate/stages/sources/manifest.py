@@ -11,33 +11,41 @@ from typing import Any
 
 from curate.errors import PlanError
 from curate.fingerprint import describe_code
-from curate.io import ManifestFormat, Row, count_rows, declared_columns, read_rows
+from curate.io import (
+    ManifestFormat,
+    Row,
+    can_grow,
+    check_parquet,
+    count_rows,
+    declared_columns,
+    judge_content,
+    read_rows,
+)
 from curate.plugin import CURATE, current_host
-from curate.records import ID, Failed, Record
+from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record
 from curate.stage import Source
-from curate.stages.sources.manifest_source import SAMPLED_ROWS, ManifestSource, check_exist, identified, root_paths
+from curate.stages.sources.audio_roots import check_exist, root_paths
+from curate.stages.sources.manifest_source import SAMPLED_ROWS, ManifestSource, identified
 
 
 @dataclass
 class ReadManifest(ManifestSource):
-    """Reads NeMo manifests: one JSON object a line, or one row of Parquet, for each utterance.
+    """Reads manifests: JSON Lines as NeMo has them, a JSON array, CSV, TSV or Parquet.
 
-    The suffix says the format: `.jsonl`, `.json`, `.jsonl.gz`, `.parquet`, or that of a plugin; a file with any other
-    name is read as JSON Lines. Relative paths in `filepath_key` are resolved against the manifest's folder; the records
-    carry absolute ones. A line that is not a usable record goes to quarantine with file and line, and the others
-    continue. A column `_id` that the manifest has is kept as `source_id`.
+    The content says the format, whatever the suffix is; gzip, zstd, bzip2, xz, UTF-16 and byte order marks are read as
+    well. A format of a plugin is chosen by its suffix. Relative paths in `filepath_key` are resolved against the
+    manifest's folder; the records carry absolute ones. A row that is not a usable record goes to quarantine with file
+    and line, and the others continue. A column `_id` that the manifest has is kept as `source_id`.
 
     Args:
         manifest: a path or glob pattern, or several. Files that a pattern finds are read in the order of their names.
-        filepath_key: the column that holds the path of the audio.
-        roots: the folders that audio may lie in; by default the folder of each manifest.
-        dataset_name: the value of the column `dataset_name`; empty: do not write the column.
     """
 
-    expects = "one JSON object a line, or Parquet"
+    expects = "JSON objects, one a line or in an array, or rows of a table with names in its first row"
 
     def read_rows(self, path: Path, after: int) -> Iterator[Row]:
-        return read_rows(path, after=after, format=_format_of(path))
+        unread = self._unread(path) if self.keep or self.drop else ()
+        return read_rows(path, after=after, format=_format_of(path), leave_out=unread)
 
     def count_rows(self, path: Path) -> int | None:
         return count_rows(path, format=_format_of(path))
@@ -47,7 +55,19 @@ class ReadManifest(ManifestSource):
 
     def can_grow(self, path: Path) -> bool:
         format = _format_of(path)
-        return format is not None and format.can_grow
+        return can_grow(path) if format is None else format.can_grow
+
+    def check(self) -> None:
+        for path in self.row_files():
+            if _format_of(path) is None and judge_content(path).form == "parquet":
+                check_parquet(path, self._unread(path))
+        super().check()
+
+    def check_records(self, path: Path, records: Sequence[Record]) -> None:
+        reader = _other_reader(path, records)
+        if reader:
+            raise PlanError(f"{path} is {reader}")
+        super().check_records(path, records)
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return the code that reads each format of a plugin; curate's own changes with curate's version."""
@@ -58,10 +78,31 @@ class ReadManifest(ManifestSource):
                 found[reference.qualified_name] = describe_code(reference.load().read_rows)
         return {"formats": found} if found else {}
 
+    def _unread(self, path: Path) -> frozenset[str]:
+        """Return the columns of a Parquet file that no record has."""
+        shape = self.shape()
+        if shape is None or not (shape.keep or shape.drop) or _format_of(path) is not None:
+            return frozenset()
+        if judge_content(path).form != "parquet":
+            return frozenset()
+        return shape.unread(declared_columns(path) or ())
+
+
+def _other_reader(path: Path, records: Sequence[Record]) -> str:
+    """Return what a manifest of another tool is, and what reads it; empty for any other manifest."""
+    first = records[0] if records else {}
+    audio = first.get(DEFAULT_FILEPATH_KEY)
+    if "shard_id" in first and isinstance(audio, str) and not (path.parent / audio).is_file():
+        return "a NeMo tarred manifest: its audio is in tars; use read_nemo_tarred"
+    if first.get("type") in ("MonoCut", "MultiCut", "MixedCut") or ("start" in first and "recording" in first):
+        return "a manifest of Lhotse cuts: use read_lhotse"
+    return ""
+
 
 def _format_of(path: Path) -> ManifestFormat | None:
+    """Return the format of a plugin that has the file's suffix; None: the content decides."""
     reference = current_host().format_of(path)
-    return None if reference is None else reference.load()
+    return None if reference is None or reference.distribution == CURATE else reference.load()
 
 
 @dataclass
@@ -92,7 +133,7 @@ class ReadRecords(Source):
     def count(self) -> int | None:
         return len(self.records)
 
-    def columns(self) -> Collection[str] | None:
+    def record_columns(self) -> Collection[str] | None:
         return {name for record in self.records[:SAMPLED_ROWS] for name in identified("", record)} - {ID}
 
     def audio_roots(self) -> tuple[str, ...] | None:

@@ -1,11 +1,12 @@
-"""The base of sources that read files of rows: finds the files, checks the audio's roots, and completes the records."""
+"""The bases of sources whose records are rows of files: they find the files, and shape and complete the records."""
 
 from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,40 +16,73 @@ from curate.io import Row
 from curate.io.rows import is_finite_number
 from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record
 from curate.stage import Source
-from curate.storage import scheme_of
+from curate.stages.sources.audio_roots import check_exist, check_within, root_paths, root_urls
+from curate.stages.sources.record_shape import NAMED_CONSTANTS, RecordShape, bcp_47, make_shape
 from curate.suggest import nearest
 
 SAMPLED_ROWS = 100
 """The number of rows of each file that the plan reads to find the columns and to check the audio roots."""
 
+_SHAPING = ("columns", "keep", "drop", "numbers", "constants", *NAMED_CONSTANTS)
+"""The settings that change the columns."""
+
+_SHARDED = re.compile(r"_OP_\d+\.\.\d+_CL_")
+
 _SOURCE_ID = "source_id"
 """The name in the records of a column `_id` that the input has, because theirs is the position."""
 
 
-@dataclass
-class ManifestSource(Source):
-    """Base of sources whose input is one or several files of rows: a subclass defines `read_rows(path, after)`.
+@dataclass(kw_only=True)
+class RowSource(Source):
+    """Base of sources whose records are the rows of files.
 
-    The rest is here: patterns and missing files, positions as `_id`, relative audio paths, roots, columns, resuming in
-    the middle of a file, and rows that are not records. The fields of a subclass come after these, with defaults.
+    A subclass defines `row_files()` and `read_rows(path, after)`. The rest is here: positions as `_id`, relative audio
+    paths, roots, columns, resuming in the middle of a file, and rows that are not records.
 
     Args:
-        manifest: a path or glob pattern, or several. Files that match a pattern are read in the order
-            of their names.
         filepath_key: the column that holds the path of the audio.
-        roots: the folders, or URLs, that audio may lie below; by default the folder of each manifest.
+        roots: the folders, or URLs, that audio may lie below; by default the folder of the input.
         dataset_name: written into the column `dataset_name`, unless empty.
+        columns: the names of columns in the records, and in the input: `{text: sentence}`.
+        keep: the only columns that stay, by their names in the records; empty: all.
+        drop: columns that do not stay; where the format allows it they are not even read.
+        numbers: columns of a table without types whose cells become numbers; `duration`, `offset`, `sampling_rate` and
+            `channels` do so anyway.
+        constants: columns that have one value in all records, such as `{accent: welsh}`.
+        lang: the language of all records, as BCP-47 or any tag of the table; empty: the input's column `lang`.
+        license: the license of all records; empty: the input's column `license`.
+        source: where all records come from; empty: the input's column `source`.
+        speaker: the speaker of all records; empty: the input's column `speaker`.
     """
 
-    manifest: str | Path | Sequence[str | Path]
     filepath_key: str = DEFAULT_FILEPATH_KEY
     roots: str | Path | Sequence[str | Path] = ()
     dataset_name: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    keep: Sequence[str] = ()
+    drop: Sequence[str] = ()
+    numbers: Sequence[str] = ()
+    constants: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    lang: str = ""
+    license: str = ""
+    source: str = ""
+    speaker: str = ""
 
     expects: ClassVar[str] = "one record a row"
     """What messages say that a file should hold."""
 
-    # A subclass defines the first of these, and the others where it knows more.
+    audio_folder: ClassVar[str] = ""
+    """The folder that audio paths in a file of rows are relative to, relative to the folder of that file."""
+
+    # A subclass defines the first two of these, and the others where it knows more.
+
+    def row_files(self) -> Sequence[Path]:
+        """Return the files whose rows are the records, in order.
+
+        Raises:
+            PlanError: one is missing.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define row_files()")
 
     def read_rows(self, path: Path, after: int) -> Iterator[Row]:
         """Yield the rows of a file that come after number `after`, each with its number, from 1.
@@ -78,34 +112,24 @@ class ManifestSource(Source):
             value: Any = record.get(name)
             if value is not None and not (is_finite_number(value) and value >= 0):
                 raise RecordError("bad_value", f"{name} = {_short_repr(value)} is not a number of seconds")
+        lang = record.get("lang")
+        if lang is not None and isinstance(lang, str):
+            record["lang"] = bcp_47(lang)
         if self.dataset_name:
             record["dataset_name"] = self.dataset_name
 
     # The interface of sources, for the plan and the run.
 
     def inputs(self) -> Sequence[Path]:
-        """Return the manifest files, in order.
-
-        Raises:
-            PlanError: a file is missing, a pattern matches no file, or a file would be read twice.
-        """
-        given = [self.manifest] if isinstance(self.manifest, str | Path) else list(self.manifest)
-        if not given:
-            raise PlanError("manifest is empty: give one path or several")
-        files = [path for pattern in given for path in _matching_files(str(pattern))]
-        seen: set[str] = set()
-        for path in files:
-            real = os.path.realpath(path)
-            if real in seen:
-                raise PlanError(f"the manifest {path} is listed twice: its records would be read twice")
-            seen.add(real)
-        return files
+        """Return the files that are read."""
+        return self.row_files()
 
     def check(self) -> None:
         check_exist(self.roots)
-        sampled = {path: self._first_rows(path) for path in self.inputs()}
+        sampled = {path: self._first_rows(path) for path in self.row_files()}
         if not any(sampled.values()):
-            raise PlanError(f"the manifest {self.manifest} has no rows")
+            raise PlanError(f"the manifest {self.described_input} has no rows")
+        self._check_names(sampled)
         for path, rows in sampled.items():
             problems = [row for row in rows if isinstance(row, RecordError)]
             if problems and len(problems) == len(rows):
@@ -113,57 +137,89 @@ class ManifestSource(Source):
                     f"{path} is not a manifest of {self.expects}: none of its first {len(rows)} rows is a record; "
                     f"{problems[0]}"
                 )
-            self._check_roots(path, [row for row in rows if not isinstance(row, RecordError)])
+            self.check_records(path, [row for row in rows if not isinstance(row, RecordError)])
+
+    @property
+    def described_input(self) -> str:
+        """The input as messages name it."""
+        return ", ".join(map(str, self.row_files()))
+
+    def check_records(self, path: Path, records: Sequence[Record]) -> None:
+        """Check the first records of a file.
+
+        Raises:
+            PlanError: the settings do not fit them.
+        """
+        shape = self.shape()
+        shaped = records if shape is None else [shape.apply(record) for record in records]
+        self._check_roots(path, shaped)
+
+    def _check_names(self, sampled: Mapping[Path, Sequence[Record | RecordError]]) -> None:
+        shape = self.shape()
+        if shape is None:
+            return
+        names: set[str] = set()
+        for path, rows in sampled.items():
+            declared = self.declared_columns(path)
+            names |= (
+                set(declared or ())
+                if declared is not None
+                else {name for row in rows if not isinstance(row, RecordError) for name in row}
+            )
+        shape.check(names, self.described_input)
 
     def _check_roots(self, path: Path, records: Sequence[Record]) -> None:
         """Raise when most of the first records' audio lies outside the roots: then the setting is at fault."""
+        folder = path.parent / self.audio_folder
         named = [audio for record in records if isinstance(audio := record.get(self.filepath_key), str)]
-        places = [path.parent / audio for audio in named if _is_path(audio)]
-        roots = self._roots_of(path)
-        outside = [place for place in places if not any(_lies_in(place, root) for root in roots)]
-        if 2 * len(outside) > len(places):
-            needed = _folders_of(outside) + [str(root.absolute()) for root in roots if len(outside) < len(places)]
-            raise PlanError(
-                f"the audio of {path} lies outside its roots, {outside[0]} for example; "
-                f"to allow it, set\n    roots: [{', '.join(dict.fromkeys(needed))}]"
-            )
+        places = [folder / audio for audio in named if _is_path(audio)]
+        check_within(path, places, self._roots_of(path))
 
     def _roots_of(self, path: Path) -> list[Path]:
-        return root_paths(self.roots) if self.roots else [path.parent]
+        return root_paths(self.roots) if self.roots else [path.parent / self.audio_folder]
 
     def count(self) -> int | None:
-        counts = [self.count_rows(path) for path in self.inputs()]
+        counts = [self.count_rows(path) for path in self.row_files()]
         return None if None in counts else sum(filter(None, counts))
 
     def audio_roots(self) -> tuple[str, ...] | None:
-        local = (str(root.absolute()) for path in self.inputs() for root in self._roots_of(path))
+        local = (str(root.absolute()) for path in self.row_files() for root in self._roots_of(path))
         return tuple(dict.fromkeys([*local, *root_urls(self.roots)]))
 
-    def columns(self) -> Collection[str] | None:
+    def record_columns(self) -> Collection[str] | None:
+        shape = self.shape()
         names: set[str] = set()
-        for path in self.inputs():
+        for path in self.row_files():
             declared = self.declared_columns(path)
             rows: list[Any] = self._first_rows(path) if declared is None else [dict.fromkeys(declared)]
-            names |= {name for row in rows if not isinstance(row, RecordError) for name in identified("", row)}
+            for row in rows:
+                if not isinstance(row, RecordError):
+                    names |= identified("", row if shape is None else shape.apply(row)).keys()
         return names - {ID} | ({"dataset_name"} if self.dataset_name else set())
 
+    def shape(self) -> RecordShape | None:
+        """Return how the settings change the columns; None: not at all."""
+        named = {name: value for name in NAMED_CONSTANTS if (value := getattr(self, name))}
+        return make_shape(self.columns, self.keep, self.drop, {**self.constants, **named}, self.numbers)
+
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
-        files = {str(path): path for path in self.inputs()}
+        files = {str(path): path for path in self.row_files()}
         first, last = next(iter(files)), 0
         if after is not None:
             first, _, number = after.rpartition(":")
             if first not in files:
                 raise PlanError(f"unknown record {after!r}: its manifest is not among {', '.join(files)}")
             last = int(number)
+        shape = self.shape() if any(getattr(self, setting) for setting in _SHAPING) else None
         for name in list(files)[list(files).index(first) :]:
-            folder = str(files[name].parent.absolute())
+            folder = str((files[name].parent / self.audio_folder).absolute())
             try:
                 for number, row in self.read_rows(files[name], last):
                     identity = f"{name}:{number}"
                     if isinstance(row, RecordError):
                         yield Failed({ID: identity}, row)
                         continue
-                    record = identified(identity, row)
+                    record = identified(identity, row if shape is None else shape.apply(row))
                     item: Record | Failed = record
                     try:
                         self.complete_record(record, folder)
@@ -178,15 +234,51 @@ class ManifestSource(Source):
         return [row for _, row in islice(self.read_rows(path, 0), SAMPLED_ROWS)]
 
 
-def identified(identity: str, row: Record) -> Record:
-    """Return a row as a record: its position first, under `_id`; a column `_id` of its own is kept as `source_id`."""
-    if ID not in row:
-        return {ID: identity, **row}
-    return {ID: identity} | {_SOURCE_ID if name == ID else name: value for name, value in row.items()}
+@dataclass
+class ManifestSource(RowSource):
+    """Base of sources whose input is one or several files of rows: a subclass defines `read_rows(path, after)`.
+
+    Patterns and missing files are handled here, and the rest in `RowSource`. The fields of a subclass need defaults.
+
+    Args:
+        manifest: a path or glob pattern, or several. Files that match a pattern are read in the order
+            of their names.
+    """
+
+    manifest: str | Path | Sequence[str | Path]
+
+    def row_files(self) -> Sequence[Path]:
+        """Return the manifest files, in order.
+
+        Raises:
+            PlanError: a file is missing, a pattern matches no file, or a file would be read twice.
+        """
+        given = [self.manifest] if isinstance(self.manifest, str | Path) else list(self.manifest)
+        if not given:
+            raise PlanError("manifest is empty: give one path or several")
+        files = [path for pattern in given for path in matching_files(str(pattern))]
+        seen: set[str] = set()
+        for path in files:
+            real = os.path.realpath(path)
+            if real in seen:
+                raise PlanError(f"the manifest {path} is listed twice: its records would be read twice")
+            seen.add(real)
+        return files
+
+    @property
+    def described_input(self) -> str:
+        return str(self.manifest)
 
 
-def _matching_files(pattern: str) -> list[Path]:
+def matching_files(pattern: str) -> list[Path]:
+    """Return the files that a path or a pattern names, in the order of their names.
+
+    Raises:
+        PlanError: there is none, or the path names something other than a file.
+    """
     path = Path(pattern)
+    if _SHARDED.search(pattern) and not path.is_file():
+        raise PlanError(f"{pattern} is NeMo's name for the manifests of tars: use read_nemo_tarred")
     if path.is_dir():
         raise PlanError(f"{path} is a folder; give the manifest in it, or a pattern such as {path}/*.jsonl")
     if path.is_file():
@@ -203,26 +295,6 @@ def _matching_files(pattern: str) -> list[Path]:
     return found
 
 
-def root_paths(roots: str | Path | Sequence[str | Path]) -> list[Path]:
-    """Return the roots that are folders."""
-    return [Path(root) for root in _listed(roots) if scheme_of(str(root)) is None]
-
-
-def root_urls(roots: str | Path | Sequence[str | Path]) -> list[str]:
-    """Return the roots that are URLs."""
-    return [str(root) for root in _listed(roots) if scheme_of(str(root)) is not None]
-
-
-def _listed(roots: str | Path | Sequence[str | Path]) -> Sequence[str | Path]:
-    return [roots] if isinstance(roots, str | Path) else roots
-
-
-def check_exist(roots: str | Path | Sequence[str | Path]) -> None:
-    for root in root_paths(roots):
-        if not root.is_dir():
-            raise PlanError(f"roots: {root} is not a folder (looked from {Path.cwd()})")
-
-
 def _is_path(audio: str) -> bool:
     """Return whether a string can be a local path; others are reported for each record when its audio is opened."""
     try:
@@ -232,15 +304,19 @@ def _is_path(audio: str) -> bool:
     return audio != "" and "://" not in audio and "\0" not in audio
 
 
-def _lies_in(path: Path, root: Path) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+def identified(identity: str, row: Record) -> Record:
+    """Return a row as a record: its position first, under `_id`.
 
-
-def _folders_of(files: Sequence[Path]) -> list[str]:
-    """Return the common folder of all files, or their own folders if the common one is the root of the file system."""
-    folders = sorted({os.path.realpath(file.parent) for file in files})
-    common = os.path.commonpath(folders)
-    return folders if common == os.sep else [common]
+    A column `_id` of its own is kept as `source_id`, and as `source_id_2` if there is a `source_id` as well.
+    """
+    if ID not in row:
+        return {ID: identity, **row}
+    name_of_id = _SOURCE_ID
+    number = 1
+    while name_of_id in row:
+        number += 1
+        name_of_id = f"{_SOURCE_ID}_{number}"
+    return {ID: identity} | {name_of_id if name == ID else name: value for name, value in row.items()}
 
 
 def _short_repr(value: object) -> str:

@@ -17,7 +17,7 @@ from curate.resolution import PluginLookup, Resolved
 from curate.stage import RecordStage
 from curate.text.error_rates import ErrorRate, character_errors, edge_errors, word_errors
 from curate.text.languages import language_code
-from curate.text.normalisers import Normaliser, matches_digit_groups, takes_language
+from curate.text.normalisers import Normaliser, matches_digit_groups, takes_argument, takes_language
 from curate.text.orthography import case_and_punctuation_errors
 from curate.text.rule_files import RULE_FILE_SUFFIXES, load_rules
 from curate.text.scripts import Level
@@ -35,6 +35,18 @@ def resolve_normaliser(name: str, host: PluginLookup) -> Resolved:
         PluginError: nothing of that name, or it cannot be imported.
         PlanError: the rule file is missing or wrong, or one of its tests fails.
     """
+    found = _normaliser(name, host)
+    if takes_argument(found.value, "texts"):
+        raise PlanError(f"normaliser={name!r} works on many texts at the same time; it is an engine of `punctuate`")
+    return found
+
+
+def resolve_rewriter(name: str, host: PluginLookup) -> Resolved:
+    """Return the function that an `engine` setting names, in the same ways; see `curate.text.rewriting`."""
+    return _normaliser(name, host)
+
+
+def _normaliser(name: str, host: PluginLookup) -> Resolved:
     if name.endswith(RULE_FILE_SUFFIXES):
         return Resolved(load_rules(Path(name)))
     if ":" in name:

@@ -24,6 +24,8 @@ class Merge(Writer):
 
     path: str | Path
 
+    tuning = frozenset({"path"})
+
     def check(self) -> None:
         path = Path(os.path.normpath(self.path))
         _format_of(path)

@@ -1,32 +1,26 @@
-"""A recogniser is a plain class. This one has no model: it only detects whether there is sound."""
+"""A model over audio. This one has no weights: it measures whether there is sound, and serves as a recogniser too."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from curate.asr import Transcript
+from curate.models import AudioModel, Clip
 
 
-class Loudness:
-    """Recognises "loud" or nothing.
+class Loudness(AudioModel):
+    """Recognises "loud" or nothing, and measures the peak.
 
     Args:
         threshold: how loud is loud; full scale is 1.
     """
 
-    rate_hz = 16_000
-    thread_safe = True
+    writes = ("text", "peak")
 
     def __init__(self, threshold: float = 0.01) -> None:
         self.threshold = threshold
 
-    def setup(self) -> None:
-        """Load the model, if there were one."""
-
-    def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
-        """Return a transcript for each waveform, in order."""
-        return [Transcript("loud" if len(one) and abs(one).max() >= self.threshold else "") for one in waveforms]
-
-    def close(self) -> None:
-        """Release the model, if there were one."""
+    def infer(self, clips: Sequence[Clip]) -> list[dict[str, Any]]:
+        """Return a row for each clip, in order."""
+        peaks = [float(abs(clip.samples).max()) for clip in clips]
+        return [{"text": "loud" if peak >= self.threshold else "", "peak": round(peak, 6)} for peak in peaks]

@@ -18,9 +18,9 @@ from curate.io import ManifestFormat
 from curate.plugin import PluginHost
 from curate.report import write_report
 from curate.testing import (
+    AudioModelContract,
     FormatContract,
     NormaliserContract,
-    RecogniserContract,
     SourceContract,
     StageContract,
     WriterContract,
@@ -172,8 +172,8 @@ class TestTsv(FormatContract):
         return TSV
 
 
-class TestLoudness(RecogniserContract):
-    def recogniser(self) -> Any:
+class TestLoudness(AudioModelContract):
+    def model(self) -> Any:
         return Loudness()
 
 

@@ -24,8 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.asr import Transcript, Word
+from curate.asr import Transcript, Word, transcript_columns
 from curate.errors import InfrastructureError, PlanError, RecordError
+from curate.models import AudioModel, Clip, Rows
 
 Waveform = NDArray[np.float32]
 
@@ -37,7 +38,7 @@ _CONFIDENCE_DIGITS = 4
 _PRIMER_S = 0.15
 
 
-class PocketSphinxRecogniser:
+class PocketSphinxRecogniser(AudioModel):
     """A recogniser that runs PocketSphinx, by default with the US English model of its wheel.
 
     The words are those of the dictionary, in lower case for English, without punctuation; fillers such as silence and
@@ -68,8 +69,6 @@ class PocketSphinxRecogniser:
         PlanError: an option that PocketSphinx does not have, or a value that it cannot take.
     """
 
-    thread_safe = False
-
     def __init__(
         self,
         lm: str | Path | None = None,
@@ -93,7 +92,7 @@ class PocketSphinxRecogniser:
         for name, value in {"wip": wip, "beam": beam, "wbeam": wbeam, "pbeam": pbeam}.items():
             _require(0 < value <= 1, name, value, "above 0 and at most 1")
         _require(maxhmmpf == -1 or maxhmmpf > 0, "maxhmmpf", maxhmmpf, "above 0, or -1 for no bound")
-        self.rate_hz = 16_000
+        self.writes = transcript_columns(timestamps=timestamps, confidence=confidence)
         self.timestamps = timestamps
         self.confidence = confidence
         self.settings: Mapping[str, Any] = {
@@ -129,8 +128,13 @@ class PocketSphinxRecogniser:
         self._primer = _pcm(noise.astype(np.float32))
         self._decoder = decoder
 
+    def infer(self, clips: Sequence[Clip]) -> Rows:
+        """Recognise `clips`, one after the other; errors are those of `transcribe`."""
+        transcripts = self.transcribe([clip.samples for clip in clips])
+        return [one.row(timestamps=self.timestamps, confidence=self.confidence) for one in transcripts]
+
     def transcribe(self, waveforms: Sequence[Waveform]) -> list[Transcript]:
-        """Recognise `waveforms`, one after the other.
+        """Recognise `waveforms`, one after the other, outside of a pipeline.
 
         Args:
             waveforms: arrays of shape (samples,): float32, mono, at `rate_hz`, full scale at ±1. Samples beyond are

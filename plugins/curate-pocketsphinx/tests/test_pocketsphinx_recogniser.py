@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from curate.asr import Recogniser
 from curate.errors import InfrastructureError, PlanError, RecordError
+from curate.models import AudioModel
+from curate.testing import AudioModelContract
 from curate_pocketsphinx.recogniser import PocketSphinxRecogniser
 
 RATE_HZ = 16_000
@@ -20,8 +21,9 @@ def noise(samples: int, level: float = 0.1, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).normal(0.0, level, samples).astype(np.float32)
 
 
-def test_it_is_a_recogniser() -> None:
-    assert isinstance(PocketSphinxRecogniser(), Recogniser)
+class TestPocketSphinx(AudioModelContract):
+    def model(self) -> AudioModel:
+        return PocketSphinxRecogniser(timestamps=True, confidence=True)
 
 
 @pytest.mark.parametrize("samples", [0, 1, 160, 409, 410, 800, 1600])

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from curate.asr import NemoRecogniser
+from curate.models import AudioModel
+from curate.testing import AudioModelContract
 
 pytestmark = pytest.mark.nemo
 
@@ -121,3 +123,9 @@ def test_the_model_is_surer_of_what_it_gets_right(utterances: Any, expected: lis
     assert all(0 <= value <= 1 for value in right)
     spoken = [value for value in wrong if value is not None]
     assert sum(right) / len(right) > sum(spoken) / len(spoken)
+
+
+class TestNemo(AudioModelContract):
+    def model(self) -> AudioModel:
+        pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit: make .venv/.dev-all")
+        return NemoRecogniser(CTC_MODEL, timestamps=True)

@@ -14,6 +14,7 @@ import pytest
 import curate.asr.nemo as nemo_module
 from curate.asr import NemoRecogniser, Transcript
 from curate.errors import InfrastructureError, PlanError, RecordError
+from curate.models.torch_device import limit_gpu_memory
 from tests.models import babble
 
 pytestmark = pytest.mark.nemo
@@ -207,7 +208,7 @@ def test_part_of_a_gpu_is_enforced(share: float, memory_gb: float | None, expect
         current_device=lambda: 0,
         set_per_process_memory_fraction=limit,
     )
-    part = nemo_module._limit_memory(SimpleNamespace(cuda=cuda), torch.device("cuda"), share, memory_gb)
+    part = limit_gpu_memory(SimpleNamespace(cuda=cuda), torch.device("cuda"), share, memory_gb)
     assert limits == ([] if expected is None else [pytest.approx(expected)])
     assert part == pytest.approx(min(share * 80e9, (memory_gb or 80) * 1e9))
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from curate.asr import MemoryPeak, NemoRecogniser, SupportsCudaGraphs, SupportsMemoryStats, Transcript
+from curate.asr import NemoRecogniser, Transcript
 from curate.errors import PlanError
+from curate.models import MemoryPeak, ModelCapabilities
 from tests.models import babble, tiny_ctc, tiny_rnnt
 
 pytestmark = pytest.mark.nemo
@@ -31,9 +32,7 @@ def rnnt(folder: Path) -> Any:
 
 
 def test_on_the_cpu_there_is_nothing_to_tell(rnnt: NemoRecogniser) -> None:
-    assert isinstance(rnnt, SupportsMemoryStats)
-    assert isinstance(rnnt, SupportsCudaGraphs)
-    assert rnnt.measure(2, 0.5) == 0
+    assert rnnt.capabilities() == ModelCapabilities(runtime_info=rnnt.runtime_info)
     assert (rnnt.memory(), rnnt.peak()) == (None, None)
     assert not rnnt.prepare(64, 30.0)
     rnnt.free_memory()

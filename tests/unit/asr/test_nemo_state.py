@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from curate.asr import NemoRecogniser, Recogniser
+from curate.asr import NemoRecogniser
 from curate.errors import InfrastructureError
+from curate.models import ModelResources
 
 pytestmark = pytest.mark.nemo
 
@@ -106,12 +107,24 @@ def test_setup_again_does_not_load_again(checkpoint: Callable[[str], Path]) -> N
     assert engine._loaded is loaded
 
 
-def test_a_nemo_recogniser_is_a_recogniser(checkpoint: Callable[[str], Path]) -> None:
+def test_device_dtype_and_threads_follow_from_the_resources(checkpoint: Callable[[str], Path]) -> None:
+    import torch
+
+    before = torch.get_num_threads()
     engine = NemoRecogniser(checkpoint("ctc"))
-    assert isinstance(engine, Recogniser)
-    engine.setup()
-    assert engine.rate_hz == 16_000
-    assert not engine.thread_safe
+    engine.resources = ModelResources(dtype="bf16", threads=2)
+    try:
+        engine.setup()
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert (engine.runtime_info()["dtype"], engine.runtime_info()["device"]) == ("bf16", "cpu")
+    assert engine.capabilities().meter is None, "the memory of a CPU is not measured"
+    engine.close()
+    elsewhere = NemoRecogniser(checkpoint("ctc"))
+    elsewhere.resources = ModelResources(device="cuda")
+    with pytest.raises(InfrastructureError, match="device 'cuda' is asked for"):
+        elsewhere.setup()
 
 
 def test_threads_are_set_where_they_are_given(checkpoint: Callable[[str], Path]) -> None:

@@ -129,6 +129,21 @@ def test_a_stage_that_splits_audio_ends_a_phase(tmp_path: Path) -> None:
     assert (phases(Halves()), phases(Halves().with_(checkpoint=False))) == (2, 1)
 
 
+def test_an_audio_stage_that_defines_its_work_otherwise_is_in_no_pass(tmp_path: Path) -> None:
+    class Counts(Level):
+        def process(self, batch: AudioBatch) -> AudioBatch:
+            return batch.with_data([{**record, "window": len(batch)} for record in batch.data])
+
+    class Names(Level):
+        def process_record(self, record: Record) -> Record:
+            return {**record, "name": Path(record["audio_filepath"]).stem}
+
+    assert [cls.takes_audio for cls in (AudioStage, Level, Counts, Names)] == [True, True, False, False]
+    result = run(recordings(tmp_path, 3), Counts("counts"), Names("names"))
+    assert [(record["window"], record["name"]) for record in result.records()] == [(3, "0"), (3, "1"), (3, "2")]
+    assert result.summary["audio"] == {}
+
+
 def test_samples_cannot_be_written_to(tmp_path: Path) -> None:
     class Writes(AudioStage):
         def process_audio(self, record: Record, audio: Audio) -> Record:

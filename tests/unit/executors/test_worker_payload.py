@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -132,9 +132,13 @@ def test_modules_travel_by_value_only_while_they_are_packed(plugins_file: Module
 
 @dataclass
 class Holds(RecordStage):
-    """Is given something that is no setting, which a plan does not look at."""
+    """Makes something that is no setting, which a plan does not look at."""
 
     label: str = "fine"
+    made: ClassVar[Any] = None
+
+    def __post_init__(self) -> None:
+        self.thing = self.made
 
     def process_record(self, record: dict[str, Any]) -> dict[str, Any]:
         return record
@@ -148,9 +152,9 @@ class Spiteful:
 @pytest.mark.parametrize(
     ("thing", "told"), [(threading.Lock(), "cannot pickle '_thread.lock' object"), (Spiteful(), "not today")]
 )
-def test_the_field_that_cannot_be_sent_is_named(thing: Any, told: str) -> None:
+def test_the_field_that_cannot_be_sent_is_named(thing: Any, told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Holds, "made", thing)
     stage: Any = Holds().with_(name="holder")
-    stage.thing = thing
     expected = rf"stage 'holder': thing cannot be sent to a worker \({told}.*\); create it in setup\(\)"
     for refuse in (
         lambda: packed(stage),

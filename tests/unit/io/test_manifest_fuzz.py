@@ -11,8 +11,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.errors import InfrastructureError, RecordError
-from curate.io import read_rows
+from curate.errors import InfrastructureError, PlanError, RecordError
+from curate.io import judge_content, read_rows
 from curate.io.jsonl import parse_line
 from curate.io.rows import decode_row, encode_row
 
@@ -57,7 +57,12 @@ def test_any_file_is_read_to_its_end_or_refused(
         rows = list(read_rows(path))
     except InfrastructureError as error:
         assert name in str(error)
-        assert name != "m.jsonl"  # whatever is in a line is that line's
+        # whatever is in a line is that line's, but where the next record of a broken array begins is unknown
+        judged = judge_content(path)
+        assert name != "m.jsonl" or judged.form == "json array" or judged.encoding != "utf-8" or judged.compression
+        return
+    except PlanError as error:
+        assert "not a manifest" in str(error)
         return
     numbers = [number for number, _ in rows]
     assert numbers == sorted(set(numbers))

@@ -200,13 +200,10 @@ def test_a_recogniser_of_a_plugins_file_serves_the_stage_asr(tmp_path: Path) -> 
     from curate.stages import AsrStage, ReadRecords
 
     (tmp_path / "ears.py").write_text(
-        "from curate.asr import Transcript\n"
+        "from curate.models import AudioModel\n"
         "from curate.plugin import RecogniserRef, hookimpl\n"
-        "class Ears:\n"
-        "    rate_hz, thread_safe = 16000, True\n"
-        "    def setup(self): pass\n"
-        "    def transcribe(self, waveforms): return [Transcript(str(len(one))) for one in waveforms]\n"
-        "    def close(self): pass\n"
+        "class Ears(AudioModel):\n"
+        "    def infer(self, clips): return [{'text': str(len(clip.samples))} for clip in clips]\n"
         "@hookimpl\n"
         "def curate_recognisers():\n"
         "    return [RecogniserRef('ears', f'{__name__}:Ears', 'count samples')]\n"

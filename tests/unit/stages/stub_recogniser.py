@@ -6,21 +6,25 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from curate.asr import Recogniser, Transcript, Word
+from curate.asr import Transcript, Word, transcript_columns
+from curate.models import AudioModel, Clip
 from curate.stages.recognise.asr import AsrStage
 
 
 @dataclass
-class StubRecogniser:
+class StubRecogniser(AudioModel):
     """Hears how long a waveform is: 1.2 s are "1200". `on_transcribe` may do worse."""
 
     on_transcribe: Callable[[list[int]], Any] | None = None
     timestamps: bool = False
     confidence: bool = False
     rate_hz: int = 8000
-    thread_safe: bool = False
     batches: list[list[int]] = field(default_factory=list)
     open: bool = False
+
+    @property
+    def writes(self) -> tuple[str, ...]:  # type: ignore[override]
+        return transcript_columns(timestamps=self.timestamps, confidence=self.confidence)
 
     def setup(self) -> None:
         assert not self.open
@@ -29,7 +33,15 @@ class StubRecogniser:
     def close(self) -> None:
         self.open = False
 
-    def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
+    def infer(self, clips: Sequence[Clip]) -> Any:
+        return self.rows(self.recognise([clip.samples for clip in clips]))
+
+    def rows(self, transcripts: Sequence[Any]) -> list[Any]:
+        """Return the rows of transcripts; anything else as it is."""
+        asked = {"timestamps": self.timestamps, "confidence": self.confidence}
+        return [one.row(**asked) if isinstance(one, Transcript) else one for one in transcripts]
+
+    def recognise(self, waveforms: Sequence[Any]) -> list[Transcript]:
         assert self.open
         heard_ms = [round(len(waveform) * 1000 / self.rate_hz) for waveform in waveforms]
         self.batches.append(heard_ms)
@@ -53,7 +65,7 @@ class StubAsrStage(AsrStage):
     def resolve(self, host: Any) -> Self:
         return self
 
-    def make_recogniser(self) -> Recogniser:
+    def make_model(self) -> AudioModel:
         return self.make()
 
     def fingerprint(self) -> dict[str, Any]:

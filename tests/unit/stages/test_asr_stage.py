@@ -38,12 +38,12 @@ def run(stage: Any, batch: AudioBatch) -> Any:
 
 class TestEager:
     def test_all_records_come_back_in_order_with_their_texts(self, clip: Clip) -> None:
-        stage = ready(StubAsrStage().with_(batch_size=2))
+        stage = ready(StubAsrStage(batching="static").with_(batch_size=2))
         done = stage.process(batch(clip, 300, 100, 200, 100, 400))
         assert [(record["n"], record["pred_text"]) for record in done.data] == [
             *((0, "300"), (1, "100"), (2, "200"), (3, "100"), (4, "400"))
         ]
-        assert stage._transcriber.recogniser.batches == [[300, 100], [200, 100], [400]]
+        assert stage._runner.model.batches == [[300, 100], [200, 100], [400]]
 
     def test_records_lent_an_id_give_it_back(self, clip: Clip) -> None:
         mine = batch(clip, 100, 200)
@@ -59,7 +59,7 @@ class TestEager:
         for _ in range(2):
             stage.setup()
             stage.setup()
-            recogniser: Any = stage._transcriber.recogniser
+            recogniser: Any = stage._runner.model
             done: Any = stage.process(batch(clip, 100))
             assert done.data[0]["pred_text"] == "100"
             stage.teardown()
@@ -84,7 +84,7 @@ class TestEager:
         assert stage.process(AudioBatch([])).data == []
         done = stage.process(AudioBatch([{"audio_filepath": str(tmp_path / "none.wav")}]))
         assert (done.data, len(done.failed)) == ([], 1)
-        assert stage._transcriber.recogniser.batches == []
+        assert stage._runner.model.batches == []
 
     def test_segments_are_heard_as_such(self, clip: Clip) -> None:
         records = [{"audio_filepath": clip(400), "offset": 0.1, "duration": 0.2}, {"audio_filepath": clip(400)}]
@@ -107,7 +107,7 @@ class TestEager:
             return StubRecogniser(timestamps=True, confidence=True)
 
         plain = ready(StubAsrStage(make=make)).process(batch(clip, 100)).data[0]
-        assert set(plain) == {"audio_filepath", "n", "pred_text"}
+        assert set(plain) == {"audio_filepath", "n", "duration", "pred_text"}
         stage = ready(StubAsrStage(make=make, timestamps=True, confidence=True))
         record = stage.process(batch(clip, 100)).data[0]
         assert record["words"] == [{"text": "100", "start_s": 0.0, "end_s": 0.1, "confidence": 0.5}]
@@ -139,7 +139,10 @@ class TestInARun:
                 raise ValueError("it chokes on this one")
 
         lengths = [100, 200, 300, 400, 500, 600, 700, 800, 900]
-        result = run(StubAsrStage(make=lambda: StubRecogniser(choke)).with_(batch_size=4), batch(clip, *lengths))
+        result = run(
+            StubAsrStage(make=lambda: StubRecogniser(choke), batching="static").with_(batch_size=4),
+            batch(clip, *lengths),
+        )
         assert [record["pred_text"] for record in result.records()] == [str(ms) for ms in lengths if ms != 500]
         [note] = result.quarantined
         assert (note.record["n"], note.stage, note.code) == (4, "asr", "stage_error")
@@ -183,7 +186,7 @@ class TestInARun:
     def test_too_few_or_too_many_transcripts_stop_the_run(self, clip: Clip) -> None:
         for wrong in ([], [Transcript("a")] * 3):
             stage = StubAsrStage(make=lambda wrong=wrong: StubRecogniser(lambda _: wrong))
-            with pytest.raises(InfrastructureError, match=rf"StubRecogniser returned {len(wrong)} transcripts for 2"):
+            with pytest.raises(InfrastructureError, match=rf"StubRecogniser returned {len(wrong)} rows for 2"):
                 run(stage, batch(clip, 100, 200))
 
     def test_trouble_of_the_machine_stops_the_run(self, clip: Clip) -> None:

@@ -13,17 +13,18 @@ import pytest
 from loguru import logger
 
 from curate import Resources
-from curate.asr import DeviceMemory, MemoryPeak, Transcript
+from curate.asr import Transcript
 from curate.batching import score
 from curate.errors import PlanError
+from curate.models import Clip, DeviceMemory, MemoryPeak, ModelCapabilities
+from curate.models.inference import PAUSES_S
+from curate.models.micro_batches import SHAPES, MicroBatches
 from curate.records import AudioBatch, Record
 from curate.stages import DynamicBatchAsrStage, Partition
-from curate.stages.recognise.micro_batches import SHAPES, MicroBatches
-from curate.stages.recognise.transcription import PAUSES_S
 from tests.bench.seeded_durations import seeded_durations
 from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
 
-Clip = Callable[[int], str]
+MakeClip = Callable[[int], str]
 
 MODEL = str(Path(__file__).resolve().parents[3] / "pipelines" / "quickstart" / "model.nemo")
 GPU = Resources(gpus=1.0)
@@ -42,7 +43,7 @@ class Dynamic(DynamicBatchAsrStage):
 
     name = "asr"
 
-    def make_recogniser(self) -> Any:
+    def make_model(self) -> Any:
         return self.make()
 
 
@@ -59,14 +60,25 @@ class OnACard(StubRecogniser):
     prepared: list[tuple[int, float]] = field(default_factory=list)
     last: float = 0.0
 
-    def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
+    def capabilities(self) -> ModelCapabilities:
+        return ModelCapabilities(meter=self, reserve=self.reserve)
+
+    def infer(self, clips: Sequence[Clip]) -> Any:
+        if not clips[0].record:  # a trial
+            self.measured.append((len(clips), clips[0].duration_s))
+            self._use(len(clips), clips[0].duration_s)
+            return [{"text": ""} for _ in clips]
+        return super().infer(clips)
+
+    def recognise(self, waveforms: Sequence[Any]) -> list[Transcript]:
         self._use(len(waveforms), max(map(len, waveforms)) / self.rate_hz)
-        return super().transcribe(waveforms)
+        return super().recognise(waveforms)
 
     def measure(self, items: int, longest_s: float) -> int:
-        self.measured.append((items, longest_s))
         self._use(items, longest_s)
         return int(self.last)
+
+    def start_batch(self) -> None: ...
 
     def _use(self, items: int, longest_s: float) -> None:
         self.last = self.bytes_of(items, longest_s)
@@ -83,7 +95,9 @@ class OnACard(StubRecogniser):
     def free_memory(self) -> None:
         self.freed += 1
 
-    def prepare(self, items: int, longest_s: float) -> bool:
+    def reserve(self, items: int, longest_s: float) -> bool:
+        if (items, longest_s) in SHAPES:  # a trial
+            return False
         self.prepared.append((items, longest_s))
         self.graphs = 1_000_000
         return len(self.prepared) == 1
@@ -98,7 +112,7 @@ def ready(stage: Any) -> Iterator[Any]:
         stage.teardown()
 
 
-def records(clip: Clip, *lengths_ms: int) -> list[Record]:
+def records(clip: MakeClip, *lengths_ms: int) -> list[Record]:
     return [{"audio_filepath": clip(ms), "duration": ms / 1000} for ms in lengths_ms]
 
 
@@ -140,7 +154,7 @@ def fewest(durations: list[float], max_batch_s: float) -> int:
 
 
 class TestANumberOfRecords:
-    def test_records_of_like_length_go_together(self, clip: Clip) -> None:
+    def test_records_of_like_length_go_together(self, clip: MakeClip) -> None:
         recogniser = StubRecogniser()
         stage = Dynamic(make=lambda: recogniser, initial_batch_size=2, min_batch_size=1)
         with ready(stage) as stage:
@@ -148,7 +162,7 @@ class TestANumberOfRecords:
             assert stage.batching_report()["unit"] == "items"
         assert sorted(map(sorted, recogniser.batches)) == [[100, 200], [700, 900]]
 
-    def test_it_shrinks_and_is_never_below_its_least_but_what_fails_is_split(self, clip: Clip) -> None:
+    def test_it_shrinks_and_is_never_below_its_least_but_what_fails_is_split(self, clip: MakeClip) -> None:
         def choke(heard_ms: list[int]) -> None:
             if len(heard_ms) > 3:
                 raise OutOfMemoryError("too many")
@@ -162,7 +176,7 @@ class TestANumberOfRecords:
         whole = [size for size in map(len, recogniser.batches) if size > 3]
         assert whole[-1] == 4
 
-    def test_it_grows_towards_a_share_of_the_memory_where_that_is_asked_for(self, clip: Clip) -> None:
+    def test_it_grows_towards_a_share_of_the_memory_where_that_is_asked_for(self, clip: MakeClip) -> None:
         def sizes(memory_share: float | None) -> list[int]:
             recogniser = OnACard(bytes_of=lambda n, _: n * 1e5)
             stage = Dynamic(make=lambda: recogniser, initial_batch_size=4, max_batch_size=64, memory_share=memory_share)
@@ -178,7 +192,7 @@ class TestANumberOfRecords:
 
 
 class TestABudgetInMemory:
-    def test_it_is_measured_at_set_up_and_never_exceeded(self, clip: Clip) -> None:
+    def test_it_is_measured_at_set_up_and_never_exceeded(self, clip: MakeClip) -> None:
         recogniser = OnACard()
         lengths = [100 + 37 * number % 2500 for number in range(0, 2500, 10)]
         with ready(Dynamic(make=lambda: recogniser).with_(resources=GPU)) as stage:
@@ -190,38 +204,38 @@ class TestABudgetInMemory:
         assert max(needed) <= report["budget"] <= 0.8 * 8_000_000
         assert sum(needed) / len(needed) > 0.7 * report["budget"]
 
-    def test_shapes_that_do_not_fit_are_left_out_of_the_measurement(self, clip: Clip) -> None:
+    def test_shapes_that_do_not_fit_are_left_out_of_the_measurement(self, clip: MakeClip) -> None:
         recogniser = OnACard(total=4_200_000)
         with ready(Dynamic(make=lambda: recogniser).with_(resources=GPU)) as stage:
             assert recogniser.freed >= 2
             assert len(stage.process(AudioBatch(records(clip, 300, 500, 700))).data) == 3
             assert stage.batching_report()["strategy"] == "memory"
 
-    def test_when_nothing_fits_the_budget_is_in_seconds(self, clip: Clip) -> None:
+    def test_when_nothing_fits_the_budget_is_in_seconds(self, clip: MakeClip) -> None:
         recogniser = OnACard(total=2_200_000)
         with ready(Dynamic(make=lambda: recogniser).with_(resources=GPU)) as stage:
             assert stage.batching_report()["strategy"] == "length"
 
-    def test_without_a_card_the_budget_is_in_seconds(self, clip: Clip) -> None:
+    def test_without_a_card_the_budget_is_in_seconds(self, clip: MakeClip) -> None:
         with ready(Dynamic()) as stage:
             report = stage.batching_report()
         assert (report["strategy"], report["budget"], report["unit"]) == ("length", 200.0, "padded seconds")
 
-    def test_a_budget_in_seconds_goes_before_it(self, clip: Clip) -> None:
+    def test_a_budget_in_seconds_goes_before_it(self, clip: MakeClip) -> None:
         recogniser = OnACard()
         with ready(Dynamic(make=lambda: recogniser, max_batch_s=3.0).with_(resources=GPU)) as stage:
             report = stage.batching_report()
         assert (report["strategy"], report["budget"], recogniser.measured) == ("length", 3.0, [])
 
-    def test_peaks_above_the_measured_cost_make_it_dearer(self, clip: Clip) -> None:
+    def test_peaks_above_the_measured_cost_make_it_dearer(self, clip: MakeClip) -> None:
         recogniser = OnACard()
         real = recogniser.bytes_of
         with ready(Dynamic(make=lambda: recogniser).with_(resources=GPU)) as stage:
             recogniser.bytes_of = lambda n, s: 1.2 * real(n, s)
-            before = stage._transcriber.batches.controller.cost.cost(8, 2.0)
+            before = stage._runner.batches.controller.cost.cost(8, 2.0)
             lengths = [2000 + number for number in range(0, 600, 3)]
             assert len(stage.process(AudioBatch(records(clip, *lengths))).data) == 200
-            assert stage._transcriber.batches.controller.cost.cost(8, 2.0) > before
+            assert stage._runner.batches.controller.cost.cost(8, 2.0) > before
             recogniser.batches.clear()
             stage.process(AudioBatch(records(clip, *lengths)))
             budget = stage.batching_report()["budget"]
@@ -238,7 +252,7 @@ class TestABudgetInMemory:
         with ready(Dynamic(make=OnACard, memory_share=0.5).with_(resources=GPU)) as stage:
             assert stage.batching_report()["budget"] == pytest.approx(0.5 * 8_000_000)
 
-    def test_room_is_made_for_each_planned_shape_and_the_budget_is_what_is_left(self, clip: Clip) -> None:
+    def test_room_is_made_for_each_planned_shape_and_the_budget_is_what_is_left(self, clip: MakeClip) -> None:
         recogniser = OnACard()
         with ready(Dynamic(make=lambda: recogniser).with_(resources=GPU)) as stage:
             before = stage.batching_report()["budget"]
@@ -252,9 +266,9 @@ class TestABudgetInMemory:
         sizes = [len(heard) for heard in recogniser.batches]
         assert sizes == sorted(sizes, reverse=True)  # what was captured for the first is large enough for the others
 
-    def test_room_that_cannot_be_made_stops_nothing(self, clip: Clip) -> None:
+    def test_room_that_cannot_be_made_stops_nothing(self, clip: MakeClip) -> None:
         class Full(OnACard):
-            def prepare(self, items: int, longest_s: float) -> bool:
+            def reserve(self, items: int, longest_s: float) -> bool:
                 raise OutOfMemoryError("no room for graphs")
 
         with ready(Dynamic(make=Full).with_(resources=GPU)) as stage:
@@ -262,12 +276,15 @@ class TestABudgetInMemory:
 
 
 class TestTheReport:
-    def test_it_says_what_was_used_and_what_it_cost(self, clip: Clip) -> None:
-        class Tells(StubRecogniser):
+    def test_it_says_what_was_used_and_what_it_cost(self, clip: MakeClip) -> None:
+        class Reports(StubRecogniser):
+            def capabilities(self) -> ModelCapabilities:
+                return ModelCapabilities(runtime_info=self.runtime_info)
+
             def runtime_info(self) -> dict[str, Any]:
                 return {"device": "abacus"}
 
-        stage = StubAsrStage(make=Tells, batching="static").with_(batch_size=2)
+        stage = StubAsrStage(make=Reports, batching="static").with_(batch_size=2)
         assert stage.batching_report() == {}
         lines: list[str] = []
         logger.enable("curate")
@@ -286,7 +303,7 @@ class TestTheReport:
             "unit": "items",
             "ooms": 0,
             "history": [],
-            "recogniser": {"device": "abacus"},
+            "model": {"device": "abacus"},
         }
         assert (figures["batches"], figures["total_samples"]) == (2, 3)
         assert figures["audio_s"] == pytest.approx(0.6)
@@ -353,7 +370,7 @@ class NextToANeighbour(OnACard):
 class TestANeighbourOnTheGpu:
     @pytest.mark.parametrize(("busy_pauses", "kept"), [(0, 1), (1, 1), (3, 1), (9, 0)])
     def test_lone_record_waits_for_memory_that_a_neighbour_holds(
-        self, clip: Clip, monkeypatch: pytest.MonkeyPatch, busy_pauses: int, kept: int
+        self, clip: MakeClip, monkeypatch: pytest.MonkeyPatch, busy_pauses: int, kept: int
     ) -> None:
         neighbour = NextToANeighbour(busy=busy_pauses)
         pauses: list[float] = []
@@ -364,18 +381,18 @@ class TestANeighbourOnTheGpu:
 
         stage = Dynamic(make=lambda: neighbour, batching="length").with_(resources=GPU)
         with ready(stage):
-            stage._transcriber._pause = pause
+            stage._runner.inference.pause = pause
             batch = AudioBatch(records(clip, 2000))
             done = stage.process(batch)
         assert len(done.data) == kept
         assert pauses == list(PAUSES_S[: min(busy_pauses, len(PAUSES_S))])
         assert [failed.error.code for failed in done.failed] == ["oom"] * (1 - kept)
 
-    def test_record_that_is_too_large_for_the_whole_gpu_does_not_wait(self, clip: Clip) -> None:
+    def test_record_that_is_too_large_for_the_whole_gpu_does_not_wait(self, clip: MakeClip) -> None:
         stage = Dynamic(make=lambda: OnACard(bytes_of=lambda n, s: 1e8), batching="length").with_(resources=GPU)
         pauses: list[float] = []
         with ready(stage):
-            stage._transcriber._pause = pauses.append
+            stage._runner.inference.pause = pauses.append
             batch = AudioBatch(records(clip, 2000))
             assert not stage.process(batch).data
         assert not pauses
@@ -385,7 +402,7 @@ class TestANeighbourOnTheGpu:
 def test_plan_by_memory_stops_where_the_gpu_is_saturated(saturation_s: float | None, at_most_s: float) -> None:
     gpu = OnACard(bytes_of=lambda n, s: 6e7 + n * (3e6 * s + 1e4 * s * s), total=80 * 10**9)
     batches = MicroBatches("memory", {"largest_first": True}, saturation_s=saturation_s)
-    batches.calibrate(gpu)
+    batches.calibrate(gpu, gpu.measure)
     durations = seeded_durations("tail", count=8192)
     plan, _ = batches.plan(durations)
     padded = [len(batch) * max(durations[index] for index in batch) for batch in plan]
@@ -401,7 +418,7 @@ def test_saturation_of_nothing_is_refused() -> None:
         Dynamic(saturation_s=0.0).check()
 
 
-class StagedClips(list[Any]):
+class StagedClips(list[Clip]):
     """A batch that went through `stage`."""
 
 
@@ -412,16 +429,19 @@ class Stages(OnACard):
     threads: set[str] = field(default_factory=set)
     given: list[tuple[int, bool]] = field(default_factory=list)
 
-    def stage(self, waveforms: Sequence[Any]) -> Sequence[Any]:
+    def capabilities(self) -> ModelCapabilities:
+        return ModelCapabilities(meter=self, stage=self.stage)
+
+    def stage(self, clips: Sequence[Clip]) -> Sequence[Clip]:
         self.threads.add(threading.current_thread().name.rpartition("_")[0])
-        return StagedClips(waveforms)
+        return StagedClips(clips)
 
-    def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
-        self.given.append((len(waveforms), isinstance(waveforms, StagedClips)))
-        return super().transcribe(waveforms)
+    def infer(self, clips: Sequence[Clip]) -> Any:
+        self.given.append((len(clips), isinstance(clips, StagedClips)))
+        return super().infer(clips)
 
 
-def test_batch_is_staged_in_a_thread_of_its_own_and_its_parts_are_not(clip: Clip) -> None:
+def test_batch_is_staged_in_a_thread_of_its_own_and_its_parts_are_not(clip: MakeClip) -> None:
     stub = Stages(bytes_of=lambda n, s: 3e6 * n)
     stage = Dynamic(make=lambda: stub, batching="length").with_(resources=GPU)
     with ready(stage):
@@ -432,9 +452,9 @@ def test_batch_is_staged_in_a_thread_of_its_own_and_its_parts_are_not(clip: Clip
     assert {staged for _, staged in stub.given[1:]} == {False}
 
 
-def test_batch_that_cannot_be_staged_is_split(clip: Clip) -> None:
+def test_batch_that_cannot_be_staged_is_split(clip: MakeClip) -> None:
     class Cramped(Stages):
-        def stage(self, waveforms: Sequence[Any]) -> Sequence[Any]:
+        def stage(self, clips: Sequence[Clip]) -> Sequence[Clip]:
             raise OutOfMemoryError("pinned memory")
 
     stage = Dynamic(make=Cramped, batching="length").with_(resources=GPU)

@@ -13,8 +13,8 @@ import pytest
 from loguru import logger
 
 from curate import AudioBatch, Pipeline, ProcessingStage
-from curate.asr import MemoryPeak
 from curate.errors import InfrastructureError
+from curate.models import MemoryPeak, ModelCapabilities
 from curate.stages import Merge, Partition, ReadManifest, ReadRecords
 from tests.shuffled_executor import ShuffledExecutor
 from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
@@ -185,22 +185,21 @@ def test_measures_that_cannot_be_described_are_shown_as_they_are(warnings: list[
 
 
 class OnACard(StubRecogniser):
-    """A stub that tells of a card's memory, and names the card."""
+    """A stub that reports a GPU's memory, and names the GPU."""
+
+    def capabilities(self) -> ModelCapabilities:
+        return ModelCapabilities(meter=self, gpu_uuid="GPU-1", runtime_info=self.runtime_info)
+
+    def start_batch(self) -> None: ...
 
     def memory(self) -> None:
         return None
-
-    def measure(self, items: int, longest_s: float) -> int:
-        return 0
 
     def peak(self) -> MemoryPeak:
         return MemoryPeak(100 * len(self.batches[-1]), 0.1, allocated_bytes=1000, reserved_bytes=5000)
 
     def free_memory(self) -> None:
         pass
-
-    def gpu_uuid(self) -> str:
-        return "GPU-1"
 
     def runtime_info(self) -> dict[str, Any]:
         return {"dtype": "bf16", "cuda_graphs": True}

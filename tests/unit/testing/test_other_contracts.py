@@ -15,7 +15,7 @@ from curate.asr import Transcript, Word
 from curate.io import FORMATS, ManifestFormat
 from curate.io.jsonl import JSONL
 from curate.stages import Merge, ReadManifest, ReadRecords
-from curate.testing import FormatContract, NormaliserContract, RecogniserContract, SourceContract, WriterContract
+from curate.testing import AudioModelContract, FormatContract, NormaliserContract, SourceContract, WriterContract
 from curate.text import normaliser
 from tests.unit.stages.stub_recogniser import StubRecogniser
 
@@ -53,8 +53,8 @@ class TestGzippedJsonLines(FormatContract):
         return FORMATS["jsonl.gz"]
 
 
-class TestStubRecogniser(RecogniserContract):
-    def recogniser(self) -> Any:
+class TestStubRecogniser(AudioModelContract):
+    def model(self) -> Any:
         return StubRecogniser(timestamps=True, confidence=True)
 
 
@@ -81,7 +81,7 @@ class Repeats(ReadRecords):
 
 
 class Boasts(ReadRecords):
-    def columns(self) -> Any:
+    def record_columns(self) -> Any:
         return {"n", "speaker"}
 
 
@@ -105,17 +105,32 @@ def _skips_nothing(path: Path, after: int) -> Iterator[Any]:
 
 
 class Greedy(StubRecogniser):
-    def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
+    def recognise(self, waveforms: Sequence[Any]) -> list[Transcript]:
         return [Transcript(str(len(waveforms))) for _ in waveforms]
 
 
 class Outside(StubRecogniser):
-    def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
+    def __init__(self) -> None:
+        super().__init__(timestamps=True)
+
+    def recognise(self, waveforms: Sequence[Any]) -> list[Transcript]:
         return [Transcript("a", words=(Word("a", 0.0, 99.0),)) for _ in waveforms]
 
 
+class Undeclared(StubRecogniser):
+    def rows(self, transcripts: Sequence[Any]) -> list[Any]:
+        return [{"text": "", "mood": "good"} for _ in transcripts]
+
+
+class Scales(StubRecogniser):
+    def recognise(self, waveforms: Sequence[Any]) -> list[Transcript]:
+        for waveform in waveforms:
+            waveform *= 0.5
+        return super().recognise(waveforms)
+
+
 class Silent(StubRecogniser):
-    def transcribe(self, waveforms: Sequence[Any]) -> list[Transcript]:
+    def recognise(self, waveforms: Sequence[Any]) -> list[Transcript]:
         return [Transcript("") for _ in waveforms[1:]]
 
 
@@ -143,9 +158,9 @@ def format_contract(**changes: Any) -> FormatContract:
     return Contract()
 
 
-def recogniser_contract(cls: Any) -> RecogniserContract:
-    class Contract(RecogniserContract):
-        def recogniser(self) -> Any:
+def model_contract(cls: Any) -> AudioModelContract:
+    class Contract(AudioModelContract):
+        def model(self) -> Any:
             return cls()
 
     return Contract()
@@ -170,9 +185,11 @@ def normaliser_contract(function: Any) -> NormaliserContract:
         (format_contract(read_rows=_skips_nothing), "test_it_can_be_read_from_any_row"),
         (format_contract(count_rows=lambda path: 99), "test_it_counts_rows_and_names_columns"),
         (format_contract(columns=lambda path: ["x"]), "test_it_counts_rows_and_names_columns"),
-        (recogniser_contract(Greedy), "test_the_batch_makes_no_difference"),
-        (recogniser_contract(Outside), "test_every_waveform_has_a_transcript"),
-        (recogniser_contract(Silent), "test_every_waveform_has_a_transcript"),
+        (model_contract(Greedy), "test_the_batch_makes_no_difference"),
+        (model_contract(Outside), "test_every_clip_has_a_row"),
+        (model_contract(Silent), "test_every_clip_has_a_row"),
+        (model_contract(Undeclared), "test_every_clip_has_a_row"),
+        (model_contract(Scales), "test_clips_and_records_are_left_as_they_are"),
         (normaliser_contract(len), "test_an_odd_text_costs_one_record_at_most"),
         (normaliser_contract(lambda text: text.encode().decode()), "test_an_odd_text_costs_one_record_at_most"),
     ],

@@ -19,11 +19,11 @@ from curate import Pipeline
 from curate.asr import Transcript
 from curate.audio import load_ahead
 from curate.errors import InfrastructureError, RecordError
+from curate.models import ModelCapabilities, loading
 from curate.monitoring import statistics_of
 from curate.records import AudioBatch, Record
 from curate.stage import WorkerContext
 from curate.stages import ReadRecords
-from curate.stages.recognise import transcription
 from tests.properties import costly
 from tests.unit.stages.stub_recogniser import StubAsrStage, StubRecogniser
 
@@ -104,7 +104,7 @@ def lies(monkeypatch: pytest.MonkeyPatch) -> None:
         for number, (_, samples) in enumerate(load_ahead(plain(), **options)):
             yield kept[number], samples
 
-    monkeypatch.setattr(transcription, "load_ahead", load)
+    monkeypatch.setattr(loading, "load_ahead", load)
 
 
 @pytest.mark.usefixtures("lies")
@@ -257,11 +257,13 @@ class TestRunningOutOfMemory:
         log: list[str] = []
 
         class Frees(StubRecogniser):
+            def capabilities(self) -> ModelCapabilities:
+                return ModelCapabilities(meter=self)
+
             def memory(self) -> None:
                 return None
 
-            def measure(self, items: int, longest_s: float) -> int:
-                raise AssertionError("nothing to measure on a CPU")
+            def start_batch(self) -> None: ...
 
             def peak(self) -> None:
                 return None
@@ -283,13 +285,13 @@ class TestSpellingLater:
     class Spells(StubRecogniser):
         """A stub that spells in a second step."""
 
-        def begin(self, waveforms: Any) -> Callable[[], Any]:
-            transcripts = self.transcribe(waveforms)
+        def infer(self, clips: Any) -> Callable[[], Any]:
+            transcripts = self.recognise([clip.samples for clip in clips])
             model = threading.current_thread().name
 
             def spell() -> Any:
                 assert threading.current_thread().name != model
-                return self.spelt(transcripts)
+                return self.rows(self.spelt(transcripts))
 
             return spell
 
@@ -308,10 +310,10 @@ class TestSpellingLater:
         next_begun = threading.Event()
 
         class Waits(self.Spells):
-            def transcribe(self, waveforms: Any) -> Any:
+            def recognise(self, waveforms: Any) -> Any:
                 if self.batches:
                     next_begun.set()
-                return super().transcribe(waveforms)
+                return super().recognise(waveforms)
 
             def spelt(self, transcripts: Any) -> Any:
                 assert next_begun.wait(30)
@@ -340,7 +342,7 @@ class TestWhatIsNoRecordsFault:
     @pytest.mark.parametrize("strategy", ["static", "length"])
     def test_too_few_or_too_many_transcripts_stop_everything(self, clip: Clip, strategy: str, count: int) -> None:
         stage = StubAsrStage(make=lambda: StubRecogniser(lambda _: ["a"] * count), batching=strategy)
-        with ready(stage) as stage, pytest.raises(InfrastructureError, match=f"{count} transcripts for 2 waveforms"):
+        with ready(stage) as stage, pytest.raises(InfrastructureError, match=f"{count} rows for 2 clips"):
             stage.process(AudioBatch([{"audio_filepath": clip(100)} for _ in range(2)]))
         assert own_threads() == []
 
@@ -411,7 +413,7 @@ class TestAnError:
 
             return load_ahead(noted(), **options)
 
-        monkeypatch.setattr(transcription, "load_ahead", load)
+        monkeypatch.setattr(loading, "load_ahead", load)
         records = [{"audio_filepath": clip(100), "n": number, "duration": 0.1} for number in range(40)]
         sizes: list[int] = []
 
@@ -435,7 +437,7 @@ class TestAnEarlyEnd:
         recogniser = StubRecogniser()
         stage = StubAsrStage(make=lambda: recogniser, batching=strategy, max_batch_s=0.6)
         with ready(stage.with_(batch_size=3, prefetch_batches=prefetch)) as stage:
-            model = stage._transcriber._model
+            model = stage._runner._thread
             submitted: list[Future[Any]] = []
             with pytest.MonkeyPatch.context() as patch:
                 submit = model.submit
@@ -467,7 +469,7 @@ class TestReadingAhead:
                 log.append("load")
                 yield record, samples
 
-        monkeypatch.setattr(transcription, "load_ahead", load)
+        monkeypatch.setattr(loading, "load_ahead", load)
         recogniser = StubRecogniser(lambda heard_ms: log.append(f"model {len(heard_ms)}"))
         records = [{"audio_filepath": clip(100)} for _ in range(6)]
         with ready(StubAsrStage(make=lambda: recogniser).with_(batch_size=2, prefetch_batches=0)) as stage:
@@ -487,7 +489,7 @@ class TestReadingAhead:
                 for _ in range(6):
                     assert loaded.acquire(timeout=10)
 
-        monkeypatch.setattr(transcription, "load_ahead", load)
+        monkeypatch.setattr(loading, "load_ahead", load)
         recogniser = StubRecogniser(waits_for_six)
         records = [{"audio_filepath": clip(100), "duration": 0.1} for _ in range(8)]
         with ready(StubAsrStage(make=lambda: recogniser).with_(batch_size=2)) as stage:
@@ -501,7 +503,7 @@ class TestReadingAhead:
                 assert held.wait(10)
 
         records = [{"audio_filepath": clip(ms)} for ms in (100, 100, 900)]
-        stage = StubAsrStage(make=lambda: StubRecogniser(waits))
+        stage = StubAsrStage(make=lambda: StubRecogniser(waits), batching="static")
         with ready(stage.with_(batch_size=1, prefetch_batches=0)) as stage:
             parts = stage.stream(AudioBatch(records))
             assert [next(parts).data[0]["pred_text"] for _ in range(2)] == ["100", "100"]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
 from loguru import logger
 
-from curate.asr import DeviceMemory, MemoryPeak, SupportsMemoryStats
 from curate.audio import ASSUMED_DURATION_S
 from curate.batching import (
     ITEMS,
@@ -23,6 +22,7 @@ from curate.batching import (
 )
 from curate.errors import PlanError
 from curate.gpu_errors import is_oom
+from curate.models.capabilities import DeviceMemory, MemoryMeter, MemoryPeak
 
 DEFAULT_MAX_BATCH_S = 200.0
 DEFAULT_SATURATION_S = 1600.0
@@ -100,38 +100,42 @@ class MicroBatches:
             if isinstance(self.batcher, LengthBatcher):
                 self.batcher = self._by_length()
 
-    def calibrate(self, recogniser: object) -> None:
+    def calibrate(self, meter: MemoryMeter | None, measure: Callable[[int, float], int]) -> None:
         """Fit the cost model to the memory that a few synthetic batches need.
 
-        Does nothing with another strategy than `memory`, or when the recogniser cannot measure memory: then the budget
-        remains in padded seconds.
+        Does nothing with another strategy than `memory`, or when the device's memory cannot be measured: then the
+        budget remains in padded seconds.
+
+        Args:
+            meter: reports the memory of the device.
+            measure: runs a batch of items of a length in seconds, and returns the bytes that it needed.
         """
-        if not self._wants_memory or not isinstance(recogniser, SupportsMemoryStats) or recogniser.memory() is None:
+        if not self._wants_memory or meter is None or meter.memory() is None:
             return
         calibration = Calibration()
         samples = 0
         for items, longest_s in SHAPES:
             message = ""
             try:
-                calibration.observe(items, longest_s, float(max(1, recogniser.measure(items, longest_s))))
+                calibration.observe(items, longest_s, float(max(1, measure(items, longest_s))))
                 samples += 1
             except Exception as error:
                 if not is_oom(error):
                     raise
                 message = str(error)
             if message:  # outside of the `except`, whose traceback holds the tensors
-                recogniser.free_memory()
+                meter.free_memory()
                 logger.debug("{} items of {:g} s do not fit into memory: {}", items, longest_s, message)
-        recogniser.free_memory()
+        meter.free_memory()
         if not samples:
             logger.warning("one item of {:g} s does not fit into memory; batches are planned in seconds", SHAPES[0][1])
             return
         self._calibration = calibration
-        self.update_budget(recogniser)
+        self.update_budget(meter)
 
-    def update_budget(self, recogniser: object) -> None:
+    def update_budget(self, meter: MemoryMeter | None) -> None:
         """Set the budget to the memory that is free now. No batch may be running."""
-        memory = recogniser.memory() if isinstance(recogniser, SupportsMemoryStats) else None
+        memory = None if meter is None else meter.memory()
         if self._calibration is None or memory is None:
             return
         available = max(1.0, min(memory.free_bytes, self._limit(memory) - memory.own_bytes))
@@ -149,9 +153,9 @@ class MicroBatches:
         except PlanError as error:
             logger.warning("{}; the previous batch plan is kept", error)
 
-    def is_crowded(self, recogniser: object) -> bool:
+    def is_crowded(self, meter: MemoryMeter | None) -> bool:
         """Return whether other processes hold memory of the device that is this worker's."""
-        memory = recogniser.memory() if isinstance(recogniser, SupportsMemoryStats) else None
+        memory = None if meter is None else meter.memory()
         if memory is None:
             return False
         limit = self._limit(memory)

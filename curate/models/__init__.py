@@ -1,0 +1,23 @@
+"""Models over audio: the base class `AudioModel`, and the stage and the runner that serve every one of them.
+
+Importing this package loads neither numpy nor torch.
+"""
+
+from curate.models.capabilities import DeviceMemory, MemoryMeter, MemoryPeak, ModelCapabilities
+from curate.models.clip import Clip
+from curate.models.model import AudioModel, Row, Rows
+from curate.models.resources import ModelResources
+from curate.models.stage import AudioModelStage
+
+__all__ = [
+    "AudioModel",
+    "AudioModelStage",
+    "Clip",
+    "DeviceMemory",
+    "MemoryMeter",
+    "MemoryPeak",
+    "ModelCapabilities",
+    "ModelResources",
+    "Row",
+    "Rows",
+]

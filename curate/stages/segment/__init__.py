@@ -1,0 +1,1 @@
+"""Stages that make several records of one recording."""

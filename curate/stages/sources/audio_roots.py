@@ -1,0 +1,59 @@
+"""The folders and URLs that the audio of a source may lie below, as its settings name them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from curate.errors import PlanError
+from curate.storage import scheme_of
+
+Paths = str | Path | Sequence[str | Path]
+
+
+def check_within(path: Path, places: Sequence[Path], roots: Sequence[Path]) -> None:
+    """Check that most of the first records' audio lies in the roots; where it does not, the setting is at fault.
+
+    Raises:
+        PlanError: it does not; the message has the line to paste.
+    """
+    outside = [place for place in places if not any(_lies_in(place, root) for root in roots)]
+    if 2 * len(outside) > len(places):
+        needed = _folders_of(outside) + [str(root.absolute()) for root in roots if len(outside) < len(places)]
+        raise PlanError(
+            f"the audio of {path} lies outside its roots, {outside[0]} for example; "
+            f"to allow it, set\n    roots: [{', '.join(dict.fromkeys(needed))}]"
+        )
+
+
+def root_paths(roots: Paths) -> list[Path]:
+    """Return the roots that are folders."""
+    return [Path(root) for root in _listed(roots) if scheme_of(str(root)) is None]
+
+
+def root_urls(roots: Paths) -> list[str]:
+    """Return the roots that are URLs."""
+    return [str(root) for root in _listed(roots) if scheme_of(str(root)) is not None]
+
+
+def _listed(roots: Paths) -> Sequence[str | Path]:
+    return [roots] if isinstance(roots, str | Path) else roots
+
+
+def check_exist(roots: Paths) -> None:
+    """Raise `PlanError` when a root is not a folder."""
+    for root in root_paths(roots):
+        if not root.is_dir():
+            raise PlanError(f"roots: {root} is not a folder (looked from {Path.cwd()})")
+
+
+def _lies_in(path: Path, root: Path) -> bool:
+    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+
+
+def _folders_of(files: Sequence[Path]) -> list[str]:
+    """Return the common folder of all files, or their own folders if the common one is the root of the file system."""
+    folders = sorted({os.path.realpath(file.parent) for file in files})
+    common = os.path.commonpath(folders)
+    return folders if common == os.sep else [common]

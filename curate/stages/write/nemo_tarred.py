@@ -1,0 +1,204 @@
+"""Writes a tarred data set as NeMo reads it."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, Literal
+
+from curate.audio.encoding import EncodedAudio
+from curate.errors import PlanError, RecordError
+from curate.records import ID, Record
+from curate.stages.write.published import PublishShards, Shard
+from curate.stages.write.shards import OpenShard, ShardedWriter, ShardFormat, member_name
+
+_CANARY: Mapping[str, Any] = {
+    "pnc": "yes",
+    "itn": "no",
+    "timestamp": "no",
+    "diarize": "no",
+    "decodercontext": "",
+    "emotion": "<|emo:undefined|>",
+}
+_BINS = 30
+_STEP_S = 0.01
+
+
+class TarShard:
+    """A tar file of a shard: plain headers, without times, owners and modes of this machine."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._tar = tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
+
+    def add(self, name: str, content: bytes) -> None:
+        member = tarfile.TarInfo(name)
+        member.size = len(content)
+        member.mode = 0o644
+        self._tar.addfile(member, io.BytesIO(content))
+
+    def close(self) -> None:
+        self._tar.close()
+
+
+@dataclass
+class NemoFormat(ShardFormat):
+    """One tar with the audio, and the rows of the manifest in the same order: NeMo pairs them by their place.
+
+    Args:
+        target: `asr`, or a Canary model, which wants to know the task of each record.
+        lang: the language of records without one.
+    """
+
+    target: Literal["asr", "canary", "canary_v1"] = "asr"
+    lang: str | None = None
+
+    suffixes = (".tar", ".jsonl")
+
+    def open(self, files: Sequence[BinaryIO]) -> OpenShard:
+        tar, manifest = files
+        return _NemoShard(self, TarShard(tar), manifest)
+
+    def row(self, record: Record, audio: EncodedAudio, name: str) -> Record:
+        """Return the row of the manifest."""
+        text = record.get("text")
+        if text is not None and not isinstance(text, str):
+            raise RecordError("bad_value", f"text must be a string, not {type(text).__name__}")
+        row = {column: value for column, value in record.items() if column not in (ID, "offset", "audio_filepath")}
+        offset = record.get("offset")
+        if offset is not None:
+            row["source_audio_offset"] = offset
+        if "audio_filepath" in record:
+            row["source_audio_filepath"] = record["audio_filepath"]
+        lang = record.get("lang") or self.lang
+        if lang is None:
+            raise RecordError("missing_column", "the record has no lang, and the stage has no `lang:` for such records")
+        row |= {"text": text or "", "lang": lang, "sampling_rate": audio.rate_hz}
+        if self.target != "asr":
+            row = {**_CANARY, "source_lang": lang, "target_lang": lang, **row}
+        if self.target == "canary_v1":
+            row.setdefault("taskname", "asr")
+        return {"audio_filepath": name, "duration": audio.duration_s, **row}
+
+
+class _NemoShard:
+    def __init__(self, format: NemoFormat, tar: TarShard, manifest: BinaryIO) -> None:
+        self._format, self._tar, self._manifest = format, tar, manifest
+
+    def add(self, record: Record, audio: EncodedAudio) -> None:
+        name = f"{member_name(record[ID])}.{audio.extension}"
+        row = json.dumps(self._format.row(record, audio, name), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        self._tar.add(name, audio.content)
+        self._manifest.write(row)
+
+    def close(self) -> None:
+        self._tar.close()
+
+
+@dataclass
+class PublishNemoTarred(PublishShards):
+    """Publishes tars with sharded manifests, `input_cfg.yaml`, and bins of durations for bucketing.
+
+    Args:
+        weights: how much each folder is drawn from: `hours` or `equal`.
+    """
+
+    weights: Literal["hours", "equal"] = "hours"
+
+    kind: ClassVar[str] = "nemo_tarred"
+
+    def names(self, shard: Shard, count: int) -> Mapping[str, str]:
+        folder = f"{shard.folder}/" if shard.folder else ""
+        return {
+            ".tar": f"{folder}audio_{shard.number}.tar",
+            ".jsonl": f"{folder}sharded_manifests/manifest_{shard.number}.json",
+        }
+
+    def write_index(self, shards: Sequence[Shard], folder: Path) -> None:
+        entries: list[dict[str, Any]] = []
+        total_s = sum(shard.duration_s for shard in shards) or 1.0
+        folders = [(name, list(of_folder)) for name, of_folder in groupby(shards, key=lambda shard: shard.folder)]
+        for name, of_folder in folders:
+            _write_manifest(of_folder, folder / name / "tarred_audio_manifest.json")
+            places = f"{name}/" if name else ""
+            numbers = f"_OP_0..{len(of_folder) - 1}_CL_"
+            weight = sum(shard.duration_s for shard in of_folder) / total_s if self.weights == "hours" else 1.0
+            entries.append(
+                {
+                    "type": "nemo_tarred",
+                    "manifest_filepath": f"{places}sharded_manifests/manifest_{numbers}.json",
+                    "tarred_audio_filepaths": f"{places}audio_{numbers}.tar",
+                    "weight": round(weight, 6),
+                    "tags": {"folder": name} if name else {},
+                }
+            )
+        _write_yaml(folder / "input_cfg.yaml", entries)
+        durations = [duration for shard in shards for duration in shard.description["durations"].values()]
+        _write_yaml(folder / "bucket_duration_bins.yaml", {"bucket_duration_bins": duration_bins(durations, _BINS)})
+
+
+def _write_manifest(shards: Sequence[Shard], path: Path) -> None:
+    """Write the rows of all shards to one manifest, with the number of their shard."""
+    with path.open("wb") as manifest:
+        for shard in shards:
+            with shard.files[".jsonl"].open("rb") as rows:
+                for line in rows:
+                    manifest.write(line[:-2] + b', "shard_id": %d}\n' % shard.number)
+
+
+def duration_bins(durations: Sequence[float], bins: int) -> list[float]:
+    """Return the upper borders of all bins but the last, so that each holds about as many hours, in seconds."""
+    ordered = sorted(durations)
+    total, passed = sum(ordered), 0.0
+    borders: list[float] = []
+    for duration in ordered:
+        passed += duration
+        if passed >= total * (len(borders) + 1) / bins and len(borders) < bins - 1:
+            border = round(duration + _STEP_S / 2, 2)
+            if not borders or border > borders[-1]:
+                borders.append(border)
+    return borders
+
+
+def _write_yaml(path: Path, value: Any) -> None:
+    import yaml
+
+    path.write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+@dataclass
+class NemoTarredWriter(ShardedWriter):
+    """Publishes a tarred data set that NeMo trains from: every record is in exactly one shard.
+
+    Row k of `sharded_manifests/manifest_i.json` is member k of `audio_i.tar`. `input_cfg.yaml` lists the folders with
+    weights; its paths are relative to the data set.
+
+    Args:
+        lang: the language of records without a `lang`; null: they go to quarantine.
+        target: `asr`; `canary` adds `source_lang target_lang pnc itn timestamp diarize decodercontext emotion` where a
+            record has none; `canary_v1` adds `taskname` as well.
+        weights: how `input_cfg.yaml` weighs folders: by their `hours`, or `equal`.
+    """
+
+    lang: str | None = None
+    target: Literal["asr", "canary", "canary_v1"] = "asr"
+    weights: Literal["hours", "equal"] = "hours"
+
+    name = "write_nemo_tarred"
+
+    def check(self) -> None:
+        super().check()
+        if self.target not in ("asr", "canary", "canary_v1"):
+            raise PlanError(f"target={self.target!r} is none of asr, canary, canary_v1")
+        if self.weights not in ("hours", "equal"):
+            raise PlanError(f"weights={self.weights!r} is neither 'hours' nor 'equal'")
+
+    def shard_format(self) -> ShardFormat:
+        return NemoFormat(self.target, self.lang)
+
+    def publisher(self) -> PublishNemoTarred:
+        return PublishNemoTarred(self.path, self.weights)
