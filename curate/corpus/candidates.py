@@ -25,7 +25,7 @@ _SHAPE_BITS = 20
 
 
 def pack_shape(letters: int, characters: int, grams: int) -> int:
-    """Return the lengths of a text in one number: what tells whether two texts can be near duplicates at all."""
+    """Return the lengths of a transcript in one number, which shows whether two can be near duplicates at all."""
     most = (1 << _SHAPE_BITS) - 1
     return min(letters, most) << (2 * _SHAPE_BITS) | min(characters, most) << _SHAPE_BITS | min(grams, most)
 

@@ -143,7 +143,7 @@ def _unranked(decided: Iterator[tuple[Any, Record | Reject]]) -> Iterator[Record
 def _in_order(
     decided: Iterator[tuple[Any, Record | Reject]], scratch: Path, keys: KeyTable
 ) -> Iterator[Record | Reject]:
-    """Yield what is left out, and then the others by rank; until then their lines are in a file."""
+    """Yield the rejected records, and then the others by rank; until then their lines are in a file."""
     places = scratch / "places.parquet"
     types = {"number": "BIGINT", "id": "VARCHAR", "rank": "DOUBLE", "start": "BIGINT", "size": "BIGINT"}
     start = 0

@@ -1,6 +1,6 @@
 """From pairs of duplicates to groups: the records in order, each a leader or a duplicate of an earlier leader.
 
-Groups are not chains: a text that resembles a duplicate, and not the leader, is a leader itself. So a record is never
+Groups are not chains: a record that resembles a duplicate, and not the leader, is a leader itself. So a record is never
 called a duplicate of one that it does not resemble, and whatever is removed leaves one behind that it resembles.
 """
 

@@ -2,7 +2,7 @@
 
 A band of two texts is equal with a probability of J⁴, where J is the Jaccard similarity of their 3-grams, so at least
 one of 32 bands is with 1 − (1 − J⁴)³²: 0.9998 at J = 0.7, 0.87 at 0.5, 0.0005 at 0.06. Word n-grams do not suit
-utterances: a text of five words has one 5-gram, and any changed word removes it.
+utterances: five words have one 5-gram, and any changed word removes it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _BAND_FACTORS = np.random.Generator(np.random.PCG64(_SEED + 1)).integers(
 
 
 def grams(text: str) -> set[str]:
-    """Return the character 3-grams of a text with blanks at both ends."""
+    """Return the character 3-grams of a string with blanks at both ends."""
     padded = f"{_PADDING}{text}{_PADDING}"
     return {padded[start : start + GRAM] for start in range(len(padded) - GRAM + 1)}
 
@@ -71,7 +71,7 @@ def text_bands(texts: Sequence[str]) -> NDArray[np.uint32]:
 def _signatures(texts: Sequence[str]) -> NDArray[np.uint32]:
     """Return the least value of each hash function over the grams of each text, of shape (128, texts)."""
     # The texts are joined, so that one array has the grams of all. A gram across the border of two texts begins in one
-    # of the last two characters of a text's padding: these are left out below.
+    # of the last two characters of each padding: these are left out below.
     padded = [f"{_PADDING}{text}{_PADDING}" for text in texts]
     codes = np.frombuffer("".join(padded).encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
     lengths = np.fromiter(map(len, padded), np.int64, len(padded))

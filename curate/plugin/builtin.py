@@ -232,5 +232,8 @@ def curate_commands() -> list[CommandRef]:
         CommandRef("schema", "curate.cli.schema:schema", "Print a JSON schema of pipeline files, for editors"),
         CommandRef("quarantine", "curate.cli.quarantine:quarantine", "Show the records that failed, and retry them"),
         CommandRef("status", "curate.cli.status:status", "Show the progress of a run, and whether its driver is alive"),
+        CommandRef(
+            "stats", "curate.cli.stats:stats", "Show the hours, words, rates and duplicates of a manifest or a run"
+        ),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
     ]

@@ -1,4 +1,4 @@
-"""Duplicates in a corpus: texts that are said again are marked, audio that is there twice is left out."""
+"""Duplicates in a corpus: repeated texts are marked, repeated audio is left out."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Deduplicate(CompositeStage):
         scope: the columns that, with the text, make the scope of `max_per_text`; records may lack them.
         min_words: shorter texts are not compared.
         normaliser: as for `WordErrorRate`.
-        against: manifests, such as those of test sets: a record with a text of theirs is left out, and one with their
-            audio where they have the column `dedup_audio`.
+        against: manifests, such as those of test sets: a record with one of their texts is left out, and one with
+            their audio where they have the column `dedup_audio`.
         keep_keys: leave the columns with the keys in the records, for manifests to compare others with.
         text_key: the column with the text, in these manifests too.
         lang_key: the column with the language; records may lack it.
