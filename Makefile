@@ -99,7 +99,8 @@ $(VENV)/.demo: $(MANIFESTS) | $(BIN)/python
 	touch $@
 
 $(VENV)/.dev-all: $(VENV)/.dev $(VENV)/.demo
-	$(INSTALL) --editable '.[dev-all]'
+	$(INSTALL) --editable '.[dev-all]' --editable plugins/curate-silero
+	$(INSTALL) --no-deps silero-vad  # the model; its own code is not imported
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.dev

@@ -31,7 +31,7 @@ EXIT_TERMINATED = 143
 RECORD_ERROR_CODES: Mapping[str, str] = MappingProxyType(
     {
         # the manifest
-        "bad_json": "the manifest line is not one JSON object",
+        "bad_json": "the manifest line is not one JSON object, or an object in it has a key twice",
         "bad_row": "the manifest row has a value that no record may have",
         "line_too_long": "the manifest line is longer than the reader's bound",
         "missing_column": "the record lacks a column that the stage reads, or it is null",

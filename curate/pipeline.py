@@ -116,6 +116,8 @@ class Pipeline:
         max_failures: int | None = None,
         max_failure_ratio: float | None = None,
         audio_memory: int | str | None = None,
+        spool_dir: str | Path | None = None,
+        spool_gb: float | None = None,
         options: RunOptions | None = None,
     ) -> RunResult:
         """Run the pipeline to its end.
@@ -132,6 +134,9 @@ class Pipeline:
                 the larger of 100 records and 1 %.
             audio_memory: the decoded audio that each worker holds at most, in bytes or as a string such as `"256MB"`,
                 which is the default. It changes the speed and no result; 0: nothing is decoded ahead.
+            spool_dir: where decoded recordings lie that are too long for memory: a folder on a disk of each node, which
+                runs may share. By default they lie in the run directory. They are removed at the end.
+            spool_gb: their size on each node at most, in GB; 32 by default. Of more, the least recently used go first.
             options: further options of this attempt: a fork, a retry, an input that has grown.
 
         Raises:
@@ -148,6 +153,10 @@ class Pipeline:
             options = attrs.evolve(options, budget=ErrorBudget(max_failures, max_failure_ratio))
         if audio_memory is not None:
             options = attrs.evolve(options, audio_memory_bytes=parse_audio_memory(audio_memory))
+        if spool_dir is not None:
+            options = attrs.evolve(options, spool_directory=Path(spool_dir))
+        if spool_gb is not None:
+            options = attrs.evolve(options, spool_bytes=parse_spool_gb(spool_gb))
         chosen, plugins = _executor(executor, host), _host(host)
         plan = self.plan(chosen, host=plugins)
         directory = None if run_dir is None else Path(run_dir)
@@ -202,6 +211,17 @@ def parse_audio_memory(size: int | str) -> int:
     if parsed < 0:
         raise UsageError(f"audio_memory={size!r} must be 0 or more")
     return parsed
+
+
+def parse_spool_gb(size: float) -> int:
+    """Return a bound on the spool in bytes.
+
+    Raises:
+        UsageError: it is no positive number.
+    """
+    if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < float("inf"):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"spool_gb={size!r} must be a number of GB above 0")
+    return max(1, round(size * 10**9))
 
 
 _PUBLIC = [name for name in vars(Pipeline) if not name.startswith("_")]

@@ -128,6 +128,20 @@ class Phase:
             yield from hop.stages
         yield from self.writers
 
+    def blamed(self) -> dict[str, str]:
+        """Return for each column the stage that writes it last, and under "" the stage to name for any other one.
+
+        That is the last stage that declares no columns; where all of them do, the last one.
+        """
+        first = self.source or self.gather
+        owners = {} if first is None else dict.fromkeys(first.columns or (), first.name)
+        stages = [stage for hop in self.hops for stage in hop.stages]
+        for planned in stages:
+            owners |= dict.fromkeys(planned.stage.writes() or (), planned.name)
+        unsaid = [planned.name for planned in stages if planned.stage.writes() is None]
+        named = unsaid or [planned.name for planned in stages] or [planned.name for planned in self.stages()][:1]
+        return {**owners, "": named[-1] if named else ""}
+
 
 @attrs.frozen
 class Plan:

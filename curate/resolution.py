@@ -36,6 +36,10 @@ class PluginLookup(Protocol):
         """Return the normaliser of a plain or qualified name."""
         ...
 
+    def voice_detector(self, name: str) -> Announced:
+        """Return the voice detector of a plain or qualified name."""
+        ...
+
 
 @attrs.frozen
 class Resolved:

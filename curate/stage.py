@@ -43,6 +43,10 @@ DEFAULT_AUDIO_MEMORY_BYTES = 256 * 1024 * 1024
 """The decoded audio that a worker holds at most, in bytes, unless a run sets another bound."""
 
 
+DEFAULT_SPOOL_BYTES = 32 * 10**9
+"""The decoded audio on the disk of a node at most, in bytes: 50 hours of mono at 44.1 kHz with 32 bits."""
+
+
 def _announce_nothing(records: Sequence[Record]) -> None:
     """Used without an engine, a stage announces to no one."""
 
@@ -75,6 +79,7 @@ class WorkerContext:
         run_directory: the run directory, an absolute path; None: the run has none.
         spool_directory: where decoded recordings lie that are too long for memory, shared by the workers of a node;
             None: each worker has a temporary folder for them.
+        spool_bytes: the size of these recordings on each node, at most.
         recordings: `recordings(filepath_key)` returns the worker's decoded recordings by the column of their path, a
             `curate.audio.RecordingCache`, which is closed with the worker; None: each stage decodes for itself.
         correct_duration: `correct_duration(record, length)` writes the decoded length of a record without `offset` to
@@ -93,6 +98,7 @@ class WorkerContext:
     audio_memory_bytes: int = DEFAULT_AUDIO_MEMORY_BYTES
     run_directory: str | None = None
     spool_directory: str | None = None
+    spool_bytes: int = DEFAULT_SPOOL_BYTES
     recordings: Callable[[str], RecordingCache] | None = attrs.field(default=None, eq=False, repr=False)
     correct_duration: Callable[[Record, AudioLength], None] | None = attrs.field(default=None, eq=False, repr=False)
     new_audio: Callable[[Record, Any, int], Record] = attrs.field(default=_no_new_audio, eq=False, repr=False)
@@ -126,6 +132,26 @@ class Reject:
             raise TypeError(f"Reject(reason): the reason must be a string, not {reason!r:.80}")
         object.__setattr__(self, "record", record)
         object.__setattr__(self, "reason", reason)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Joined:
+    """The value that a gather yields for records that it joins to one: they are counted as joined parts.
+
+    Args:
+        record: the new record, whose `_id` no other record has at the same time.
+        parts: the records that were given to the gather, at least one.
+
+    Raises:
+        ValueError: there are no parts.
+    """
+
+    record: Record
+    parts: Sequence[Record]
+
+    def __post_init__(self) -> None:
+        if not self.parts:
+            raise ValueError("Joined(record, parts): there are no parts")
 
 
 class Stage:
@@ -458,14 +484,16 @@ class Gather(Stage):
     run gathers again, so the same records must give the same result in the same order.
     """
 
-    def gather(self, records: Iterator[Record]) -> Iterator[Record | Reject]:
+    def gather(self, records: Iterator[Record]) -> Iterator[Record | Reject | Joined]:
         """Yield the records, in any order, and `Reject(record, reason)` for those left out. Memory must stay bounded.
+
+        Records that become one are yielded as `Joined(record, parts)`.
 
         A record of which nothing is yielded counts as filtered too, with the stage's name as the reason.
         """
         raise NotImplementedError(f"{type(self).__name__} must define gather(records)")
 
-    def gather_again(self, records: Iterable[Record], scratch: Path) -> Iterator[Record | Reject]:
+    def gather_again(self, records: Iterable[Record], scratch: Path) -> Iterator[Record | Reject | Joined]:
         """As `gather`, where the records can be read more than once.
 
         Args:

@@ -10,6 +10,7 @@ import struct
 from curate.audio.files import AudioFile
 from curate.audio.frames import FRAMED_DEMUXERS, frames_missing_bytes
 
+_UNKNOWN_32 = 0xFFFFFFFF
 _BOXES = 100_000
 _UNKNOWN_SIZE = {length: (1 << 7 * length) - 1 for length in range(1, 9)}
 _EBML, _SEGMENT = 0x1A45DFA3, 0x18538067
@@ -25,6 +26,8 @@ def container_missing_bytes(file: AudioFile, demuxer: str) -> int:
         return _matroska_missing(file)
     if demuxer == "asf":
         return _asf_missing(file)
+    if demuxer == "avi":
+        return _riff_missing(file)
     return frames_missing_bytes(file, demuxer) if demuxer in FRAMED_DEMUXERS else 0
 
 
@@ -46,6 +49,12 @@ def _boxes_missing(file: AudioFile) -> int:
         if offset >= file.size:
             return offset - file.size
     return 0
+
+
+def _riff_missing(file: AudioFile) -> int:
+    """AVI is a RIFF file; one above 1 GB has several, of which the first says its own size."""
+    size = struct.unpack("<I", file.pread(8, 0)[4:])[0]
+    return max(0, size + 8 - file.size) if size != _UNKNOWN_32 else 0
 
 
 def _matroska_missing(file: AudioFile) -> int:

@@ -6,6 +6,7 @@ PyAV is optional (the extra `av`) and imported when such a file is opened, never
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from importlib import import_module
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from curate.audio.files import AudioFile
 from curate.audio.frames import TS_PACKET_BYTES, adts_length
+from curate.audio.mpeg import skip_id3
 from curate.audio.sndfile import DecoderError
+from curate.audio.window import Window
 
 if TYPE_CHECKING:
     from curate.audio.sndfile import Samples
@@ -24,6 +27,8 @@ _STRICT = {"err_detect": "crccheck+bitstream+buffer+explode"}
 
 # Only the open descriptor may be read: a playlist or an external reference inside a file reaches nothing.
 _NO_PROTOCOL = {"protocol_whitelist": "none"}
+
+_TAGGED_DURATION = re.compile(r"(\d{1,4}):(\d\d):(\d\d(?:\.\d+)?)")
 
 _ASF = b"0&\xb2u\x8ef\xcf\x11"
 
@@ -57,6 +62,7 @@ KINDS = {
     "ape": "Monkey's Audio",
     "wv": "WavPack",
     "aac": "raw AAC",
+    "avi": "AVI",
     "ac3": "AC-3",
     "eac3": "E-AC-3",
     "amr": "AMR",
@@ -82,9 +88,13 @@ def demuxer_for(file: AudioFile, head: bytes) -> str | None:
     for at, magic, name in _MAGICS:
         if head[at : at + len(magic)] == magic:
             return name
+    if head[:4] == b"RIFF" and head[8:12] == b"AVI ":
+        return "avi"
     if head[:2] == b"\x0bw":
         return "eac3" if len(head) > 5 and head[5] >> 3 > 10 else "ac3"
-    if adts_length(head) and adts_length(file.pread(7, adts_length(head))):
+    start = 0 if head[:3] != b"ID3" else skip_id3(Window(file))
+    first = adts_length(file.pread(7, start) if start else head)
+    if first and adts_length(file.pread(7, start + first)):
         return "aac"
     if head[:1] == b"G" and file.pread(1, TS_PACKET_BYTES) == b"G" and file.pread(1, 2 * TS_PACKET_BYTES) == b"G":
         return "mpegts"
@@ -185,10 +195,16 @@ class AvDecoder:
 
     def _expected(self) -> int | None:
         duration, container_us = self._stream.duration, self._container.duration
-        if self.format in ("AAC", "AC3", "EAC3", "AMR", "DTS", "MPEG", "MPEGTS"):  # guessed from the bit rate
+        if self.format in ("AAC", "AC3", "EAC3", "AMR", "AVI", "DTS", "MPEG", "MPEGTS"):  # guessed from the bit rate
             return None
         if duration and self._stream.time_base:
             return int(duration * self._stream.time_base * self.rate_hz)
+        tagged = _TAGGED_DURATION.fullmatch(str(self._stream.metadata.get("DURATION", "")))  # as FFmpeg writes Matroska
+        if tagged is not None:
+            hours, minutes, of_minute_s = tagged.groups()
+            return int((3600 * int(hours) + 60 * int(minutes) + float(of_minute_s)) * self.rate_hz)
+        if len(self._container.streams) > 1:  # the container is as long as the longest of them
+            return None
         return int(container_us * self.rate_hz // 1_000_000) if container_us else None
 
     def _guarded(self, call: Callable[[], Any]) -> Any:

@@ -17,7 +17,15 @@ from typing import TypeAlias, cast
 import attrs
 
 from curate.errors import InfrastructureError, RecordError
-from curate.storage import NotRegularError, StoredFile, lookup, open_local, scheme_of
+from curate.storage import (
+    NotRegularError,
+    StoredFile,
+    lookup,
+    open_local,
+    open_member,
+    scheme_of,
+    split_member,
+)
 
 Roots: TypeAlias = "Sequence[str | os.PathLike[str]] | None"
 """The folders that audio may lie under; None allows any path."""
@@ -134,8 +142,12 @@ def open_file(path: str | os.PathLike[str], roots: Roots = None) -> Generator[Au
     if text.startswith(RUN_SCHEME):
         text, roots = _in_run(text, roots)
     roots = _without_run(roots)
-    stored = _open_path(text, roots) if scheme_of(text) is None else _open_url(text, roots)
-    with stored:
+    member = split_member(text)
+    if member is not None and Path(member[0]).is_file():
+        stored = _open_member(*member, roots)
+    else:
+        stored = _open_path(text, roots) if scheme_of(text) is None else _open_url(text, roots)
+    with stored:  # a member, if it is one, closes its container
         if stored.size == 0:
             raise RecordError("empty_file", f"{name} has no bytes")
         yield AudioFile(stored, name)
@@ -176,6 +188,18 @@ def _open_path(path: str, roots: Roots) -> StoredFile:
         if error.errno in _MISSING and root is not None:
             _require_root(root)
         raise classify_os_error(error, path) from error
+
+
+def _open_member(container: str, member: str, roots: Roots) -> StoredFile:
+    """Open a recording inside a container; what is broken or missing in it is not only this record's."""
+    try:
+        return open_member(_open_path(container, roots), member)
+    except FileNotFoundError as error:
+        raise RecordError("missing_file", str(error.strerror or error)) from error
+    except ValueError as error:
+        raise RecordError("not_audio", str(error)) from error
+    except OSError as error:
+        raise InfrastructureError(f"cannot read {printable(container)}: {error}") from error
 
 
 def _open_url(url: str, roots: Roots) -> StoredFile:

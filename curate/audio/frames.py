@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from curate.audio.files import AudioFile
+from curate.audio.mpeg import skip_id3
 from curate.audio.window import Window
 
 TS_PACKET_BYTES = 188
@@ -22,7 +23,7 @@ def frames_missing_bytes(file: AudioFile, demuxer: str) -> int:
         return -file.size % TS_PACKET_BYTES
     length_of = _LENGTHS[demuxer]
     window = Window(file)
-    offset = 0
+    offset = skip_id3(window)
     while offset < file.size:
         length = length_of(window.read(offset, min(_HEADER, file.size - offset)))
         if not length:

@@ -20,6 +20,8 @@ _SEARCH_BYTES = 1 << 16
 _FREE_FORMAT_BYTES = 8192
 _HEADER = 4
 _XING = (b"Xing", b"Info")
+_CONSTANT = b"Info"
+"""What the Xing frame of a constant bit rate is called."""
 
 _RATES_HZ = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}
 _KBIT = {
@@ -58,10 +60,13 @@ class MpegLength:
 
 @attrs.frozen
 class _Frame:
-    """One frame header: the bits that no frame of a stream may change, its bytes, its samples, its Xing offset."""
+    """One frame header: the bits that no frame of a stream may change, its bytes, those of the mean frame of its bit
+    rate, its samples, its Xing offset.
+    """
 
     kind: tuple[int, int, int, bool]
     length: int
+    mean_length: float
     samples: int
     xing_at: int
 
@@ -69,7 +74,7 @@ class _Frame:
 def read_mpeg_length(file: AudioFile) -> MpegLength | None:
     """The length of an MPEG audio file, or None when the file is something else (or of free bitrate)."""
     window = Window(file)
-    start = _skip_id3(window)
+    start = skip_id3(window)
     first = _frame_at(window, start)
     if first is None or not _followed(window, start, first):
         found = _search(window, start + 1, start + _SEARCH_BYTES, None)
@@ -79,13 +84,20 @@ def read_mpeg_length(file: AudioFile) -> MpegLength | None:
     xing = window.read(start + first.xing_at, 16)
     if xing[:4] in _XING and len(xing) == 16:
         flags, frame_count, byte_count = struct.unpack(">III", xing[4:])
-        if flags & 1 and frame_count and flags & 2 and byte_count:
+        if flags & 1 and flags & 2 and (frame_count or byte_count):
             end = start + byte_count
             whole = MpegLength(True, None, max(0, end - file.size), min(end, file.size), start)
-            # Frames behind the promised end: joined files, whose Xing frame counts only the first of them.
-            if end > file.size or _search(window, end, file.size, None) is None:
+            if end > file.size:
                 return whole
-            walked = _walk(window, start, first)
+            # Frames behind the promised end: joined files, whose Xing frame counts only the first of them.
+            is_last = byte_count > 0 and _search(window, end, file.size, None) is None
+            if (
+                is_last
+                and xing[:4] == _CONSTANT
+                and abs(frame_count * first.mean_length - byte_count) < 3 * first.length
+            ):
+                return whole
+            walked = _walk(window, start, first)  # of a variable bit rate nothing else shows that the number is too low
             if walked.changes_at is None and walked.count <= frame_count + 2:
                 return whole  # it counts all frames, and only its bytes are wrong
             return walked.as_length(_patched_xing(window, start + first.xing_at, flags, walked, file.size))
@@ -100,7 +112,7 @@ def read_mpeg_length(file: AudioFile) -> MpegLength | None:
 def is_free_format(file: AudioFile) -> bool:
     """Whether the file begins with MPEG frames of free bit rate, whose lengths are not in their headers."""
     window = Window(file)
-    start = _skip_id3(window)
+    start = skip_id3(window)
     header = window.read(start, _HEADER)
     if len(header) < _HEADER or header[2] >> 4 or _parse(bytes((*header[:2], header[2] | 0x50, header[3]))) is None:
         return False
@@ -245,10 +257,17 @@ def _parse(header: bytes) -> _Frame | None:
         length = samples // 8 * bits // rate_hz + padding
     mono = header[3] >> 6 == 3
     side_info = (17 if mono else 32) if version == 3 else (9 if mono else 17)
-    return _Frame(kind=(version, layer, rate, mono), length=length, samples=samples, xing_at=_HEADER + side_info)
+    return _Frame(
+        kind=(version, layer, rate, mono),
+        length=length,
+        mean_length=samples / 8 * bits / rate_hz,
+        samples=samples,
+        xing_at=_HEADER + side_info,
+    )
 
 
-def _skip_id3(window: Window) -> int:
+def skip_id3(window: Window) -> int:
+    """Return where the ID3 tags at the start of a file end."""
     offset = 0
     while (tag := window.read(offset, 10))[:3] == b"ID3" and len(tag) == 10:
         size = 0

@@ -21,14 +21,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+from loguru import logger
 
+from curate.audio.spool_folder import PREFIX, SpoolFolder, node_name
 from curate.errors import InfrastructureError, RecordError
 
 if TYPE_CHECKING:
     from curate.audio.sndfile import Samples
 
-DEFAULT_SPOOL_BYTES = 32 * 2**30
-"""50 hours of mono at 44.1 kHz."""
+DEFAULT_SPOOL_BYTES = 32 * 10**9
+"""50 hours of mono at 44.1 kHz with 32 bits, twice that with 16."""
 
 _HEADER_BYTES = 4096
 _CHECKED_BYTES = 64 * 2**20
@@ -95,7 +97,10 @@ class Spool:
         if max_bytes < 1:
             raise ValueError(f"max_bytes must be at least 1, not {max_bytes!r}")
         self._folder = Path(folder)
+        self._shared = SpoolFolder(self._folder)
+        self._holding = threading.Lock()
         self._max_bytes = max_bytes
+        self._is_too_small = False
 
     @property
     def folder(self) -> Path:
@@ -126,7 +131,8 @@ class Spool:
         name = hashlib.sha256(repr(("1", key)).encode("utf-8", "surrogatepass")).hexdigest()[:40]
         path = self._folder / f"{name}.frames"
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            with self._holding:
+                self._shared.hold()
             found = self._opened(path)
             if found is not None:
                 return found.value
@@ -136,9 +142,25 @@ class Spool:
                     self._write(path, form, decode)
                     found = self._opened(path)
         except OSError as error:
-            raise InfrastructureError(f"the spool {self._folder} cannot be used: {error}") from error
+            raise InfrastructureError(self._describe(error)) from error
         # Evicted by another process already: the spool is too small for all that decode at the same time.
         return None if found is None else found.value
+
+    def close(self) -> None:
+        """Remove the folder, unless another process uses it."""
+        with self._holding:
+            self._shared.release()
+
+    def _describe(self, error: OSError) -> str:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return (
+                f"the spool {self._folder} is full ({error.strerror}): free space on its disk, choose a larger one "
+                "with --spool-dir (`spool_dir:`), or let it hold less with --spool-gb (`spool_gb:`)"
+            )
+        return (
+            f"the spool {self._folder} cannot be used ({error}): choose a folder that can be written, on a disk of "
+            "each node, with --spool-dir (`spool_dir:`)"
+        )
 
     @staticmethod
     def remove(folder: str | os.PathLike[str]) -> None:
@@ -180,6 +202,14 @@ class Spool:
 
     def _write(self, path: Path, form: SpoolFormat, decode: Callable[[], Iterable[Samples]]) -> None:
         part = path.with_suffix(".part")
+        try:
+            self._write_part(part, form, decode)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        part.replace(path)
+
+    def _write_part(self, part: Path, form: SpoolFormat, decode: Callable[[], Iterable[Samples]]) -> None:
         frames: int | None = 0
         failure: tuple[str, str] | None = None
         with part.open("wb") as file:
@@ -206,11 +236,17 @@ class Spool:
             file.seek(0)
             header = {"frames": frames, "failure": failure, **attrs.asdict(form)}
             file.write(json.dumps(header).encode().ljust(_HEADER_BYTES, b"\0"))
-        part.replace(path)
 
     def _make_room(self, part: Path, size: int) -> bool:
         """Delete the files used least recently until `part` fits with its size; False when it cannot."""
         if size > self._max_bytes:
+            if not self._is_too_small:
+                self._is_too_small = True
+                logger.warning(
+                    "a recording takes more than the {:.3g} GB that the spool may hold, so it is decoded again for its "
+                    "segments; --spool-gb (`spool_gb:`) raises the bound",
+                    self._max_bytes / 1e9,
+                )
             return False
         found: list[tuple[int, int, Path]] = []
         for path in self._folder.iterdir():
@@ -233,11 +269,7 @@ class TemporarySpool(Spool):
     """A spool of one process, in a folder of its own that `close` removes."""
 
     def __init__(self, max_bytes: int = DEFAULT_SPOOL_BYTES) -> None:
-        super().__init__(Path(tempfile.gettempdir()) / f"curate-spool-{os.getpid()}-{os.urandom(8).hex()}", max_bytes)
-
-    def close(self) -> None:
-        """Remove the folder."""
-        self.remove(self.folder)
+        super().__init__(Path(tempfile.gettempdir()) / f"{PREFIX}{os.urandom(8).hex()}" / node_name(), max_bytes)
 
 
 @attrs.frozen

@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from curate.engine import RunStarted, StopRequest
+from curate.engine import Interrupted, RunStarted, StopRequest
 from curate.errors import EXIT_INTERRUPTED, EXIT_TERMINATED, InfrastructureError
 from curate.plugin import hookimpl
 
@@ -28,7 +28,7 @@ GRACE_S = 25.0
 """Kubernetes and Slurm kill 30 seconds after SIGTERM, unless they are configured otherwise."""
 
 
-class Terminated(KeyboardInterrupt):
+class Terminated(Interrupted):
     """SIGTERM was received. It stops a run as a second Ctrl-C does: finished records are committed."""
 
 
@@ -72,7 +72,7 @@ class _Signals:
             raise Terminated("terminated")
         self._interrupts += 1
         if self._interrupts > 1:
-            raise KeyboardInterrupt
+            raise Interrupted
         self._stop()
         _say("finishing the records in flight; Ctrl-C again: keep the finished ones and stop now")
 

@@ -145,6 +145,8 @@ def retry(
         )
         options = RunOptions(
             audio_memory_bytes=configured.audio_memory_bytes,
+            spool_directory=configured.spool_directory,
+            spool_bytes=configured.spool_bytes,
             budget=asked_budget(configured.budget, max_failures, max_failure_ratio),
             retry=Retry(code, stage),
         )

@@ -38,6 +38,12 @@ if TYPE_CHECKING:
 @click.option(
     "--audio-memory", metavar="SIZE", help="The decoded audio that each worker holds at most; 256MB by default."
 )
+@click.option(
+    "--spool-dir",
+    type=click.Path(path_type=Path),
+    help="Where decoded recordings lie that are too long for memory; in the run directory by default.",
+)
+@click.option("--spool-gb", type=float, metavar="GB", help="Their size on each node at most; 32 by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else.")
 @click.option("--report/--no-report", default=True, help="Whether to write report.html into the run directory.")
 def run(
@@ -50,11 +56,13 @@ def run(
     grown: bool,
     checksum_inputs: bool,
     audio_memory: str | None,
+    spool_dir: Path | None,
+    spool_gb: float | None,
     report: bool,
 ) -> None:
     """Run a pipeline to its end. Started again in the same run directory, it resumes the run."""
     from curate.engine import RunOptions
-    from curate.pipeline import parse_audio_memory
+    from curate.pipeline import parse_audio_memory, parse_spool_gb
 
     options = RunOptions(
         budget=asked_budget(configured.budget, max_failures, max_failure_ratio),
@@ -65,6 +73,8 @@ def run(
         audio_memory_bytes=(
             configured.audio_memory_bytes if audio_memory is None else parse_audio_memory(audio_memory)
         ),
+        spool_directory=configured.spool_directory if spool_dir is None else spool_dir,
+        spool_bytes=configured.spool_bytes if spool_gb is None else parse_spool_gb(spool_gb),
     )
     run_configured(session, configured, options, as_json=as_json, report=report)
 

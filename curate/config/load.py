@@ -23,7 +23,7 @@ from curate.config.variables import interpolate
 from curate.config.yaml_reader import read_document
 from curate.engine import ErrorBudget
 from curate.errors import PlanError, PluginError
-from curate.stage import DEFAULT_AUDIO_MEMORY_BYTES, Stage
+from curate.stage import DEFAULT_AUDIO_MEMORY_BYTES, DEFAULT_SPOOL_BYTES, Stage
 from curate.suggest import closest, nearest
 
 if TYPE_CHECKING:
@@ -62,6 +62,8 @@ class Configured:
         source: the file.
         places: where each stage of the pipeline stands in the file.
         audio_memory_bytes: the decoded audio that each worker may hold.
+        spool_directory: where the spools of runs lie, as written; None: in the run directory.
+        spool_bytes: the decoded audio in the spool of each node at most.
     """
 
     pipeline: Pipeline
@@ -71,6 +73,8 @@ class Configured:
     budget: ErrorBudget = attrs.field(factory=ErrorBudget)
     places: tuple[SourceLocation, ...] = ()
     audio_memory_bytes: int = DEFAULT_AUDIO_MEMORY_BYTES
+    spool_directory: Path | None = None
+    spool_bytes: int = DEFAULT_SPOOL_BYTES
 
     @contextmanager
     def located(self) -> Generator[None]:
@@ -135,6 +139,12 @@ def load_pipeline(
     audio_memory_bytes = DEFAULT_AUDIO_MEMORY_BYTES
     with mistakes.collected():
         audio_memory_bytes = _audio_memory(document)
+    spool_directory, spool_bytes = None, DEFAULT_SPOOL_BYTES
+    with mistakes.collected():
+        if "spool_dir" in document.entries and not _is_null(document.entries["spool_dir"]):
+            spool_directory = Path(require_text(document.entries["spool_dir"], "`spool_dir`"))
+    with mistakes.collected():
+        spool_bytes = _spool_bytes(document)
     mistakes.end()
     assert pipeline is not None
     return Configured(
@@ -145,6 +155,8 @@ def load_pipeline(
         budget,
         tuple(node.place for node in _stages(document)),
         audio_memory_bytes,
+        spool_directory,
+        spool_bytes,
     )
 
 
@@ -163,6 +175,16 @@ def _audio_memory(document: MappingNode) -> int:
 
     with located(node, "`audio_memory`"):
         return parse_audio_memory(convert(node, int | str, "audio_memory"))
+
+
+def _spool_bytes(document: MappingNode) -> int:
+    node = document.entries.get("spool_gb")
+    if node is None or _is_null(node):
+        return DEFAULT_SPOOL_BYTES
+    from curate.pipeline import parse_spool_gb
+
+    with located(node, "`spool_gb`"):
+        return parse_spool_gb(convert(node, float, "spool_gb"))
 
 
 def _budget(document: MappingNode) -> ErrorBudget:

@@ -30,6 +30,8 @@ TOP_LEVEL = (
     "executor",
     "run_dir",
     "audio_memory",
+    "spool_dir",
+    "spool_gb",
     "max_failures",
     "max_failure_ratio",
 )

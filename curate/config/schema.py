@@ -99,8 +99,36 @@ def _audio() -> Schema:
     }
 
 
+_LIMITS: Mapping[str, Schema] = {
+    "audio_memory": {
+        "type": ["integer", "string", "null"],
+        "minimum": 0,
+        "description": "the decoded audio that each worker holds at most, such as 256MB",
+    },
+    "spool_dir": {
+        "type": ["string", "null"],
+        "description": "where decoded recordings lie that are too long for memory; null: in the run directory",
+    },
+    "spool_gb": {
+        "type": ["number", "null"],
+        "exclusiveMinimum": 0,
+        "description": "their size on each node at most, in GB; 32 by default",
+    },
+    "max_failures": {
+        "type": ["integer", "null"],
+        "minimum": 0,
+        "description": "stop when more records have failed",
+    },
+    "max_failure_ratio": {
+        "type": ["number", "null"],
+        "minimum": 0,
+        "maximum": 1,
+        "description": "stop when a larger share has failed, of 200 records or more",
+    },
+}
+
+
 def _top_level(name: str, executors: Mapping[str, str]) -> Schema:
-    form: Schema
     match name:
         case "name":
             return {"description": "also the default run directory, runs/<name>", **RUN_TIME_OPTIONS["name"].schema}
@@ -117,16 +145,8 @@ def _top_level(name: str, executors: Mapping[str, str]) -> Schema:
             return {"type": ["string", "null"], "description": "where results lie"}
         case "audio":
             return _audio()
-        case "audio_memory":
-            form = {"type": ["integer", "string", "null"], "minimum": 0}
-            return {**form, "description": "the decoded audio that each worker holds at most, such as 256MB"}
-        case "max_failures":
-            return {"type": ["integer", "null"], "minimum": 0, "description": "stop when more records have failed"}
-        case "max_failure_ratio":
-            form = {"type": ["number", "null"], "minimum": 0, "maximum": 1}
-            return {**form, "description": "stop when a larger share has failed, of 200 records or more"}
         case _:
-            return {}
+            return _LIMITS.get(name, {})
 
 
 def _loaded(reference: StageRef) -> type[Stage] | Stage | None:

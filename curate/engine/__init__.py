@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         RunStopped,
         UnitCommitted,
     )
+    from curate.engine.protocol.interrupt import Interrupted
     from curate.engine.protocol.messages import Filtered, Quarantined
     from curate.engine.protocol.options import ErrorBudget, Retry, RunOptions, StopRequest
     from curate.engine.protocol.run_status import RunStatus
@@ -51,6 +52,7 @@ _MODULES = {
     "Filtered": "protocol.messages",
     "Holder": "durability.lock",
     "HopSpec": "protocol.transport",
+    "Interrupted": "protocol.interrupt",
     "LiveProgress": "run_reader",
     "NOT_SET": "durability.run_differences",
     "Observers": "run",
@@ -87,6 +89,7 @@ __all__ = [
     "Filtered",
     "Holder",
     "HopSpec",
+    "Interrupted",
     "LiveProgress",
     "Observers",
     "Quarantined",

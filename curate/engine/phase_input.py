@@ -12,15 +12,16 @@ from typing import Any, TypeVar
 from curate.engine.accounting.counts import FinishedInputs
 from curate.engine.durability.commit import id_checksum
 from curate.engine.durability.positions import InputPositions, Intervals
-from curate.engine.protocol.messages import BatchTask, Filtered, OutputRow, Quarantined
+from curate.engine.protocol.messages import BatchTask, Filtered, JoinedPart, OutputRow, Quarantined
 from curate.engine.protocol.options import StopRequest
+from curate.engine.protocol.transport import Blamed
 from curate.engine.scheduling.scheduler import InputBatch
 from curate.engine.scheduling.tracker import InFlightTracker
 from curate.engine.worker.error_classification import driver_errors
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.errors import InfrastructureError
 from curate.records import ID, AudioBatch, Failed, Record, RecordReader, audio_ms
-from curate.stage import Gather, Partitioner, Reject, WorkerContext
+from curate.stage import Gather, Joined, Partitioner, Reject, WorkerContext
 
 DEFAULT_BATCH_RECORDS = 1024
 """How many records travel together where the pipeline has no partitioner."""
@@ -51,7 +52,7 @@ class InputBatches:
 
     def __init__(
         self,
-        items: Iterator[Record | Failed | Filtered],
+        items: Iterator[Record | Failed | Filtered | JoinedPart],
         *,
         first_stage: str,
         partitioner: Partitioner | None,
@@ -118,19 +119,21 @@ class InputBatches:
                 yield item
             elif isinstance(item, Failed):
                 self._stopped = not self._settle(_settled_failure(seq, item, self._first_stage))
+            elif isinstance(item, JoinedPart):
+                self._stopped = not self._settle(_settled_part(seq, item))
             else:
                 self._stopped = not self._settle(_settled_filtered(seq, item))
 
 
 def without_stages(
-    incoming: Iterator[InputBatch | FinishedInputs], encode: Callable[[Record], OutputRow] | None, blamed: str
+    incoming: Iterator[InputBatch | FinishedInputs], encode: Callable[[Record], OutputRow] | None, blamed: Blamed
 ) -> Iterator[FinishedInputs]:
     """Yield the records of a phase that has no processing stages, such as one that only merges.
 
     Args:
         incoming: the phase's batches.
         encode: turns a record into its row.
-        blamed: the stage that is named when a record cannot be encoded.
+        blamed: the stages that are named when a record cannot be encoded, as in `HopSpec`.
     """
     runner = StageGroupRunner([], context=WorkerContext(), encode=encode, blamed=blamed)
     tracker = InFlightTracker(last_hop=0)
@@ -147,12 +150,12 @@ def without_stages(
 
 
 def _skip_finished(
-    items: Iterator[Record | Failed | Filtered],
+    items: Iterator[Record | Failed | Filtered | JoinedPart],
     stage: str,
     positions: InputPositions,
     done: Intervals,
     done_checksum: int,
-) -> Iterator[tuple[int, Record | Failed | Filtered]]:
+) -> Iterator[tuple[int, Record | Failed | Filtered | JoinedPart]]:
     """Return a phase's input with its positions, without what is finished.
 
     The finished records are read as well, because their ids must be those that the earlier attempts committed.
@@ -162,15 +165,18 @@ def _skip_finished(
 
 
 def _left(
-    numbered: Iterator[tuple[int, Record | Failed | Filtered]], stage: str, done: Intervals, done_checksum: int
-) -> Iterator[tuple[int, Record | Failed | Filtered]]:
+    numbered: Iterator[tuple[int, Record | Failed | Filtered | JoinedPart]],
+    stage: str,
+    done: Intervals,
+    done_checksum: int,
+) -> Iterator[tuple[int, Record | Failed | Filtered | JoinedPart]]:
     end, left, found = done.end, len(done), 0
     for seq, item in numbered:
         if seq >= end or seq not in done:
             yield seq, item
             continue
         left -= 1
-        record = item.record if isinstance(item, Failed | Filtered) else item
+        record = item.record if isinstance(item, Failed | Filtered | JoinedPart) else item
         found += id_checksum((str(record.get(ID)),))
         if not left and found % (1 << 64) != done_checksum:
             raise InfrastructureError(
@@ -196,7 +202,9 @@ def _by_count(records: Iterator[Record]) -> Iterator[AudioBatch]:
         number += 1
 
 
-def run_gather(gather: Gather, reader: RecordReader, directory: Path | None = None) -> Generator[Record | Filtered]:
+def run_gather(
+    gather: Gather, reader: RecordReader, directory: Path | None = None
+) -> Generator[Record | Filtered | JoinedPart]:
     """Yield the records that a gather returns for the phase before, and as filtered those that it leaves out.
 
     Memory: one bit for each record. The phase before is read again only if something was left out without a reason.
@@ -238,11 +246,15 @@ class _NumberedRecords:
         self.total = count
 
 
-def _gather_once_each(gather: Gather, records: _NumberedRecords, scratch: Path) -> Iterator[Record | Filtered]:
+def _gather_once_each(
+    gather: Gather, records: _NumberedRecords, scratch: Path
+) -> Iterator[Record | Filtered | JoinedPart]:
     seen = bytearray()
     left = 0
-    for item in gather.gather_again(records, scratch):
-        record = item.record if isinstance(item, Reject) else item
+
+    def returned(record: Record | None) -> Record:
+        """Note that the gather has returned a record, and return it without its number."""
+        nonlocal left
         seq = None if record is None else record.get(_SEQ)
         if record is None or not isinstance(seq, int) or seq >= records.most:
             raise InfrastructureError(
@@ -255,13 +267,33 @@ def _gather_once_each(gather: Gather, records: _NumberedRecords, scratch: Path) 
             raise InfrastructureError(f"gather {gather.name!r} returned {record.get(ID)} more than once")
         seen[seq >> 3] |= 1 << (seq & 7)
         left += 1
-        plain = {name: value for name, value in record.items() if name != _SEQ}  # it may be yielded a second time
-        yield Filtered(plain[ID], plain, gather.name, item.reason) if isinstance(item, Reject) else plain
-    if left == records.total:
-        return
+        return _without_number(record)  # it may be yielded a second time
+
+    for item in gather.gather_again(records, scratch):
+        if isinstance(item, Joined):
+            whole = _without_number(item.record)
+            parts = [JoinedPart(returned(part), gather.name) for part in item.parts]
+            parts[-1].joins, parts[-1].joins_ms = 1, audio_ms(whole)
+            yield from parts
+            yield whole
+        elif isinstance(item, Reject):
+            record = returned(item.record)
+            yield Filtered(record[ID], record, gather.name, item.reason)
+        else:
+            yield returned(item)
+    if left != records.total:
+        yield from _left_out(gather, records, seen)
+
+
+def _left_out(gather: Gather, records: _NumberedRecords, seen: bytearray) -> Iterator[Filtered]:
+    """Yield the records of which a gather has returned nothing."""
     for seq, record in enumerate(records.reader):
         if seq >> 3 >= len(seen) or not seen[seq >> 3] >> (seq & 7) & 1:
             yield Filtered(record[ID], record, gather.name, f"left out by {gather.name}")
+
+
+def _without_number(record: Record) -> Record:
+    return {name: value for name, value in record.items() if name != _SEQ}
 
 
 def _settled_failure(seq: int, item: Failed, stage: str) -> FinishedInputs:
@@ -274,3 +306,8 @@ def _settled_failure(seq: int, item: Failed, stage: str) -> FinishedInputs:
 def _settled_filtered(seq: int, note: Filtered) -> FinishedInputs:
     ms = audio_ms(note.record)
     return FinishedInputs([seq], [], [], ms, 0, filtered=[(seq, note)], ids=[note.record[ID]], each_ms=[ms])
+
+
+def _settled_part(seq: int, note: JoinedPart) -> FinishedInputs:
+    ms = audio_ms(note.record)
+    return FinishedInputs([seq], [], [], ms, 0, joined=[(seq, note)], ids=[note.record[ID]], each_ms=[ms])

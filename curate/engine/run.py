@@ -14,6 +14,7 @@ from loguru import logger
 
 from curate.audio import Spool
 from curate.audio.files import roots_in_run
+from curate.audio.spool_folder import check_spool_directory, run_folder
 from curate.engine.accounting.counts import FinishedInputs, RecordCounts, add_stage_counts, follow_stages, stage_counts
 from curate.engine.durability.commit import CommitBuffer, id_checksum_of
 from curate.engine.durability.directory_store import DirectoryStore
@@ -31,7 +32,7 @@ from curate.engine.protocol.events import (
     RunStopped,
     UnitCommitted,
 )
-from curate.engine.protocol.messages import Filtered
+from curate.engine.protocol.messages import Filtered, JoinedPart
 from curate.engine.protocol.options import Retry, RunOptions
 from curate.engine.protocol.run_status import RunStatus
 from curate.engine.protocol.transport import Executor, HopSpec
@@ -105,6 +106,8 @@ def run_plan(
         AccountingError: the books do not balance.
     """
     options = options or RunOptions()
+    if options.spool_directory is not None:
+        check_spool_directory(options.spool_directory, UsageError)
     began = time.monotonic()
     if run_dir is None:
         return _Run(plan, executor, None, MemoryStore(), observers, options, None).run(began)
@@ -234,12 +237,17 @@ class _PhaseRun:
         self._options = run.options
         self._directory = run.directory
         self._state = run.state
+        shared = run.options.spool_directory
+        self._spool = None if run.directory is None else run.directory.absolute() / SPOOL_FOLDER
+        """Where the decoded recordings of the run lie on each node; None: each worker has a temporary folder."""
+        if shared is not None:
+            self._spool = shared.absolute() / run_folder(run.directory)
         self._places = run.store.places(phase.number)
         self._total = _count_input(phase, self._places)
         self._retried = run.store.retried(phase.number)
         self._unit = self._new_unit()
         self._scheduler: Scheduler | None = None
-        self._gathered: Generator[Record | Filtered] | None = None
+        self._gathered: Generator[Record | Filtered | JoinedPart] | None = None
         self._counts = RecordCounts()
         """The finished inputs, committed or not; of this attempt's audio only the input is counted."""
         self._failed_before, self._worked_on_before = run.before(phase.number)
@@ -286,7 +294,7 @@ class _PhaseRun:
                 self._process(self._until_stopped(iter(batches)))
             else:
                 encode = encode_row if self._store.encodes else None
-                for settled in without_stages(self._until_stopped(iter(batches)), encode, self._first_stage):
+                for settled in without_stages(self._until_stopped(iter(batches)), encode, self._phase.blamed()):
                     self._settle(settled)
         except (InfrastructureError, KeyboardInterrupt):
             with suppress(InfrastructureError):
@@ -302,12 +310,9 @@ class _PhaseRun:
 
     def _process(self, incoming: PhaseInput) -> None:
         """Process the phase's input in the workers of the executor."""
-        hops, context = self._phase.hops, self._context()
+        hops, context, blamed = self._phase.hops, self._context(), self._phase.blamed()
         transport = self._executor.open(
-            [
-                HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=hop.stages[-1].name)
-                for hop in hops
-            ]
+            [HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=blamed) for hop in hops]
         )
         try:
             self._scheduler = Scheduler(transport, hops, stopping=self._is_stopping)
@@ -323,21 +328,20 @@ class _PhaseRun:
                 raise
         finally:
             transport.close()
-            if self._directory is not None:
-                spool = self._directory / SPOOL_FOLDER
-                if spool.is_dir():
-                    Spool.remove(spool)
+            if self._spool is not None and self._spool.is_dir():
+                Spool.remove(self._spool)
 
     def _context(self) -> WorkerContext:
         """Return the context of the stages in workers."""
-        roots, directory = self._plan.audio_roots, self._directory
+        roots, directory, spool = self._plan.audio_roots, self._directory, self._spool
         return WorkerContext(
             audio_roots=roots if directory is None else roots_in_run(roots, directory),
             schemes=self._plan.schemes,
             audio=self._plan.audio,
             audio_memory_bytes=self._options.audio_memory_bytes,
             run_directory=None if directory is None else str(directory.absolute()),
-            spool_directory=None if directory is None else str(directory.absolute() / SPOOL_FOLDER),
+            spool_directory=None if spool is None else str(spool),
+            spool_bytes=self._options.spool_bytes,
         )
 
     def _until_stopped(self, incoming: PhaseInput) -> PhaseInput:
@@ -370,7 +374,7 @@ class _PhaseRun:
                 "curate quarantine retry processes failed records again"
             )
 
-    def _items(self) -> Iterator[Record | Failed | Filtered]:
+    def _items(self) -> Iterator[Record | Failed | Filtered | JoinedPart]:
         phase = self._phase
         if phase.source is not None:
             return read_unchanged(phase.source.stage)
@@ -391,6 +395,10 @@ class _PhaseRun:
         self._counts.split += len(settled.splits)
         self._counts.children += sum(split.children for split in settled.splits)
         self._counts.in_ms += settled.in_ms
+        joins = sum(note.joins for _, note in settled.joined)
+        self._counts.records_in -= joins
+        self._counts.joins += joins
+        self._counts.joined += len(settled.joined)
         if not settled.is_plain:
             add_stage_counts(self._stage_counts, stage_counts(settled))
         for _, note in settled.quarantined:

@@ -84,7 +84,7 @@ def stream_plan(plan: Plan, executor: Executor, batches: Iterator[AudioBatch]) -
     """Yield the batches as they are finished."""
     hops = plan.phases[0].hops
     context = WorkerContext(schemes=plan.schemes, audio=plan.audio)
-    transport = executor.open([HopSpec(hop, context, False, hop.stages[-1].name) for hop in hops])
+    transport = executor.open([HopSpec(hop, context, False, plan.phases[0].blamed()) for hop in hops])
     desk = _BatchReassembler()
     empty: list[AudioBatch] = []
 

@@ -73,7 +73,7 @@ def check_phase(phase: Phase, store: Store) -> RecordCounts:
         books.add(commit.books)
     books.check(measures_audio=may_measure(phase))
     done = store.done(phase.number)
-    if len(done) != books.records_in or not store.places(phase.number).holds_exactly(done):
+    if len(done) != books.records_in + books.joins or not store.places(phase.number).holds_exactly(done):
         raise AccountingError(
             f"the commits of phase {phase.number} hold {books.records_in} records, at {len(done)} of {done.end} "
             "positions: some are lost or there twice; the run directory is not to be trusted"
@@ -187,6 +187,8 @@ def summarise(
         "filtered": books.filtered,
         "quarantined": books.quarantined,
         "split_parents": books.split,
+        "joined_parts": books.joined,
+        "joins": books.joins,
         "audio_hours": {
             name: round(ms / 3_600_000, 6)
             for name, ms in (
@@ -197,6 +199,8 @@ def summarise(
                 ("filtered", books.filtered_ms),
                 ("quarantined", books.quarantined_ms),
                 ("split_parents", books.split_ms),
+                ("joined_parts", books.joined_ms),
+                ("joins", books.joins_ms),
             )
         },
         "failures": failure_codes(plan, store),

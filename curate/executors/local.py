@@ -7,10 +7,14 @@ have deep copies of the stages, as every worker has.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Sequence
+import os
+import threading
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import attrs
+from loguru import logger
 
 from curate.engine.protocol.messages import (
     BatchDone,
@@ -24,6 +28,7 @@ from curate.engine.protocol.messages import (
 from curate.engine.protocol.transport import HopSpec
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.errors import InfrastructureError, PlanError
+from curate.executors.leftover_threads import describe_threads, ends_at_exit
 from curate.io.rows import encode_row
 from curate.machine import Machine
 from curate.plan import Plan
@@ -65,6 +70,9 @@ class LocalTransport:
 
     def __init__(self, hops: Sequence[HopSpec]) -> None:
         self._specs = hops
+        self._threads = set(threading.enumerate())
+        self._directories: dict[int, str] = {}
+        """The working directory of each worker whose stages have changed it."""
         self._runners: list[StageGroupRunner] = []
         self._started: list[Event] = []
         self._running: dict[int, tuple[int, Iterator[PartialResult]]] = {}
@@ -77,7 +85,8 @@ class LocalTransport:
         runner = copied_runner(self._specs[hop])
         self._runners.append(runner)
         try:
-            runner.setup()
+            with self._own_directory(worker):
+                runner.setup()
         except InfrastructureError as error:
             self._started.append(WorkerFailed(worker, error))
         else:
@@ -95,7 +104,8 @@ class LocalTransport:
         worker = max(self._running)  # the last hop with a batch: started records are finished first
         number, results = self._running[worker]
         try:
-            result = next(results, None)
+            with self._own_directory(worker):
+                result = next(results, None)
         except InfrastructureError as error:
             return [WorkerFailed(worker, error)]
         if result is not None:
@@ -108,8 +118,42 @@ class LocalTransport:
 
     def close(self) -> None:
         self._running.clear()  # closes the generators
-        for runner in self._runners:
-            runner.teardown()
+        for worker, runner in enumerate(self._runners):
+            with self._own_directory(worker):
+                runner.teardown()
+        added = set(threading.enumerate()) - self._threads
+        left = [thread for thread in added if not thread.daemon and not ends_at_exit(thread)]
+        if left:
+            logger.warning("{}", describe_threads(left))
+
+    @contextmanager
+    def _own_directory(self, worker: int) -> Generator[None]:
+        """Keep a change of the working directory to the worker whose stages make it, as in a process of its own.
+
+        Otherwise one `os.chdir` in a stage would give every relative path of the run another meaning.
+        """
+        try:
+            before = os.getcwd()  # noqa: PTH109 (for every batch)
+        except OSError:  # it has been removed, so that no relative path has a meaning
+            yield
+            return
+        own = self._directories.get(worker)
+        if own is not None:
+            os.chdir(own)
+        try:
+            yield
+        finally:
+            try:
+                after = os.getcwd()  # noqa: PTH109
+            except OSError:
+                after = ""
+            if after != before:
+                os.chdir(before)
+                if own is None:
+                    name = self._specs[worker].hop.name
+                    logger.warning("{} has changed its working directory; that of the run stays {}", name, before)
+                if after:
+                    self._directories[worker] = after
 
 
 def copied_runner(spec: HopSpec) -> StageGroupRunner:
@@ -119,8 +163,12 @@ def copied_runner(spec: HopSpec) -> StageGroupRunner:
         PlanError: names the stage and the attribute that cannot be copied.
     """
     stages = [planned.stage for planned in spec.hop.stages]
+    try:
+        copies = [copy.deepcopy(stage) for stage in stages]
+    except Exception:  # noqa: BLE001 (a third-party value may raise anything; this raises the error that names it)
+        copies = [tried(stage, copy.deepcopy, "copied for a worker") for stage in stages]
     return StageGroupRunner(
-        [tried(stage, copy.deepcopy, "copied for a worker") for stage in stages],
+        copies,
         context=spec.context,
         encode=encode_row if spec.encodes else None,
         blamed=spec.blamed,

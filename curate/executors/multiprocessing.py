@@ -5,6 +5,7 @@ A worker that crashes or hangs costs the record that it was processing, and noth
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 
 import attrs
@@ -125,4 +126,4 @@ class MultiprocessingTransport:
         self._processes.kill(worker)
 
     def close(self) -> None:
-        self._processes.close()
+        deque(self._decoder.events(self._processes.close()), maxlen=0)  # what a teardown logs is logged

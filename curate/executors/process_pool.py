@@ -18,6 +18,9 @@ TEARDOWN_S = 30.0
 BUSY_S = 5.0
 """The same if a worker is interrupted during a batch."""
 
+EXIT_S = 10.0
+"""The time from the end of a worker's connection to its exit, whose status tells why; then it is killed."""
+
 
 WorkerOutput: TypeAlias = "tuple[int, Frame | RecordsAnnounced | WorkerDied]"
 """A worker's number, and a frame that it sent, the records that it announced, or its end."""
@@ -31,6 +34,8 @@ class ProcessPool:
         self._workers: dict[int, WorkerProcess] = {}
         self._unsent: set[int] = set()
         self._blocked: set[int] = set()
+        self._exiting: dict[int, float] = {}
+        """The workers that have closed their connection, and the time when those that have not exited are killed."""
 
     def __contains__(self, number: int) -> bool:
         return number in self._workers
@@ -57,7 +62,7 @@ class ProcessPool:
         end = None if timeout_s is None else time.monotonic() + timeout_s
         while True:
             self._flush()
-            left = None if end is None else max(0.0, end - time.monotonic())
+            left = self._end_stuck(None if end is None else max(0.0, end - time.monotonic()))
             outputs: list[WorkerOutput] = []
             ended: set[int] = set()
             receiving = False
@@ -67,7 +72,7 @@ class ProcessPool:
                 if number in self._blocked:
                     self._unsent.add(number)
                 if source == "output":
-                    worker.read_output()
+                    self._read_output(worker)
                 elif source == "exit":
                     ended.add(number)
                 else:
@@ -75,7 +80,7 @@ class ProcessPool:
                     try:
                         outputs.extend((number, frame) for frame in worker.receive())
                     except EOFError:
-                        ended.add(number)
+                        self._await_exit(number, worker, ended)
             for number in ended:
                 outputs.extend(self._reap(number))
             over = end is not None and time.monotonic() >= end
@@ -85,6 +90,31 @@ class ProcessPool:
                 return outputs
             if outputs:
                 return outputs
+
+    def _read_output(self, worker: WorkerProcess) -> None:
+        worker.read_output()
+        if worker.output_ended:  # a stage has pointed the descriptors elsewhere, or the worker exits
+            self._selector.unregister(worker.output)
+
+    def _await_exit(self, number: int, worker: WorkerProcess, ended: set[int]) -> None:
+        """Stop receiving from a worker that has closed its connection, until its exit status is known."""
+        self._selector.unregister(worker.socket)
+        if worker.exit_descriptor is None:  # this system cannot wait for it together with the others
+            worker.await_exit(EXIT_S)
+            ended.add(number)
+        else:
+            self._exiting[number] = time.monotonic() + EXIT_S
+
+    def _end_stuck(self, left_s: float | None) -> float | None:
+        """Kill the workers that should have exited, and return how long to wait for output: at most `left_s`."""
+        for number, end in list(self._exiting.items()):
+            until = end - time.monotonic()
+            if until <= 0:
+                self._workers[number].end_stuck()
+                del self._exiting[number]
+            else:
+                left_s = until if left_s is None else min(left_s, until)
+        return left_s
 
     def _reap(self, number: int) -> Sequence[WorkerOutput]:
         worker = self._forget(number)
@@ -101,24 +131,26 @@ class ProcessPool:
         if worker is not None:
             worker.kill()
 
-    def close(self) -> None:
-        """Let every worker tear down its stages, and kill those that do not end in time."""
+    def close(self) -> Sequence[WorkerOutput]:
+        """Let every worker tear down its stages, kill those that do not end in time, and return the last output."""
+        outputs: list[WorkerOutput] = []
         busy = any(worker.busy for worker in self._workers.values())
         for worker in self._workers.values():
             worker.end()
         end = time.monotonic() + (BUSY_S if busy else TEARDOWN_S)
         while self._workers and (left := end - time.monotonic()) > 0:
-            self.wait(left)
+            outputs.extend(self.wait(left))
         for number in list(self._workers):
             self._forget(number).reap()
         self._selector.close()
+        return outputs
 
     def _flush(self) -> None:
         """Send queued bytes; a worker whose socket is full is written to when it is writable again."""
         unsent, self._unsent = self._unsent, set()
         for number in unsent:
             worker = self._workers.get(number)
-            if worker is None:
+            if worker is None or worker.has_closed:
                 continue
             blocked = worker.flush()
             if blocked != (number in self._blocked):
@@ -130,6 +162,7 @@ class ProcessPool:
         worker = self._workers.pop(number)
         self._unsent.discard(number)
         self._blocked.discard(number)
+        self._exiting.pop(number, None)
         for descriptor, _ in worker.descriptors():
             self._selector.unregister(descriptor)
         return worker

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import socket
-import tempfile
 import threading
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import attrs
 from loguru import logger
 
 from curate.errors import InfrastructureError, PlanError
+from curate.executors.ray_folder import ClusterFolder, sweep_abandoned_folders
 
 
 @attrs.frozen
@@ -61,7 +59,7 @@ class RaySession:
     """The connection to a cluster, from the first phase of a run to its last."""
 
     def __init__(self) -> None:
-        self._folder: Path | None = None
+        self._folder: ClusterFolder | None = None
         self._ours = False
 
     def start(self, cluster: ClusterOptions) -> None:
@@ -83,7 +81,8 @@ class RaySession:
         }
         if cluster.address is None:
             # not below the run directory: the paths of its sockets must be short
-            self._folder = Path(tempfile.mkdtemp(prefix="curate-ray-"))
+            sweep_abandoned_folders()
+            self._folder = ClusterFolder()
             os.environ.setdefault("RAY_raylet_start_wait_time_s", str(int(cluster.start_timeout_s)))
             options |= {
                 "address": "local",  # whatever RAY_ADDRESS says
@@ -92,9 +91,9 @@ class RaySession:
                 "resources": dict(cluster.resources) or None,
                 "object_store_memory": cluster.object_store_memory,
                 "include_dashboard": False,
-                "_temp_dir": str(self._folder),
+                "_temp_dir": str(self._folder.path),
             }
-            where = f"a private cluster on this machine, in {self._folder}"
+            where = f"a private cluster on this machine, in {self._folder.path}"
         else:
             options["address"] = cluster.address
             where = f"the cluster at {cluster.address}"
@@ -116,7 +115,7 @@ class RaySession:
             self._ours = False
             import_ray().shutdown()
         if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)  # some of Ray's processes may still write there
+            self._folder.remove()
             self._folder = None
 
 

@@ -11,6 +11,7 @@ import pickle
 import time
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from curate.engine.protocol.messages import (
@@ -261,16 +262,25 @@ class RayTransport:
             self._ray.kill(actor.handle)
 
     def close(self) -> None:
-        closing: list[Any] = []
-        for actor in self._actors.values():
-            if actor.calls:  # it is busy with a call whose answer is no longer needed
+        closing: dict[Any, int] = {}
+        for number, actor in self._actors.items():
+            if actor.left or actor.given_up or not actor.placed:  # busy, for an answer that is no longer needed
                 self._ray.kill(actor.handle)
             else:
-                closing.append(actor.handle.close.remote())
+                closing[actor.handle.close.remote()] = number
         if closing:
-            self._ray.wait(closing, num_returns=len(closing), timeout=CLOSE_S)
+            ended, _ = self._ray.wait(list(closing), num_returns=len(closing), timeout=CLOSE_S)
+            for ref in ended:
+                self._log_rest(closing[ref], ref)
         for number in list(self._actors):
             self._end(number)
+
+    def _log_rest(self, number: int, ref: Any) -> None:
+        """Log what a worker has logged during its teardown."""
+        with suppress(Exception):  # Ray's own, of many kinds: the actor is gone, and nothing depends on its answer
+            for answer in self._ray.get(ref):
+                outputs = [(number, output) for _, output in pickle.loads(answer)]
+                deque(self._decoder.events(outputs), maxlen=0)
 
 
 def _asked(hop: Hop) -> dict[str, float]:

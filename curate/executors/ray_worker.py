@@ -89,9 +89,9 @@ class RayWorker:
             outputs.extend(self._processes.wait())
         return [pickle.dumps(outputs, 5)]
 
-    def close(self) -> None:
-        """Let the worker tear down its stages."""
-        self._processes.close()
+    def close(self) -> list[bytes]:
+        """Let the worker tear down its stages, and return its last output."""
+        return [pickle.dumps(self._processes.close(), 5)]
 
 
 def _ends(output: Frame | RecordsAnnounced | WorkerDied, *kinds: FrameType) -> bool:

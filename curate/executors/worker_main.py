@@ -6,6 +6,7 @@ driver. The records that it is about to touch are announced in shared memory, wh
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import faulthandler
 import gc
@@ -25,10 +26,13 @@ from typing import Any, NoReturn
 from loguru import logger
 
 from curate.engine.protocol.activity import SharedActivity
+from curate.engine.protocol.interrupt import Interrupted
 from curate.engine.protocol.messages import BatchTask, PartialResult, Quarantined
+from curate.engine.protocol.transport import ANY_COLUMN, Blamed, stage_blamed
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.errors import InfrastructureError
 from curate.executors.framing import CHUNK, Frame, Frames, FrameType, framed
+from curate.executors.leftover_threads import end_without_leftover_threads
 from curate.executors.worker_payload import WorkerPayload, versions_of
 from curate.gpu_errors import is_broken_gpu
 from curate.io.rows import encode_row, printable
@@ -110,13 +114,21 @@ def main(arguments: list[str]) -> int:
         _, _, path = channel.receive()
         sys.path[:] = pickle.loads(path)
         _, _, payload = channel.receive()
-        return _work(channel, payload, activity_descriptor)
+        code = _work(channel, payload, activity_descriptor)
+        end_without_leftover_threads(lambda message: _warn(channel, message), code)
+        return code
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return 1  # the driver is gone
-    except KeyboardInterrupt:  # so that its exit status names the signal
+    except Interrupted:  # so that its exit status names the signal
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTERM)
         raise
+
+
+def _warn(channel: Channel, message: str) -> None:
+    channel.hold(FrameType.LOG, ("WARNING", 30, message))
+    with contextlib.suppress(OSError):  # the driver has stopped listening
+        channel.send()
 
 
 def _work(channel: Channel, payload: bytes, activity_descriptor: int) -> int:
@@ -128,7 +140,9 @@ def _work(channel: Channel, payload: bytes, activity_descriptor: int) -> int:
             runner = _set_up(spec, activity_descriptor)
             gc.collect()
             gc.freeze()  # or the collector would walk through models and modules again and again
-        except Exception as error:  # noqa: BLE001 (a third-party class may raise anything as it is unpickled)
+        except Interrupted:
+            raise
+        except BaseException as error:  # noqa: BLE001 (a third-party class may raise anything as it is unpickled)
             _fail(channel, error)
             return 0
         channel.hold(FrameType.READY)
@@ -143,7 +157,7 @@ def _work(channel: Channel, payload: bytes, activity_descriptor: int) -> int:
             channel.send()
 
 
-def _work_on(channel: Channel, runner: StageGroupRunner, number: int, payload: bytes, blamed: str) -> bool:
+def _work_on(channel: Channel, runner: StageGroupRunner, number: int, payload: bytes, blamed: Blamed) -> bool:
     """Work on one batch; return whether there can be another one."""
     try:
         task: BatchTask = pickle.loads(payload)
@@ -189,14 +203,14 @@ def _set_up(spec: WorkerPayload, activity_descriptor: int) -> StageGroupRunner:
     return runner
 
 
-def _hold(channel: Channel, result: PartialResult, ids: list[str], blamed: str) -> None:
+def _hold(channel: Channel, result: PartialResult, ids: list[str], blamed: Blamed) -> None:
     try:
         channel.hold(FrameType.RESULT, result, result.number)
     except Exception:  # noqa: BLE001 (a third-party value's own __reduce__ may raise anything)
         channel.hold(FrameType.RESULT, _sendable(result.with_roots(ids), blamed), result.number)
 
 
-def _sendable(result: PartialResult, blamed: str) -> PartialResult:
+def _sendable(result: PartialResult, blamed: Blamed) -> PartialResult:
     """Return a result with the records that cannot be sent to the driver in quarantine."""
     sendable = PartialResult(result.number, [], roots := [], [], busy_s=result.busy_s, measures=result.measures)
     sendable.files = result.files
@@ -210,9 +224,11 @@ def _sendable(result: PartialResult, blamed: str) -> PartialResult:
             roots.append(root)
             sendable.kept_ms.append(ms)
         else:
-            message = f"the record cannot be sent to the driver: {reason}"
             assert isinstance(row, dict)
-            sendable.quarantined.append(Quarantined(root, printable(row), blamed, "bad_value", message, "", 1))
+            column = next((name for name, value in row.items() if _unsendable(value) is not None), ANY_COLUMN)
+            message = f"the record cannot be sent to the driver: column {column!r}: {reason}"
+            stage = stage_blamed(blamed, column)
+            sendable.quarantined.append(Quarantined(root, printable(row), stage, "bad_value", message, "", 1))
     return sendable
 
 
@@ -291,7 +307,7 @@ def _die_of_broken_gpu(error: InfrastructureError) -> NoReturn:
 
 
 def _terminate(*_: object) -> None:
-    raise KeyboardInterrupt
+    raise Interrupted
 
 
 def _die_with_driver() -> None:

@@ -20,7 +20,7 @@ import attrs
 import cloudpickle as _cloudpickle
 
 from curate._version import __version__
-from curate.engine.protocol.transport import HopSpec
+from curate.engine.protocol.transport import Blamed, HopSpec
 from curate.executors.local import tried
 from curate.fingerprint import distributions
 from curate.plan import Plan
@@ -42,7 +42,7 @@ class WorkerPayload:
         context: what the stages may know about the run.
         schemes: the storage schemes of the plugins, pickled by cloudpickle.
         encodes: whether kept records become lines of JSON.
-        blamed: the stage that is named when a record cannot be encoded.
+        blamed: the stages that are named when a record cannot be encoded or sent.
         gpu_memory_gb: what a worker needs of its GPU, in GB.
         versions: of Python, curate, and the distributions that the stages come from, in the driver; they are compared
             with the worker's.
@@ -55,7 +55,7 @@ class WorkerPayload:
     context: WorkerContext
     schemes: bytes
     encodes: bool
-    blamed: str
+    blamed: Blamed
     gpu_memory_gb: float
     versions: Mapping[str, str]
 
@@ -84,7 +84,7 @@ def make_payload(spec: HopSpec, *, elsewhere: bool = False) -> WorkerPayload:
         context=attrs.evolve(spec.context, schemes={}),
         schemes=schemes,
         encodes=spec.encodes,
-        blamed=spec.blamed,
+        blamed=dict(spec.blamed),
         gpu_memory_gb=spec.hop.resources.gpu_memory_gb,
         versions=versions_of(stages) if elsewhere else {},
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import mmap
 import os
 import pickle
@@ -10,6 +12,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import termios
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -47,6 +50,11 @@ class WorkerProcess:
         self.number = number
         self.busy = 0
         """The number of its unfinished batches."""
+        self.has_closed = False
+        """Whether its end of the socket is closed, so that it is about to exit."""
+        self.output_ended = False
+        """Whether nothing holds the other end of its standard output and error any more."""
+        self._ended_by_driver = ""
         self._tail = bytearray()
         self._line = bytearray()
         self._frames = Frames()
@@ -83,8 +91,10 @@ class WorkerProcess:
 
     def descriptors(self) -> Iterator[tuple[Any, Literal["socket", "output", "exit"]]]:
         """Yield the descriptors to wait for, with their meaning."""
-        yield self.socket, "socket"
-        yield self.output, "output"
+        if not self.has_closed:
+            yield self.socket, "socket"
+        if not self.output_ended:
+            yield self.output, "output"
         if self.exit_descriptor is not None:
             yield self.exit_descriptor, "exit"
 
@@ -118,33 +128,41 @@ class WorkerProcess:
         Raises:
             EOFError: the worker has closed its end.
         """
+        yield from self._receive(CHUNK)
+
+    def _receive(self, size: int) -> Iterator[Frame]:
         try:
-            received = self.socket.recv(CHUNK)
+            received = self.socket.recv(size)
         except BlockingIOError:
             return
         except OSError:
-            raise EOFError from None
+            received = b""
         if not received:
+            self.has_closed = True
             raise EOFError
         for frame in self._frames.feed(received):
             if frame[0] in _ENDS_BATCH:
                 self.busy -= 1
             yield frame
 
-    def read_output(self) -> None:
-        """Read and log the worker's standard output and error."""
-        while True:
-            try:
-                printed = os.read(self.output, CHUNK)
-            except BlockingIOError:
-                return
-            if not printed:
-                return
-            self._tail = (self._tail + printed)[-_TAIL:]
-            *lines, self._line = (self._line + printed).split(b"\n")
-            self._line = self._line[-_TAIL:]
-            for line in lines:
-                logger.debug("{} printed: {}", self._hop, line.decode(errors="replace"))
+    def read_output(self, size: int = CHUNK) -> int:
+        """Read and log at most `size` bytes of the worker's standard output and error, and return their number.
+
+        One read a turn: a process that prints without end keeps nothing else from being received.
+        """
+        try:
+            printed = os.read(self.output, size)
+        except BlockingIOError:
+            return 0
+        if not printed:
+            self.output_ended = True
+            return 0
+        self._tail = (self._tail + printed)[-_TAIL:]
+        *lines, self._line = (self._line + printed).split(b"\n")
+        self._line = self._line[-_TAIL:]
+        for line in lines:
+            logger.debug("{} printed: {}", self._hop, line.decode(errors="replace"))
+        return len(printed)
 
     def look(self) -> RecordsAnnounced | None:
         """Return the records that the worker has announced, if they have changed since the last call."""
@@ -156,21 +174,43 @@ class WorkerProcess:
         return RecordsAnnounced(self.number, number, announced) if number else None
 
     def rest(self) -> Iterator[Frame]:
-        """Yield the remaining frames of a worker that has ended."""
-        while True:
+        """Yield the remaining frames of a worker that has ended: what is there now.
+
+        A process that the worker has left behind may hold the other end, so that the end of the stream never comes.
+        """
+        left = 0 if self.has_closed else _readable_bytes(self.socket.fileno())
+        while left > 0:
+            size = min(left, CHUNK)
             try:
-                yield from self.receive()
+                yield from self._receive(size)
             except EOFError:
                 return
+            left -= size
 
     def reap(self) -> WorkerDied:
         """Wait for the ended worker, release its resources, and return how it ended."""
         self.kill()
         code = self._process.wait()
-        self.read_output()
+        left = 0 if self.output_ended else _readable_bytes(self.output)
+        while left > 0 and (read := self.read_output(min(left, CHUNK))):
+            left -= read
         tail = self._tail.decode(errors="replace").strip()
         self._close()
-        return WorkerDied(self.number, f"{_ended(code)}\n{tail}" if tail else _ended(code), -code in _FROM_OUTSIDE)
+        ended = self._ended_by_driver or _ended(code)
+        from_outside = -code in _FROM_OUTSIDE and not self._ended_by_driver
+        return WorkerDied(self.number, f"{ended}\n{tail}" if tail else ended, from_outside)
+
+    def await_exit(self, timeout_s: float) -> None:
+        """Wait for the worker's exit, for at most `timeout_s`; one that has not exited then is ended."""
+        try:
+            self._process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            self.end_stuck()
+
+    def end_stuck(self) -> None:
+        """Kill a worker that has closed its connection and does not exit; its `WorkerDied` then says so."""
+        self._ended_by_driver = "it closed its connection to the driver, did not exit, and was killed by the driver"
+        self.kill()
 
     def end(self) -> None:
         """Ask the worker to tear down its stages and exit, even during a batch."""
@@ -236,10 +276,21 @@ def _python_path() -> str:
     return own if not before else f"{own}{os.pathsep}{before}"
 
 
+def _readable_bytes(descriptor: int) -> int:
+    """Return how many bytes can be read from a pipe or socket now."""
+    count = array.array("i", [0])
+    fcntl.ioctl(descriptor, termios.FIONREAD, count)
+    return count[0]
+
+
 def _ended(code: int) -> str:
+    """Say how a process ended, and whether by itself."""
     if code >= 0:
-        return f"it ended with exit code {code}"
+        return f"it ended by itself with exit code {code}"
     try:
-        return f"killed by {signal.Signals(-code).name}"
+        name = signal.Signals(-code).name
     except ValueError:
-        return f"killed by signal {-code}"
+        name = f"signal {-code}"
+    if -code in _FROM_OUTSIDE:
+        return f"killed from outside by {name}"
+    return f"it crashed by itself with {name}"

@@ -13,7 +13,7 @@ from curate.io.by_content import can_grow
 from curate.io.content import FileFormat, judge_content
 from curate.io.format import ManifestFormat, Row
 from curate.io.manifest import FORMATS, count_rows, declared_columns, find_format, publish, read_rows
-from curate.io.parquet_schema import check_parquet
+from curate.io.parquet_schema import audio_columns, check_parquet, parquet_schema
 from curate.io.published_audio import with_published_audio
 from curate.storage import replacing
 
@@ -22,12 +22,14 @@ __all__ = [
     "FileFormat",
     "ManifestFormat",
     "Row",
+    "audio_columns",
     "can_grow",
     "check_parquet",
     "count_rows",
     "declared_columns",
     "find_format",
     "judge_content",
+    "parquet_schema",
     "publish",
     "read_rows",
     "replacing",

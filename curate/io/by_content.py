@@ -19,7 +19,7 @@ _NEVER_EMPTY = (".parquet", ".gz", ".zst", ".bz2", ".xz")
 
 
 def require_records(path: Path) -> FileFormat:
-    """Return what a file holds.
+    """Return the format of a file of records.
 
     Raises:
         PlanError: something else than records.

@@ -23,7 +23,7 @@ _BOMS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs
 
 _READ_FOLDER = "read_folder reads the folder that it lies in"
 _READ_HF = "read_hf reads the folder that it lies in"
-_UNPACK = "unpack it, and read what was in it"
+_UNPACK = "unpack it, and read its files"
 _NOT_RECORDS = "it holds no records"
 
 _MAGIC: tuple[tuple[int, bytes, str, str], ...] = (
@@ -79,7 +79,7 @@ class FileFormat:
 
 
 def judge_content(path: Path) -> FileFormat:
-    """Return what a file holds.
+    """Return the format of a file, by its first bytes.
 
     Raises:
         OSError: it cannot be read.
@@ -116,7 +116,7 @@ def _judge(head: bytes, *, is_whole: bool) -> FileFormat:
 
 
 def _is_not_text(head: bytes, magic: bytes) -> bool:
-    """Return whether a magic number is more than the first letters of a text, such as of a column `FORM` or `ID3`."""
+    """Return whether a magic number is more than the first letters of words, such as of a column `FORM` or `ID3`."""
     return not magic.isalnum() or b"\0" in head[:1024] or magic in (b"fLaC", b"OggS")
 
 
@@ -156,7 +156,7 @@ def _decoded(head: bytes, encoding: str) -> str:
 
 
 def _delimiter_of(text: str) -> str:
-    """Return what delimits the columns of a table whose first row names them; empty if the text is not such a table."""
+    """Return the delimiter of a table whose first row names its columns; empty if it is not such a table."""
     first, _, rest = text.partition("\n")
     first = first.removesuffix("\r")
     for delimiter in _DELIMITERS:

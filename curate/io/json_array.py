@@ -87,7 +87,10 @@ class _Text:
                 return self._past(number, error)
             if end == len(self._held) and self._refill(wanted):  # a number may go further
                 continue
-            self._at = end
+            start, self._at = self._at, end
+            repeated = jsonl.repeated_key(self._held[start:end])
+            if repeated is not None:
+                return RecordError("bad_json", f"the key {repeated[:80]!r} is repeated in an object")
             return jsonl.checked_value(value)
 
     def _past(self, number: int, error: Exception) -> RecordError:

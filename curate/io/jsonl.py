@@ -97,7 +97,28 @@ def parse_line(line: bytes) -> Record | RecordError:
         return RecordError("bad_json", f"the line is not a JSON object but a {type(value).__name__}")
     if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
         return RecordError("bad_json", f"the JSON is nested more than {MAX_DEPTH} deep")
-    return cast("Record", value)
+    record = cast("Record", value)
+    # Only a line with as many keys as the record has, spelt plainly, needs no second look.
+    if line.count(b'":') != len(record) or b" :" in line or b"\t:" in line or b"\r:" in line:
+        repeated = repeated_key(line.decode())
+        if repeated is not None:
+            return RecordError("bad_json", f"the key {repeated[:80]!r} is repeated in an object")
+    return record
+
+
+def repeated_key(text: str) -> str | None:
+    """Find a key that one of the objects in JSON has twice, of which one value would be lost; None: there is none."""
+    found: list[str] = []
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        names: set[str] = set()
+        for name, _ in pairs:
+            if name in names:
+                found.append(name)
+            names.add(name)
+
+    json.JSONDecoder(object_pairs_hook=look).decode(text)
+    return found[0] if found else None
 
 
 def checked_value(value: Any) -> Record | RecordError:

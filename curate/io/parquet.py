@@ -56,15 +56,16 @@ def read_parquet(path: Path, after: int, leave_out: Collection[str] = ()) -> Ite
                 first, number = number, number + cast("int", batch.num_rows)
                 if number <= after:
                     continue
-                for position, row in enumerate(_rows_of(batch, arrow), start=first + 1):
+                for position, row in enumerate(rows_of(batch), start=first + 1):
                     if position > after:
                         yield position, _with_maps(row, maps) if maps else row
     except arrow.ArrowException as error:
         raise EOFError(str(error)) from error
 
 
-def _rows_of(batch: Any, arrow: Any) -> list[Record | RecordError]:
+def rows_of(batch: Any) -> list[Record | RecordError]:
     """Return the rows of a batch; a value that Python cannot hold (a string that is not UTF-8) costs its row."""
+    arrow = _arrow()
     try:
         return list(map(plain_row, cast("list[Record]", batch.to_pylist())))
     except (arrow.ArrowException, ValueError, OverflowError):

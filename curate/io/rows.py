@@ -1,31 +1,87 @@
-"""Records as lines of JSON, the form of unit files and published manifests."""
+"""Records as lines of JSON, the form of unit files and published manifests.
+
+A column holds a string, a number, a bool, None, or lists and dicts of these. A few other values have one JSON form and
+are stored in it:
+
+    value                                       stored as
+    a path                                      its string
+    a date, a time, a datetime                  its `isoformat()`
+    a `Decimal`, a `UUID`                       its string, which is exact
+    an `Enum`                                   its `value`
+    a tuple                                     a list
+    a scalar or 0-dimensional array, of NumPy,  its `item()`
+    torch and the like
+
+Everything else is refused, with the method that makes it storable: NaN and infinity, arrays, sets, bytes, times without
+a unit, keys that are not strings.
+"""
 
 from __future__ import annotations
 
+import enum
 import json
 import math
 import re
+from collections.abc import Iterable, Sequence
 from pathlib import PurePath
 from typing import Any, cast
 
 from curate.records import ID, PLAIN_TYPES, Record
 
-_TIMES = ("M", "m")
 _PREFIX = re.compile(rb'\{"_id": "(?:[^"\\]|\\.)*"(?:, )?')
+
+_AS_STRINGS = frozenset({("decimal", "Decimal"), ("uuid", "UUID")})
+_WITH_ISOFORMAT = frozenset({("datetime", "date"), ("datetime", "datetime"), ("datetime", "time")})
+"""Classes by module and name, so that no module is imported for a value that nobody has."""
+
+
+class UnstorableValueError(ValueError):
+    """A column has a value that JSON cannot represent.
+
+    Args:
+        column: the column.
+        fault: what is wrong with its value, and the remedy.
+    """
+
+    def __init__(self, column: str, fault: str) -> None:
+        super().__init__(f"column {column!r}: {fault}")
+        self.column = column
 
 
 def _default(value: Any) -> Any:
     if isinstance(value, PurePath):
         return str(value)
-    item = getattr(value, "item", None)  # NumPy's and torch's scalars
-    if item is not None and getattr(value, "shape", None) == ():
+    if isinstance(value, enum.Enum):
+        return value.value
+    names = {(cls.__module__, cls.__name__) for cls in type(value).__mro__}
+    if names & _AS_STRINGS:
+        return str(value)
+    if names & _WITH_ISOFORMAT:
+        return value.isoformat()
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
         try:
-            plain = item()
+            plain = value.item()
         except Exception as error:
             raise TypeError(f"a value of type {type(value).__name__} has no plain value: {error}") from error
-        if getattr(getattr(value, "dtype", None), "kind", None) not in _TIMES:  # whose plain value depends on the unit
+        if getattr(getattr(value, "dtype", None), "kind", None) not in _TIMES or hasattr(plain, "isoformat"):
             return plain
-    raise TypeError(f"a value of type {type(value).__name__} is not JSON")
+        raise TypeError(f"a {type(value).__name__} of this unit has no JSON form; store a number of seconds")
+    raise TypeError(f"a value of type {type(value).__name__} is not JSON; {_remedy(value)}")
+
+
+_TIMES = ("M", "m")
+"""The kinds of NumPy's times, whose plain value is a number without its unit where Python has no such type."""
+
+
+def _remedy(value: Any) -> str:
+    for method in ("tolist", "isoformat", "total_seconds", "item", "to_dict"):
+        if callable(getattr(value, method, None)):
+            return f"store its .{method}()"
+    if isinstance(value, set | frozenset):
+        return "store a list, such as sorted(…)"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return "store its .decode()"
+    return "store a string, a number, a bool, None, or a list or dict of these"
 
 
 def _check_keys(value: Any) -> None:
@@ -54,7 +110,7 @@ def encode_row(record: Record) -> bytes:
     """Return a record as one line of JSON, its `_id` first.
 
     Raises:
-        ValueError: a column has a value that JSON cannot represent; the message names the column.
+        UnstorableValueError: a column has a value that JSON cannot represent; the message names the column.
     """
     ordered = {ID: record[ID], **record}
     try:
@@ -64,7 +120,21 @@ def encode_row(record: Record) -> bytes:
         return _encode_ascii(ordered).encode() + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
         culprit = next((name for name, value in record.items() if not _is_json({name: value})), "?")
-        raise ValueError(f"column {culprit!r}: {error}") from None
+        raise UnstorableValueError(culprit, _fault_of(record.get(culprit)) or str(error)) from None
+
+
+def _fault_of(value: Any) -> str:
+    """Describe a number in a value that JSON does not have; "" if something else is wrong."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return f"{value} is not JSON; store None, or a finite number"
+    if isinstance(value, dict):
+        inner: Iterable[Any] = cast("dict[str, Any]", value).values()
+    else:
+        inner = cast("Sequence[Any]", value) if isinstance(value, list | tuple) else ()
+    try:
+        return next((fault for each in inner if (fault := _fault_of(each))), "")
+    except RecursionError:
+        return ""
 
 
 def decode_row(line: bytes) -> Record:

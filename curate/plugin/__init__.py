@@ -28,6 +28,7 @@ from curate.plugin.references import (
     RecogniserRef,
     SchemeRef,
     StageRef,
+    VoiceDetectorRef,
 )
 from curate.plugin.spec import hookimpl
 from curate.plugin.status import PluginStatus
@@ -46,6 +47,7 @@ __all__ = [
     "RecogniserRef",
     "SchemeRef",
     "StageRef",
+    "VoiceDetectorRef",
     "current_host",
     "default_host",
     "hookimpl",

@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from curate.errors import RECORD_ERROR_CODES
-from curate.plugin import CommandRef, ExecutorRef, FormatRef, NormaliserRef, RecogniserRef, StageRef, hookimpl
+from curate.plugin import (
+    CommandRef,
+    ExecutorRef,
+    FormatRef,
+    NormaliserRef,
+    RecogniserRef,
+    StageRef,
+    VoiceDetectorRef,
+    hookimpl,
+)
 
 
 @hookimpl
@@ -15,6 +24,56 @@ def curate_stages() -> list[StageRef]:
             "read_manifest",
             "curate.stages.sources.manifest:ReadManifest",
             "Read records from NeMo JSONL or Parquet manifests",
+        ),
+        StageRef(
+            "read_folder",
+            "curate.stages.sources.folder:FolderReader",
+            "Read the recordings below a folder, with transcripts next to them",
+        ),
+        StageRef(
+            "read_common_voice",
+            "curate.stages.sources.common_voice:CommonVoiceReader",
+            "Read Mozilla Common Voice",
+        ),
+        StageRef(
+            "read_kaldi",
+            "curate.stages.sources.kaldi:KaldiReader",
+            "Read a Kaldi data folder",
+        ),
+        StageRef(
+            "read_librispeech",
+            "curate.stages.sources.librispeech:LibriSpeechReader",
+            "Read LibriSpeech",
+        ),
+        StageRef(
+            "read_ljspeech",
+            "curate.stages.sources.librispeech:LjSpeechReader",
+            "Read LJSpeech and corpora in its form",
+        ),
+        StageRef(
+            "read_segments",
+            "curate.stages.sources.segments:SegmentsReader",
+            "Read the segments of SRT, WebVTT, TextGrid, CTM, STM or RTTM files",
+        ),
+        StageRef(
+            "read_nemo_tarred",
+            "curate.stages.sources.nemo_tarred:NemoTarredReader",
+            "Read a NeMo tarred data set",
+        ),
+        StageRef(
+            "read_webdataset",
+            "curate.stages.sources.webdataset:WebDatasetReader",
+            "Read WebDataset tars",
+        ),
+        StageRef(
+            "read_lhotse",
+            "curate.stages.sources.lhotse_cuts:LhotseReader",
+            "Read Lhotse cuts, or a Shar folder",
+        ),
+        StageRef(
+            "read_hf",
+            "curate.stages.sources.hugging_face:HuggingFaceReader",
+            "Read audio data sets of Hugging Face",
         ),
         StageRef(
             "partition",
@@ -36,6 +95,42 @@ def curate_stages() -> list[StageRef]:
             "split_channels",
             "curate.stages.segment.split_channels:SplitChannels",
             "Make one record for each channel of a recording",
+        ),
+        StageRef(
+            "voice_activity",
+            "curate.stages.segment.voice_activity:VoiceActivity",
+            "Find where a recording holds speech",
+        ),
+        StageRef(
+            "split_speech",
+            "curate.stages.segment.split_speech:SplitSpeech",
+            "Cut recordings at pauses into utterances or full windows",
+        ),
+        StageRef(
+            "split_windows",
+            "curate.stages.segment.split_windows:SplitWindows",
+            "Cut recordings into windows of one length",
+        ),
+        StageRef(
+            "split_sentences",
+            "curate.stages.segment.split_sentences:SplitSentences",
+            "Cut transcribed recordings into sentences",
+        ),
+        StageRef(
+            "split_turns", "curate.stages.segment.split_turns:SplitTurns", "Cut recordings into turns of one speaker"
+        ),
+        StageRef(
+            "trim_silence", "curate.stages.segment.trim_silence:TrimSilence", "Cut off silence and shorten long pauses"
+        ),
+        StageRef(
+            "audio_profile",
+            "curate.stages.measure.audio_profile:AudioProfile",
+            "Measure levels, noise, bandwidth and pitch in one pass",
+        ),
+        StageRef(
+            "join_parts",
+            "curate.stages.segment.join_parts:JoinParts",
+            "Join the parts of split recordings: texts, words and times",
         ),
         StageRef(
             "asr_nemo",
@@ -197,6 +292,21 @@ def curate_normalisers() -> list[NormaliserRef]:
 
 
 @hookimpl
+def curate_voice_detectors() -> list[VoiceDetectorRef]:
+    return [
+        VoiceDetectorRef(
+            "energy", "curate.signal.energy_detector:EnergyDetector", "Sound above the noise of its surroundings"
+        ),
+        VoiceDetectorRef(
+            "webrtc",
+            "curate.signal.webrtc_detector:WebrtcDetector",
+            "WebRTC's detector: fast and rough",
+            extra="webrtc",
+        ),
+    ]
+
+
+@hookimpl
 def curate_formats() -> list[FormatRef]:
     return [
         FormatRef("jsonl", "curate.io.jsonl:JSONL", "One JSON object a line", suffixes=(".jsonl",)),
@@ -218,6 +328,8 @@ def curate_error_codes() -> Mapping[str, str]:
 def curate_commands() -> list[CommandRef]:
     return [
         CommandRef("run", "curate.cli.run:run", "Run a pipeline"),
+        CommandRef("init", "curate.cli.init:init", "Look at a corpus and write a pipeline that reads it"),
+        CommandRef("inspect", "curate.cli.inspect:inspect", "Show the columns, the audio and the oddities of a corpus"),
         CommandRef("bench", "curate.cli.bench:bench", "Measure, to choose a setting"),
         CommandRef("doctor", "curate.cli.doctor:doctor", "Check this machine and the installation"),
         CommandRef("executors", "curate.cli.executors:executors", "List the executors: where a pipeline can run"),
@@ -235,5 +347,6 @@ def curate_commands() -> list[CommandRef]:
         CommandRef(
             "stats", "curate.cli.stats:stats", "Show the hours, words, rates and duplicates of a manifest or a run"
         ),
+        CommandRef("verify", "curate.cli.verify:verify", "Check a published data set against its checksums"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
     ]

@@ -20,6 +20,7 @@ from curate.plugin.references import (
     Reference,
     SchemeRef,
     StageRef,
+    VoiceDetectorRef,
     canonical,
 )
 from curate.suggest import closest
@@ -30,6 +31,7 @@ ANNOUNCING: Mapping[str, type[Reference]] = MappingProxyType(
         "curate_executors": ExecutorRef,
         "curate_recognisers": RecogniserRef,
         "curate_normalisers": NormaliserRef,
+        "curate_voice_detectors": VoiceDetectorRef,
         "curate_formats": FormatRef,
         "curate_storage_schemes": SchemeRef,
         "curate_report_panels": PanelRef,

@@ -34,6 +34,7 @@ from curate.plugin.references import (
     RecogniserRef,
     SchemeRef,
     StageRef,
+    VoiceDetectorRef,
     canonical,
 )
 from curate.plugin.registry import Registry
@@ -83,6 +84,7 @@ class PluginHost:
         self.executors = Registry(ExecutorRef, self._rows)
         self.recognisers = Registry(RecogniserRef, self._rows)
         self.normalisers = Registry(NormaliserRef, self._rows)
+        self.voice_detectors = Registry(VoiceDetectorRef, self._rows)
         self.formats = Registry(FormatRef, self._rows)
         self.schemes = Registry(SchemeRef, self._rows)
         self.panels = Registry(PanelRef, self._rows)
@@ -112,6 +114,10 @@ class PluginHost:
     def normaliser(self, name: str) -> NormaliserRef:
         """Return the normaliser of a plain or qualified name, or raise `PluginError`."""
         return self.normalisers.resolve(name)
+
+    def voice_detector(self, name: str) -> VoiceDetectorRef:
+        """Return the voice detector of a plain or qualified name, or raise `PluginError`."""
+        return self.voice_detectors.resolve(name)
 
     def format_of(self, path: Path | str) -> FormatRef | None:
         """Return the format whose suffix a file's name ends in, the longest suffix first; None: there is none.

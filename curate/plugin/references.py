@@ -5,6 +5,7 @@ Reference
 ├── ExecutorRef      an executor class
 ├── RecogniserRef    a recogniser class
 ├── NormaliserRef    a function from string to string
+├── VoiceDetectorRef a voice detector class
 ├── FormatRef        a `curate.io.ManifestFormat`
 ├── SchemeRef        a storage scheme, such as `s3`
 ├── PanelRef         a function that makes panels of the report
@@ -164,6 +165,19 @@ class NormaliserRef(Reference):
         return None if callable(found) and not isinstance(found, type) else "a function from string to string"
 
 
+@attrs.frozen(str=False)
+class VoiceDetectorRef(Reference):
+    """An engine of the stage `voice_activity`; `load()` returns its class, a `curate.signal.VoiceDetector`."""
+
+    kind: ClassVar[str] = "voice detector"
+    plural: ClassVar[str] = "voice_detectors"
+
+    def _unlike(self, found: Any) -> str | None:
+        methods = (getattr(found, name, None) for name in ("check", "setup", "probabilities", "fingerprint"))
+        known = isinstance(found, type) and all(map(callable, methods))
+        return None if known else "a class that implements curate.signal.VoiceDetector"
+
+
 def _check_suffixes(reference: Reference, _: attrs.Attribute[Any], value: Any) -> None:
     if not value or not all(isinstance(suffix, str) and suffix.startswith(".") for suffix in value):
         raise PluginError(
@@ -244,6 +258,7 @@ KINDS: tuple[type[Reference], ...] = (
     ExecutorRef,
     RecogniserRef,
     NormaliserRef,
+    VoiceDetectorRef,
     FormatRef,
     SchemeRef,
     PanelRef,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         RecogniserRef,
         SchemeRef,
         StageRef,
+        VoiceDetectorRef,
     )
 
 PROJECT = "curate"
@@ -60,6 +61,11 @@ def curate_commands() -> list[CommandRef]:  # pyright: ignore[reportReturnType]
 @hookspec
 def curate_normalisers() -> list[NormaliserRef]:  # pyright: ignore[reportReturnType]
     """Announce normalisers of transcripts, for stages with a `normaliser` setting."""
+
+
+@hookspec
+def curate_voice_detectors() -> list[VoiceDetectorRef]:  # pyright: ignore[reportReturnType]
+    """Announce voice detectors that the stage `voice_activity` can use as its engine."""
 
 
 @hookspec

@@ -153,7 +153,7 @@ def _lengths(found: Findings) -> Iterator[Panel]:
 
 
 def _channels(found: Findings) -> Iterator[Panel]:
-    """Yield what was found out about recordings of several channels, if there are any."""
+    """Yield the findings about recordings of several channels, if there are any."""
     summary = found.run.summary or {}
     measures: list[Mapping[str, Any]] = list(summary.get("audio", {}).values())
     stages: list[Mapping[str, Any]] = [stage.get("performance", {}) for stage in summary.get("by_stage", {}).values()]

@@ -1,4 +1,4 @@
-"""Measures of speech signals, over arrays: levels, loudness, noise, bandwidth, pitch.
+"""Measures of speech signals, over arrays: levels, loudness, noise, bandwidth, pitch, voice activity.
 
 A meter takes a recording block by block, in memory that is bounded or grows by bytes a second, so that recordings of
 many hours can be measured; the figures are rounded, and None where a thing cannot be measured. Importing this package
@@ -10,6 +10,7 @@ from curate.signal.levels import LevelMeter, Levels
 from curate.signal.loudness import LoudnessMeter
 from curate.signal.noise import NoiseMeter, SignalToNoise
 from curate.signal.pitch import Pitch, PitchMeter
+from curate.signal.voice_activity import Segment, SegmentSettings, VoiceDetector, VoiceSegments, find_segments
 from curate.signal.wada import wada_snr_db, wada_table
 
 __all__ = [
@@ -21,7 +22,12 @@ __all__ = [
     "NoiseMeter",
     "Pitch",
     "PitchMeter",
+    "Segment",
+    "SegmentSettings",
     "SignalToNoise",
+    "VoiceDetector",
+    "VoiceSegments",
+    "find_segments",
     "wada_snr_db",
     "wada_table",
 ]

@@ -13,15 +13,32 @@ if TYPE_CHECKING:
     from curate.stages.corpus.split_dataset import SplitDataset
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
+    from curate.stages.measure.audio_profile import AudioProfile
     from curate.stages.measure.bandwidth import AudioBandwidth
     from curate.stages.measure.levels import AudioLevels
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
+    from curate.stages.segment.join_parts import JoinParts
     from curate.stages.segment.split_channels import SplitChannels
+    from curate.stages.segment.split_sentences import SplitSentences
+    from curate.stages.segment.split_speech import SplitSpeech
+    from curate.stages.segment.split_turns import SplitTurns
+    from curate.stages.segment.split_windows import SplitWindows
+    from curate.stages.segment.trim_silence import TrimSilence
+    from curate.stages.segment.voice_activity import VoiceActivity
+    from curate.stages.sources.common_voice import CommonVoiceReader
+    from curate.stages.sources.folder import FolderReader
+    from curate.stages.sources.hugging_face import HuggingFaceReader
+    from curate.stages.sources.kaldi import KaldiReader
+    from curate.stages.sources.lhotse_cuts import LhotseReader
+    from curate.stages.sources.librispeech import LibriSpeechReader, LjSpeechReader
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
     from curate.stages.sources.manifest_source import ManifestSource
+    from curate.stages.sources.nemo_tarred import NemoTarredReader
     from curate.stages.sources.partition import Partition
+    from curate.stages.sources.segments import SegmentsReader
+    from curate.stages.sources.webdataset import WebDatasetReader
     from curate.stages.text.charset import Charset
     from curate.stages.text.error_rates import CharacterErrorRate, WordErrorRate
     from curate.stages.text.hallucination import Hallucination
@@ -38,15 +55,25 @@ _HOME = {
     "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
     "AudioLevels": "measure.levels",
+    "AudioProfile": "measure.audio_profile",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
+    "CommonVoiceReader": "sources.common_voice",
     "Deduplicate": "corpus.deduplicate",
     "DynamicBatchAsrStage": "recognise.asr",
+    "FolderReader": "sources.folder",
     "Hallucination": "text.hallucination",
+    "HuggingFaceReader": "sources.hugging_face",
     "InferenceAsrNemoStage": "recognise.asr",
     "InverseNormalise": "text.rewrite",
+    "JoinParts": "segment.join_parts",
+    "KaldiReader": "sources.kaldi",
+    "LhotseReader": "sources.lhotse_cuts",
+    "LibriSpeechReader": "sources.librispeech",
+    "LjSpeechReader": "sources.librispeech",
     "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
+    "NemoTarredReader": "sources.nemo_tarred",
     "NemoTarredWriter": "write.nemo_tarred",
     "NormaliseText": "text.normalise",
     "Partition": "sources.partition",
@@ -54,14 +81,22 @@ _HOME = {
     "QualityFilter": "filter.quality",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+    "SegmentsReader": "sources.segments",
     "SetColumns": "corpus.set_columns",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
     "SplitDataset": "corpus.split_dataset",
+    "SplitSentences": "segment.split_sentences",
+    "SplitSpeech": "segment.split_speech",
+    "SplitTurns": "segment.split_turns",
+    "SplitWindows": "segment.split_windows",
     "TextLanguage": "text.language",
     "TextRates": "text.rates",
+    "TrimSilence": "segment.trim_silence",
     "ValueFilter": "filter.quality",
+    "VoiceActivity": "segment.voice_activity",
     "VoicePitch": "measure.pitch",
+    "WebDatasetReader": "sources.webdataset",
     "WebDatasetWriter": "write.webdataset",
     "WordErrorRate": "text.error_rates",
 }
@@ -71,15 +106,25 @@ __all__ = [
     "AudioBandwidth",
     "AudioDuration",
     "AudioLevels",
+    "AudioProfile",
     "CharacterErrorRate",
     "Charset",
+    "CommonVoiceReader",
     "Deduplicate",
     "DynamicBatchAsrStage",
+    "FolderReader",
     "Hallucination",
+    "HuggingFaceReader",
     "InferenceAsrNemoStage",
     "InverseNormalise",
+    "JoinParts",
+    "KaldiReader",
+    "LhotseReader",
+    "LibriSpeechReader",
+    "LjSpeechReader",
     "ManifestSource",
     "Merge",
+    "NemoTarredReader",
     "NemoTarredWriter",
     "NormaliseText",
     "Partition",
@@ -87,14 +132,22 @@ __all__ = [
     "QualityFilter",
     "ReadManifest",
     "ReadRecords",
+    "SegmentsReader",
     "SetColumns",
     "SpeechSnr",
     "SplitChannels",
     "SplitDataset",
+    "SplitSentences",
+    "SplitSpeech",
+    "SplitTurns",
+    "SplitWindows",
     "TextLanguage",
     "TextRates",
+    "TrimSilence",
     "ValueFilter",
+    "VoiceActivity",
     "VoicePitch",
+    "WebDatasetReader",
     "WebDatasetWriter",
     "WordErrorRate",
 ]

@@ -1,6 +1,8 @@
 """Files by path or URL: opens a range, writes a whole file, detects a change.
 
 open_file, open_range   a seekable binary file, or a part of one, with its size and identity
+split_member, open_member   a recording inside a tar, Parquet or Arrow file, spelt `shard.tar::name`
+tar_members             where the files in a tar lie
 identity                size and time of change (or tag) of a stored object, without reading it
 replacing, …            local files that appear whole or not at all
 Scheme                  what a store behind a URL scheme implements; `register` adds it, `lookup` finds it
@@ -22,26 +24,34 @@ from curate.storage.atomic import (
 )
 from curate.storage.file import Identity, StoredFile
 from curate.storage.local import LocalFile, NotRegularError, open_local
+from curate.storage.members import SEPARATOR, MissingMemberError, open_member, split_member
 from curate.storage.scheme import Scheme, lookup, register, scheme_of
+from curate.storage.tar import TornArchiveError, tar_members
 
 __all__ = [
+    "SEPARATOR",
     "TEMPORARY",
     "Identity",
     "LocalFile",
+    "MissingMemberError",
     "NotRegularError",
     "Scheme",
     "StoredFile",
+    "TornArchiveError",
     "describe_file",
     "identity",
     "lookup",
     "open_file",
     "open_local",
+    "open_member",
     "open_range",
     "read_json",
     "register",
     "replacing",
     "scheme_of",
+    "split_member",
     "sync_directory",
+    "tar_members",
     "write_atomically",
     "write_json",
 ]

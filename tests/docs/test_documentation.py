@@ -23,6 +23,7 @@ from curate.errors import RECORD_ERROR_CODES
 from curate.models import Clip
 from curate.plugin import PluginHost, spec
 from curate.run_time_options import RUN_TIME_OPTIONS, RunTimeOption
+from curate.testing import write_tone
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -264,13 +265,28 @@ TITLES = {
     "gpu.md": "GPUs",
     "guarantees.md": "Guarantees",
     "how-to.md": "How-to guides",
+    "measures.md": "Measures of audio",
     "pipelines.md": "Pipelines",
     "plugins.md": "Plugins",
     "python.md": "Python API",
     "report.md": "Reports",
     "stages.md": "Stages",
     "tutorial.md": "Tutorial",
+    "utterances.md": "From recordings to utterances",
 }
+
+
+@pytest.mark.parametrize("page", ["measures.md", "utterances.md"])
+def test_the_pipelines_of_the_pages_on_audio_run(page: str, tmp_path: Path) -> None:
+    write_tone(tmp_path / "a.wav", 2.0)
+    for manifest in ("corpus.jsonl", "recordings.jsonl"):
+        (tmp_path / manifest).write_text('{"audio_filepath": "a.wav", "text": "one"}\n')
+    (block,) = blocks(DOCS[page], "yaml")
+    (tmp_path / "pipeline.yaml").write_text(block)
+    done = run("-m", "curate.cli", "run", "pipeline.yaml", cwd=tmp_path)
+    assert done.returncode in (0, 5) and "Traceback" not in done.stderr, done.stderr
+    for script in blocks(DOCS[page], "python"):
+        exec(compile(script, page, "exec"), {})
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.keys() - {"index.md"}))

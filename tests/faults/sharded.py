@@ -18,10 +18,10 @@ from typing import BinaryIO
 from curate import Pipeline, RecordError
 from curate.audio.encoding import EncodedAudio
 from curate.io import failpoints
+from curate.io.provenance import PROVENANCE
 from curate.records import Record
 from curate.stages import NemoTarredWriter, Partition, ReadManifest
 from curate.stages.write.nemo_tarred import NemoFormat
-from curate.stages.write.published import PROVENANCE
 from curate.stages.write.shards import OpenShard, ShardFormat
 from tests.faults.faulty_stages import misbehave
 from tests.shuffled_executor import ShuffledExecutor

@@ -74,7 +74,7 @@ def reason(result: Any, x: int) -> str:
 
 @pytest.mark.parametrize(
     ("how", "told"),
-    [("sigkill", "killed by SIGKILL"), ("segfault", "killed by SIGSEGV"), ("exit", "ended with exit code 7")],
+    [("sigkill", "killed from outside by SIGKILL"), ("segfault", "crashed by itself with SIGSEGV"), ("exit", "code 7")],
 )
 @pytest.mark.parametrize("stage", [Misbehaves(), MisbehavesInBatches(), MisbehavesAhead()])
 def test_a_record_on_which_the_worker_dies_goes_to_quarantine_alone(

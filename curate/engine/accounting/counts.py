@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import TypeAlias
 
-from curate.engine.protocol.messages import Filtered, NewFile, OutputRow, Quarantined, Split
+from curate.engine.protocol.messages import Filtered, JoinedPart, NewFile, OutputRow, Quarantined, Split
 from curate.errors import AccountingError
 from curate.io.rows import decode_row
 from curate.records import audio_ms
@@ -96,6 +96,7 @@ class FinishedInputs:
     Args:
         seqs: the roots' positions in the phase's input.
         rows: what is kept, and `row_seqs[i]`, the position of the root that `rows[i]` descends from.
+        joined: roots that were joined to a new record. It is a root itself, which these count out of the records in.
         ids: the roots' ids.
         each_ms: the roots' audio, which `in_ms` is the sum of.
     """
@@ -108,6 +109,7 @@ class FinishedInputs:
     filtered: list[tuple[int, Filtered]] = field(default_factory=list[tuple[int, Filtered]])
     quarantined: list[tuple[int, Quarantined]] = field(default_factory=list[tuple[int, Quarantined]])
     splits: list[Split] = field(default_factory=list[Split])
+    joined: list[tuple[int, JoinedPart]] = field(default_factory=list[tuple[int, JoinedPart]])
     files: list[tuple[int, NewFile]] = field(default_factory=list[tuple[int, NewFile]])
     ids: Sequence[str] = ()
     each_ms: Sequence[int] = ()
@@ -126,7 +128,7 @@ class FinishedInputs:
                 root.rows.append(row)
                 root.row_seqs = [seq] * len(root.rows)
                 root.kept_ms += audio_ms(decode_row(row) if isinstance(row, bytes) else row)
-        for kind in ("filtered", "quarantined", "files"):
+        for kind in ("filtered", "quarantined", "joined", "files"):
             for pair in getattr(self, kind):
                 if pair[0] in wanted:
                     getattr(found[pair[0]], kind).append(pair)
@@ -141,23 +143,29 @@ class FinishedInputs:
     @property
     def is_plain(self) -> bool:
         """Whether all of these roots are kept."""
-        return not (self.filtered or self.quarantined or self.splits)
+        return not (self.filtered or self.quarantined or self.splits or self.joined)
 
     def books(self) -> RecordCounts:
         """Return the contribution of these roots to the books."""
+        joins = sum(note.joins for _, note in self.joined)
+        joins_ms = sum(note.joins_ms for _, note in self.joined)
         return RecordCounts(
-            records_in=len(self.seqs),
+            records_in=len(self.seqs) - joins,
             children=sum(split.children for split in self.splits),
             kept=len(self.rows),
             filtered=len(self.filtered),
             quarantined=len(self.quarantined),
             split=len(self.splits),
-            in_ms=self.in_ms,
+            joins=joins,
+            joined=len(self.joined),
+            in_ms=self.in_ms - joins_ms,
             children_ms=sum(split.children_ms for split in self.splits),
             kept_ms=self.kept_ms,
             filtered_ms=sum(audio_ms(note.record) for _, note in self.filtered),
             quarantined_ms=sum(audio_ms(note.record) for _, note in self.quarantined),
             split_ms=sum(split.parent_ms for split in self.splits),
+            joins_ms=joins_ms,
+            joined_ms=sum(audio_ms(note.record) for _, note in self.joined),
         )
 
 
@@ -192,6 +200,9 @@ def stage_counts(settled: FinishedInputs) -> dict[str, dict[str, int]]:
     for split in settled.splits:
         count(split.stage, "split")
         count(split.stage, "children", split.children)
+    for _, note in settled.joined:
+        count(note.stage, "joined")
+        count(note.stage, "joins", note.joins)
     return counts
 
 

@@ -51,8 +51,8 @@ AUDIO_FOLDER = "audio"
 """The folder of new audio; workers write there, and commits name the files."""
 
 SHARD_FOLDER = "shards"
-"""The folder of shards, with one folder for each stage that makes some. A shard's name says what is in it, so one that
-no commit names yet may be of use still; it is deleted when its stage's phase is complete.
+"""The folder of shards, with one folder for each stage that makes some. A shard's name identifies its content, so one
+that no commit names yet may be of use still; it is deleted when its stage's phase is complete.
 """
 
 _NEW_AUDIO = re.compile(rf".*-[0-9a-f]{{32}}\.flac(?:{re.escape(TEMPORARY)}.*)?\Z")

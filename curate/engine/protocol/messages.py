@@ -48,6 +48,20 @@ class Filtered:
 
 
 @dataclass(slots=True)
+class JoinedPart:
+    """A record that a gather joined with others to a new one.
+
+    Args:
+        joins: 1 for the last part of a new record, whose audio is `joins_ms`; 0 for the others.
+    """
+
+    record: Record
+    stage: str
+    joins: int = 0
+    joins_ms: int = 0
+
+
+@dataclass(slots=True)
 class Quarantined:
     """A record that failed, as it was when it reached the stage that failed on it."""
 

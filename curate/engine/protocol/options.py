@@ -8,7 +8,7 @@ from typing import Any
 
 import attrs
 
-from curate.stage import DEFAULT_AUDIO_MEMORY_BYTES
+from curate.stage import DEFAULT_AUDIO_MEMORY_BYTES, DEFAULT_SPOOL_BYTES
 
 DEFAULT_FAILURES = 100
 DEFAULT_RATIO = 0.01
@@ -104,6 +104,8 @@ class RunOptions:
         stop: the request to stop the run.
         unit_bytes: the size of a commit, in bytes of the driver's memory; None: 4 MB.
         audio_memory_bytes: the decoded audio that each worker holds at most; it changes the speed and no result.
+        spool_directory: where the spools of runs lie, a folder on a disk of each node; None: in the run directory.
+        spool_bytes: the decoded audio in the spool of each node at most; it changes the speed and no result.
     """
 
     budget: ErrorBudget = ErrorBudget()
@@ -115,3 +117,5 @@ class RunOptions:
     stop: StopRequest = attrs.field(factory=StopRequest)
     unit_bytes: int | None = None
     audio_memory_bytes: int = DEFAULT_AUDIO_MEMORY_BYTES
+    spool_directory: Path | None = None
+    spool_bytes: int = DEFAULT_SPOOL_BYTES

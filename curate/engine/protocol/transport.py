@@ -6,14 +6,24 @@ sends batches to them, and receives their events.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import Protocol, TypeAlias, runtime_checkable
 
 import attrs
 
 from curate.engine.protocol.messages import BatchTask, Event
 from curate.plan import Hop, Plan
 from curate.stage import WorkerContext
+
+Blamed: TypeAlias = "Mapping[str, str]"
+"""For each column the stage that writes it; under `ANY_COLUMN`, the stage to name for any other one."""
+
+ANY_COLUMN = ""
+
+
+def stage_blamed(blamed: Blamed, column: str) -> str:
+    """Return the stage to name for a value in a column."""
+    return blamed.get(column) or blamed.get(ANY_COLUMN, "")
 
 
 @attrs.frozen
@@ -24,13 +34,13 @@ class HopSpec:
         hop: the stages and the resources.
         context: the run's properties that stages can read.
         encodes: whether the worker encodes kept records as lines of JSON, because they go to a file.
-        blamed: the stage that is named when a record cannot be encoded.
+        blamed: the stages that are named when a record cannot be encoded.
     """
 
     hop: Hop
     context: WorkerContext
     encodes: bool
-    blamed: str
+    blamed: Blamed
 
 
 LOOKS = 4

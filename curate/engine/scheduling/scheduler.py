@@ -134,7 +134,11 @@ class Scheduler:
                 elif isinstance(incoming, FinishedInputs):
                     yield incoming
                 else:
-                    self._add(incoming)
+                    batch = incoming.batch
+                    described = batch.filepath_key, batch.task_id, batch.dataset_name
+                    task = BatchTask(next(self._numbers), batch.data, *described)
+                    self._tracker.add_batch(task.number, batch.data, incoming.seqs)
+                    self._hops[0].queue.put(task)
             if self._stopping():
                 self._exhausted = True
                 self._hops[0].queue.clear()
@@ -194,12 +198,6 @@ class Scheduler:
         room = self._autoscaler.pending(0) + sum(max(0, depth - len(worker.in_flight)) for worker in first.workers)
         ahead = 1 if self._reads_ahead and self._autoscaler.target(0) > 1 else 0
         return len(first.queue) < (room + ahead) * first.sizer.merge_limit
-
-    def _add(self, incoming: InputBatch) -> None:
-        batch = incoming.batch
-        task = BatchTask(next(self._numbers), batch.data, batch.filepath_key, batch.task_id, batch.dataset_name)
-        self._tracker.add_batch(task.number, batch.data, incoming.seqs)
-        self._hops[0].queue.put(task)
 
     def _start_workers(self) -> None:
         """Start the workers that are due; none while there is nothing to do."""

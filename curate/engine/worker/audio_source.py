@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import socket
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from curate.audio import Audio, AudioLength, AudioSettings, RecordingCache, Spool, TemporarySpool
+from curate.audio.spool_folder import check_spool_directory, node_name
 from curate.audio_stage import DurationMismatch, correct_duration
-from curate.errors import RecordError
+from curate.errors import InfrastructureError, RecordError
 from curate.records import ID, PLAIN_TYPES, Record
 from curate.stage import WorkerContext
 
@@ -71,12 +70,11 @@ class AudioSource:
             self._ahead.decodes = None
 
     def release(self) -> None:
-        """Close all recordings, and delete a spool of this worker alone."""
+        """Close all recordings, and remove the spool if no other worker uses it."""
         for cache in self._caches.values():
             cache.close()
         self._caches.clear()
-        if isinstance(self._spool, TemporarySpool):
-            self._spool.close()
+        self._spool.close()
 
     def correct_duration(self, record: Record, audio: Audio | AudioLength) -> None:
         """Write the decoded length to a record without `offset`, and note a mismatch with what it claimed.
@@ -136,10 +134,17 @@ class AudioSource:
 
 
 def _spool_of(context: WorkerContext) -> Spool:
-    """Return the spool of this node's workers, in a folder of its own, because file locks hold on one node."""
+    """Return the spool of this node's workers.
+
+    Raises:
+        InfrastructureError: the folder that the user has chosen is missing on this node.
+    """
     if context.spool_directory is None:
-        return TemporarySpool()
-    return Spool(Path(context.spool_directory) / re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname()))
+        return TemporarySpool(context.spool_bytes)
+    directory = Path(context.spool_directory)
+    if context.run_directory is None or not directory.is_relative_to(context.run_directory):
+        check_spool_directory(directory.parent, InfrastructureError)
+    return Spool(directory / node_name(), context.spool_bytes)
 
 
 def decoded_bytes(audio: Audio) -> float:

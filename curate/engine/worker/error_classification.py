@@ -3,24 +3,50 @@
 from __future__ import annotations
 
 import contextlib
+import dis
 import errno
+import signal
 import traceback
 from collections.abc import Generator
+from typing import Any
 
+from curate.engine.protocol.interrupt import Interrupted
 from curate.errors import AccountingError, InfrastructureError, RecordError, StageContractError, UsageError
 from curate.gpu_errors import is_broken_gpu, is_oom, is_unusable_gpu
 from curate.records import Record
 from curate.stage import ProcessingStage
 
-_INTERRUPTS = (KeyboardInterrupt, GeneratorExit)
+_INTERRUPTS = (Interrupted, GeneratorExit)
 
 
 def is_interrupt(error: BaseException) -> bool:
     """Return whether an exception ends the run wherever it is raised.
 
-    All others of a stage are faults: third-party code calls `sys.exit()`, cancels its tasks, and panics.
+    All others of a stage are faults: third-party code calls `sys.exit()`, raises `KeyboardInterrupt`, cancels its
+    tasks, and panics.
     """
+    if isinstance(error, KeyboardInterrupt) and not isinstance(error, Interrupted):
+        return not _is_raised_by_code(error)
     return isinstance(error, _INTERRUPTS)
+
+
+def _is_raised_by_code(error: KeyboardInterrupt) -> bool:
+    """Return whether a `raise` statement, and not Ctrl-C, is the origin of an exception.
+
+    Python's own handler of Ctrl-C is not written in Python: to the traceback, any instruction of the interrupted
+    function has raised its exception. A handler of the application's own is recognised by its code.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    own: Any = getattr(handler, "__func__", handler)
+    of_handler = getattr(own, "__code__", None)
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        if trace.tb_frame.f_code is of_handler:
+            return False
+        trace = trace.tb_next
+    if trace is None or trace.tb_frame.f_code is of_handler:
+        return False
+    return dis.opname[trace.tb_frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"
 
 
 _TRACEBACK_CHARACTERS = 16_000
@@ -73,7 +99,7 @@ def driver_errors(stage: str) -> Generator[None]:
     except (InfrastructureError, AccountingError, UsageError):
         raise
     except BaseException as error:
-        if is_interrupt(error):
+        if isinstance(error, KeyboardInterrupt) or is_interrupt(error):
             raise
         raise as_infrastructure(error, stage)  # noqa: B904 (it names its cause)
 

@@ -7,6 +7,7 @@ from operator import is_
 from typing import Any
 
 from curate.engine.protocol.messages import BatchTask, Filtered, OutputRow, PartialResult, Quarantined, Split
+from curate.engine.protocol.transport import ANY_COLUMN, Blamed, stage_blamed
 from curate.io.rows import printable
 from curate.records import ID, PLAIN_TYPES, Record, audio_ms, path_below
 
@@ -17,11 +18,13 @@ class OutcomeCollector:
     Args:
         task: the batch, as the worker received it.
         encode: turns a kept record into its row; a `ValueError` that it raises is the record's.
-        blamed: the stage that is named when a record cannot be encoded.
+        blamed: the stages that are named when a record cannot be encoded, as in `HopSpec`.
         stages: how many stages are timed.
     """
 
-    def __init__(self, task: BatchTask, encode: Callable[[Record], OutputRow] | None, blamed: str, stages: int) -> None:
+    def __init__(
+        self, task: BatchTask, encode: Callable[[Record], OutputRow] | None, blamed: Blamed, stages: int
+    ) -> None:
         self.ids: list[str] = [record[ID] for record in task.records]
         self._durations = [record.get("duration") for record in task.records]
         self._number = task.number
@@ -134,7 +137,8 @@ class OutcomeCollector:
                 row = self._encode(record)
             except ValueError as error:
                 message = f"the record cannot be stored: {error}"
-                note = Quarantined(root, printable(record), self._blamed, "bad_value", message, "", attempts=1)
+                stage = stage_blamed(self._blamed, getattr(error, "column", ANY_COLUMN))
+                note = Quarantined(root, printable(record), stage, "bad_value", message, "", attempts=1)
                 self._result.quarantined.append(note)
                 return
         self._result.kept.append(row)

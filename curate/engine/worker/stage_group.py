@@ -18,6 +18,7 @@ from loguru import logger
 from curate.audio import AudioLength, RecordingCache
 from curate.engine.protocol.activity import ActivityReporter
 from curate.engine.protocol.messages import AUDIO_MEASURES, BatchTask, NewFile, OutputRow, PartialResult
+from curate.engine.protocol.transport import Blamed
 from curate.engine.worker.audio_pass import AudioPass
 from curate.engine.worker.audio_source import AudioSource
 from curate.engine.worker.batch_step import BatchStep
@@ -39,7 +40,7 @@ class StageGroupRunner:
         stages: this worker's own copies, in order.
         context: what the stages may know about the run.
         encode: turns a kept record into what is sent to the driver; None: it is sent as it is.
-        blamed: the stage that is named when a record cannot be encoded.
+        blamed: the stages that are named when a record cannot be encoded, as in `HopSpec`.
         reporter: learns which of the batch's records, or which of their children, are about to be touched.
     """
 
@@ -49,7 +50,7 @@ class StageGroupRunner:
         *,
         context: WorkerContext,
         encode: Callable[[Record], OutputRow] | None = None,
-        blamed: str = "",
+        blamed: Blamed | None = None,
         reporter: ActivityReporter | None = None,
     ) -> None:
         self._new_audio: NewAudio | None = None
@@ -67,7 +68,7 @@ class StageGroupRunner:
         self._audio_measures = AUDIO_MEASURES + "+".join(stage.name for stage in stages)
         self._steps = list(self._make_steps(reporter))
         self._encode = encode
-        self._blamed = blamed
+        self._blamed: Blamed = {} if blamed is None else blamed
         self._reporter = reporter
         self._measuring = [stage for stage in stages if type(stage).take_measures is not ProcessingStage.take_measures]
         self._measured: dict[str, Any] = {}

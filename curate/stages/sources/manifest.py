@@ -89,7 +89,7 @@ class ReadManifest(ManifestSource):
 
 
 def _other_reader(path: Path, records: Sequence[Record]) -> str:
-    """Return what a manifest of another tool is, and what reads it; empty for any other manifest."""
+    """Return a description of a manifest of another tool, with its reader; empty for any other manifest."""
     first = records[0] if records else {}
     audio = first.get(DEFAULT_FILEPATH_KEY)
     if "shard_id" in first and isinstance(audio, str) and not (path.parent / audio).is_file():

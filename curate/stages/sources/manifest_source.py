@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,14 +16,12 @@ from curate.io.rows import is_finite_number
 from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record
 from curate.stage import Source
 from curate.stages.sources.audio_roots import check_exist, check_within, root_paths, root_urls
-from curate.stages.sources.record_shape import NAMED_CONSTANTS, RecordShape, bcp_47, make_shape
+from curate.stages.sources.patterns import glob_files
+from curate.stages.sources.record_shape import SHAPING, ColumnSettings, bcp_47
 from curate.suggest import nearest
 
 SAMPLED_ROWS = 100
 """The number of rows of each file that the plan reads to find the columns and to check the audio roots."""
-
-_SHAPING = ("columns", "keep", "drop", "numbers", "constants", *NAMED_CONSTANTS)
-"""The settings that change the columns."""
 
 _SHARDED = re.compile(r"_OP_\d+\.\.\d+_CL_")
 
@@ -33,7 +30,7 @@ _SOURCE_ID = "source_id"
 
 
 @dataclass(kw_only=True)
-class RowSource(Source):
+class RowSource(ColumnSettings, Source):
     """Base of sources whose records are the rows of files.
 
     A subclass defines `row_files()` and `read_rows(path, after)`. The rest is here: positions as `_id`, relative audio
@@ -43,30 +40,11 @@ class RowSource(Source):
         filepath_key: the column that holds the path of the audio.
         roots: the folders, or URLs, that audio may lie below; by default the folder of the input.
         dataset_name: written into the column `dataset_name`, unless empty.
-        columns: the names of columns in the records, and in the input: `{text: sentence}`.
-        keep: the only columns that stay, by their names in the records; empty: all.
-        drop: columns that do not stay; where the format allows it they are not even read.
-        numbers: columns of a table without types whose cells become numbers; `duration`, `offset`, `sampling_rate` and
-            `channels` do so anyway.
-        constants: columns that have one value in all records, such as `{accent: welsh}`.
-        lang: the language of all records, as BCP-47 or any tag of the table; empty: the input's column `lang`.
-        license: the license of all records; empty: the input's column `license`.
-        source: where all records come from; empty: the input's column `source`.
-        speaker: the speaker of all records; empty: the input's column `speaker`.
     """
 
     filepath_key: str = DEFAULT_FILEPATH_KEY
     roots: str | Path | Sequence[str | Path] = ()
     dataset_name: str = ""
-    columns: Mapping[str, str] = field(default_factory=dict[str, str])
-    keep: Sequence[str] = ()
-    drop: Sequence[str] = ()
-    numbers: Sequence[str] = ()
-    constants: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    lang: str = ""
-    license: str = ""
-    source: str = ""
-    speaker: str = ""
 
     expects: ClassVar[str] = "one record a row"
     """What messages say that a file should hold."""
@@ -173,9 +151,10 @@ class RowSource(Source):
         folder = path.parent / self.audio_folder
         named = [audio for record in records if isinstance(audio := record.get(self.filepath_key), str)]
         places = [folder / audio for audio in named if _is_path(audio)]
-        check_within(path, places, self._roots_of(path))
+        check_within(path, places, self.roots_of(path))
 
-    def _roots_of(self, path: Path) -> list[Path]:
+    def roots_of(self, path: Path) -> list[Path]:
+        """Return the folders that the audio of a file of rows may lie below."""
         return root_paths(self.roots) if self.roots else [path.parent / self.audio_folder]
 
     def count(self) -> int | None:
@@ -183,7 +162,7 @@ class RowSource(Source):
         return None if None in counts else sum(filter(None, counts))
 
     def audio_roots(self) -> tuple[str, ...] | None:
-        local = (str(root.absolute()) for path in self.row_files() for root in self._roots_of(path))
+        local = (str(root.absolute()) for path in self.row_files() for root in self.roots_of(path))
         return tuple(dict.fromkeys([*local, *root_urls(self.roots)]))
 
     def record_columns(self) -> Collection[str] | None:
@@ -197,11 +176,6 @@ class RowSource(Source):
                     names |= identified("", row if shape is None else shape.apply(row)).keys()
         return names - {ID} | ({"dataset_name"} if self.dataset_name else set())
 
-    def shape(self) -> RecordShape | None:
-        """Return how the settings change the columns; None: not at all."""
-        named = {name: value for name in NAMED_CONSTANTS if (value := getattr(self, name))}
-        return make_shape(self.columns, self.keep, self.drop, {**self.constants, **named}, self.numbers)
-
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
         files = {str(path): path for path in self.row_files()}
         first, last = next(iter(files)), 0
@@ -210,7 +184,7 @@ class RowSource(Source):
             if first not in files:
                 raise PlanError(f"unknown record {after!r}: its manifest is not among {', '.join(files)}")
             last = int(number)
-        shape = self.shape() if any(getattr(self, setting) for setting in _SHAPING) else None
+        shape = self.shape() if any(getattr(self, setting) for setting in SHAPING) else None
         for name in list(files)[list(files).index(first) :]:
             folder = str((files[name].parent / self.audio_folder).absolute())
             try:
@@ -285,8 +259,7 @@ def matching_files(pattern: str) -> list[Path]:
         return [path]
     if path.exists():  # a pipe cannot be read twice, first for the plan and then for the run
         raise PlanError(f"{path} is not a regular file; write the manifest to a file")
-    # `Path.glob` takes no absolute patterns
-    found = sorted(path for path in map(Path, glob.glob(pattern, recursive=True)) if path.is_file())  # noqa: PTH207
+    found = sorted(path for path in map(Path, glob_files(pattern)) if path.is_file())
     if not found:
         siblings = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []
         near = nearest(path.name, siblings)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import attrs
@@ -15,6 +16,42 @@ from curate.suggest import closest
 
 NAMED_CONSTANTS = ("lang", "license", "source", "speaker")
 """The columns for whose constants a reader has settings of their own."""
+
+SHAPING = ("columns", "keep", "drop", "numbers", "constants", *NAMED_CONSTANTS)
+"""The settings of `ColumnSettings`."""
+
+
+@dataclass(kw_only=True)
+class ColumnSettings:
+    """The settings that every reader has for its columns.
+
+    Args:
+        columns: the names of columns in the records, and in the input: `{text: sentence}`.
+        keep: the only columns that stay, by their names in the records; empty: all.
+        drop: columns that do not stay; where the format allows it they are not even read.
+        numbers: columns of a table without types whose cells become numbers; `duration`, `offset`, `sampling_rate` and
+            `channels` do so anyway.
+        constants: columns that have one value in all records, such as `{accent: welsh}`.
+        lang: the language of all records, as BCP-47 or any tag of the table; empty: the input's column `lang`.
+        license: the license of all records; empty: the input's column `license`.
+        source: where all records come from; empty: the input's column `source`.
+        speaker: the speaker of all records; empty: the input's column `speaker`.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict[str, str])
+    keep: Sequence[str] = ()
+    drop: Sequence[str] = ()
+    numbers: Sequence[str] = ()
+    constants: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    lang: str = ""
+    license: str = ""
+    source: str = ""
+    speaker: str = ""
+
+    def shape(self) -> RecordShape | None:
+        """Return how the settings change the columns; None: not at all."""
+        named = {name: value for name in NAMED_CONSTANTS if (value := getattr(self, name))}
+        return make_shape(self.columns, self.keep, self.drop, {**self.constants, **named}, self.numbers)
 
 
 @attrs.frozen

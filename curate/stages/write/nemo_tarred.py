@@ -161,7 +161,7 @@ def duration_bins(durations: Sequence[float], bins: int) -> list[float]:
             border = round(duration + _STEP_S / 2, 2)
             if not borders or border > borders[-1]:
                 borders.append(border)
-    return borders
+    return [border for border in borders if border < ordered[-1]]
 
 
 def _write_yaml(path: Path, value: Any) -> None:

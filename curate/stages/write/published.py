@@ -17,13 +17,9 @@ import attrs
 
 from curate.errors import InfrastructureError, PlanError
 from curate.io.failpoints import failpoint
+from curate.io.provenance import PROVENANCE, PROVENANCE_FORMAT
 from curate.stage import RUN_FOLDERS, ShardFile, ShardPublisher
 from curate.storage import TEMPORARY, describe_file, read_json, sync_directory, write_json
-
-PROVENANCE = "provenance.json"
-"""The file of a data set that says what it was made from, and the checksum of each of its files."""
-
-PROVENANCE_FORMAT = 1
 
 
 @attrs.frozen

@@ -55,7 +55,7 @@ class OpenShard(Protocol):
         ...
 
     def close(self) -> None:
-        """Write what is due at the end; the files are closed by the caller."""
+        """Write the end of the shard; the caller closes the files."""
         ...
 
 
@@ -290,7 +290,7 @@ class ShardedWriter(CompositeStage):
     filepath_key: str = DEFAULT_FILEPATH_KEY
 
     def shard_format(self) -> ShardFormat:
-        """Return what writes a shard."""
+        """Return the format of its shards."""
         raise NotImplementedError(f"{type(self).__name__} must define shard_format()")
 
     def publisher(self) -> Stage:

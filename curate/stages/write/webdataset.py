@@ -18,7 +18,7 @@ from curate.stages.write.shards import OpenShard, ShardedWriter, ShardFormat, me
 
 @dataclass
 class WebDatasetFormat(ShardFormat):
-    """One tar with `key.<codec>`, `key.json` and, for records with a text, `key.txt`."""
+    """One tar with `key.<codec>`, `key.json` and, for transcribed records, `key.txt`."""
 
     suffixes = (".tar",)
 

@@ -172,11 +172,11 @@ class Interrupts(Passes):
     """Raises what the engine lets through in the thread of the driver."""
 
     def process_record(self, record: dict[str, Any]) -> dict[str, Any]:
-        raise KeyboardInterrupt
+        raise GeneratorExit
 
 
 def test_whatever_ends_a_thread_reaches_the_driver() -> None:
-    with pytest.raises(InfrastructureError, match=r"thread curate-0-\d has failed: KeyboardInterrupt"):
+    with pytest.raises(InfrastructureError, match=r"thread curate-0-\d has failed: GeneratorExit"):
         pipeline(Interrupts()).run(ThreadsExecutor(workers=2))
     assert threads_left() == []
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from audio_files import encoded, packed, swept, tone
 from curate.audio import Audio, ffmpeg, load, probe
 from curate.errors import RecordError
 
-pytest.importorskip("av", reason="the extra `av` is not installed")
+av: Any = pytest.importorskip("av", reason="the extra `av` is not installed")
 
 CONTAINERS = {
     "m4a": ("ipod", "aac", 16_000),
@@ -30,6 +32,7 @@ CONTAINERS = {
     "g726 wav": ("wav", "adpcm_g726", 8_000),
     "mp3 wav": ("wav", "libmp3lame", 16_000),
     "flv": ("flv", "aac", 44_100),
+    "avi": ("avi", "libmp3lame", 16_000),
 }
 
 
@@ -106,6 +109,54 @@ def test_damage_in_a_lossless_container_is_a_decode_error(write, kind: str) -> N
     for at in range(len(content) // 2, len(content) // 2 + 60):
         content[at] ^= 0xA5
     assert load_code(write(bytes(content))) in ("decode_error", "truncated")
+
+
+def with_tracks(container: str, codec: str, *lengths_s: float, video_s: float = 0.0) -> bytes:
+    """A file with several audio tracks, of which each has a pitch of its own, behind a video if that has a length."""
+    out = io.BytesIO()
+    with av.open(out, "w", format=container) as muxer:
+        packets: list[Any] = []  # each encoder is open, and its header known, before the first packet is written
+        if video_s:
+            video: Any = muxer.add_stream("mpeg4", rate=10)
+            video.width, video.height, video.pix_fmt = 64, 64, "yuv420p"
+            picture = np.zeros((64, 64, 3), np.uint8)
+            for _ in range(round(10 * video_s)):
+                packets += video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24"))
+            packets += video.encode()
+        for number, seconds in enumerate(lengths_s):
+            track: Any = muxer.add_stream(codec, rate=16_000, layout="mono")
+            wanted = track.codec_context.format or "s16"
+            resampler = av.AudioResampler(format=wanted, layout="mono", rate=16_000)
+            frame = av.AudioFrame.from_ndarray(tone(seconds, hz=440.0 * (number + 1))[None], "fltp", "mono")
+            frame.sample_rate = 16_000
+            fifo = av.AudioFifo()
+            for converted in resampler.resample(frame):
+                fifo.write(converted)
+            while (part := fifo.read(track.codec_context.frame_size or 4096, partial=True)) is not None:
+                packets += track.encode(part)
+            packets += track.encode()
+        muxer.mux(packets)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(("container", "codec"), [("matroska", "flac"), ("mov", "alac"), ("avi", "pcm_s16le")])
+@pytest.mark.parametrize(("lengths_s", "video_s"), [((2.0,), 4.0), ((2.0, 5.0), 0.0), ((2.0, 1.0), 3.0)])
+def test_the_first_audio_track_is_read_whatever_the_other_tracks_last(
+    write, container: str, codec: str, lengths_s: tuple[float, ...], video_s: float
+) -> None:
+    path = write(with_tracks(container, codec, *lengths_s, video_s=video_s))
+    samples = load(path)
+    assert abs(len(samples) / 16_000 - 2.0) < 0.1
+    assert probe(path).frames == len(samples)
+    assert np.corrcoef(samples[:32_000], tone(2.0)[: len(samples)])[0, 1] > 0.99
+
+
+def test_raw_aac_behind_an_id3_tag_is_read(write) -> None:
+    content, _ = made("aac")
+    usual = load(write(content))
+    tag = b"ID3\x04\0\0\0\0\x10\0" + bytes(2048)
+    np.testing.assert_array_equal(load(write(tag + content)), usual)
+    assert load_code(write((tag + content)[:-100])) == "truncated"
 
 
 def test_stereo_keeps_its_channels(write) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,32 @@ def test_joined_mp3_without_xing_frames_is_decoded_to_the_end(write) -> None:
     bare = without_first_mpeg_frame(mp3(3.0, "VARIABLE"))
     assert abs(probe(write(bare + bare)).duration_s - 6.0) < 0.15
     assert abs(len(load(write(bare + mp3(3.0)), rate_hz=44_100)) / 44_100 - 6.0) < 0.2
+
+
+def with_xing_count(content: bytes, factor: float) -> bytes:
+    """The same MP3 with another number of frames in its Xing frame."""
+    changed = bytearray(content)
+    at = max(changed.find(b"Xing"), changed.find(b"Info"))
+    (count,) = struct.unpack(">I", changed[at + 8 : at + 12])
+    changed[at + 8 : at + 12] = struct.pack(">I", int(count * factor))
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+@pytest.mark.parametrize("factor", [0.0, 0.5, 0.9])
+def test_an_mp3_whose_header_counts_too_few_frames_is_decoded_to_the_end(write, mode: str, factor: float) -> None:
+    content = mp3(6.0, mode)
+    usual = load(write(content), rate_hz=44_100)
+    path = write(with_xing_count(content, factor))
+    samples = load(path, rate_hz=44_100)
+    assert abs(len(samples) / 44_100 - 6.0) < 0.1
+    assert probe(path).frames == len(samples)
+    np.testing.assert_allclose(samples[: len(usual)], usual, atol=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["CONSTANT", "VARIABLE"])
+def test_an_mp3_whose_header_counts_too_many_frames_is_truncated(write, mode: str) -> None:
+    assert refusal(write(with_xing_count(mp3(3.0, mode), 3.0))).code == "truncated"
 
 
 @pytest.mark.parametrize("other", [mp3(1.0, rate_hz=48_000), mp3(1.0, rate_hz=22_050)])

@@ -129,7 +129,7 @@ def test_a_temporary_spool_is_gone_when_it_is_closed(recording: str) -> None:
         cache.audio({"audio_filepath": recording, "offset": 140.0, "duration": 2.0}).samples()
         assert spool.folder.is_dir()
     spool.close()
-    assert not spool.folder.exists()
+    assert not spool.folder.parent.exists()
     spool.close()
 
 

@@ -58,7 +58,7 @@ def test_list_counts_by_stage_and_code_with_an_example(project: Path, mine: Any)
         ("read_manifest", "bad_json", 1),
     ]
     assert kinds[1]["example"].endswith("m.jsonl:7")
-    assert kinds[1]["meaning"] == "the manifest line is not one JSON object"
+    assert kinds[1]["meaning"] == "the manifest line is not one JSON object, or an object in it has a key twice"
     assert [
         kind["code"] for kind in json.loads(mine("quarantine", "list", "runs/p", "--code", "bad_json", "--json").out)
     ]
@@ -145,7 +145,8 @@ def test_fork_and_grown_from_the_command_line(project: Path, mine: Any) -> None:
     assert (refused.code, "--grown" in refused.err) == (2, True)
     grown = mine("run", "p.yaml", "--grown", "--json")
     assert json.loads(grown.out)["records_in"] == 8
-    (project / "p.yaml").write_text(PIPELINE.replace("out.jsonl", "out.parquet"))
+    stricter = PIPELINE.replace("  - {use: merge", '  - {use: quality_filter, expression: "size > 0"}\n  - {use: merge')
+    (project / "p.yaml").write_text(stricter.replace("out.jsonl", "out.parquet"))
     refused = mine("run", "p.yaml")
     assert (refused.code, "--fork NEW_DIR" in refused.err) == (2, True)
     forked = mine("run", "p.yaml", "--fork", "runs/q", "--json")

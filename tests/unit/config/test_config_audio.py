@@ -44,6 +44,20 @@ def test_audio_memory_is_a_size(tmp_path: Path) -> None:
         loaded(tmp_path, "audio_memory: much\n")
 
 
+def test_the_spool_has_a_folder_and_a_size_in_gb_and_is_not_in_the_fingerprint(tmp_path: Path) -> None:
+    spooled = loaded(tmp_path, "spool_dir: /scratch\nspool_gb: 0.5\n")
+    assert (spooled.spool_directory, spooled.spool_bytes) == (Path("/scratch"), 500_000_000)
+    plain = loaded(tmp_path, "spool_dir: null\n")
+    assert (plain.spool_directory, plain.spool_bytes) == (None, 32 * 10**9)
+    assert spooled.pipeline.plan().fingerprint == plain.pipeline.plan().fingerprint
+    assert loaded(tmp_path, "", "spool_gb=2").spool_bytes == 2 * 10**9
+    for text in ("spool_gb: 0\n", "spool_gb: much\n"):
+        with pytest.raises(ConfigError, match=r"pipeline.yaml:1:11: `spool_gb`"):
+            loaded(tmp_path, text)
+    with pytest.raises(ConfigError, match=r"pipeline.yaml:1:12: `spool_dir`"):
+        loaded(tmp_path, "spool_dir: [a]\n")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -13,7 +13,7 @@ import pytest
 
 from curate import Pipeline, RecordError, processing_stage
 from curate.cli import main
-from curate.engine import EVENTS_FILE, Retry, RunOptions, RunReader, RunStatus
+from curate.engine import EVENTS_FILE, Interrupted, Retry, RunOptions, RunReader, RunStatus
 from curate.engine.durability.lock import DriverLock
 from curate.errors import BudgetExceededError, InfrastructureError, RunDirectoryError
 from curate.plugin import hookimpl
@@ -142,7 +142,7 @@ def test_differences_are_listed_in_the_order_of_the_stages(run_dir: Path, tmp_pa
 # The status.
 
 
-class Cancelled(KeyboardInterrupt): ...
+class Cancelled(Interrupted): ...
 
 
 def interrupted(run_dir: Path) -> None:

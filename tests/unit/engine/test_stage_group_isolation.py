@@ -15,6 +15,7 @@ import pytest
 from worker import records, work_on
 
 from curate import AudioBatch, InfrastructureError, ProcessingStage, RecordError, RecordStage, processing_stage
+from curate.engine import Interrupted
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.records import Record
 from curate.stage import WorkerContext
@@ -190,7 +191,7 @@ def test_a_broken_gpu_is_nobodys_fault(error: Exception) -> None:
         work_on(records(1, 2, 3), FailsOn(bad=(2,), error=error))
 
 
-@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, GeneratorExit])
+@pytest.mark.parametrize("interrupt", [Interrupted, GeneratorExit])
 def test_interrupts_are_no_records(interrupt: type[BaseException]) -> None:
     with pytest.raises(interrupt):
         work_on(records(1), FailsOn(bad=(1,), error=interrupt))

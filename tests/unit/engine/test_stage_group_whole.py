@@ -31,7 +31,9 @@ def renews(record: Record) -> Record:
 
 
 def outcomes_of(data: list[Record], *stages: ProcessingStage, encode: bool = False) -> list[PartialResult]:
-    runner = StageGroupRunner(stages, context=WorkerContext(), encode=encode_row if encode else None, blamed="tags")
+    runner = StageGroupRunner(
+        stages, context=WorkerContext(), encode=encode_row if encode else None, blamed={"": "tags"}
+    )
     runner.setup()
     return list(runner.run(BatchTask(3, data, "audio_filepath", "", "")))
 
@@ -187,7 +189,7 @@ def test_what_a_filter_remembers_is_its_own(size: int) -> None:
         record["x"] = -record["x"]
         return record
 
-    runner = StageGroupRunner([Louder(), negates], context=WorkerContext(), blamed="negates")
+    runner = StageGroupRunner([Louder(), negates], context=WorkerContext(), blamed={"": "negates"})
     runner.setup()
     data = records(3, 1, 5, 4, 6, 2, 7, 5)
     kept: list[Any] = []

@@ -82,7 +82,7 @@ def work_on(data: Sequence[Record], *stages: ProcessingStage, encode: bool = Fal
         stages,
         context=WorkerContext(),
         encode=encode_row if encode else None,
-        blamed=stages[-1].name,
+        blamed={"": stages[-1].name},
         reporter=announced,
     )
     runner.setup()

@@ -56,7 +56,9 @@ print([stage.process_record({"x": 5})["x"] for stage in stages])
 def packed(*stages: ProcessingStage, elsewhere: bool = False) -> WorkerPayload:
     planned = tuple(PlannedStage(stage.name, "processing", stage, None) for stage in stages)
     hop = Hop(planned, Resources(gpu_memory_gb=3.0), 1)
-    return make_payload(HopSpec(hop, WorkerContext(("/audio",)), encodes=True, blamed="last"), elsewhere=elsewhere)
+    return make_payload(
+        HopSpec(hop, WorkerContext(("/audio",)), encodes=True, blamed={"": "last"}), elsewhere=elsewhere
+    )
 
 
 def modules_named(parcel: WorkerPayload) -> set[str]:
@@ -103,7 +105,7 @@ def test_stages_of_a_script_travel_by_value(tmp_path: Path) -> None:
             from curate.resources import Resources
             from curate.stage import WorkerContext
             hop = Hop((PlannedStage("t", "processing", Times(), None),), Resources(), 1)
-            sys.stdout.buffer.write(make_payload(HopSpec(hop, WorkerContext(), False, "t")).stages)
+            sys.stdout.buffer.write(make_payload(HopSpec(hop, WorkerContext(), False, {"": "t"})).stages)
             """)
     )
     made = subprocess.run([sys.executable, str(script)], capture_output=True, check=True, timeout=60).stdout
@@ -167,7 +169,7 @@ def test_the_field_that_cannot_be_sent_is_named(thing: Any, told: str, monkeypat
 
 def test_a_parcel_says_what_the_worker_has_to_know() -> None:
     parcel = packed(Holds(), QualityFilter("x > 1"))
-    assert (parcel.count, parcel.encodes, parcel.blamed, parcel.gpu_memory_gb) == (2, True, "last", 3.0)
+    assert (parcel.count, parcel.encodes, parcel.blamed, parcel.gpu_memory_gb) == (2, True, {"": "last"}, 3.0)
     assert parcel.hop == "holds+quality_filter"
     assert parcel.sys_path == tuple(sys.path)
     assert parcel.context.audio_roots == ("/audio",)

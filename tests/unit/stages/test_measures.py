@@ -15,7 +15,16 @@ from curate import Pipeline
 from curate.audio_stage import AudioStage
 from curate.errors import PlanError
 from curate.records import AudioBatch, Record
-from curate.stages import AudioBandwidth, AudioLevels, Merge, ReadRecords, SpeechSnr, VoicePitch
+from curate.stages import (
+    AudioBandwidth,
+    AudioLevels,
+    AudioProfile,
+    Merge,
+    QualityFilter,
+    ReadRecords,
+    SpeechSnr,
+    VoicePitch,
+)
 from curate.testing import AudioStageContract, write_broken, write_silence, write_tone
 
 MEASURES: dict[str, Callable[[], AudioStage]] = {
@@ -38,7 +47,7 @@ class _Contract(AudioStageContract):
         return [
             {"audio_filepath": str(write_tone(folder / "a.wav", 2.0))},
             {"audio_filepath": str(stereo), "speech": [[0.2, 1.0]]},
-            {"audio_filepath": str(stereo), "offset": 0.5, "duration": 1.2},
+            {"audio_filepath": str(write_noise(folder / "other.flac", 2, 44_100, 2)), "offset": 0.5, "duration": 1.2},
             {"audio_filepath": str(write_silence(folder / "s.wav"))},
             {"audio_filepath": str(write_broken(folder / "b.wav"))},
         ]
@@ -170,3 +179,22 @@ def test_measures_share_one_decoding_and_have_the_same_bytes_everywhere(executor
         written.append((run_dir / "out.jsonl").read_bytes())
     assert written[0] == written[1]
     assert b"NaN" not in written[0] and b"Infinity" not in written[0]
+
+
+def test_the_profile_is_all_measures_in_one_pass_that_ends_a_phase(tmp_path: Path) -> None:
+    records: list[Record] = [
+        {"audio_filepath": str(write_noise(tmp_path / f"{n}.flac", 2, gain=0.01 * (n + 1)))} for n in range(4)
+    ]
+    pipeline = Pipeline("profile", [ReadRecords(records), AudioProfile(), QualityFilter("rms_dbfs >= -35")])
+    assert len(pipeline.plan().phases) == 2
+    result = pipeline.run()
+    assert sum(each.get("decodes", 0) for each in result.summary["audio"].values()) == len(records)
+    rows = list(result.records())
+    assert 0 < len(rows) < len(records)
+    columns = {name for make in MEASURES.values() for name in make().writes() or ()}
+    assert all(columns <= set(row) for row in rows)
+    assert [part.name for part in AudioProfile(pitch=False, loudness=False).parts()] == [
+        "audio_profile.audio_levels",
+        "audio_profile.snr",
+        "audio_profile.bandwidth",
+    ]

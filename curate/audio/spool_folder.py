@@ -1,0 +1,120 @@
+"""The folder of a spool: processes share it, and the last of them removes it, or after a crash another run does.
+
+Every user holds a shared lock on a file in the folder. The lock goes with its process, so a folder whose lock can be
+taken alone belongs to no living process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import socket
+from pathlib import Path
+
+from curate.errors import CurateError
+
+PREFIX = "curate-spool-"
+"""How the folder of a run begins in a folder that runs share; below it, each node has a folder of its own."""
+
+_LOCK = "in-use"
+
+
+def node_name() -> str:
+    """Return the name of this node's folder: file locks hold on one node."""
+    return re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname())
+
+
+def check_spool_directory(directory: Path, error: type[CurateError]) -> None:
+    """Check that the folder which the user has chosen for spools can be used.
+
+    Raises:
+        error: it is missing, no folder, or cannot be written.
+    """
+    if not directory.is_dir():
+        fault = "is not a folder" if directory.exists() else "is missing"
+    elif not os.access(directory, os.W_OK | os.X_OK):
+        fault = "cannot be written"
+    else:
+        return
+    raise error(
+        f"spool_dir: {directory} {fault} on {socket.gethostname()}: create it on every node that works, or choose "
+        "another folder with --spool-dir (`spool_dir:`); without it the spool lies in the run directory"
+    )
+
+
+def run_folder(run_directory: Path | None) -> str:
+    """Return the name of a run's folder in a folder that runs share; a new one for a run without a directory."""
+    key = os.urandom(16) if run_directory is None else os.fsencode(run_directory.resolve())
+    return PREFIX + hashlib.sha256(key).hexdigest()[:16]
+
+
+class SpoolFolder:
+    """A folder that this process uses from `hold` to `release`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._fd = -1
+
+    def hold(self) -> None:
+        """Make the folder, and keep others from removing it. Done again, it does nothing."""
+        if self._fd >= 0:
+            return
+        _remove_abandoned(self.path)
+        while True:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with contextlib.suppress(FileNotFoundError):  # removed since
+                fd = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                fcntl.flock(fd, fcntl.LOCK_SH)
+                if _is_same(fd, self.path / _LOCK):
+                    self._fd = fd
+                    return
+                os.close(fd)
+
+    def release(self) -> None:
+        """Remove the folder, unless another process uses it."""
+        fd, self._fd = self._fd, -1
+        if fd < 0:
+            return
+        try:
+            _remove_if_alone(fd, self.path)
+        finally:
+            os.close(fd)
+
+
+def _remove_abandoned(mine: Path) -> None:
+    """Remove the folders that runs which were killed have left on this node, where `mine` lies in a shared folder."""
+    if not mine.parent.name.startswith(PREFIX):
+        return
+    for other in mine.parent.parent.glob(f"{PREFIX}*/{mine.name}"):
+        with contextlib.suppress(OSError):  # it may be another user's, or be removed at this moment
+            fd = os.open(other / _LOCK, os.O_RDWR | os.O_CLOEXEC)
+            try:
+                if other != mine:
+                    _remove_if_alone(fd, other)
+            finally:
+                os.close(fd)
+
+
+def _remove_if_alone(fd: int, folder: Path) -> None:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    if not _is_same(fd, folder / _LOCK):
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.name.startswith(PREFIX):
+        with contextlib.suppress(OSError):  # another node has a folder there
+            folder.parent.rmdir()
+
+
+def _is_same(fd: int, path: Path) -> bool:
+    """Return whether an open file is still the one of that name."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False

@@ -1,0 +1,227 @@
+"""Recognises the form in which a folder or a file holds speech, and names the stage that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from curate.errors import CurateError, RecordError, UsageError
+from curate.io import audio_columns, declared_columns, judge_content, parquet_schema, read_rows
+from curate.records import Record
+
+_AUDIO = frozenset(
+    (
+        *(".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".m4a", ".aac", ".aif", ".aiff", ".au", ".sph", ".w64"),
+        *(".caf", ".wma", ".webm", ".amr"),
+    )
+)
+_SEGMENTS = frozenset((".srt", ".vtt", ".textgrid", ".ctm", ".stm", ".rttm"))
+_MANIFESTS = (".jsonl", ".json", ".tsv", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".jsonl.zst")
+_PATHS = ("audio_filepath", "path", "audio", "file_name", "filename", "file", "wav", "audio_path", "wav_filename")
+_TEXTS = ("text", "sentence", "transcription", "transcript", "normalized_text")
+_SPEAKERS = ("speaker", "client_id", "speaker_id", "spk")
+_MAX_FILES = 20_000
+"""How many files of a folder are looked at."""
+
+
+@attrs.frozen
+class CorpusForm:
+    """The form that a folder or a file has.
+
+    Args:
+        described: what it is, for people.
+        reader: the stage that reads it, as a pipeline file names it.
+        settings: the settings of that stage.
+    """
+
+    described: str
+    reader: str
+    settings: Mapping[str, Any]
+
+
+def recognise_form(path: Path) -> CorpusForm:
+    """Return the form of a corpus.
+
+    Raises:
+        UsageError: there is nothing, or nothing that a stage reads.
+    """
+    if not path.exists():
+        raise UsageError(f"{path} does not exist (looked from {Path.cwd()})")
+    found = _form_of_folder(path.absolute()) if path.is_dir() else _form_of_file(path.absolute())
+    if found is None:
+        raise UsageError(f"{path} holds neither recordings nor a manifest of them that a stage reads: curate stages")
+    return found
+
+
+def _form_of_folder(folder: Path) -> CorpusForm | None:
+    for recognise in (_dataset, _common_voice, _kaldi, _read_speech, _lhotse, _nemo_tarred, _hf_folder, _web_dataset):
+        found = recognise(folder)
+        if found is not None:
+            return found
+    files = list(islice(_files_below(folder), _MAX_FILES))
+    recordings = [file for file in files if file.suffix.lower() in _AUDIO]
+    segments = sorted({file.suffix.lower() for file in files} & _SEGMENTS)
+    if segments and recordings:
+        return CorpusForm(f"recordings with {', '.join(segments)} files", "read_segments", {"folder": str(folder)})
+    manifests = [file for file in sorted(folder.iterdir()) if file.name.lower().endswith(_MANIFESTS)]
+    forms = [form for form in map(_form_of_manifest, manifests) if form is not None]
+    if len(forms) == 1 or (forms and not recordings):
+        return forms[0]
+    return _plain_folder(folder, files, recordings) if recordings else None
+
+
+def _form_of_file(path: Path) -> CorpusForm | None:
+    if path.name.endswith(".tsv") and (path.parent / "clips").is_dir():
+        return _common_voice(path.parent, path.stem)
+    if path.suffix.lower() in _SEGMENTS:
+        return CorpusForm(f"recordings with {path.suffix} files", "read_segments", {"folder": str(path.parent)})
+    if path.suffix == ".tar":
+        return _nemo_tarred(path.parent) or CorpusForm("a WebDataset tar", "read_webdataset", {"shards": str(path)})
+    if path.suffix == ".arrow":
+        return CorpusForm("a Hugging Face data set in Arrow", "read_hf", {"path": str(path)})
+    if path.suffix.lower() in _AUDIO:
+        return _form_of_folder(path.parent)
+    return _form_of_manifest(path)
+
+
+def _dataset(folder: Path) -> CorpusForm | None:
+    if (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file():
+        return CorpusForm("a Hugging Face data set, as save_to_disk writes it", "read_hf", {"path": str(folder)})
+    return None
+
+
+def _common_voice(folder: Path, split: str = "") -> CorpusForm | None:
+    splits = [path.stem for path in folder.glob("*.tsv") if _columns_of(path) >= {"path", "sentence", "client_id"}]
+    if not (folder / "clips").is_dir() or not splits:
+        return None
+    chosen = split or next((name for name in ("validated", "train") if name in splits), sorted(splits)[0])
+    described = f"Common Voice ({folder.name}), clips of {chosen}.tsv, speakers in client_id"
+    return CorpusForm(described, "read_common_voice", {"folder": str(folder), "split": chosen})
+
+
+def _kaldi(folder: Path) -> CorpusForm | None:
+    if not (folder / "wav.scp").is_file():
+        return None
+    known = [name for name in ("segments", "text", "utt2spk", "spk2gender") if (folder / name).is_file()]
+    return CorpusForm(f"a Kaldi data folder (wav.scp, {', '.join(known)})", "read_kaldi", {"folder": str(folder)})
+
+
+def _read_speech(folder: Path) -> CorpusForm | None:
+    if next(folder.glob("**/*.trans.txt"), None) is not None:
+        return CorpusForm("LibriSpeech, speakers in the names of folders", "read_librispeech", {"folder": str(folder)})
+    metadata = folder / "metadata.csv"
+    if (folder / "wavs").is_dir() and metadata.is_file() and "|" in _first_line(metadata):
+        return CorpusForm("LJSpeech, or a corpus in its form", "read_ljspeech", {"folder": str(folder)})
+    return None
+
+
+def _lhotse(folder: Path) -> CorpusForm | None:
+    cuts = sorted(folder.glob("cuts.*.jsonl*")) or sorted(folder.glob("*cuts*.jsonl*"))
+    if not cuts:
+        return None
+    is_shar = any(folder.glob("recording.*.tar"))
+    return CorpusForm("a Lhotse Shar" if is_shar else "Lhotse cuts", "read_lhotse", {"path": str(folder)})
+
+
+def _nemo_tarred(folder: Path) -> CorpusForm | None:
+    if not any(folder.glob("audio_*.tar")):
+        return None
+    manifests = sorted(folder.glob("tarred_audio_manifest.json")) or sorted(folder.glob("*manifest*.json*"))
+    if not manifests:
+        return None
+    return CorpusForm("a NeMo tarred data set", "read_nemo_tarred", {"manifest": str(manifests[0])})
+
+
+def _hf_folder(folder: Path) -> CorpusForm | None:
+    for name in ("metadata.csv", "metadata.jsonl"):
+        path = next(folder.glob(f"**/{name}"), None)
+        if path is not None and "file_name" in _columns_of(path):
+            return CorpusForm(f"a Hugging Face AudioFolder with {name}", "read_hf", {"path": str(folder)})
+    table = next(folder.glob("**/*.parquet"), None)
+    if table is not None and _has_recordings(table):
+        return CorpusForm("a Hugging Face data set in Parquet, recordings inside", "read_hf", {"path": str(folder)})
+    return None
+
+
+def _web_dataset(folder: Path) -> CorpusForm | None:
+    if next(folder.glob("*.tar"), None) is None:
+        return None
+    return CorpusForm("WebDataset tars", "read_webdataset", {"shards": f"{folder}/*.tar"})
+
+
+def _plain_folder(folder: Path, files: list[Path], recordings: list[Path]) -> CorpusForm:
+    stems = {file.with_suffix("") for file in recordings}
+    sidecars = sorted(
+        {file.suffix for file in files if file.suffix in (".txt", ".lab") and file.with_suffix("") in stems}
+    )
+    more = " or more" if len(files) == _MAX_FILES else ""
+    transcripts = f", transcripts in {', '.join(sidecars)} files" if sidecars else ", without transcripts"
+    described = f"a folder of recordings: {len(recordings):,}{more}{transcripts}"
+    return CorpusForm(described, "read_folder", {"folder": str(folder)})
+
+
+def _form_of_manifest(path: Path) -> CorpusForm | None:
+    """Return the form of a file of rows; None: it has none that name recordings."""
+    try:
+        content = judge_content(path)
+        if content.form == "parquet" and _has_recordings(path):
+            described = "a Hugging Face data set in Parquet, recordings inside"
+            return CorpusForm(described, "read_hf", {"path": str(path)})
+        row = _first_row(path)
+    except (CurateError, OSError, EOFError):
+        return None
+    if row.get("type") in ("MonoCut", "MultiCut", "MixedCut"):
+        return CorpusForm("Lhotse cuts", "read_lhotse", {"path": str(path)})
+    if "shard_id" in row and any(path.parent.glob("audio_*.tar")):
+        return _nemo_tarred(path.parent)
+    audio = next((name for name in _PATHS if isinstance(row.get(name), str)), None)
+    if audio is None:
+        return None
+    settings: dict[str, Any] = {"manifest": str(path)}
+    names = {"audio_filepath": audio, "text": _first_of(row, _TEXTS), "speaker": _first_of(row, _SPEAKERS)}
+    renamed = {new: old for new, old in names.items() if old is not None and old != new}
+    if renamed:
+        settings["columns"] = renamed
+    form = {"json lines": "JSON Lines", "json array": "a JSON array", "table": "a table", "parquet": "Parquet"}
+    packed = f", {content.compression}" if content.compression else ""
+    return CorpusForm(f"a manifest ({form.get(content.form, content.form)}{packed})", "read_manifest", settings)
+
+
+def _first_of(row: Record, names: tuple[str, ...]) -> str | None:
+    return next((name for name in names if name in row), None)
+
+
+def _first_row(path: Path) -> Record:
+    """Return the first record of a file, empty if it has none."""
+    rows = (row for _, row in islice(read_rows(path), 20))
+    return next((row for row in rows if not isinstance(row, RecordError)), {})
+
+
+def _columns_of(path: Path) -> set[str]:
+    try:
+        return set(declared_columns(path) or _first_row(path).keys())
+    except CurateError:
+        return set()
+
+
+def _has_recordings(path: Path) -> bool:
+    return bool(audio_columns(parquet_schema(path)))
+
+
+def _first_line(path: Path) -> str:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        return file.readline(10_000)
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    for entry in sorted(folder.iterdir()):
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            yield from _files_below(entry)
+        elif entry.is_file():
+            yield entry

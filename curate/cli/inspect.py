@@ -1,0 +1,60 @@
+"""`curate inspect`: shows the columns, the audio and the strangest records of a corpus, without a pipeline."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from curate.cli.corpus_form import recognise_form
+from curate.cli.corpus_sample import CorpusSample, describe_sample, read_sample
+from curate.cli.listing import new_table
+from curate.cli.session import Session, pass_session
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.option("--records", default=10_000, show_default=True, type=click.IntRange(min=1), help="How many to read.")
+@click.option(
+    "--files", default=200, show_default=True, type=click.IntRange(min=0), help="How many recordings to open."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@pass_session
+def inspect(session: Session, path: Path, records: int, files: int, as_json: bool) -> None:
+    """Show the content of a folder or file of speech: first records, columns, audio, and the strangest records."""
+    form = recognise_form(path)
+    reader: Any = session.host.stage(form.reader).load()
+    found, roots = read_sample(reader(**form.settings), records)
+    sample = describe_sample(found, roots, files)
+    if as_json:
+        about = {"described": form.described, "reader": form.reader, "settings": dict(form.settings)}
+        click.echo(json.dumps({**about, **sample.as_json()}, indent=2, ensure_ascii=False, default=str))
+        return
+    click.echo(f"{path} is {form.described}; {form.reader} reads it.")
+    _show(session, sample, records)
+
+
+def _show(session: Session, sample: CorpusSample, limit: int) -> None:
+    show = session.console.print
+    more = " or more" if sample.records == limit else ""
+    show(f"\n{sample.records:,}{more} records, {sample.failed:,} of them broken; {sample.hours_text()}")
+    show("\nFirst records:")
+    for record in sample.first:
+        show("  " + json.dumps(record, ensure_ascii=False, default=str)[:400])
+    columns = new_table("column", "types", "null", "example")
+    for name, column in sample.columns.items():
+        columns.add_row(name, ", ".join(sorted(column.types)), f"{column.null_share:.0%}", column.example)
+    show()
+    show(columns)
+    audio = new_table("audio", "recordings")
+    for name, count in sample.audio.items():
+        audio.add_row(name, f"{count:,}")
+    show()
+    show(audio)
+    strange = new_table("strangest records", "why")
+    for identity, why in sample.strangest:
+        strange.add_row(identity, why)
+    show()
+    show(strange)

@@ -1,0 +1,7 @@
+"""The exception of a signal that ends the run, told apart from a `KeyboardInterrupt` that a stage raises by itself."""
+
+from __future__ import annotations
+
+
+class Interrupted(KeyboardInterrupt):
+    """A signal has interrupted this process; a stage does not raise it."""

@@ -1,0 +1,145 @@
+"""The reader of folders of recordings, with transcripts next to them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from curate.errors import InfrastructureError, PlanError, RecordError
+from curate.io import Row
+from curate.io.jsonl import MAX_LINE_BYTES, parse_line
+from curate.records import Record
+from curate.stages.sources.folder_source import FolderSource
+from curate.stages.sources.known_names import AUDIO_SUFFIXES, with_known_names
+
+_FIELD = re.compile(r"\{(\w+)\}")
+
+
+@dataclass
+class FolderReader(FolderSource):
+    """Reads the recordings below a folder, in the order of their paths; no manifest is needed.
+
+    A transcript next to a recording, under the same name with another suffix, becomes its `text`; a JSON object in
+    such a file becomes its columns. The folders and the name can be columns as well.
+
+    Args:
+        folder: the folder; links to folders in it are not followed.
+        suffixes: how the names of recordings end, in lower case; by default those of all usual formats.
+        sidecars: the suffixes of files with transcripts, in the order in which they are looked for.
+        pattern: the columns in the path below the folder, without the suffix: `{speaker}/{book}/{_}`. A field matches
+            within one folder's or file's name, and `{_}` becomes no column.
+    """
+
+    name = "read_folder"
+
+    expects = "a recording"
+
+    suffixes: Sequence[str] = ()
+    sidecars: Sequence[str] = (".txt", ".lab", ".json")
+    pattern: str = ""
+
+    def row_files(self) -> Sequence[Path]:
+        self.require_folder()
+        return [Path(self.folder)]
+
+    def inputs(self) -> Sequence[Path]:
+        return ()
+
+    def check(self) -> None:
+        self._fields()
+        self.require_folder()
+        if next(self.recordings(), None) is None:
+            raise PlanError(f"{self.folder} has no recordings (looked for {', '.join(sorted(self._suffixes()))})")
+        super().check()
+
+    def count_rows(self, path: Path) -> int | None:
+        return sum(1 for _ in self.recordings())
+
+    def recordings(self) -> Iterator[str]:
+        """Yield the paths of the recordings relative to the folder, sorted folder by folder."""
+        suffixes = tuple(self._suffixes())
+        yield from _walk(str(self.folder), "", suffixes)
+
+    def read_rows(self, path: Path, after: int) -> Iterator[Row]:
+        fields = self._fields()
+        for number, name in enumerate(self.recordings(), start=1):
+            if number > after:
+                yield number, self._row(name, fields)
+
+    def _row(self, name: str, fields: re.Pattern[str] | None) -> Record | RecordError:
+        stem = name.rpartition(".")[0]
+        record: Record = {self.filepath_key: os.path.join(os.path.abspath(self.folder), name)}  # noqa: PTH118, PTH100
+        if fields is not None:
+            match = fields.fullmatch(stem)
+            if match is None:
+                return RecordError("bad_row", f"{name!r:.200} does not have the pattern {self.pattern}")
+            record |= match.groupdict()
+        found = self._sidecar(stem)
+        return (
+            found
+            if isinstance(found, RecordError)
+            else {**record, **found, self.filepath_key: record[self.filepath_key]}
+        )
+
+    def _sidecar(self, stem: str) -> Record | RecordError:
+        """Return the columns from the file next to a recording."""
+        for suffix in self.sidecars:
+            path = Path(self.folder) / f"{stem}{suffix}"
+            try:
+                with path.open("rb") as file:
+                    content = file.read(MAX_LINE_BYTES + 1)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise InfrastructureError(f"cannot read {path}: {error.strerror or error}") from error
+            if len(content) > MAX_LINE_BYTES:
+                return RecordError("line_too_long", f"{path} is longer than {MAX_LINE_BYTES} bytes")
+            if suffix == ".json":
+                row = parse_line(content)
+                return row if isinstance(row, RecordError) else with_known_names(row)
+            try:
+                return {"text": " ".join(content.decode("utf-8-sig").split())}
+            except UnicodeDecodeError as error:
+                return RecordError("bad_row", f"{path} is not UTF-8: {error.reason} at byte {error.start}")
+        return {}
+
+    def _suffixes(self) -> frozenset[str]:
+        return frozenset(self.suffixes) or AUDIO_SUFFIXES
+
+    def _fields(self) -> re.Pattern[str] | None:
+        """Return the pattern as a regular expression; None: there is none.
+
+        Raises:
+            PlanError: it is not a pattern.
+        """
+        if not self.pattern:
+            return None
+        parts = _FIELD.split(self.pattern)
+        names = [name for name in parts[1::2] if name != "_"]
+        if len(set(names)) < len(names) or any("{" in text or "}" in text for text in parts[::2]):
+            raise PlanError(f"pattern {self.pattern!r}: write each field once, as in {{speaker}}/{{book}}/{{_}}")
+        expression = "".join(
+            re.escape(part) if index % 2 == 0 else "[^/]+" if part == "_" else f"(?P<{part}>[^/]+)"
+            for index, part in enumerate(parts)
+        )
+        return re.compile(expression)
+
+
+def _walk(root: str, below: str, suffixes: tuple[str, ...]) -> Iterator[str]:
+    """Yield the files of a folder and of those below it, sorted by name; names are compared as bytes."""
+    try:
+        with os.scandir(os.path.join(root, below)) as found:  # noqa: PTH118
+            entries = sorted(cast("Any", found), key=lambda entry: os.fsencode(entry.name))
+    except OSError as error:
+        raise InfrastructureError(f"cannot list {root}/{below}: {error.strerror or error}") from error
+    for entry in entries:
+        path = f"{below}/{entry.name}" if below else entry.name
+        if entry.is_dir(follow_symlinks=False):
+            if not entry.name.startswith("."):
+                yield from _walk(root, path, suffixes)
+        elif entry.name.lower().endswith(suffixes) and not entry.name.startswith(".") and entry.is_file():
+            yield path

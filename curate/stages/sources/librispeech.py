@@ -1,0 +1,123 @@
+"""The readers of LibriSpeech and of LJSpeech."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from curate.errors import RecordError
+from curate.io import Row
+from curate.records import Record
+from curate.stages.sources.folder_source import FolderSource
+
+
+@dataclass
+class LibriSpeechReader(FolderSource):
+    """Reads LibriSpeech: one record for each line of a `.trans.txt`.
+
+    The columns are `audio_filepath`, `text`, `utterance_id`, `speaker`, `chapter`, `split` (the folder of the speaker),
+    and `gender`, `speaker_name` from `SPEAKERS.TXT` where that lies in the folder or in the one above. `lang` is `en`
+    unless set.
+
+    Args:
+        folder: `LibriSpeech`, or one of its splits.
+        suffix: how the names of the recordings end.
+    """
+
+    name = "read_librispeech"
+
+    expects = "an utterance and its transcript a line"
+
+    suffix: str = ".flac"
+
+    def row_files(self) -> Sequence[Path]:
+        return self.found_files("**/*.trans.txt")
+
+    def inputs(self) -> Sequence[Path]:
+        table = self._speaker_table()
+        return [*self.row_files(), *([] if table is None else [table])]
+
+    def read_rows(self, path: Path, after: int) -> Iterator[Row]:
+        speakers = self._speakers()
+        split = path.parent.parent.parent.name
+        for number, line in _lines(path, after):
+            utterance, _, text = line.partition(" ")
+            speaker, _, rest = utterance.partition("-")
+            if not rest:
+                yield number, RecordError("bad_row", f"{utterance!r:.80} is not speaker-chapter-utterance")
+                continue
+            record: Record = {
+                self.filepath_key: f"{utterance}{self.suffix}",
+                "text": text,
+                "utterance_id": utterance,
+                "speaker": speaker,
+                "chapter": rest.partition("-")[0],
+                "split": split,
+                "lang": "en",
+            }
+            yield number, record | speakers.get(speaker, {}) if speakers else record
+
+    def _speaker_table(self) -> Path | None:
+        places = (Path(self.folder), Path(self.folder).absolute().parent)
+        return next((place / "SPEAKERS.TXT" for place in places if (place / "SPEAKERS.TXT").is_file()), None)
+
+    def _speakers(self) -> Mapping[str, Record]:
+        table = self._speaker_table()
+        if table is None:
+            return {}
+        found: dict[str, Record] = {}
+        for line in table.read_text(encoding="utf-8", errors="replace").splitlines():
+            cells = [cell.strip() for cell in line.split("|", 4)]
+            if len(cells) == 5 and not line.startswith(";"):
+                found[cells[0]] = {"gender": cells[1].lower(), "speaker_name": cells[4]}
+        return found
+
+
+@dataclass
+class LjSpeechReader(FolderSource):
+    """Reads LJSpeech, and corpora in its form: `metadata.csv` with names and transcripts.
+
+    The columns are `audio_filepath`, `text`, `utterance_id`, and `text_norm` where there is a third cell. A quotation
+    mark is part of the transcript.
+
+    Args:
+        folder: the folder with `metadata.csv` and `wavs/`.
+        suffix: how the names of the recordings end.
+    """
+
+    name = "read_ljspeech"
+
+    expects = "name|transcript|normalised transcript on a line"
+    audio_folder: ClassVar[str] = "wavs"
+
+    suffix: str = ".wav"
+
+    def row_files(self) -> Sequence[Path]:
+        return self.found_files("metadata.csv")
+
+    def read_rows(self, path: Path, after: int) -> Iterator[Row]:
+        for number, line in _lines(path, after):
+            cells = line.split("|")
+            if len(cells) not in (2, 3):
+                yield number, RecordError("bad_row", f"the line has {len(cells)} cells between bars, not 2 or 3")
+                continue
+            record: Record = {
+                self.filepath_key: f"{cells[0]}{self.suffix}",
+                "text": cells[1],
+                "utterance_id": cells[0],
+            }
+            yield number, record | {"text_norm": cells[2]} if len(cells) == 3 else record
+
+    def can_grow(self, path: Path) -> bool:
+        return True
+
+
+def _lines(path: Path, after: int) -> Iterator[tuple[int, str]]:
+    """Yield the lines after number `after` that are not blank; bytes that are not UTF-8 stay visible."""
+    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+        for number, line in enumerate(file, start=1):
+            line = line.removeprefix("\ufeff") if number == 1 else line
+            if number > after and line.strip():
+                yield number, line.strip()
