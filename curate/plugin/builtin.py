@@ -192,6 +192,42 @@ def curate_stages() -> list[StageRef]:
             "Measure which share of a transcript's letters is in the alphabet of its language",
         ),
         StageRef(
+            "balance",
+            "curate.stages.corpus.balance:Balance",
+            "Balance the hours of groups, such as languages, by leaving records out",
+            extra="corpus",
+        ),
+        StageRef(
+            "rate_outliers",
+            "curate.stages.corpus.outliers:RateOutliers",
+            "Mark outliers of a measure, such as the speaking rate, within groups",
+            extra="corpus",
+        ),
+        StageRef(
+            "sample",
+            "curate.stages.corpus.sample:Sample",
+            "Draw a sample of so many hours or records, of the corpus or of each group",
+            extra="corpus",
+        ),
+        StageRef(
+            "shuffle",
+            "curate.stages.corpus.shuffle:Shuffle",
+            "Put all records into a random order",
+            extra="corpus",
+        ),
+        StageRef(
+            "sort",
+            "curate.stages.corpus.sort:Sort",
+            "Sort all records by columns",
+            extra="corpus",
+        ),
+        StageRef(
+            "join_table",
+            "curate.stages.corpus.join_table:JoinTable",
+            "Add the columns of a table, or leave out the records that it lists",
+            extra="corpus",
+        ),
+        StageRef(
             "set_columns",
             "curate.stages.corpus.set_columns:SetColumns",
             "Set columns to values computed from others, rename and drop columns",

@@ -8,8 +8,14 @@ from typing import TYPE_CHECKING, Any
 from curate.suggest import closest
 
 if TYPE_CHECKING:
+    from curate.stages.corpus.balance import Balance
     from curate.stages.corpus.deduplicate import Deduplicate
+    from curate.stages.corpus.join_table import JoinTable
+    from curate.stages.corpus.outliers import RateOutliers
+    from curate.stages.corpus.sample import Sample
     from curate.stages.corpus.set_columns import SetColumns
+    from curate.stages.corpus.shuffle import Shuffle
+    from curate.stages.corpus.sort import Sort
     from curate.stages.corpus.split_dataset import SplitDataset
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
@@ -56,6 +62,7 @@ _HOME = {
     "AudioDuration": "measure.audio_duration",
     "AudioLevels": "measure.levels",
     "AudioProfile": "measure.audio_profile",
+    "Balance": "corpus.balance",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
     "CommonVoiceReader": "sources.common_voice",
@@ -67,6 +74,7 @@ _HOME = {
     "InferenceAsrNemoStage": "recognise.asr",
     "InverseNormalise": "text.rewrite",
     "JoinParts": "segment.join_parts",
+    "JoinTable": "corpus.join_table",
     "KaldiReader": "sources.kaldi",
     "LhotseReader": "sources.lhotse_cuts",
     "LibriSpeechReader": "sources.librispeech",
@@ -79,10 +87,14 @@ _HOME = {
     "Partition": "sources.partition",
     "Punctuate": "text.rewrite",
     "QualityFilter": "filter.quality",
+    "RateOutliers": "corpus.outliers",
     "ReadManifest": "sources.manifest",
     "ReadRecords": "sources.manifest",
+    "Sample": "corpus.sample",
     "SegmentsReader": "sources.segments",
     "SetColumns": "corpus.set_columns",
+    "Shuffle": "corpus.shuffle",
+    "Sort": "corpus.sort",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
     "SplitDataset": "corpus.split_dataset",
@@ -107,6 +119,7 @@ __all__ = [
     "AudioDuration",
     "AudioLevels",
     "AudioProfile",
+    "Balance",
     "CharacterErrorRate",
     "Charset",
     "CommonVoiceReader",
@@ -118,6 +131,7 @@ __all__ = [
     "InferenceAsrNemoStage",
     "InverseNormalise",
     "JoinParts",
+    "JoinTable",
     "KaldiReader",
     "LhotseReader",
     "LibriSpeechReader",
@@ -130,10 +144,14 @@ __all__ = [
     "Partition",
     "Punctuate",
     "QualityFilter",
+    "RateOutliers",
     "ReadManifest",
     "ReadRecords",
+    "Sample",
     "SegmentsReader",
     "SetColumns",
+    "Shuffle",
+    "Sort",
     "SpeechSnr",
     "SplitChannels",
     "SplitDataset",

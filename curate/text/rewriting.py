@@ -69,7 +69,7 @@ def rewrite_texts(rewrite: Rewriter, texts: Sequence[str], langs: Sequence[str |
 
 
 def describe_rewriter(rewrite: Rewriter, model: str) -> Mapping[str, Any]:
-    """Return the values that determine the texts that a function returns, as JSON-ready data for a fingerprint."""
+    """Return a description of a function, for a fingerprint: its code, and its settings by its own account."""
     described: Any = getattr(rewrite, "fingerprint", None)  # a rule file's is a string
     code = describe_code(rewrite if inspect.isroutine(rewrite) else type(rewrite))
     return {"code": code, "settings": described(model) if callable(described) else described}

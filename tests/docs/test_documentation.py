@@ -257,6 +257,7 @@ TITLES = {
     "audio.md": "Hearing audio in a stage",
     "batching.md": "Batching",
     "benchmarks.md": "Benchmarks",
+    "corpus.md": "Corpora",
     "coming-from.md": "Coming from NeMo Curator, SDP or datatrove",
     "errors.md": "Error codes",
     "executors.md": "Executors",
@@ -303,6 +304,25 @@ def test_decision_has_status_date_price_and_alternatives(path: Path) -> None:
     assert re.search(re.escape(header) + r"\| (accepted|replaced) \| \d{4}-\d\d-\d\d \| ", text)
     assert "\nThe price: " in text
     assert re.search(r"\n## Alternatives\n\n- \*", text)
+
+
+def test_pipeline_of_the_page_on_corpora_runs(tmp_path: Path) -> None:
+    pytest.importorskip("duckdb", reason="needs duckdb: pip install 'curate-speech[corpus]'")
+    [pipeline] = blocks(DOCS["corpus.md"], "yaml")
+    rows = [
+        {"text": "one two three", "duration": 1 + n % 3, "lang": "en", "client_id": n % 7, "snr": None if n % 2 else 20}
+        for n in range(60)
+    ]
+    (tmp_path / "corpus.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    (tmp_path / "speakers.csv").write_text("speaker,gender\n" + "".join(f"{n},f\n" for n in range(7)))
+    (tmp_path / "takedown.csv").write_text("speaker\n3\n")
+    (tmp_path / "p.yaml").write_text(pipeline)
+    done = run("-m", "curate.cli", "run", "p.yaml", "--run-dir", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    kept = [json.loads(line) for line in (tmp_path / "run/balanced.jsonl").read_text().splitlines()]
+    assert len(kept) == 60 - 9
+    assert {(row["gender"], row["license"]) for row in kept} == {("f", "CC0")}
+    assert {row["quiet"] for row in kept} == {True, False}
 
 
 def test_every_verb_is_documented() -> None:

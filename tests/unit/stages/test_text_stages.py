@@ -11,7 +11,7 @@ import pytest
 from curate import AudioBatch, Pipeline, ProcessingStage
 from curate.errors import PlanError
 from curate.records import Record
-from curate.stages import Charset, Hallucination, NormaliseText, ReadRecords, TextRates
+from curate.stages import Charset, Hallucination, NormaliseText, QualityFilter, ReadRecords, TextRates
 from curate.testing import StageContract
 
 SORRY = "I'm sorry, I'm sorry, I'm sorry, I'm sorry, I'm sorry."
@@ -215,3 +215,26 @@ def test_charset_takes_the_language_of_records_without_one() -> None:
     assert record["charset_share"] == 1.0
     with pytest.raises(PlanError, match="alphabet"):
         Charset(lang="xx").check()
+
+
+def test_hallucinations_are_left_out_of_a_run_and_pauses_kept(tmp_path: Path) -> None:
+    speech = [
+        {"pred_text": "yes yes yes", "duration": 1.5},
+        {"pred_text": "Thank you for coming, the budget meeting starts at nine", "duration": 3.5},
+        {"pred_text": "I am antidisestablishmentarian", "duration": 2.0},
+        {"pred_text": CHINESE, "duration": 7.0},
+        {"pred_text": "", "duration": 10.0, "speech_s": 0.0},
+    ]
+    hallucinated = [
+        {"pred_text": "You", "duration": 10.0},
+        {"pred_text": "Thank you.", "duration": 5.0, "speech_s": 0.0},
+        {"pred_text": SORRY, "duration": 10.0},
+    ]
+    stages = [
+        ReadRecords([*speech, *hallucinated]),
+        Hallucination(),
+        QualityFilter("len(hallucination_reasons) == 0"),
+    ]
+    result = Pipeline("p", stages).run(executor="multiprocessing", run_dir=tmp_path)
+    assert [record["pred_text"] for record in result.records()] == [record["pred_text"] for record in speech]
+    assert result.summary["filtered"] == len(hallucinated)
