@@ -506,7 +506,7 @@ class Gather(Stage):
         raise NotImplementedError(f"{type(self).__name__} must define gather(records)")
 
     def gather_again(self, records: Iterable[Record], scratch: Path) -> Iterator[Record | Reject | Joined]:
-        """Yield what `gather` does, where the records can be read more than once.
+        """As `gather`, where the records can be read more than once.
 
         Args:
             records: every iteration begins anew, gives the same records in the same order, and reads them from disk.

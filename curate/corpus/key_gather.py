@@ -35,7 +35,7 @@ class Decisions:
 
     - `reject`: the reason for which the record is left out; null: it stays.
     - `rank`: the record's place in a new order (BIGINT or DOUBLE); equal ranks keep the order of the input.
-    - further columns, which are written to the record under their names.
+    - further columns, which are written to the record under their names, also where it is left out.
 
     Args:
         query: SQL without ORDER BY, on the connection of the key table.
@@ -129,10 +129,10 @@ class KeyGather(Gather):
             if decision is not None and decision[0] == position:
                 _, reason, rank, *values = decision
                 decision = next(coming, None)
+                record.update(zip(columns, values, strict=True))
                 if reason is not None:
                     yield None, Reject(record, cast("str", reason))
                     continue
-                record.update(zip(columns, values, strict=True))
             yield rank, record
 
 
@@ -143,7 +143,7 @@ def _unranked(decided: Iterator[tuple[Any, Record | Reject]]) -> Iterator[Record
 def _in_order(
     decided: Iterator[tuple[Any, Record | Reject]], scratch: Path, keys: KeyTable
 ) -> Iterator[Record | Reject]:
-    """Yield what is left out, and then the others by rank; until then their lines are in a file."""
+    """Yield the rejected records, and then the others by rank; until then their lines are in a file."""
     places = scratch / "places.parquet"
     types = {"number": "BIGINT", "id": "VARCHAR", "rank": "DOUBLE", "start": "BIGINT", "size": "BIGINT"}
     start = 0

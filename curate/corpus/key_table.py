@@ -56,6 +56,11 @@ class KeyTable:
         """
         yield from read_rows(self.connection.cursor(), query, parameters)
 
+    def batches(self, query: str, size: int) -> Iterator[Any]:
+        """Yield the rows of a query as Arrow record batches of at most `size` rows."""
+        with self.connection.cursor() as cursor:
+            yield from cursor.sql(query).to_arrow_reader(size)
+
     def close(self) -> None:
         """Close the database."""
         self.connection.close()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from curate.errors import InfrastructureError
 
@@ -25,11 +25,11 @@ class RowWriter:
     """Writes rows to a Parquet file; a context manager.
 
     Args:
-        path: the file.
+        path: the file, or one that is open for writing.
         types: column → its type, one of `TYPES`.
     """
 
-    def __init__(self, path: Path, types: Mapping[str, str]) -> None:
+    def __init__(self, path: Path | BinaryIO, types: Mapping[str, str]) -> None:
         arrow = _arrow()
         made = (
             arrow.string(),

@@ -253,6 +253,18 @@ def curate_stages() -> list[StageRef]:
             "value_filter", "curate.stages.filter.quality:ValueFilter", "Keep the records by the value of one column"
         ),
         StageRef(
+            "deduplicate",
+            "curate.stages.corpus.deduplicate:Deduplicate",
+            "Mark records with the same text, and leave out those with the same audio",
+            extra="corpus",
+        ),
+        StageRef(
+            "split_dataset",
+            "curate.stages.corpus.split_dataset:SplitDataset",
+            "Divide the records into train, dev and test by groups such as speakers",
+            extra="corpus",
+        ),
+        StageRef(
             "merge", "curate.stages.write.merge:Merge", "Write the records to one manifest, in the order of the input"
         ),
         StageRef(
@@ -381,6 +393,9 @@ def curate_commands() -> list[CommandRef]:
         CommandRef("quarantine", "curate.cli.quarantine:quarantine", "Show the records that failed, and retry them"),
         CommandRef("repair", "curate.cli.repair:repair", "List the damage to a run directory, and repair it"),
         CommandRef("status", "curate.cli.status:status", "Show the progress of a run, and whether its driver is alive"),
+        CommandRef(
+            "stats", "curate.cli.stats:stats", "Show the hours, words, rates and duplicates of a manifest or a run"
+        ),
         CommandRef("verify", "curate.cli.verify:verify", "Check a published data set against its checksums"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
     ]

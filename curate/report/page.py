@@ -102,6 +102,7 @@ def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES, host: PluginHost 
     compared = survey.columns.comparison
     page: dict[str, Any] = {
         "name": printable(run.name, 200),
+        "title": "the report of a run",
         "curate": __version__,
         "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "state": {"name": run.status.value, "sentence": status_sentence(run)},
@@ -111,7 +112,7 @@ def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES, host: PluginHost 
         "rate_column": "" if compared is None else printable(compared.column, 60),
         "problems": [printable(problem) for problem in problems[:20]],
     }
-    return _filled(page)
+    return fill_page(page)
 
 
 def _roots(run: RunReader) -> tuple[Sequence[str] | None, str]:
@@ -121,7 +122,13 @@ def _roots(run: RunReader) -> tuple[Sequence[str] | None, str]:
     return roots_in_run(run.description["audio_roots"], run.run_dir), ""
 
 
-def _filled(page: dict[str, Any]) -> str:
+def fill_page(page: dict[str, Any]) -> str:
+    """Return a page as HTML that opens offline.
+
+    Args:
+        page: `name`, `title`, `curate` (version), `written`, `state` (None: no run), `facts`, `figures`, `sections`,
+            `rate_column` and `problems`, as the template shows them.
+    """
     from markupsafe import Markup
 
     charts: list[Mapping[str, Any]] = []

@@ -9,12 +9,14 @@ from curate.suggest import unknown_attribute
 
 if TYPE_CHECKING:
     from curate.stages.corpus.balance import Balance
+    from curate.stages.corpus.deduplicate import Deduplicate
     from curate.stages.corpus.join_table import JoinTable
     from curate.stages.corpus.outliers import RateOutliers
     from curate.stages.corpus.sample import Sample
     from curate.stages.corpus.set_columns import SetColumns
     from curate.stages.corpus.shuffle import Shuffle
     from curate.stages.corpus.sort import Sort
+    from curate.stages.corpus.split_dataset import SplitDataset
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
     from curate.stages.measure.audio_profile import AudioProfile
@@ -68,6 +70,7 @@ _HOME = {
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
     "CommonVoiceReader": "sources.common_voice",
+    "Deduplicate": "corpus.deduplicate",
     "Denoise": "measure.denoise",
     "DynamicBatchAsrStage": "recognise.asr",
     "FolderReader": "sources.folder",
@@ -100,6 +103,7 @@ _HOME = {
     "Sort": "corpus.sort",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
+    "SplitDataset": "corpus.split_dataset",
     "SplitSentences": "segment.split_sentences",
     "SplitSpeech": "segment.split_speech",
     "SplitTurns": "segment.split_turns",
@@ -126,6 +130,7 @@ __all__ = [
     "CharacterErrorRate",
     "Charset",
     "CommonVoiceReader",
+    "Deduplicate",
     "Denoise",
     "DynamicBatchAsrStage",
     "FolderReader",
@@ -158,6 +163,7 @@ __all__ = [
     "Sort",
     "SpeechSnr",
     "SplitChannels",
+    "SplitDataset",
     "SplitSentences",
     "SplitSpeech",
     "SplitTurns",

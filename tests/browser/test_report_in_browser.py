@@ -152,3 +152,22 @@ def test_the_policy_forbids_scripts_that_get_into_the_page(opened: Any, report: 
     refused = [error for error in seen.errors if "Content Security Policy" in error]
     assert any("script-src" in error for error in refused)
     assert any("img-src" in error for error in refused)
+
+
+@pytest.mark.parametrize(("scheme", "width"), SIZES)
+def test_page_of_statistics_is_drawn_and_fits_the_screen(opened: Any, tmp_path: Path, scheme: str, width: int) -> None:
+    pytest.importorskip("duckdb", reason="needs duckdb: pip install 'curate-speech[corpus]'")
+    from curate.corpus.statistics import corpus_statistics
+    from curate.report.statistics_page import write_statistics
+
+    texts = ["one two three", "four five <b>six</b>", "seven"]
+    records = [
+        {"duration": 1 + n % 13, "text": texts[n % 3], "speaker": f"speaker-{n % 40}", "lang": "en"} for n in range(400)
+    ]
+    write_statistics(corpus_statistics(records, by=["lang", "speaker"]), Path("corpus.jsonl"), tmp_path / "page.html")
+    seen = opened(tmp_path / "page.html", scheme=scheme, width=width)
+    assert (seen.errors, seen.requests) == ([], [])
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+    colours = seen.page.evaluate(DRAWN)
+    assert len(colours) == seen.page.locator("[data-chart]").count() == 2
+    assert all(count >= 3 for count in colours)

@@ -18,11 +18,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from curate import Gather, Pipeline
+from curate import Pipeline
 from curate.engine.durability import commit as commit_module
 from curate.io import failpoints
+from curate.stage import Stage
 from curate.stages import (
     Balance,
+    Deduplicate,
     JoinTable,
     Merge,
     Partition,
@@ -32,6 +34,7 @@ from curate.stages import (
     SetColumns,
     Shuffle,
     Sort,
+    SplitDataset,
     TextRates,
 )
 
@@ -45,25 +48,30 @@ WORDS = ["the", "cat", "sat", "on", "a", "mat", "in", "our", "garden", "while", 
 def make_inputs(folder: Path, count: int) -> None:
     """Write a manifest, a table of speakers and a block list."""
     draw = random.Random(count)
-    speakers = max(count // 20, 5)
+    speakers, text = max(count // 20, 5), ""
+    words = [*WORDS, *(first + second for first in WORDS for second in WORDS)]  # so that few texts are alike
     with (folder / "in.jsonl").open("w") as file:
         for number in range(count):
             row = {
                 "n": number,
-                "text": " ".join(draw.choices(WORDS, k=draw.randint(3, 15))),
+                "text": {7: f"{text} too", 3: text}.get(number % 8)
+                or " ".join(draw.choices(words, k=draw.randint(3, 15))),
                 "duration": round(draw.uniform(1, 12), 3),
                 "lang": draw.choices(["en", "de", "cy"], [6, 3, 1])[0],
                 "speaker": draw.randrange(speakers),
             }
+            text = row["text"]
             file.write(f"{json.dumps(row)}\n")
     genders = (f"{speaker},{'fm'[speaker % 2]}\n" for speaker in range(speakers))
     (folder / "speakers.csv").write_text("speaker,gender\n" + "".join(genders))
     (folder / "blocked.csv").write_text("n\n" + "".join(f"{number}\n" for number in range(0, count, 25)))
 
 
-def gathers(folder: Path, count: int) -> dict[str, Gather]:
+def gathers(folder: Path, count: int) -> dict[str, Stage]:
     hours = count * 6.5 / 3600
     return {
+        "deduplicate": Deduplicate(audio="none", max_per_text=1),
+        "split_dataset": SplitDataset({"dev": "15%", "test": "15%"}, audio="none", tolerance=1.0, max_dropped=1.0),
         "join_table": JoinTable(folder / "speakers.csv", ["speaker"]),
         "anti": JoinTable(folder / "blocked.csv", ["n"], how="anti").with_(name="takedown"),
         "rate_outliers": RateOutliers(by=["lang"], min_records=4),

@@ -36,9 +36,11 @@ def test_every_stage_leaves_its_trace(undisturbed: dict[str, Any], folder: Path)
     """The other tests compare with this run, so it must not be trivial."""
     rows = [json.loads(line) for line in undisturbed["out.jsonl"].splitlines()]
     stages = {stage for _, stage, _ in undisturbed["filtered"]}
-    assert stages == {"takedown", "sample", "balance"}
+    assert stages == {"deduplicate.choose", "split_dataset.assign", "takedown", "sample", "balance"}
     assert 10 < len(rows) < COUNT - 30
     assert {row["gender"] for row in rows} == {"f", "m"}
+    assert {row["split"] for row in rows} >= {"train", "dev"}
+    assert any(row["duplicate_of"] for row in rows)
     assert {row["rate_outlier"] for row in rows} >= {False}
     numbers = [row["n"] for row in rows]
     assert numbers != sorted(numbers)
