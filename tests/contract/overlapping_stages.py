@@ -10,7 +10,6 @@ from pathlib import Path
 from curate import RecordStage
 from curate.records import Record
 
-
 WORK_S = 0.02
 """What a record takes: a worker sends the results of batches that take less together, and those of others at once."""
 
