@@ -166,7 +166,10 @@ def take(records: Iterator[Record], most: int, max_bytes: int = TAKEN_BYTES) -> 
     size = 0
     for record in islice(records, most):
         taken.append(record)
-        size += string_bytes(record)
+        size += sum(
+            len(value) if type(value) is str else _nested_bytes(value) if type(value) in (dict, list) else 0
+            for value in record.values()
+        )
         if size >= max_bytes:
             break
     return taken

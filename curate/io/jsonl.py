@@ -11,7 +11,6 @@ import json
 import math
 import zlib
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -156,21 +155,14 @@ decode_first = _decoder.raw_decode
 
 def _write(records: RecordReader, file: BinaryIO) -> None:
     lines = records.lines()
-    while some := _next_lines(lines):
-        file.writelines(some)
+    written = 0
+    for line in lines:  # one by one: a list of long lines would not be bounded, and the file is buffered
+        file.write(line)
+        written += 1
+        if written % _LINES_PER_WRITE == 0:
+            failpoint("publish.during")
+    if written % _LINES_PER_WRITE:
         failpoint("publish.during")
-
-
-def _next_lines(lines: Iterator[bytes]) -> list[bytes]:
-    """Return the next lines, fewer if they are long."""
-    some: list[bytes] = []
-    size = 0
-    for line in islice(lines, _LINES_PER_WRITE):
-        some.append(line)
-        size += len(line)
-        if size >= MAX_LINE_BYTES:
-            break
-    return some
 
 
 def _write_gzip(records: RecordReader, file: BinaryIO) -> None:
