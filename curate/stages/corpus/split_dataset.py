@@ -53,7 +53,7 @@ class SplitDataset(CompositeStage):
         publish: the file of groups that is written, Parquet; a relative path lies inside the run directory.
         text: how texts are compared in the search for leaks: `exact` after normalisation, `near`, or `none`.
         audio: how audio is compared: `exact` (decoded samples), `near` (acoustic fingerprints), or `none`.
-        min_words: shorter texts are no leak.
+        min_words: shorter texts are not compared.
         tolerance: the share of its target that a split may lack.
         max_dropped: the share of all audio that may be filtered because of leaks.
         normaliser: as for `WordErrorRate`.
