@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @attrs.define
 class _Unreadable:
-    """The rows of a manifest that are no records: how many, and the first."""
+    """The rows of a manifest that cannot be records: their number, and the first."""
 
     count: int = 0
     first: str = ""

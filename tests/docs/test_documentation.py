@@ -310,7 +310,7 @@ def test_decision_has_status_date_price_and_alternatives(path: Path) -> None:
 
 def test_pipeline_of_the_page_on_corpora_runs(tmp_path: Path) -> None:
     pytest.importorskip("duckdb", reason="needs duckdb: pip install 'curate-speech[corpus]'")
-    [pipeline] = blocks(DOCS["corpus.md"], "yaml")
+    pipeline, _ = blocks(DOCS["corpus.md"], "yaml")
     rows = [
         {"text": "one two three", "duration": 1 + n % 3, "lang": "en", "client_id": n % 7, "snr": None if n % 2 else 20}
         for n in range(60)
@@ -325,6 +325,28 @@ def test_pipeline_of_the_page_on_corpora_runs(tmp_path: Path) -> None:
     assert len(kept) == 60 - 9
     assert {(row["gender"], row["license"]) for row in kept} == {("f", "CC0")}
     assert {row["quiet"] for row in kept} == {True, False}
+
+
+def test_pipeline_of_duplicates_and_splits_runs(tmp_path: Path) -> None:
+    pytest.importorskip("duckdb", reason="needs duckdb: pip install 'curate-speech[corpus]'")
+    _, pipeline = blocks(DOCS["corpus.md"], "yaml")
+    from curate.testing import write_tone
+
+    rows = [
+        {
+            "audio_filepath": str(write_tone(tmp_path / f"{n}.wav", 0.1 + n / 100)),
+            "text": f"this is text number {n} of the corpus",
+            "speaker": f"s{n}",
+        }
+        for n in range(40)
+    ]
+    (tmp_path / "corpus.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in [*rows, rows[0]]))
+    (tmp_path / "p.yaml").write_text(pipeline.replace("test: 10h", "test: 2s"))
+    done = run("-m", "curate.cli", "run", "p.yaml", "--run-dir", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    kept = [json.loads(line) for line in (tmp_path / "run/divided.jsonl").read_text().splitlines()]
+    assert len(kept) == 40
+    assert {row["split"] for row in kept} == {"train", "dev", "test"}
 
 
 def test_every_verb_is_documented() -> None:

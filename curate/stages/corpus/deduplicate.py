@@ -13,10 +13,8 @@ from typing import Any, Literal, Self
 
 from curate.composite import CompositeStage
 from curate.corpus import Decisions, KeyGather, KeyTable
-from curate.corpus.audio_groups import group_audio
 from curate.corpus.key_table import quoted
 from curate.corpus.row_writer import RowWriter
-from curate.corpus.text_groups import group_texts
 from curate.errors import PlanError
 from curate.records import ID, AudioBatch, Record
 from curate.resolution import PluginLookup
@@ -141,6 +139,9 @@ class ChooseDuplicates(KeyGather):
         return () if self.keep_keys else self._columns()
 
     def decide(self, keys: KeyTable) -> Decisions:
+        from curate.corpus.audio_groups import group_audio
+        from curate.corpus.text_groups import group_texts
+
         run, columns = keys.connection.execute, self._columns()
         names = ["position", "id", *(f"{name} AS {name.removeprefix('dedup_')}" for name in columns)]
         selected = ", ".join(names)

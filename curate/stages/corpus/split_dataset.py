@@ -12,11 +12,9 @@ from typing import Any
 
 from curate.composite import CompositeStage
 from curate.corpus import Decisions, KeyGather, KeyTable
-from curate.corpus.audio_groups import group_audio
 from curate.corpus.key_table import quoted
 from curate.corpus.row_writer import RowWriter
 from curate.corpus.split_targets import SplitFiller, parse_targets
-from curate.corpus.text_groups import group_texts
 from curate.errors import InfrastructureError, PlanError
 from curate.io import find_format, read_rows, replacing
 from curate.records import Record, RecordReader, audio_ms
@@ -53,7 +51,7 @@ class SplitDataset(CompositeStage):
         publish: the file of groups that is written, Parquet; a relative path lies inside the run directory.
         text: how texts are compared in the search for leaks: `exact` after normalisation, `near`, or `none`.
         audio: how audio is compared: `exact` (decoded samples), `near` (acoustic fingerprints), or `none`.
-        min_words: shorter texts are no leak.
+        min_words: shorter texts are not compared.
         tolerance: the share of its target that a split may lack.
         max_dropped: the share of all audio that may be filtered because of leaks.
         normaliser: as for `WordErrorRate`.
@@ -187,6 +185,9 @@ class AssignSplits(KeyGather):
         return [kind for kind, how in (("text", self.text), ("audio", self.audio)) if how != "none"]
 
     def _groups(self, keys: KeyTable) -> Iterator[tuple[str, str]]:
+        from curate.corpus.audio_groups import group_audio
+        from curate.corpus.text_groups import group_texts
+
         if self.text != "none":
             yield "text", group_texts(keys, "compared", near=self.text == "near")
         if self.audio != "none":
