@@ -316,6 +316,9 @@ class Names:
         self.asked += 1
         return self
 
+    def voice_detector(self, name: str) -> Any:
+        raise PluginError(f"unknown voice detector {name!r}")
+
     distribution = "pytest"
 
     def load(self) -> Any:

@@ -49,9 +49,9 @@ def test_low_and_high_span_the_voice_and_a_weak_hum_in_the_pauses_is_left_out() 
 def test_men_and_women_differ() -> None:
     found = {name: pitch(samples).median_hz for name, (samples, _) in clips(RATE_HZ, 2.5).items()}
     for name in ("goforward", "sense_and_sensibility_01_austen_64kb-0870"):
-        assert 80 <= found[name] <= 140
+        assert 80 <= (found[name] or 0) <= 140
     for name in ("2412-153948-0000", "ES2011a.Headset-0-40s-46s"):
-        assert 150 <= found[name] <= 260
+        assert 150 <= (found[name] or 0) <= 260
 
 
 @needs_speech

@@ -63,7 +63,7 @@ def test_segments_are_in_order_apart_and_inside_the_recording(
 
 
 def test_pauses_are_closed_short_speech_is_set_apart_and_pads_share_a_pause() -> None:
-    speech = [0, 0, 1, 1, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0]
+    speech = [0.0, 0, 1, 1, 0, 1, 1, 0, 0, 0, 1, 0, 0, 0, 0]
     assert segments(speech) == [(0.2, 0.4), (0.5, 0.7), (1.0, 1.1)]
     assert segments(speech, min_silence_s=0.2) == [(0.2, 0.7), (1.0, 1.1)]
     assert segments(speech, min_silence_s=0.2, pad_s=0.1) == [(0.1, 0.8), (0.9, 1.2)]
@@ -113,7 +113,7 @@ def test_webrtc_is_the_same_in_any_blocks() -> None:
 
 
 def test_a_long_segment_is_cut_in_its_pauses_and_a_cut_without_one_is_marked() -> None:
-    samples = 0.1 * white_noise(50 * RATE_HZ)
+    samples = (0.1 * white_noise(50 * RATE_HZ)).astype(np.float32)
     for second in (17, 30):
         samples[second * RATE_HZ : second * RATE_HZ + RATE_HZ // 5] *= 0.01
     cuts = find_cuts(step_powers([samples[:7777], samples[7777:]], RATE_HZ), 50, 20)
