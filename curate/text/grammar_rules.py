@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import functools
 import re
-from importlib import metadata
+from importlib import import_module, metadata
 from typing import Any, Final
-
-from wetext import Normalizer  # pyright: ignore[reportMissingTypeStubs]
 
 from curate.errors import RecordError
 
+_WETEXT: Any = import_module("wetext")  # it has no types, and need not be installed where types are checked
 _PARTS: Final = re.compile(r'(["\\]+)')  # the format between its two grammars has quotes around values
 LANGUAGES: Final = frozenset({"en", "ja", "zh"})
 
@@ -42,7 +41,7 @@ def _written(part: str, grammar: Any) -> str:
 
 @functools.cache
 def _grammar(lang: str) -> Any:
-    return Normalizer(lang=lang, operator="itn")
+    return _WETEXT.Normalizer(lang=lang, operator="itn")
 
 
 write_by_grammar = _GrammarRules()

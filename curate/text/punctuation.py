@@ -13,6 +13,7 @@ import importlib.util
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
@@ -95,14 +96,11 @@ class _Classifier:
     """
 
     def __init__(self, folder: str) -> None:
-        import torch
-        import transformers  # pyright: ignore[reportMissingTypeStubs]
-
-        self._torch: Any = torch
-        library: Any = transformers
+        self._torch: Any = import_module("torch")
+        library: Any = import_module("transformers")
         self._tokenizer: Any = library.AutoTokenizer.from_pretrained(folder, local_files_only=True)
         model: Any = library.AutoModelForTokenClassification.from_pretrained(folder, local_files_only=True)
-        self._device = "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = "cuda" if self._torch.cuda.is_available() else "cpu"
         self._model: Any = model.to(self._device).eval()
         self._names = _labels(Path(folder))
         self.cased = _is_cased(self._names)

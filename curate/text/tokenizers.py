@@ -12,6 +12,7 @@ import itertools
 import tarfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 from typing import Any, Literal, TypeAlias, cast
@@ -60,9 +61,8 @@ class TokenizerFile:
             numbers = {character: number for number, character in enumerate(self.content.decode())}
             return lambda text: [numbers[character] for character in text if character in numbers]
         if self.kind == "sentencepiece":
-            import sentencepiece
-
-            pieces: Any = sentencepiece.SentencePieceProcessor(model_proto=self.content)
+            library: Any = import_module("sentencepiece")
+            pieces = library.SentencePieceProcessor(model_proto=self.content)
             return functools.partial(pieces.encode, out_type=int)
         return _encode_without_special_tokens(self._huggingface())
 
@@ -71,9 +71,8 @@ class TokenizerFile:
         return len(self._huggingface().encode("").ids) if self.kind == "huggingface" else 0
 
     def _huggingface(self) -> Any:
-        import tokenizers  # pyright: ignore[reportMissingTypeStubs]
-
-        tokenizer: Any = tokenizers.Tokenizer.from_str(self.content.decode())
+        library: Any = import_module("tokenizers")
+        tokenizer = library.Tokenizer.from_str(self.content.decode())
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer

