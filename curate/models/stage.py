@@ -38,7 +38,7 @@ _STAGE_SETTINGS = ("min_s", "max_s", "max_batch_s", "batch_size", "assumed_s", "
 class AudioModelStage(ProcessingStage):
     """Runs an `AudioModel` on every record, and writes the columns of its rows.
 
-    A subclass names the class of its model, and has the model's settings as fields; or it defines `make_model()`:
+    A subclass names the class of its model, and has the model's settings as fields; or it defines `make_model()`::
 
         @dataclass
         class Loudness(AudioModelStage):

@@ -26,7 +26,7 @@ _HEAD_BYTES = 512
 
 @dataclass
 class HuggingFaceReader(RowSource):
-    """Reads audio data sets of Hugging Face: Parquet with an Audio column, `save_to_disk` folders, and `AudioFolder`s.
+    """Reads audio data sets of Hugging Face: Parquet with an Audio column, `save_to_disk` and `AudioFolder` folders.
 
     The recordings stay in the file: `audio_filepath` is `train.parquet::audio/17`, for row 17, and their column is
     never read by the driver. Columns that others know by another name are renamed (`sentence` to `text`, `speaker_id`
