@@ -54,7 +54,7 @@ _CHANNEL_ERRORS = frozenset({32, 33})  # libsndfile: "Channel count is zero", "C
 
 
 def block_frames(channels: int) -> int:
-    """Return how many frames are decoded at once."""
+    """Return the number of frames of a block."""
     return max(1, BLOCK_SAMPLES // channels)
 
 

@@ -11,7 +11,7 @@ from curate.corpus.row_writer import RowWriter
 from curate.records import ID, Record
 
 FETCHED_ROWS = 4096
-"""The number of rows that are fetched from DuckDB at once."""
+"""The number of rows that are fetched from DuckDB together."""
 
 
 class KeyTable:

@@ -12,7 +12,7 @@ TYPES = ("VARCHAR", "BIGINT", "DOUBLE", "BOOLEAN", "BLOB", "VARCHAR[]")
 """The types that a column may have, by their names in SQL."""
 
 ROWS_TOGETHER = 4096
-"""The number of rows that are converted to Arrow at once."""
+"""The number of rows that are converted to Arrow together."""
 
 ROW_GROUP = 32768
 """The number of rows in a row group: what is in memory while the file is written."""

@@ -48,7 +48,7 @@ def read_rows(
     try:
         if format is not None:
             yield from format.read_rows(path, after)
-        elif _is_plain_jsonl(path):
+        elif _is_plain_jsonl(path, (status := path.stat()).st_size, status.st_mtime_ns):
             with path.open("rb") as file:
                 yield from json_rows(file, after)
         else:
@@ -106,13 +106,8 @@ def publish(records: RecordReader, path: Path, *, format: ManifestFormat | None 
     failpoint("publish.after_rename")
 
 
-def _is_plain_jsonl(path: Path) -> bool:
-    """Return whether a file is what most manifests are; the answer is kept until it changes."""
-    status = path.stat()
-    return _judged(path, status.st_size, status.st_mtime_ns)
-
-
 @functools.lru_cache(maxsize=1024)
-def _judged(path: Path, size: int, mtime_ns: int) -> bool:
+def _is_plain_jsonl(path: Path, size: int, mtime_ns: int) -> bool:
+    """Return whether a file is like most manifests; the answer is kept until its size or its time changes."""
     content = require_records(path)
     return content.form == "json lines" and not content.compression and content.encoding == "utf-8"

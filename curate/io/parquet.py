@@ -17,8 +17,8 @@ from curate.records import ID, Record, RecordReader, take
 
 _ROWS_A_GROUP = 16_384
 
-_BYTES_AT_ONCE = 16 * 1024 * 1024
-"""The approximate size of the rows that are converted to records at once."""
+_SLICE_BYTES = 16 * 1024 * 1024
+"""The approximate size of the rows that are converted to records together."""
 
 
 def _count(path: Path) -> int | None:
@@ -58,9 +58,9 @@ def read_parquet(path: Path, after: int, leave_out: Collection[str] = ()) -> Ite
                 first, number = number, number + cast("int", batch.num_rows)
                 if number <= after:
                     continue
-                at_once = _rows_at_once(batch, arrow)
-                for start in range(0, batch.num_rows, at_once):
-                    rows = rows_of(batch.slice(start, at_once))
+                size = _slice_rows(batch, arrow)
+                for start in range(0, batch.num_rows, size):
+                    rows = rows_of(batch.slice(start, size))
                     for position, row in enumerate(rows, start=first + start + 1):
                         if position > after:
                             yield position, _with_maps(row, maps) if maps else row
@@ -68,13 +68,13 @@ def read_parquet(path: Path, after: int, leave_out: Collection[str] = ()) -> Ite
         raise EOFError(str(error)) from error
 
 
-def _rows_at_once(batch: Any, arrow: Any) -> int:
-    """Return how many rows of a batch to convert at once: each value of a dictionary counts as often as it occurs."""
+def _slice_rows(batch: Any, arrow: Any) -> int:
+    """Return how many rows of a batch to convert together: each value of a dictionary counts as often as it occurs."""
     row_bytes = 1 + batch.nbytes // max(batch.num_rows, 1)
     for column in batch.columns:
         if arrow.types.is_dictionary(column.type) and len(column.dictionary):
             row_bytes += column.dictionary.nbytes // len(column.dictionary)
-    return max(1, min(4096, _BYTES_AT_ONCE // row_bytes))
+    return max(1, min(4096, _SLICE_BYTES // row_bytes))
 
 
 def rows_of(batch: Any) -> list[Record | RecordError]:

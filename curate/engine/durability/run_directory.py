@@ -274,7 +274,14 @@ def _forked(old: Path, new: Path, described: Mapping[str, Any]) -> Path:
 
 def _holds_other_things(path: Path) -> bool:
     """Return whether there is more than the leftovers of a crash at the very beginning."""
-    return not path.is_dir() or any(TEMPORARY not in entry.name and not is_lock(entry.name) for entry in path.iterdir())
+    return not path.is_dir() or any(
+        TEMPORARY not in entry.name and not is_lock(entry.name) and not (entry.name == COPIES and _is_empty(entry))
+        for entry in path.iterdir()
+    )
+
+
+def _is_empty(folder: Path) -> bool:
+    return folder.is_dir() and all(TEMPORARY in entry.name for entry in folder.iterdir())
 
 
 def _has_begun(path: Path) -> bool:

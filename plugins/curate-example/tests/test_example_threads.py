@@ -131,8 +131,15 @@ def test_a_deadline_is_refused() -> None:
 
 
 def test_a_stage_that_cannot_be_copied_is_refused() -> None:
-    stage = Passes()
-    stage.lock = threading.Lock()  # type: ignore[attr-defined]
+    class Locked(Passes):
+        def __post_init__(self) -> None:
+            self.lock = threading.Lock()
+
+    @dataclass
+    class LockedStage(Locked):
+        pass
+
+    stage = LockedStage()
     with pytest.raises(PlanError, match=r"lock cannot be copied for a worker .*create it in setup\(\)"):
         pipeline(stage).plan(ThreadsExecutor())
 

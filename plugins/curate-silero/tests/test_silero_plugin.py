@@ -11,6 +11,9 @@ import pytest
 
 from curate.errors import PlanError
 from curate.plugin import VoiceDetectorRef
+
+pytest.importorskip("curate_silero", reason="the plugin is not installed: make .venv/.dev-all")
+
 from curate_silero import plugin
 from curate_silero.detector import SileroDetector
 
