@@ -32,6 +32,7 @@ def test_it_announces_silero_without_importing_onnxruntime() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@needs_model
 def test_a_model_that_is_missing_is_a_plan_error() -> None:
     with pytest.raises(PlanError, match=r"nowhere\.onnx"):
         SileroDetector(model="nowhere.onnx").check()
