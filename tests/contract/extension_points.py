@@ -131,7 +131,8 @@ def _read_tsv(path: Path, after: int) -> Iterator[Row]:
         names = file.readline().rstrip("\n").split("\t")
         for number, line in enumerate(file, start=1):
             if number > after:
-                yield number, dict(zip(names, line.rstrip("\n").split("\t"), strict=True))
+                row = dict(zip(names, line.rstrip("\n").split("\t"), strict=True))
+                yield number, {**row, "duration": float(row["duration"])}
 
 
 def _write_tsv(records: RecordReader, file: BinaryIO) -> None:

@@ -129,7 +129,7 @@ def test_a_file_that_a_format_of_a_plugin_has_written_is_read_back_and_may_grow(
     curate("run", "back.yaml", "--run-dir", "again")
     columns = Path("run/out.tsv").read_text().partition("\n")[0].split("\t")
     with Path("run/out.tsv").open("a") as file:
-        file.write("\t".join("late" if name == "text" else "x" for name in columns) + "\n")
+        file.write("\t".join({"text": "late", "duration": "1.0"}.get(name, "x") for name in columns) + "\n")
     curate("run", "back.yaml", "--run-dir", "again", "--grown")
     texts = [json.loads(line)["text"] for line in Path("again/back.jsonl").read_text().splitlines()]
     assert texts == ["five words are in this", "a 500 b", "two words", "late"]

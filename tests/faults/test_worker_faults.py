@@ -217,7 +217,7 @@ def test_a_record_that_cannot_be_sent_to_a_worker(place: Any, when: str) -> None
 def test_a_record_that_cannot_be_sent_on(place: Any) -> None:
     result = run(place, rows(), ReturnsOddities("pickled").with_(workers=2))
     assert guilty(result) == {3: "bad_value", 30: "bad_value"}
-    assert "cannot be sent to the driver: TypeError" in reason(result, 3)
+    assert "cannot be sent to the driver: column 'odd': TypeError" in reason(result, 3)
 
 
 def test_a_record_that_does_not_arrive(place: Any) -> None:
@@ -227,9 +227,13 @@ def test_a_record_that_does_not_arrive(place: Any) -> None:
 
 
 def test_a_stage_that_cannot_be_sent_is_found_at_plan_time(place: Any) -> None:
-    stage = Slow(0.0)
-    stage.lock = threading.Lock()  # pyright: ignore
-    with pytest.raises(PlanError, match=r"stage 'slow': lock cannot be sent to a worker .*; create it in setup\(\)"):
+    @dataclass
+    class Locked(Slow):
+        def __post_init__(self) -> None:
+            self.lock = threading.Lock()
+
+    stage = Locked(0.0)
+    with pytest.raises(PlanError, match=r"stage 'locked': lock cannot be sent to a worker .*; create it in setup\(\)"):
         Pipeline("p", [ReadRecords(rows()), stage]).plan(place)
 
 

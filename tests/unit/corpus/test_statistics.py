@@ -129,13 +129,15 @@ def test_page_holds_the_figures_and_harms_nobody(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_hundred_thousand_lines_take_bounded_memory_and_time(tmp_path: Path) -> None:
+def test_a_hundred_thousand_lines_take_bounded_memory(tmp_path: Path) -> None:
     lines = ({"duration": 3.0, "text": text, "speaker": f"s{n % 500}"} for n, text in enumerate(utterances(100_000)))
     path = manifest(tmp_path / "corpus.jsonl", list(lines))
     script = (
-        "import resource, sys, time; from curate.cli import main; began = time.monotonic();\n"
+        "import sys; from curate.cli import main\n"
         "main()\n"
-        "print(time.monotonic() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, file=sys.stderr)"
+        # not ru_maxrss, which a process inherits from the one that has started it
+        "peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))\n"
+        "print(int(peak.split()[1]) / 1024, file=sys.stderr)"
     )
     done = subprocess.run(
         [sys.executable, "-c", script, "stats", str(path), "--by", "speaker"],
@@ -143,7 +145,4 @@ def test_a_hundred_thousand_lines_take_bounded_memory_and_time(tmp_path: Path) -
         text=True,
         check=True,
     )
-    wall_s, peak_mb = map(float, done.stderr.split()[-2:])
-    print(f"\n100,000 lines: {wall_s:.1f} s, {peak_mb:.0f} MB")
-    assert peak_mb < 400
-    assert wall_s < 30
+    assert float(done.stderr.split()[-1]) < 400
