@@ -175,11 +175,13 @@ class Slow(RecordStage):
     pids: str = ""
 
     def setup(self) -> None:
-        if self.pids:
-            with Path(self.pids).open("a") as file:
-                file.write(f"{os.getpid()}\n")
+        self._is_listed = not self.pids
 
     def process_record(self, record: Record) -> Record:
+        if not self._is_listed:  # a worker that is killed earlier, during its set-up, would count as broken
+            with Path(self.pids).open("a") as file:
+                file.write(f"{os.getpid()}\n")
+            self._is_listed = True
         time.sleep(self.seconds)
         return record
 
