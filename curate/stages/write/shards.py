@@ -19,7 +19,7 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +34,7 @@ from curate.io.failpoints import failpoint
 from curate.records import DEFAULT_FILEPATH_KEY, ID, AudioBatch, Record
 from curate.stage import Partitioner, ProcessingStage, Stage
 from curate.stages.write.assignment import SHARD, AssignShards
-from curate.storage import TEMPORARY, describe_file, sync_directory
+from curate.storage import TEMPORARY, describe_file, sync_directory, write_atomically
 
 SHARD_FOLDER = "shards"
 DESCRIPTION = ".json"
@@ -139,17 +139,17 @@ class PackShards(ProcessingStage):
             del record[SHARD]
         folder = Path(SHARD_FOLDER, self.name.partition(".")[0], label)
         key = self._digest(batch.data)
-        durations = self._find(folder, key)
-        if durations is None:
-            key, durations = self._write(folder, key, batch)
+        shard = self._find(folder, key)
+        if shard is None:
+            key, shard = self._write(folder, key, batch)
         kept: list[Record] = []
         for record in batch.data:
-            duration = durations.get(record[ID])
+            duration = shard["durations"].get(record[ID])
             if duration is not None:
                 record["duration"] = duration
                 kept.append(record)
         if kept:
-            self._report(folder, key)
+            self._report(folder, key, shard["files"])
         batch.data = kept
         return batch
 
@@ -163,24 +163,25 @@ class PackShards(ProcessingStage):
 
     # ------------------------------------------------------------------ one shard
 
-    def _find(self, folder: Path, key: str) -> dict[str, float] | None:
-        """Return the durations of the records in a shard that is there already and whole; None: it is not."""
+    def _find(self, folder: Path, key: str) -> dict[str, Any] | None:
+        """Return the description of a shard that is there already and whole; None: it is not."""
         description = self._folder / folder / f"{key}{DESCRIPTION}"
         try:
-            described = json.loads(description.read_bytes())
+            described = cast("dict[str, Any]", json.loads(description.read_bytes()))
             for suffix, file in described["files"].items():
                 if describe_file(description.with_name(f"{key}{suffix}")) != file:
                     return None
         except (OSError, ValueError):
             return None
-        return cast("dict[str, float]", described["durations"])
+        return described
 
-    def _write(self, folder: Path, key: str, batch: AudioBatch) -> tuple[str, dict[str, float]]:
-        """Write a shard, and return its name and the durations of the records in it."""
+    def _write(self, folder: Path, key: str, batch: AudioBatch) -> tuple[str, dict[str, Any]]:
+        """Write a shard, and return its name and its description; without a record, nothing is written."""
         place = self._folder / folder
         place.mkdir(parents=True, exist_ok=True)
         temporary = [place / f"{key}{TEMPORARY}{os.getpid()}{suffix}" for suffix in self.format.suffixes]
         durations: dict[str, float] = {}
+        described: dict[str, Any] = {"files": {}, "records": 0, "durations": durations}
         try:
             with ExitStack() as stack:
                 files = [stack.enter_context(path.open("wb")) for path in temporary]
@@ -199,13 +200,13 @@ class PackShards(ProcessingStage):
             if len(durations) < len(batch.data):  # what is in it is no longer what the name says
                 key = self._digest(batch.data, *(record[ID] for record in batch.data if record[ID] not in durations))
             if durations:
-                self._finish(place, key, temporary, durations)
+                described = self._finish(place, key, temporary, durations)
         except OSError as error:
             raise InfrastructureError(f"cannot write the shard {place / key}: {error}") from error
         finally:
             for path in temporary:
                 path.unlink(missing_ok=True)
-        return key, durations
+        return key, described
 
     def _add(self, shard: OpenShard, record: Record) -> float:
         audio = self._recordings.audio(record)
@@ -218,30 +219,25 @@ class PackShards(ProcessingStage):
         shard.add({**record, "duration": encoded.duration_s}, encoded)
         return encoded.duration_s
 
-    def _finish(self, place: Path, key: str, temporary: Sequence[Path], durations: dict[str, float]) -> None:
-        """Give the files their names, the description last: a shard without it is not there."""
-        described: dict[str, Any] = {}
+    def _finish(self, place: Path, key: str, temporary: Sequence[Path], durations: dict[str, float]) -> dict[str, Any]:
+        """Give the files their names, the description last: a shard without it is not there. Return the description."""
+        files: dict[str, Any] = {}
         for path, suffix in zip(temporary, self.format.suffixes, strict=True):
             path.replace(place / f"{key}{suffix}")
-            described[suffix] = describe_file(place / f"{key}{suffix}")
+            files[suffix] = describe_file(place / f"{key}{suffix}")
             failpoint("shard.after_rename")
-        description = place / f"{key}{DESCRIPTION}"
-        beginning = description.with_name(f"{description.name}{TEMPORARY}{os.getpid()}")
-        content = {"files": described, "records": len(durations), "durations": durations}
-        with beginning.open("wb") as file:
-            file.write(json.dumps(content).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
-        beginning.replace(description)
+        described = {"files": files, "records": len(durations), "durations": durations}
+        write_atomically(place / f"{key}{DESCRIPTION}", json.dumps(described).encode() + b"\n")
         failpoint("shard.after_description")
         for folder in (place, *place.relative_to(self._folder).parents):
             sync_directory(self._folder / folder)
+        return described
 
-    def _report(self, folder: Path, key: str) -> None:
-        for suffix in (*self.format.suffixes, DESCRIPTION):
-            path = folder / f"{key}{suffix}"
-            described = describe_file(self._folder / path)
-            self.context.new_shard(path.as_posix(), described["size"], described["sha256"])
+    def _report(self, folder: Path, key: str, files: Mapping[str, Any]) -> None:
+        """Name the files of a shard to the engine; they were read for their checksums, and are not read again."""
+        description = describe_file(self._folder / folder / f"{key}{DESCRIPTION}")
+        for suffix, file in {**files, DESCRIPTION: description}.items():
+            self.context.new_shard((folder / f"{key}{suffix}").as_posix(), file["size"], file["sha256"])
 
 
 def member_name(identity: str) -> str:
