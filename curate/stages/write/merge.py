@@ -11,6 +11,7 @@ from curate.io import ManifestFormat, publish, with_published_audio
 from curate.plugin import current_host
 from curate.records import RecordReader
 from curate.stage import RUN_FOLDERS, Writer
+from curate.stages.write.places import check_writable
 
 
 @dataclass
@@ -29,13 +30,12 @@ class Merge(Writer):
     def check(self) -> None:
         path = Path(os.path.normpath(self.path))
         _format_of(path)
+        check_writable(self.path, path)
         if path.is_absolute():
-            above = next(folder for folder in path.parents if folder.exists())
-            if not above.is_dir() or not os.access(above, os.W_OK):
-                raise PlanError(f"path={str(self.path)!r}: cannot write to {above}")
-        elif path.parts[0] == "..":
+            return
+        if path.parts[0] == "..":
             raise PlanError(f"path={str(self.path)!r} leaves the run directory; use an absolute path instead")
-        elif len(path.parts) > 1 and path.parts[0] in RUN_FOLDERS:
+        if len(path.parts) > 1 and path.parts[0] in RUN_FOLDERS:
             raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is reserved for the run's own files")
 
     def outputs(self) -> tuple[str, ...]:

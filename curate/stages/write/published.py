@@ -19,6 +19,7 @@ from curate.errors import InfrastructureError, PlanError
 from curate.io.failpoints import failpoint
 from curate.io.provenance import PROVENANCE, PROVENANCE_FORMAT
 from curate.stage import RUN_FOLDERS, ShardFile, ShardPublisher
+from curate.stages.write.places import check_writable
 from curate.storage import TEMPORARY, describe_file, read_json, sync_directory, write_json
 
 
@@ -83,13 +84,12 @@ class PublishShards(ShardPublisher):
 
     def check(self) -> None:
         path = Path(os.path.normpath(self.path))
+        check_writable(self.path, path)
         if path.is_absolute():
-            above = next(folder for folder in path.parents if folder.exists())
-            if not above.is_dir() or not os.access(above, os.W_OK):
-                raise PlanError(f"path={str(self.path)!r}: cannot write to {above}")
-        elif path.parts[:1] in ((), ("..",)):
+            return
+        if path.parts[:1] in ((), ("..",)):
             raise PlanError(f"path={str(self.path)!r} must be a folder inside the run directory, or an absolute path")
-        elif path.parts[0] in RUN_FOLDERS:
+        if path.parts[0] in RUN_FOLDERS:
             raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is reserved for the run's own files")
 
     def outputs(self) -> tuple[str, ...]:
