@@ -99,7 +99,7 @@ $(VENV)/.demo: $(MANIFESTS) | $(BIN)/python
 	touch $@
 
 $(VENV)/.dev-all: $(VENV)/.dev $(VENV)/.demo
-	$(INSTALL) --editable '.[dev-all]' --editable plugins/curate-silero
+	$(INSTALL) --editable '.[dev-all]' --editable plugins/curate-silero --editable plugins/curate-explorer
 	$(INSTALL) --no-deps silero-vad  # the model; its own code is not imported
 	touch $@
 
