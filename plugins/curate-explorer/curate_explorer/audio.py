@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
@@ -36,10 +38,12 @@ class Clips:
 
     Args:
         roots: the folders that audio may be read from; None: any.
+        base: the folder that relative paths start from.
     """
 
-    def __init__(self, roots: Sequence[str] | None) -> None:
+    def __init__(self, roots: Sequence[str] | None, base: Path) -> None:
         self._roots = roots
+        self._base = base
         self._kept: OrderedDict[int, Clip] = OrderedDict()
         self._lock = Lock()
 
@@ -64,6 +68,8 @@ class Clips:
         path = record.get("audio_filepath")
         if not isinstance(path, str) or not path:
             raise RecordError("missing_column", "the record has no audio_filepath")
+        if not _has_scheme(path):
+            path = os.fspath(self._base / path)
         info = probe(path, roots=self._roots)
         offset_s = max(0.0, _number(record.get("offset")) or 0.0)
         left_s = max(0.0, info.duration_s - offset_s)
@@ -74,6 +80,11 @@ class Clips:
         buffer = io.BytesIO()
         soundfile.write(buffer, samples, rate_hz, format="WAV", subtype="PCM_16")
         return Clip(buffer.getvalue(), whole_s)
+
+
+def _has_scheme(path: str) -> bool:
+    """Return whether a path is a URL or new audio of a run (`run:audio/…`), and not one of the file system."""
+    return path.partition(":")[0].isalnum() and ":" in path and not Path(path).exists()
 
 
 def _number(value: Any) -> float | None:

@@ -62,7 +62,7 @@ def explore(
     listener = _listener(port)
     bound, token = listener.getsockname()[1], secrets.token_urlsafe(24)
     hosts = frozenset({f"127.0.0.1:{bound}", f"localhost:{bound}"})
-    pages = Pages(Answers(index, filters, labels), Clips(source.roots), refilter)
+    pages = Pages(Answers(index, filters, labels), Clips(source.roots, source.base), refilter)
     app = Gate(pages.application(), hosts, token, f"curate-{bound}")
     address = f"http://127.0.0.1:{bound}/?token={token}"
     session.console.print(f"Explore {path} at {address}", soft_wrap=True)
@@ -86,6 +86,7 @@ def _listener(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
+        listener.listen(128)  # whoever comes before the server is ready waits
     except OSError as error:
         listener.close()
         raise InfrastructureError(f"port {port} is not free ({error}); leave --port out to take a free one") from None

@@ -44,6 +44,8 @@ class Source(Protocol):
     path: Path
     roots: Sequence[str] | None
     """The folders that audio may be read from; None: any."""
+    base: Path
+    """The folder that relative paths of audio start from."""
 
     def rows(self) -> Iterator[Row]:
         """Yield all rows, in an order that does not change."""
@@ -63,6 +65,7 @@ class RunSource:
         self.name = self.run.name
         described = self.run.description.get("audio_roots", ())
         self.roots = roots_in_run(described, path)
+        self.base = Path(self.run.origin.get("folder") or ".")
         commits = [f"{phase}:{each.unit}:{each.rows}" for phase, found in self.run.commits.items() for each in found]
         self.key = json.dumps([str(path.resolve()), self.run.committed_at(), commits])
 
@@ -100,7 +103,8 @@ class ManifestSource:
         state = path.stat()
         self.path = path
         self.name = path.name
-        self.roots = list(roots) if roots else [str(path.resolve().parent)]
+        self.base = path.resolve().parent
+        self.roots = list(roots) if roots else [str(self.base)]
         self.key = json.dumps([str(path.resolve()), state.st_size, state.st_mtime_ns])
 
     def rows(self) -> Iterator[Row]:
