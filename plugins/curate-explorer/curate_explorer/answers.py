@@ -76,7 +76,11 @@ class Answers:
     def _selected(self, wanted: Mapping[str, Any]) -> Selection:
         label = wanted.get("label")
         ids = None if not label else self.annotations.ids(None if label == "any" else str(label))
-        return selected(self.index, wanted, ids)
+        chosen = selected(self.index, wanted, ids)
+        if not wanted.get("expression"):
+            return chosen
+        reached, values = self._reached(self.filters.get(str(wanted.get("filter") or "")))
+        return Selection(f"{reached} AND {chosen.where}", (*values, *chosen.values))
 
     def _hours(self) -> str:
         column = self.index.column("duration")

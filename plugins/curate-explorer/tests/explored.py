@@ -134,7 +134,10 @@ def explored(target: Path, cache: Path, *options: str) -> Iterator[Server]:
     try:
         found = re.search(r"127\.0\.0\.1:(\d+)/\?token=(\S+)", process.stdout.readline())
         assert found is not None
-        yield Server(int(found[1]), found[2], process)
+        server = Server(int(found[1]), found[2], process)
+        while not server.answer("/api/state")["complete"]:
+            pass  # asked again and again, since the index itself says when it is complete
+        yield server
     finally:
         process.send_signal(signal.SIGINT)
         process.wait(timeout=30)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,9 +27,6 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("explored")
     run = run_corpus(folder / "corpus")
     with explored(run, folder / "cache") as server:
-        deadline = time.monotonic() + 60
-        while not server.answer("/api/state")["complete"] and time.monotonic() < deadline:
-            pass  # asked again and again, since the index says when it is complete
         yield server
 
 

@@ -32,7 +32,7 @@ const hours = (value) => value === null || value === undefined ? "" : value >= 1
 const figure = (value) => typeof value === "number" ? (Number.isInteger(value) ? String(value) : Number(value.toPrecision(6)).toString()) : String(value);
 const shown = (value) => value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value) : typeof value === "number" ? figure(value) : String(value);
 function later(milliseconds, work) { let timer = 0; return (...given) => { clearTimeout(timer); timer = setTimeout(() => work(...given), milliseconds); }; }
-const selection = () => ({search: view.search, facets: view.facets, expression: view.side ? view.expression : "", side: view.side, polygon: view.polygon, label: view.label});
+const selection = () => ({search: view.search, facets: view.facets, expression: view.side ? view.expression : "", side: view.side, filter: $("filter").value, polygon: view.polygon, label: view.label});
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
 // The state, and how far the index is.
