@@ -19,13 +19,18 @@ if TYPE_CHECKING:
     from curate.stages.corpus.split_dataset import SplitDataset
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
+    from curate.stages.measure.audio_events import AudioEvents
     from curate.stages.measure.audio_profile import AudioProfile
     from curate.stages.measure.bandwidth import AudioBandwidth
+    from curate.stages.measure.cluster_speakers import ClusterSpeakers
     from curate.stages.measure.denoise import Denoise
     from curate.stages.measure.levels import AudioLevels
     from curate.stages.measure.normalise_loudness import NormaliseLoudness
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
+    from curate.stages.measure.speakers import SpeakerConsistency, SpeakerEmbedding
+    from curate.stages.measure.speech_quality import SpeechQuality
+    from curate.stages.measure.spoken_language import SpokenLanguage
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
     from curate.stages.recognise.asr_within_memory import AsrWithinMemory
     from curate.stages.segment.join_parts import JoinParts
@@ -64,11 +69,13 @@ _HOME = {
     "AsrWithinMemory": "recognise.asr_within_memory",
     "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
+    "AudioEvents": "measure.audio_events",
     "AudioLevels": "measure.levels",
     "AudioProfile": "measure.audio_profile",
     "Balance": "corpus.balance",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
+    "ClusterSpeakers": "measure.cluster_speakers",
     "CommonVoiceReader": "sources.common_voice",
     "Deduplicate": "corpus.deduplicate",
     "Denoise": "measure.denoise",
@@ -101,6 +108,9 @@ _HOME = {
     "SetColumns": "corpus.set_columns",
     "Shuffle": "corpus.shuffle",
     "Sort": "corpus.sort",
+    "SpeakerConsistency": "measure.speakers",
+    "SpeakerEmbedding": "measure.speakers",
+    "SpeechQuality": "measure.speech_quality",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
     "SplitDataset": "corpus.split_dataset",
@@ -108,6 +118,7 @@ _HOME = {
     "SplitSpeech": "segment.split_speech",
     "SplitTurns": "segment.split_turns",
     "SplitWindows": "segment.split_windows",
+    "SpokenLanguage": "measure.spoken_language",
     "TextLanguage": "text.language",
     "TextRates": "text.rates",
     "TrimSilence": "segment.trim_silence",
@@ -124,11 +135,13 @@ __all__ = [
     "AsrWithinMemory",
     "AudioBandwidth",
     "AudioDuration",
+    "AudioEvents",
     "AudioLevels",
     "AudioProfile",
     "Balance",
     "CharacterErrorRate",
     "Charset",
+    "ClusterSpeakers",
     "CommonVoiceReader",
     "Deduplicate",
     "Denoise",
@@ -161,6 +174,9 @@ __all__ = [
     "SetColumns",
     "Shuffle",
     "Sort",
+    "SpeakerConsistency",
+    "SpeakerEmbedding",
+    "SpeechQuality",
     "SpeechSnr",
     "SplitChannels",
     "SplitDataset",
@@ -168,6 +184,7 @@ __all__ = [
     "SplitSpeech",
     "SplitTurns",
     "SplitWindows",
+    "SpokenLanguage",
     "TextLanguage",
     "TextRates",
     "TrimSilence",
