@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 SPEAKER_CLASSES = MappingProxyType({"EncDecSpeakerLabelModel": ("embedding", "labels")})
 """TitaNet, SpeakerNet and ECAPA for speakers, AmberNet for languages."""
 
-VOICE_CLASSES = MappingProxyType({"EncDecClassificationModel": ("windows",), "EncDecFrameClassificationModel": ("frames",)})
+VOICE_CLASSES = MappingProxyType(
+    {"EncDecClassificationModel": ("windows",), "EncDecFrameClassificationModel": ("frames",)}
+)
 """MarbleNet for windows of 0.63 s, and for frames."""
 
 

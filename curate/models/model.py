@@ -60,7 +60,7 @@ class AudioModel:
     def excerpts(self, duration_s: float) -> Sequence[tuple[float, float]] | None:
         """Return the parts of a recording that are loaded, `(start, end)` in seconds, in order; None: all of it.
 
-        A model that needs some minutes of a recording keeps hours of it out of memory. The parts are joined in the clip.
+        A model that needs some minutes of a recording keeps hours of it out of memory. The clip has the parts joined.
 
         Args:
             duration_s: the length of the recording or segment.

@@ -1,4 +1,4 @@
-"""A model that measures windows of its clips, so that a recording of hours costs minutes, and what is too short nothing."""
+"""A model that measures windows of its clips, so that a recording of hours costs minutes."""
 
 from __future__ import annotations
 

@@ -24,9 +24,7 @@ class Registry(Generic[R]):
         belongs: whether a reference of this kind belongs into this table; None: each does.
     """
 
-    def __init__(
-        self, kind: type[R], rows: Sequence[PluginStatus], belongs: Callable[[R], bool] | None = None
-    ) -> None:
+    def __init__(self, kind: type[R], rows: Sequence[PluginStatus], belongs: Callable[[R], bool] | None = None) -> None:
         self._kind = kind
         self._rows = rows
         self._owners: dict[str, list[R]] = defaultdict(list)

@@ -1,8 +1,8 @@
 """Average-linkage clustering of unit vectors, by the cosine, exact within a block and out of core.
 
-The mean similarity of the members of two clusters is the product of their mean vectors, so a cluster is its mean and its
-size. A merge cannot bring two clusters nearer to a third one than the nearer of both was (the linkage is reducible):
-whatever is the nearest neighbour of each other can be merged at once, and other clusters keep their nearest neighbour.
+The mean similarity of the members of two clusters is the product of their mean vectors, so a cluster is its mean and
+its size. A merge brings a pair no nearer to a third cluster than the nearer of both was (the linkage is reducible): all
+pairs that are each other's nearest neighbours can be merged at once, and other clusters keep their nearest neighbour.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ _DIGITS = 6
 def cluster_vectors(vectors: Vectors, threshold: float) -> Places:
     """Return the cluster of each vector, numbered in the order of their first members.
 
-    Vectors go through in blocks, in order, and then the clusters of all blocks together. Up to `BLOCK` vectors the result
-    is that of average linkage, cut at the threshold; beyond, a cluster never spans two blocks before it has found its
-    neighbours in its own.
+    Vectors go through in blocks, in order, and then the clusters of all blocks together. Up to `BLOCK` vectors the
+    result is that of average linkage, cut at the threshold; beyond, neighbours in a block find each other first.
 
     Args:
         vectors: `(vectors, values)`, of the length 1; a memory map is read a block at a time.

@@ -32,8 +32,8 @@ class ClusterSpeakers(KeyGather):
     `speaker_similarity`, the cosine of the record's embedding with the mean of its speaker's. Both are null for records
     without an embedding. The embeddings themselves do not stay in the records.
 
-    Embeddings are on disk while they are clustered. Within 8192 records (in the order of the input) the result is exact;
-    larger corpora are clustered in blocks first.
+    Embeddings are on disk while they are clustered. Up to 8192 records the result is exact; more are clustered in
+    blocks first, in the order of the input.
 
     Args:
         threshold: two groups are one speaker from this mean cosine on. It depends on the engine: 0.7 suits

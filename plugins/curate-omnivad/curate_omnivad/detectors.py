@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     Samples = npt.NDArray[np.float32]
     Probabilities = npt.NDArray[np.float32]
 
-_HOP, _WINDOW = 160, 400
+_HOP, _LEAST = 160, 560
+"""Samples from one frame to the next, and of the two frames that a call of a model needs at least."""
+
 _CALL_S, _CONTEXT_S = 30, 2
 """A call of a model has 30 s of its own, and 2 s of its neighbours on either side, which its memory of the past and the
 future needs. Both are fixed, so that the probabilities are."""
@@ -68,9 +70,9 @@ class _OmniDetector:
         import numpy as np
 
         for samples, first, last in _calls(blocks):
-            padded = np.pad(samples, (0, max(0, _WINDOW - len(samples))))
+            padded = np.pad(samples, (0, max(0, _LEAST - len(samples))))
             found = self._library.detect_probs(padded).reshape(-1, self._kinds)
-            # The window of a frame is longer than a hop: the last frames of a recording have the values of the last one.
+            # The window of a frame is longer than a hop, so the last frame stands for those behind it.
             missing = last - len(found)
             yield np.pad(found, ((0, max(0, missing)), (0, 0)), mode="edge")[first:last]
 

@@ -54,11 +54,11 @@ class ResemblyzerEncoder(EngineModel):
         """Check that torch and the weights are installed."""
         if util.find_spec("torch") is None:
             raise PlanError("engine 'resemblyzer' needs torch: pip install torch")
-        self._path()
+        self.weights()
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return the sha256 of the weights."""
-        return {"model": hashlib.sha256(self._path().read_bytes()).hexdigest()}
+        return {"model": hashlib.sha256(self.weights().read_bytes()).hexdigest()}
 
     def setup(self) -> None:
         """Load the weights, and nothing else of a checkpoint, on the device of the resources."""
@@ -67,7 +67,7 @@ class ResemblyzerEncoder(EngineModel):
             torch.set_num_threads(self.resources.threads)
         if self.resources.on_gpu and not torch.cuda.is_available():
             raise InfrastructureError("engine 'resemblyzer': torch sees no GPU here; run it without `gpus`")
-        state = torch.load(self._path(), map_location="cpu", weights_only=True)["model_state"]
+        state = torch.load(self.weights(), map_location="cpu", weights_only=True)["model_state"]
         network = torch.nn.ModuleDict(
             {
                 "lstm": torch.nn.LSTM(_MELS, _HIDDEN, _LAYERS, batch_first=True),
@@ -84,7 +84,7 @@ class ResemblyzerEncoder(EngineModel):
         self._network = None
 
     def infer(self, clips: Sequence[Clip]) -> Rows:
-        """Return the embedding of each clip: on a GPU all together, on the CPU one by one, so that the bits are fixed."""
+        """Return the embedding of each clip: on a GPU all together, on the CPU one by one: the bits are fixed."""
         import numpy as np
 
         calls = [_calls(clip.samples) for clip in clips]
@@ -103,7 +103,8 @@ class ResemblyzerEncoder(EngineModel):
             # A voice that excites nothing has no direction; its embedding is 0.
             return (raw / raw.norm(dim=1, keepdim=True).clamp_min(1e-12)).cpu().numpy()
 
-    def _path(self) -> Path:
+    def weights(self) -> Path:
+        """Return the path of the checkpoint, or raise `PlanError` where there is none."""
         if self._model is not None:
             path = Path(self._model)
         else:
