@@ -112,8 +112,9 @@ class NemoSpeech(EngineModel):
 
     def labels(self) -> list[str]:
         """Return the labels of the model, in the order of its outputs."""
-        config = self._model.cfg
-        found: Any = config.get("labels") or (config.get("train_ds") or {}).get("labels")
+        config: Any = self._model.cfg
+        training: Any = config.get("train_ds")
+        found: Any = config.get("labels") or (training and training.get("labels"))
         return [str(label) for label in found or ()]
 
 
@@ -140,7 +141,7 @@ class NemoLanguageIdentifier(NemoSpeech):
         super().setup()
         self._labels = self.labels()
         if not self._labels:
-            raise InfrastructureError(f"{self._path}: has no labels: it is no model for languages")
+            raise InfrastructureError(f"{self._path}: has no labels, as a model for languages must have")
 
     def infer(self, clips: Sequence[Clip]) -> Rows:
         """Return the probability of each language for each clip."""

@@ -103,7 +103,7 @@ class ClipLoader:
 
     def _take(self, record: Record) -> _Decoded:
         """Return the samples of a record, or those of the model's excerpts of it."""
-        claimed = record.get("duration")
+        claimed: Any = record.get("duration")
         if self._excerpts is not None and (not is_finite_number(claimed) or self._excerpts(float(claimed)) is not None):
             length = self._recordings.length(record)
             if (excerpts := self._excerpts(length.duration_s)) is not None:

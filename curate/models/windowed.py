@@ -107,8 +107,6 @@ class WindowedModel(AudioModel):
                 found = [Clip(window, clip.rate_hz, clip.record) for window in self._windows.cut(samples, clip.rate_hz)]
                 places[-1].append(range(len(windows), len(windows) + len(found)))
                 windows += found
-        rows = self._engine.infer(windows) if windows else []
-        if callable(rows):
-            rows = rows()
-        measured = list(rows)
+        found = self._engine.infer(windows) if windows else ()
+        measured = found() if callable(found) else found
         return [self._summarise([[measured[index] for index in part] for part in parts]) for parts in places]

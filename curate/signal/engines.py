@@ -1,8 +1,8 @@
 """What the engines of `speech_quality` and `audio_events` must be able to do. Plugins announce classes of these shapes.
 
 A class is called with the stage's `options` as keyword arguments, in the driver (to check them) and in every worker.
-`setup` is called before the first recording, in workers only. What gains from batches is no such engine, but an
-`AudioModel`.
+`setup` is called before the first recording, in workers only. What gains from batches is an `AudioModel`
+instead.
 """
 
 from __future__ import annotations

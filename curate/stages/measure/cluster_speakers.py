@@ -104,7 +104,7 @@ class ClusterSpeakers(KeyGather):
 
 
 def _packed(value: Any) -> bytes | None:
-    """Return an embedding as float32 of the length 1; None where it is no list of numbers, or has no direction."""
+    """Return an embedding as float32 of the length 1; None where it is not a list of numbers, or has no direction."""
     import numpy as np
 
     if not isinstance(value, list | tuple) or not value:

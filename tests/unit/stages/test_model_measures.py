@@ -22,8 +22,6 @@ from curate.signal import EventDetector, QualityMeter, spread_windows
 from curate.stage import ProcessingStage
 from curate.stages import (
     AudioEvents,
-    Merge,
-    Partition,
     ReadRecords,
     SpeakerConsistency,
     SpeakerEmbedding,
@@ -345,22 +343,3 @@ def test_a_missing_engine_or_a_wrong_setting_is_refused_when_the_pipeline_is_pla
     bare = PluginHost(environment={"CURATE_PLUGINS": ""})
     with pytest.raises(UsageError, match=remedy):
         Pipeline("p", [ReadRecords(records), stage]).plan(host=bare)
-
-
-@pytest.mark.parametrize("executor", [pytest.param("multiprocessing", marks=pytest.mark.processes)])
-def test_measures_with_models_have_the_same_bytes_in_workers(executor: str, tmp_path: Path) -> None:
-    records = some_records(tmp_path)
-    written: list[bytes] = []
-    for place in ("local", executor):
-        run_dir = tmp_path / f"run-{place}"
-        stages = [
-            ReadRecords(records),
-            Partition(max_records=2),
-            *(make() for make in STAGES.values()),
-            Merge("o.jsonl"),
-        ]
-        result = Pipeline("measures", stages).run(executor=place, run_dir=run_dir)
-        assert [note.code for note in result.quarantined] == [result.quarantined[0].code]
-        written.append((run_dir / "o.jsonl").read_bytes())
-    assert written[0] == written[1]
-    assert len(written[0].splitlines()) == 4
