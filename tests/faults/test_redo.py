@@ -112,7 +112,9 @@ def expected(word: str, redone: set[int], *, twice: bool = False) -> list[tuple[
     for n in range(COUNT):
         if n % 10 in (5, 7):
             continue
-        found += [(n, word if n in redone and n % 10 == 3 else "")] * (2 if twice and n in redone and n % 10 == 3 else 1)
+        found += [(n, word if n in redone and n % 10 == 3 else "")] * (
+            2 if twice and n in redone and n % 10 == 3 else 1
+        )
     return found
 
 
