@@ -72,12 +72,13 @@ def json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
                 continue
             parsed = RecordError("line_too_long", f"the line is longer than {MAX_LINE_BYTES} bytes")
         elif number <= after:
-            skipped.add(number)
+            skipped.add(number, number)
             continue
         else:
             line = line.removeprefix(_BOM) if number == 1 else line
             if not line.strip():
-                skipped.add(number)
+                first, number = number, number + skipped.newlines()
+                skipped.add(first, number)
                 continue
             parsed = parse_line(line)
         if number > after:

@@ -116,7 +116,8 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, str | RecordError]]:
             except UnicodeDecodeError as error:
                 yield number, RecordError("bad_row", f"the line is not UTF-8: {error.reason} at byte {error.start}")
         else:
-            skipped.add(number)
+            first, number = number, number + skipped.newlines()
+            skipped.add(first, number)
 
 
 def _text(line: bytes) -> str:
