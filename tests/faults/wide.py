@@ -121,6 +121,7 @@ def damage(run_dir: Path, lot: random.Random) -> str:
         kind: [path for path in sorted((run_dir / kind).rglob("*")) if path.is_file() and "redo-" not in path.name]
         for kind in kinds[:-1]
     }
+    files["copies"] = [path for path in files["copies"] if path.name != "run.json"]  # without both, only a run helps
     if not files["commits"]:
         return ""
     files["run.json"] = [run_dir / "run.json"]
