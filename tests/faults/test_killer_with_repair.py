@@ -65,6 +65,8 @@ class Hunt:
         self._count = count
         self._cluster = cluster
         self._node: Any = None
+        self._early = 0.005 if cluster is None else 0.0003
+        """The probability, at each look, of a kill before any work: a life on Ray takes many seconds to start."""
         self.done: Counter[str] = Counter()
         self.damage: list[str] = []
 
@@ -95,7 +97,8 @@ class Hunt:
             life = self._begin(place)
             self._hunt(life, place / "log")
             if not killed(status := life.end()):
-                assert status == 0
+                printed = place / "printed"
+                assert status == 0, printed.read_text()[-3000:] if printed.exists() else ""
                 return lives
             lives += self._damage_and_repair(place / "run")
 
@@ -110,7 +113,9 @@ class Hunt:
 
     def _hunt(self, life: Any, log: Path) -> None:
         size = _size(log)
-        while self._wanted() and _size(log) == size and self._lot.random() > 0.005 and not life.ended_within(0.01):
+        while (
+            self._wanted() and _size(log) == size and self._lot.random() > self._early and not life.ended_within(0.01)
+        ):
             continue  # starting takes longest, and a kill meanwhile is the least interesting
         while not life.ended_within(self._lot.uniform(0.0, self._longest_s) if self._wanted() else 600):
             workers = life.workers()
