@@ -113,12 +113,12 @@ class PublishNemoTarred(PublishShards):
                     "tags": {"folder": name} if name else {},
                 }
             )
-        _write_yaml(published.folder / "input_cfg.yaml", entries)
+        write_yaml(published.folder / "input_cfg.yaml", entries)
         tally = published.tally
         bins: dict[str, Any] = {"bucket_duration_bins": duration_bins(tally.durations, _BINS)}
         if tally.tokens and tally.tokens.total() == tally.durations.total():
             bins["bucket_duration_token_bins"] = token_bins(tally.tokens, _BINS, _TOKEN_BINS)
-        _write_yaml(published.folder / "bucket_duration_bins.yaml", bins)
+        write_yaml(published.folder / "bucket_duration_bins.yaml", bins)
 
 
 def _write_manifest(shards: Sequence[Shard], path: Path) -> None:
@@ -130,7 +130,8 @@ def _write_manifest(shards: Sequence[Shard], path: Path) -> None:
                     manifest.write(line[:-2] + b', "shard_id": %d}\n' % shard.number)
 
 
-def _write_yaml(path: Path, value: Any) -> None:
+def write_yaml(path: Path, value: Any) -> None:
+    """Write a value as YAML."""
     import yaml
 
     path.write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), encoding="utf-8")
