@@ -36,10 +36,10 @@ class Segment:
 
 
 def srt(recording: str, segments: Sequence[Segment]) -> str:
-    """Return the cues of SubRip."""
+    """Return the cues of SubRip. What would be read as markup is written with an entity."""
     spoken = (segment for segment in segments if segment.text)
     return "".join(
-        f"{number}\n{_clock(each.start_ms, ',')} --> {_clock(each.end_ms, ',')}\n{_line(each.text)}\n\n"
+        f"{number}\n{_clock(each.start_ms, ',')} --> {_clock(each.end_ms, ',')}\n{_line(each.text).replace('<', '&lt;')}\n\n"
         for number, each in enumerate(spoken, start=1)
     )
 
