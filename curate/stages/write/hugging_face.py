@@ -14,9 +14,9 @@ from curate.audio.encoding import EncodedAudio
 from curate.errors import RecordError
 from curate.io.parquet import schema_of, table_of
 from curate.records import ID, Record
-from curate.stages.write.dataset_card import card_of
 from curate.stages.write.formats import OpenShard, ShardFormat, ShardPlace, member_name
 from curate.stages.write.published import DataSet, PublishShards, Shard
+from curate.stages.write.readme import readme_of
 from curate.stages.write.rows import published_row
 from curate.stages.write.shards import ShardedWriter
 
@@ -121,8 +121,8 @@ class PublishHuggingFace(PublishShards):
     """Publishes `data/train-00000-of-00002.parquet` and so on, and a dataset card in `README.md`.
 
     Args:
-        title: of the card; empty: the name of the folder.
-        description: the first paragraph of the card; empty: none.
+        title: of the dataset card; empty: the name of the folder.
+        description: the first paragraph of the dataset card; empty: none.
     """
 
     title: str = ""
@@ -142,8 +142,8 @@ class PublishHuggingFace(PublishShards):
             folder, split = place_of(name)
             config = folder.partition("/")[2] or "default"
             configs.setdefault(config, []).append({"split": split, "path": f"{folder}/{split}-*.parquet"})
-        card = card_of(title, self.description, published.provenance, configs, writer=self.name.partition(".")[0])
-        (published.folder / "README.md").write_text(card, encoding="utf-8")
+        readme = readme_of(title, self.description, published.provenance, configs, writer=self.name.partition(".")[0])
+        (published.folder / "README.md").write_text(readme, encoding="utf-8")
 
 
 def place_of(label: str) -> tuple[str, str]:
@@ -162,7 +162,7 @@ class HuggingFaceWriter(ShardedWriter):
 
     Args:
         title: of the dataset card; empty: the name of the folder.
-        description: the first paragraph of the card; empty: none.
+        description: the first paragraph of the dataset card; empty: none.
     """
 
     title: str = ""

@@ -37,11 +37,13 @@ class Segment:
 
 def srt(recording: str, segments: Sequence[Segment]) -> str:
     """Return the cues of SubRip. What would be read as markup is written with an entity."""
+
+    def cue(number: int, each: Segment) -> str:
+        times = f"{_clock(each.start_ms, ',')} --> {_clock(each.end_ms, ',')}"
+        return f"{number}\n{times}\n{_line(each.text).replace('<', '&lt;')}\n\n"
+
     spoken = (segment for segment in segments if segment.text)
-    return "".join(
-        f"{number}\n{_clock(each.start_ms, ',')} --> {_clock(each.end_ms, ',')}\n{_line(each.text).replace('<', '&lt;')}\n\n"
-        for number, each in enumerate(spoken, start=1)
-    )
+    return "".join(cue(number, each) for number, each in enumerate(spoken, start=1))
 
 
 def vtt(recording: str, segments: Sequence[Segment]) -> str:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.errors import PlanError
 from curate.records import ID, Record
 from curate.stages.write.assignment import SHARD, AssignShards, folder_name
 from curate.stages.write.bins import duration_bins, token_bins

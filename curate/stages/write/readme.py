@@ -26,7 +26,7 @@ _HUB_LICENSES = {
 _COLUMNS = (("lang", "Languages"), ("license", "Licenses"), ("source", "Sources"))
 
 
-def card_of(
+def readme_of(
     title: str,
     description: str,
     provenance: Mapping[str, Any],
@@ -34,7 +34,7 @@ def card_of(
     *,
     writer: str,
 ) -> str:
-    """Return the card as Markdown with its YAML.
+    """Return the dataset card as Markdown with its YAML.
 
     Args:
         title: the heading.
@@ -103,7 +103,7 @@ def _made(provenance: Mapping[str, Any], writer: str) -> Iterator[str]:
 
 
 def _settings(stage: Mapping[str, Any]) -> str:
-    """Return a stage's settings for the card; folders of this machine are not part of them."""
+    """Return a stage's settings for the readme; folders of this machine are not part of them."""
     shown = [
         f"`{name}: {_without_folder(value)}`"
         for name, value in stage.items()
