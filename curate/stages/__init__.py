@@ -60,8 +60,13 @@ if TYPE_CHECKING:
     from curate.stages.text.normalise import NormaliseText
     from curate.stages.text.rates import TextRates
     from curate.stages.text.rewrite import InverseNormalise, Punctuate
+    from curate.stages.write.audio_files import AudioFilesWriter
+    from curate.stages.write.hugging_face import HuggingFaceWriter
+    from curate.stages.write.kaldi import KaldiWriter
     from curate.stages.write.merge import Merge
     from curate.stages.write.nemo_tarred import NemoTarredWriter
+    from curate.stages.write.shar import SharWriter
+    from curate.stages.write.subtitles import SubtitlesWriter
     from curate.stages.write.webdataset import WebDatasetWriter
 
 _HOME = {
@@ -70,6 +75,7 @@ _HOME = {
     "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
     "AudioEvents": "measure.audio_events",
+    "AudioFilesWriter": "write.audio_files",
     "AudioLevels": "measure.levels",
     "AudioProfile": "measure.audio_profile",
     "Balance": "corpus.balance",
@@ -83,11 +89,13 @@ _HOME = {
     "FolderReader": "sources.folder",
     "Hallucination": "text.hallucination",
     "HuggingFaceReader": "sources.hugging_face",
+    "HuggingFaceWriter": "write.hugging_face",
     "InferenceAsrNemoStage": "recognise.asr",
     "InverseNormalise": "text.rewrite",
     "JoinParts": "segment.join_parts",
     "JoinTable": "corpus.join_table",
     "KaldiReader": "sources.kaldi",
+    "KaldiWriter": "write.kaldi",
     "LhotseReader": "sources.lhotse_cuts",
     "LibriSpeechReader": "sources.librispeech",
     "LjSpeechReader": "sources.librispeech",
@@ -106,6 +114,7 @@ _HOME = {
     "Sample": "corpus.sample",
     "SegmentsReader": "sources.segments",
     "SetColumns": "corpus.set_columns",
+    "SharWriter": "write.shar",
     "Shuffle": "corpus.shuffle",
     "Sort": "corpus.sort",
     "SpeakerConsistency": "measure.speakers",
@@ -119,6 +128,7 @@ _HOME = {
     "SplitTurns": "segment.split_turns",
     "SplitWindows": "segment.split_windows",
     "SpokenLanguage": "measure.spoken_language",
+    "SubtitlesWriter": "write.subtitles",
     "TextLanguage": "text.language",
     "TextRates": "text.rates",
     "TrimSilence": "segment.trim_silence",
@@ -136,6 +146,7 @@ __all__ = [
     "AudioBandwidth",
     "AudioDuration",
     "AudioEvents",
+    "AudioFilesWriter",
     "AudioLevels",
     "AudioProfile",
     "Balance",
@@ -149,11 +160,13 @@ __all__ = [
     "FolderReader",
     "Hallucination",
     "HuggingFaceReader",
+    "HuggingFaceWriter",
     "InferenceAsrNemoStage",
     "InverseNormalise",
     "JoinParts",
     "JoinTable",
     "KaldiReader",
+    "KaldiWriter",
     "LhotseReader",
     "LibriSpeechReader",
     "LjSpeechReader",
@@ -172,6 +185,7 @@ __all__ = [
     "Sample",
     "SegmentsReader",
     "SetColumns",
+    "SharWriter",
     "Shuffle",
     "Sort",
     "SpeakerConsistency",
@@ -185,6 +199,7 @@ __all__ = [
     "SplitTurns",
     "SplitWindows",
     "SpokenLanguage",
+    "SubtitlesWriter",
     "TextLanguage",
     "TextRates",
     "TrimSilence",
