@@ -64,7 +64,7 @@ class RunSource:
         self.run = RunReader(path)
         self.name = self.run.name
         described = self.run.description.get("audio_roots", ())
-        self.roots = roots_in_run(described, path)
+        self.roots: Sequence[str] | None = roots_in_run(described, path)
         self.base = Path(self.run.origin.get("folder") or ".")
         commits = [f"{phase}:{each.unit}:{each.rows}" for phase, found in self.run.commits.items() for each in found]
         self.key = json.dumps([str(path.resolve()), self.run.committed_at(), commits])
@@ -104,7 +104,7 @@ class ManifestSource:
         self.path = path
         self.name = path.name
         self.base = path.resolve().parent
-        self.roots = list(roots) if roots else [str(self.base)]
+        self.roots: Sequence[str] | None = list(roots) if roots else [str(self.base)]
         self.key = json.dumps([str(path.resolve()), state.st_size, state.st_mtime_ns])
 
     def rows(self) -> Iterator[Row]:
