@@ -7,7 +7,9 @@ import secrets
 import socket
 import threading
 import webbrowser
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -43,7 +45,6 @@ def explore(
     The page shows all records, also those that were filtered or have failed. It needs no network and answers only to
     this machine; its address has a secret. Ctrl-C ends it, and all labels are on the disk by then.
     """
-    import uvicorn
 
     from curate_explorer.annotations import Annotations
     from curate_explorer.answers import Answers, filters_of
@@ -72,6 +73,7 @@ def explore(
     builder.start()
     if opens:
         webbrowser.open(address)
+    uvicorn: Any = import_module("uvicorn")  # not in the light environment, in which types are checked
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off"))
     try:
         server.run(sockets=[listener])

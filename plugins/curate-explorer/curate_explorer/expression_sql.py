@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import attrs
@@ -20,7 +20,14 @@ from curate.errors import RecordError
 from curate.expressions import Expression
 from curate_explorer.index import Column, Index
 
-_SYMBOLS: Final = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "=", ast.NotEq: "<>"}
+_SYMBOLS: Final[Mapping[type[ast.cmpop], str]] = {
+    ast.Lt: "<",
+    ast.LtE: "<=",
+    ast.Gt: ">",
+    ast.GtE: ">=",
+    ast.Eq: "=",
+    ast.NotEq: "<>",
+}
 _MIRRORED: Final = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "<>": "<>"}
 
 
@@ -136,9 +143,9 @@ class _Translation:
             return _Outcome(missing, there) if isinstance(op, ast.Is) else _Outcome(there, missing)
         if isinstance(op, ast.In | ast.NotIn):
             return self._membership(left, right, negated=isinstance(op, ast.NotIn))
-        if type(op) not in _SYMBOLS:
+        symbol = _SYMBOLS.get(type(op))
+        if symbol is None:
             raise _Untranslatable
-        symbol = _SYMBOLS[type(op)]
         if isinstance(left, ast.Name) and isinstance(right, ast.Name):
             one, other = self._column(left.id), self._column(right.id)
             if not (one.numeric and other.numeric):

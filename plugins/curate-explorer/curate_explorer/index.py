@@ -14,15 +14,18 @@ import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
 import attrs
-import duckdb
-import pyarrow as pa
 
 from curate_explorer.matches import Matches
 from curate_explorer.source import Row, Source
+
+# The light environment, in which types are checked, has no DuckDB, and pyarrow has no types.
+duckdb: Any = import_module("duckdb")
+pa: Any = import_module("pyarrow")
 
 FORMAT: Final = 1
 BATCH_ROWS: Final = 10_000

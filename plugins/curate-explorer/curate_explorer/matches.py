@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from importlib import import_module
 from typing import Any, Final
 
-import pyarrow as pa
+pa: Any = import_module("pyarrow")
 
 KEPT: Final = 6
 

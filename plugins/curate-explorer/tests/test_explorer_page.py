@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-for module in ("curate_explorer", "duckdb", "starlette", "uvicorn"):
-    pytest.importorskip(module, reason=f"needs {module}: make .venv/.dev-all")
+pytest.importorskip("duckdb", reason="needs duckdb: make .venv/.dev-all")
+pytest.importorskip("starlette", reason="needs starlette: make .venv/.dev-all")
+pytest.importorskip("uvicorn", reason="needs uvicorn: make .venv/.dev-all")
 
 import soundfile
 from explored import HOSTILE, Server, explored, run_corpus
@@ -34,20 +35,27 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 def page(browser: Any, served: Server) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1400, "height": 900}, permissions=["clipboard-write"])
     opened = context.new_page()
-    opened.complaints = []
-    opened.on("pageerror", lambda error: opened.complaints.append(str(error)))
-    opened.on("dialog", lambda dialog: (opened.complaints.append(dialog.message), dialog.dismiss()))
-    opened.on("request", lambda asked: _note(opened.complaints, asked.url, served))
+    complaints: list[str] = []
+
+    def refuse(dialog: Any) -> None:
+        complaints.append(dialog.message)
+        dialog.dismiss()
+
+    def note(asked: Any) -> None:
+        if not asked.url.startswith((f"http://127.0.0.1:{served.port}/", "blob:", "data:")):
+            complaints.append(asked.url)
+
+    def complain(error: Any) -> None:
+        complaints.append(str(error))
+
+    opened.on("pageerror", complain)
+    opened.on("dialog", refuse)
+    opened.on("request", note)
     opened.goto(served.address)
     opened.wait_for_selector(".line:not(.wait)")
     yield opened
-    assert opened.complaints == []
+    assert complaints == []
     context.close()
-
-
-def _note(complaints: list[str], url: str, served: Server) -> None:
-    if not url.startswith((f"http://127.0.0.1:{served.port}/", "blob:", "data:")):
-        complaints.append(url)
 
 
 def attribute(page: Any, name: str, value: str = "") -> None:
