@@ -176,8 +176,10 @@ def test_counts_are_those_of_a_fork_with_the_expression(tmp_path: Path) -> None:
 
 
 def test_search_facets_sort_and_pages_agree_with_the_rows(tmp_path: Path) -> None:
-    rows: list[dict[str, Any]] = [{"text": f"Word{number % 7} x", "n": (number * 37) % 100, "lang": "en" if number % 3 else None}
-            for number in range(500)]  # fmt: skip
+    rows: list[dict[str, Any]] = [
+        {"text": f"Word{number % 7} x", "n": (number * 37) % 100, "lang": "en" if number % 3 else None}
+        for number in range(500)
+    ]
     answers = answers_of(index_of(rows, tmp_path), tmp_path)
     assert answers.table({"search": "word3"})["total"] == sum("Word3" in str(row["text"]) for row in rows)
     found = answers.table({"sort": "n", "descending": True, "offset": 100, "limit": 5})["rows"]
