@@ -162,6 +162,11 @@ def curate_stages() -> list[StageRef]:
             "Transcribe speech with any recogniser that a plugin announces",
         ),
         StageRef(
+            "align",
+            "curate.stages.recognise.align:Align",
+            "Align known text with audio: word times and scores, long audio with long text",
+        ),
+        StageRef(
             "word_error_rate",
             "curate.stages.text.error_rates:WordErrorRate",
             "Compare two texts of a record, word by word",

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from curate.stages.measure.normalise_loudness import NormaliseLoudness
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
+    from curate.stages.recognise.align import Align
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
     from curate.stages.recognise.asr_within_memory import AsrWithinMemory
     from curate.stages.segment.join_parts import JoinParts
@@ -60,6 +61,7 @@ if TYPE_CHECKING:
     from curate.stages.write.webdataset import WebDatasetWriter
 
 _HOME = {
+    "Align": "recognise.align",
     "AsrStage": "recognise.asr",
     "AsrWithinMemory": "recognise.asr_within_memory",
     "AudioBandwidth": "measure.bandwidth",
@@ -120,6 +122,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Align",
     "AsrStage",
     "AsrWithinMemory",
     "AudioBandwidth",

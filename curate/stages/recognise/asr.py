@@ -133,7 +133,7 @@ class InferenceAsrNemoStage(_AsrStage):
         path = local_path(self.model_name)
         if path is None or not path.is_file():
             return {}
-        return {"model_sha256": _sha256(path, path.stat().st_mtime_ns)}
+        return {"model_sha256": file_sha256(path, path.stat().st_mtime_ns)}
 
 
 @dataclass
@@ -217,7 +217,7 @@ class AsrStage(_AsrStage):
 
 
 @cache
-def _sha256(path: Path, mtime_ns: int) -> str:
+def file_sha256(path: Path, mtime_ns: int) -> str:
     """Return the checksum of a model file, which is read once for each version of it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
