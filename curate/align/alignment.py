@@ -1,9 +1,10 @@
-"""Aligns a spelled text with the emissions of its audio: the frames and the score of each word, and what is left over."""
+"""Aligns a spelled text with the emissions of its audio: the frames and scores of words, and what is left over."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import attrs
 import numpy as np
@@ -113,7 +114,7 @@ def align(text: SpelledText, collector: EmissionCollector, labels: CtcLabels, pr
 def _words_by_frame(
     path: NDArray[np.int64], token_of: NDArray[np.int64], junctions: NDArray[np.int64], tokens: int
 ) -> NDArray[np.int64]:
-    """Return the place of the word that each frame belongs to: by its token, or the blank inside of the word; else -1."""
+    """Return the place of the word that each frame belongs to, blanks inside of words included; -1: it is outside."""
     place = np.where(path <= tokens, path, -1)  # of blanks
     word = np.searchsorted(junctions, np.where(token_of >= 0, token_of, place), side="right") - 1
     is_junction = (token_of < 0) & ((place < 0) | np.isin(place, junctions))
@@ -131,10 +132,10 @@ def _words(
     """Return the words that have frames."""
     words: list[AlignedWord] = []
     edges = np.flatnonzero(np.diff(np.concatenate([[-1], word_of, [-1]])))
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges.tolist()):
         if word_of[start] < 0:
             continue
-        number = spelled[word_of[start]]
+        number = spelled[int(word_of[start])]
         tokens = text.tokens[number]
         states = path[start:end]
         is_token = states > len(columns)
@@ -144,21 +145,21 @@ def _words(
         costs[is_token & (columns_of == emissions.scores.shape[1] - 1)] = 0.0  # of wildcards
         audible = [token for token in tokens if token != WILDCARD]
         score = math.exp(float(costs.sum()) / len(audible)) if audible else None
-        words.append(AlignedWord(number, int(start), int(end), score))
+        words.append(AlignedWord(number, start, end, score))
     return words
 
 
 def _uncovered(
     best: NDArray[np.int32], in_words: NDArray[np.bool_], labels: CtcLabels, words: Sequence[AlignedWord]
 ) -> list[UncoveredAudio]:
-    """Return the passages between words in which the model reads labels; a run of a label that touches a word is its."""
+    """Return the passages between words in which the model reads labels; a run that touches a word belongs to it."""
     starts = np.flatnonzero(np.diff(best, prepend=-1))
     ends = np.append(starts[1:], len(best))
     kept = (best[starts] != labels.blank) & (np.add.reduceat(in_words, starts) == 0 if len(starts) else False)
     first_frames = np.array([word.start for word in words])
     found: list[UncoveredAudio] = []
-    for start, end in zip(starts[kept].tolist(), ends[kept].tolist(), strict=True):
-        label = int(best[start])
+    start: int
+    for start, end, label in zip(starts[kept].tolist(), ends[kept].tolist(), best[starts[kept]].tolist(), strict=True):
         separates = label == labels.separator
         behind = int(np.searchsorted(first_frames, start))
         before = words[behind].number if behind < len(words) else -1

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
-Indices = NDArray[np.integer[Any]]
+Indices = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 LOWEST = np.float32(-1e30)
@@ -70,7 +70,7 @@ class Lattice:
     @classmethod
     def of(cls, columns: Indices, junctions: Indices, prices: Prices) -> Self:
         """Return the states of a whole text; each token costs the same to skip."""
-        return cls(columns, junctions, junctions * float(prices.skipped_token), prices)
+        return cls(columns, junctions, junctions.astype(np.float64) * prices.skipped_token, prices)
 
     @property
     def tokens(self) -> int:
@@ -93,7 +93,7 @@ class Lattice:
     def part(self, low: int, high: int) -> tuple[Lattice, Indices]:
         """Return the states from one place to another, and their numbers in this lattice."""
         end = min(high + 1, self.tokens)
-        first, last = np.searchsorted(self.junctions, (low, end + 1))
+        first, last = (int(np.searchsorted(self.junctions, place)) for place in (low, end + 1))
         part = Lattice(self.columns[low:end], self.junctions[first:last] - low, self.costs[first:last], self.prices)
         if low and low < end and self.columns[low] == self.columns[low - 1]:
             part.repeats[0] = True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -52,8 +51,8 @@ class AlignmentModel(AudioModel):
         self.model = model
         self.text_key = text_key
         self.columns = AlignmentColumns(words_key, prefix)
-        self.window_s = window_s
-        self.context_s = context_s
+        self._window_s = window_s
+        self._context_s = context_s
         self.writes = self.columns.names
 
     def setup(self) -> None:
@@ -74,13 +73,13 @@ class AlignmentModel(AudioModel):
         windows = [
             (job, window)
             for job, clip in zip(jobs, clips, strict=True)
-            for window in cut_windows(clip, labels.frame_s, self.window_s, self.context_s)
+            for window in cut_windows(clip, labels.frame_s, self._window_s, self._context_s)
         ]
         for group in self._groups(windows):
             found = self._ctc.log_probs([window.clip for _, window in group])
             for (job, window), log_probs in zip(group, found, strict=True):
                 job.add(window, log_probs)
-        return lambda: [make() for make in [partial(self._row, job, labels) for job in jobs]]
+        return lambda: [self._row(job, labels) for job in jobs]
 
     @property
     def _ctc(self) -> CtcModel:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import attrs
 
@@ -91,7 +91,7 @@ class _Speller:
                 return kept
         return [None] if character.isalnum() else []
 
-    def _encoded(self, spelled: Sequence[str | None], encode: object) -> list[int]:
+    def _encoded(self, spelled: Sequence[str | None], encode: Callable[[str], Sequence[int]]) -> list[int]:
         tokens: list[int] = []
         run = ""
         for each in [*spelled, None]:
@@ -99,7 +99,7 @@ class _Speller:
                 run += each
                 continue
             if run:
-                tokens.extend(int(token) for token in encode(run))  # type: ignore[operator]
+                tokens.extend(int(token) for token in encode(run))
             tokens.append(WILDCARD)
             run = ""
         return tokens[:-1]

@@ -10,6 +10,7 @@ one.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import attrs
 import numpy as np
@@ -49,7 +50,7 @@ def find_path(lattice: Lattice, emissions: Emissions, block_frames: int = BLOCK_
     borders = [*range(0, frames, block_frames), frames]
     states = _states_at_borders(lattice, emissions, borders)
     path = np.empty(frames, np.int64)
-    for place, (start, end) in enumerate(zip(borders, borders[1:], strict=False)):
+    for place, (start, end) in enumerate(pairwise(borders)):
         path[start:end] = _path_between(lattice, emissions, start, end, states[place], states[place + 1])
     return path
 
@@ -59,7 +60,7 @@ def _states_at_borders(lattice: Lattice, emissions: Emissions, borders: Sequence
     front = Front(lattice, 0)
     origins: list[NDArray[np.int32]] = []
     one_block = len(borders) == 2
-    for start, end in zip(borders, borders[1:], strict=False):
+    for start, end in pairwise(borders):
         origin = _Origins(lattice)
         for frame in range(start, end):
             choices = front.advance(emissions.scores[frame], emissions.blank[frame], emissions.junction[frame])
@@ -156,16 +157,16 @@ class _BackPointers:
         for frame in range(self._frame - 1, -1, -1):
             path[frame] = state
             if state <= count:
-                choice = self._blank[frame, state]
+                choice = int(self._blank[frame, state])
                 if choice:
                     state = count + state if choice == 1 else 2 * count + 1 + self._star_of[state]
             elif state <= 2 * count:
                 token = state - count - 1
-                choice = self._token[frame, token]
+                choice = int(self._token[frame, token])
                 if choice:
                     state = (token, state - 1, 2 * count + 1 + self._star_of.get(token, 0))[choice - 1]
             else:
                 star = int(self._skip[frame, state - 2 * count - 1])
-                choice, place = self._star[frame, star], int(self._lattice.junctions[star])
+                choice, place = int(self._star[frame, star]), int(self._lattice.junctions[star])
                 state = (2 * count + 1 + star, place, count + place)[choice]
         return path

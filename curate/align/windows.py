@@ -31,7 +31,9 @@ class Window:
     expected: int
 
 
-def cut_windows(clip: Clip, frame_s: float, window_s: float = WINDOW_S, context_s: float = CONTEXT_S) -> Iterator[Window]:
+def cut_windows(
+    clip: Clip, frame_s: float, window_s: float = WINDOW_S, context_s: float = CONTEXT_S
+) -> Iterator[Window]:
     """Yield the windows of a clip, whose own frames joined are those of the clip; a short clip is one window.
 
     Args:

@@ -102,12 +102,12 @@ def _fallen_level(levels: NDArray[np.float64], start_s: float, end_s: float) -> 
 
 
 def _extended(levels: NDArray[np.float64], end_s: float, limit_s: float, fallen: float) -> float:
-    first, last = int(round(end_s / STEP_S)), int(limit_s / STEP_S)
+    first, last = round(end_s / STEP_S), int(limit_s / STEP_S)
     below = np.flatnonzero(levels[first:last] < fallen)
     return (first + int(below[0])) * STEP_S if len(below) else max(end_s, limit_s)
 
 
 def _extended_back(levels: NDArray[np.float64], start_s: float, limit_s: float, fallen: float) -> float:
-    first, last = int(round(limit_s / STEP_S)), int(round(start_s / STEP_S))
+    first, last = round(limit_s / STEP_S), round(start_s / STEP_S)
     below = np.flatnonzero(levels[first:last] < fallen)
     return -((first + int(below[-1]) + 1) * STEP_S if len(below) else min(start_s, limit_s))

@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from curate.stages.measure.normalise_loudness import NormaliseLoudness
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
+    from curate.stages.recognise.agreement import Agreement
     from curate.stages.recognise.align import Align
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
     from curate.stages.recognise.asr_within_memory import AsrWithinMemory
+    from curate.stages.recognise.select_best import SelectBest
     from curate.stages.segment.join_parts import JoinParts
     from curate.stages.segment.split_channels import SplitChannels
     from curate.stages.segment.split_sentences import SplitSentences
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
     from curate.stages.write.webdataset import WebDatasetWriter
 
 _HOME = {
+    "Agreement": "recognise.agreement",
     "Align": "recognise.align",
     "AsrStage": "recognise.asr",
     "AsrWithinMemory": "recognise.asr_within_memory",
@@ -100,6 +103,7 @@ _HOME = {
     "ReadRecords": "sources.manifest",
     "Sample": "corpus.sample",
     "SegmentsReader": "sources.segments",
+    "SelectBest": "recognise.select_best",
     "SetColumns": "corpus.set_columns",
     "Shuffle": "corpus.shuffle",
     "Sort": "corpus.sort",
@@ -122,6 +126,7 @@ _HOME = {
 }
 
 __all__ = [
+    "Agreement",
     "Align",
     "AsrStage",
     "AsrWithinMemory",
@@ -161,6 +166,7 @@ __all__ = [
     "ReadRecords",
     "Sample",
     "SegmentsReader",
+    "SelectBest",
     "SetColumns",
     "Shuffle",
     "Sort",

@@ -22,9 +22,9 @@ from curate.stages.recognise.asr import file_sha256
 class Align(AudioModelStage):
     """Aligns the text of a record with its audio, by the CTC head of a recogniser.
 
-    `words` gets every word of the text, `{word, start, end, score}`, in seconds from the record's start. A word's score,
-    0 to 1, falls with each label that the model would rather read there; it is null for a word that the model's labels
-    cannot spell, such as `1998`, which gets whatever sound is left for it. `align_score` is the mean over the words,
+    `words` gets every word of the text, `{word, start, end, score}`, in seconds from the record's start. The score of a
+    word, 0 to 1, falls with each label that the model would rather read there; it is null for a word that the labels
+    cannot spell, such as `1998`, which gets the sound that is left for it. `align_score` is the mean over the words,
     with missing words, and words' worth of audio that the text does not cover, as 0: about the share of words that are
     right. Text and audio may each have what the other lacks. A passage of the text that the audio does not have is
     listed in `align_missing` (`{text, at, first_word}`), and its words have score 0 and no length; audio that the text
@@ -69,9 +69,9 @@ class Align(AudioModelStage):
         return self.with_resolved(recogniser=Resolved(found, reference.distribution))
 
     def check(self) -> None:
-        if not 0 <= self.context_s or not self.window_s >= 2 * self.context_s + 1:
+        if not self.context_s >= 0 or not self.window_s >= 2 * self.context_s + 1:
             raise PlanError(
-                f"align: window_s={self.window_s!r} must be at least 1 s longer than twice context_s={self.context_s!r}",
+                f"align: window_s={self.window_s!r} must exceed twice context_s={self.context_s!r} by at least 1 s",
                 self.name,
             )
         if not self.prefix:
@@ -80,8 +80,8 @@ class Align(AudioModelStage):
         model = self._recogniser()
         if not isinstance(model, CtcModel):
             raise PlanError(
-                f"align: the recogniser {self.recogniser!r} gives no CTC log-probabilities; choose one with a CTC head, "
-                "such as nemo with a CTC or hybrid model",
+                f"align: the recogniser {self.recogniser!r} gives no CTC log-probabilities; choose one with a CTC "
+                "head, such as nemo with a CTC or hybrid model",
                 self.name,
             )
         model.check_ctc()
