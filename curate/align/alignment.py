@@ -16,6 +16,7 @@ from curate.align.scores import mean_score
 from curate.align.spelling import WILDCARD, SpelledText
 from curate.align.viterbi import Emissions, find_path
 from curate.models import CtcLabels
+from curate.text.sentences import ends_sentence
 
 
 @attrs.frozen
@@ -93,7 +94,9 @@ def align(text: SpelledText, collector: EmissionCollector, labels: CtcLabels, pr
     sizes = [len(text.tokens[number]) for number in spelled]
     junctions = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
     emissions = collector.emissions()
-    path = find_path(Lattice.of(columns, junctions, prices), emissions)
+    last_words = _last_words(text)
+    ends = np.array([True, *(number in last_words for number in spelled)])
+    path = find_path(Lattice.of(columns, junctions, prices, ends), emissions)
     inside = (path > len(flat)) & (path <= 2 * len(flat))
     token_of = np.where(inside, path - len(flat) - 1, -1)
     word_of = _words_by_frame(path, token_of, junctions, len(flat))
@@ -109,6 +112,17 @@ def align(text: SpelledText, collector: EmissionCollector, labels: CtcLabels, pr
         tuple(uncovered),
         sum(sizes) / len(sizes) if sizes else 4.0,
     )
+
+
+def _last_words(text: SpelledText) -> set[int]:
+    """Return the places of the last words of sentences; where only punctuation ends one, that of the word before."""
+    last_words: set[int] = set()
+    before = -1
+    for number, (word, tokens) in enumerate(zip(text.words, text.tokens, strict=True)):
+        before = number if tokens else before
+        if ends_sentence(word):
+            last_words.add(before)
+    return last_words
 
 
 def _words_by_frame(

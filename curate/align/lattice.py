@@ -34,12 +34,15 @@ class Prices:
 
     Args:
         star_entry: of each passage of audio that the text does not cover, and of each passage of text skipped.
+        sentence_discount: how much less that costs where a sentence ends. Where two passages could be skipped equally
+            well, because both begin or end with the same word, it is the one of whole sentences.
         star_frame: of each frame of such audio.
         skipped_token: of each token of the text that the audio does not have.
         skipped_passage: the most that one skipped passage costs, however long.
     """
 
     star_entry: float = 4.0
+    sentence_discount: float = 0.5
     star_frame: float = 0.5
     skipped_token: float = 3.0
     skipped_passage: float = 60.0
@@ -53,12 +56,14 @@ class Lattice:
         columns: (L,) the column of each token in the emissions.
         junctions: (J,) the places of the junctions among the blanks, rising.
         costs: (J,) the cumulative price of skipping the text before each junction.
+        entries: (J,) the price of entering the star of each junction.
         prices: of leaving text or audio out.
     """
 
     columns: Indices
     junctions: Indices
     costs: NDArray[np.float64]
+    entries: NDArray[np.float64]
     prices: Prices
     repeats: Mask = attrs.field(init=False)
 
@@ -68,9 +73,15 @@ class Lattice:
         object.__setattr__(self, "repeats", repeats)
 
     @classmethod
-    def of(cls, columns: Indices, junctions: Indices, prices: Prices) -> Self:
-        """Return the states of a whole text; each token costs the same to skip."""
-        return cls(columns, junctions, junctions.astype(np.float64) * prices.skipped_token, prices)
+    def of(cls, columns: Indices, junctions: Indices, prices: Prices, ends: Mask | None = None) -> Self:
+        """Return the states of a whole text; each token costs the same to skip.
+
+        Args:
+            ends: (J,) whether a sentence ends at a junction; None: none does.
+        """
+        discounts = np.zeros(len(junctions)) if ends is None else ends * prices.sentence_discount
+        costs = junctions.astype(np.float64) * prices.skipped_token
+        return cls(columns, junctions, costs, prices.star_entry - discounts, prices)
 
     @property
     def tokens(self) -> int:
@@ -94,7 +105,14 @@ class Lattice:
         """Return the states from one place to another, and their numbers in this lattice."""
         end = min(high + 1, self.tokens)
         first, last = (int(np.searchsorted(self.junctions, place)) for place in (low, end + 1))
-        part = Lattice(self.columns[low:end], self.junctions[first:last] - low, self.costs[first:last], self.prices)
+        inside = slice(first, last)
+        part = Lattice(
+            self.columns[low:end],
+            self.junctions[inside] - low,
+            self.costs[inside],
+            self.entries[inside],
+            self.prices,
+        )
         if low and low < end and self.columns[low] == self.columns[low - 1]:
             part.repeats[0] = True
         blanks = np.arange(low, end + 1)
@@ -208,7 +226,7 @@ class Front:
         """Return the new scores of the stars, and where they came from."""
         lattice, prices = self._lattice, self._lattice.prices
         from_blank, from_token = self.blank[at].astype(np.float64), self._tokens[at].astype(np.float64)
-        entered = np.maximum(from_blank, from_token) - prices.star_entry
+        entered = np.maximum(from_blank, from_token) - lattice.entries
         by_blank = (entered > self.star) & (from_blank >= from_token)
         by_token = (entered > self.star) & (from_token > from_blank)
         star = np.maximum(self.star, entered) - prices.star_frame

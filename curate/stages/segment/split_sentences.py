@@ -12,9 +12,7 @@ from curate.io.rows import is_finite_number
 from curate.records import Record
 from curate.stage import RecordStage, Reject
 from curate.stages.segment.children import OF_THE_WHOLE, PARENT_SPAN, child_of, inherited, numbered
-
-_ENDS = frozenset(".?!…。？！｡।؟۔")
-_CLOSING = "\"'”’»«›‹)]}」』"
+from curate.text.sentences import ends_sentence
 
 Word = dict[str, Any]
 
@@ -168,7 +166,7 @@ def _sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
     sentence: list[Word] = []
     for word in words:
         sentence.append(word)
-        if word["word"].rstrip().rstrip(_CLOSING)[-1:] in _ENDS:
+        if ends_sentence(word["word"]):
             yield sentence
             sentence = []
     if sentence:
