@@ -1,7 +1,7 @@
 """A majority text of several transcripts of the same audio, word by word, after ROVER (Fiscus 1997).
 
-The transcripts are aligned one after the other with the words that have most votes so far; then each place has one vote
-of each transcript, for a word or for none. Unlike ROVER's, votes have no weights, and ties are decided by the order of
+The transcripts are aligned one after the other with the words of those before; then each place has one vote of each
+transcript, for a word or for none. Unlike ROVER's, votes have no weights, and ties are decided by the order of
 the transcripts, so that the result is the same everywhere.
 """
 
@@ -83,25 +83,72 @@ def _votes(text: str, normalise: Callable[[str], str]) -> Iterator[_Vote]:
 
 
 def _add(places: list[list[_Vote]], votes: Sequence[_Vote], number: int) -> None:
-    """Align a transcript with the places, and add its votes to them."""
-    from rapidfuzz.distance import Levenshtein
+    """Align a transcript with the places, and add its votes to them.
 
-    leading = [_leading(each).key for each in places]
-    filled = [place for place, key in enumerate(leading) if key]  # a place without a word is not what a word is held to
-    steps = Levenshtein.opcodes([leading[place] for place in filled], [vote.key for vote in votes])
+    Args:
+        number: the number of transcripts before it, each of which has a vote in each place.
+    """
     given: dict[int, _Vote] = {}
     inserted: list[tuple[int, _Vote]] = []
-    for step in steps:
-        old, new = filled[step.src_start : step.src_end], votes[step.dest_start : step.dest_end]
-        if step.tag in ("equal", "replace"):
-            given.update(zip(old, new, strict=True))
-        elif step.tag == "insert":
-            before = filled[step.src_start] if step.src_start < len(filled) else len(places)
-            inserted.extend((before, vote) for vote in new)
+    behind = 0
+    for place, vote in _pairs(places, votes, number):
+        if place is None and vote is not None:
+            inserted.append((behind, vote))
+        elif place is not None:
+            behind = place + 1
+            given |= {} if vote is None else {place: vote}
     for place, each in enumerate(places):
         each.append(given.get(place, _NONE))
     for shift, (before, vote) in enumerate(inserted):
         places.insert(before + shift, [*([_NONE] * number), vote])
+
+
+_SUBSTITUTED, _INSERTED, _SKIPPED = 0, 1, 2
+
+
+def _pairs(
+    places: Sequence[Sequence[_Vote]], votes: Sequence[_Vote], number: int
+) -> Iterator[tuple[int | None, _Vote | None]]:
+    """Yield the places and the votes in order, with those together that are aligned.
+
+    A vote costs at a place as many points as transcripts have another word there, or none; a place without a vote
+    costs as many as have a word; a vote without a place costs as many as there are. All places are compared with a vote
+    at the same time, one byte is kept for each pair, and ties are decided for the later place.
+    """
+    import numpy as np
+
+    rows, columns = len(votes), len(places)
+    found: dict[str, dict[int, int]] = {}
+    for place, each in enumerate(places):
+        for vote in each:
+            by_place = found.setdefault(vote.key, {})
+            by_place[place] = by_place.get(place, 0) + 1
+    skipping = np.full(columns, number, np.int64)
+    for place, count in found.get("", {}).items():
+        skipping[place] -= count
+    skipped = np.concatenate([np.zeros(1, np.int64), np.cumsum(skipping)])
+    choices = np.zeros((rows + 1, columns + 1), np.uint8)
+    choices[0] = _SKIPPED
+    costs = skipped
+    for row, vote in enumerate(votes, start=1):
+        substituting = np.full(columns, number, np.int64)
+        for place, count in found.get(vote.key, {}).items():
+            substituting[place] -= count
+        moved = costs + number
+        substituted = costs[:-1] + substituting
+        choices[row, 1:] = np.where(substituted <= moved[1:], _SUBSTITUTED, _INSERTED)
+        choices[row, 0] = _INSERTED
+        moved[1:] = np.minimum(moved[1:], substituted)
+        costs = np.minimum.accumulate(moved - skipped) + skipped
+        choices[row][costs < moved] = _SKIPPED
+    pairs: list[tuple[int | None, _Vote | None]] = []
+    row, column = rows, columns
+    while row or column:
+        choice = int(choices[row, column])
+        row -= choice != _SKIPPED
+        column -= choice != _INSERTED
+        pairs.append((None if choice == _INSERTED else column, None if choice == _SKIPPED else votes[row]))
+    return iter(pairs[::-1])
 
 
 def _leading(votes: Sequence[_Vote]) -> _Vote:
