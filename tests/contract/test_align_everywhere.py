@@ -41,13 +41,13 @@ def undisturbed(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 def test_right_sentences_are_kept_and_decoders_agree(undisturbed: tuple[bytes, bytes]) -> None:
     aligned, utterances = (list(map(json.loads, part.splitlines())) for part in undisturbed)
-    assert [Path(row["audio_filepath"]).name for row in aligned] == [
+    names = [[Path(row["audio_filepath"]).stem for row in rows] for rows in (aligned, utterances)]
+    assert "".join(names[0]) == "0123457"
         f"{number}.flac" for number in (0, 1, 2, 3, 4, 5, 7)
     ]
-    assert {Path(row["audio_filepath"]).name for row in utterances} == {
+    assert "".join(names[1]) == "01122234477"
         f"{number}.flac" for number in (0, 1, 2, 3, 4, 7)
     }
-    assert len(utterances) == 1 + 2 + 3 + 1 + 2 + 2
     assert aligned[0]["agreement_wer"] == 0.0
     assert aligned[0]["best_source"] == "ctc_pred_text"
     assert aligned[5]["agreement_wer"] > 0.5
