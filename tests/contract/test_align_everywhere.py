@@ -43,11 +43,7 @@ def test_right_sentences_are_kept_and_decoders_agree(undisturbed: tuple[bytes, b
     aligned, utterances = (list(map(json.loads, part.splitlines())) for part in undisturbed)
     names = [[Path(row["audio_filepath"]).stem for row in rows] for rows in (aligned, utterances)]
     assert "".join(names[0]) == "0123457"
-        f"{number}.flac" for number in (0, 1, 2, 3, 4, 5, 7)
-    ]
     assert "".join(names[1]) == "01122234477"
-        f"{number}.flac" for number in (0, 1, 2, 3, 4, 7)
-    }
     assert aligned[0]["agreement_wer"] == 0.0
     assert aligned[0]["best_source"] == "ctc_pred_text"
     assert aligned[5]["agreement_wer"] > 0.5
