@@ -55,7 +55,7 @@ class UncoveredAudio:
 
 @attrs.frozen
 class Alignment:
-    """A text and its audio.
+    """Text aligned with its audio.
 
     Args:
         words: the words that the audio has, in order; those of punctuation alone are left out.
@@ -80,7 +80,7 @@ class Alignment:
 
 
 def align(text: SpelledText, collector: EmissionCollector, labels: CtcLabels, prices: Prices) -> Alignment:
-    """Find where the words of a text are in audio.
+    """Find where the words of the text are in the audio.
 
     Args:
         text: spelled in the model's labels.

@@ -1,6 +1,6 @@
 """The states of an alignment and one step of Viterbi's algorithm over them, for all states at the same time.
 
-A text of L tokens in N words has three kinds of states::
+Text of L tokens in N words has three kinds of states::
 
     star 0          star 1              star N        audio that the text does not cover
       ↕               ↕                   ↕           (and from star to star: text that the audio does not have)
@@ -50,7 +50,7 @@ class Prices:
 
 @attrs.frozen(eq=False)
 class Lattice:
-    """The states of a text, or of a part of it.
+    """The states of the whole text, or of a part of it.
 
     Args:
         columns: (L,) the column of each token in the emissions.

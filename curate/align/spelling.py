@@ -1,4 +1,4 @@
-"""Spells a text in the labels of a CTC model, word by word."""
+"""Spells text in the labels of a CTC model, word by word."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORD_START = "▁"
 
 @attrs.frozen
 class SpelledText:
-    """A text in the labels of a model.
+    """Text in the labels of a model.
 
     Args:
         words: the words of the text, as they are written, split at white space.
@@ -30,7 +30,7 @@ class SpelledText:
 
 
 def spell_text(text: str, labels: CtcLabels) -> SpelledText:
-    """Return a text in the labels of a model: the case is the labels' own, and punctuation without a label is left out.
+    """Return the text in a model's labels: the case is the labels' own, and punctuation without a label is left out.
 
     Accents without a label are left out as well; whatever else has none is a wildcard.
     """

@@ -1,4 +1,4 @@
-"""The best path of a text through an hour of audio, in bounded memory.
+"""The best path of known text through an hour of audio, in bounded memory.
 
 Keeping where each state of each frame came from would take gigabytes for an hour. The first pass keeps, for each block
 of frames, only the state in which the best path into each state entered the block. From the last state backwards, that

@@ -85,7 +85,7 @@ class SelectBest(OpinionsStage):
     def _mean_rates(self, record: Record, texts: Sequence[str]) -> list[float | None]:
         normalise = self.normalised_by(record)
         normalised = list(map(normalise, texts))
-        return [  # the rate of a text against itself is 0
+        return [  # the rate of each against itself is 0
             round(sum(self.errors(record, other, text)[0].rate for other in normalised) / (len(texts) - 1), 4)
             for text in normalised
         ]
