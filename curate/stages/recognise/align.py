@@ -30,8 +30,8 @@ class Align(AudioModelStage):
     listed in `align_missing` (`{text, at, first_word}`), and its words have score 0 and no length; audio that the text
     does not cover is listed in `align_uncovered` (`{start, end, text, words}`), with what the model reads there.
 
-    A recording of up to an hour is aligned with its whole text in one piece; `split_sentences` with `align_prefix` makes
-    scored utterances of it.
+    A recording of up to an hour is aligned with its whole text in one piece; `split_sentences` with `align_prefix`
+    makes scored utterances of it.
 
     Args:
         recogniser: a registered name, of a recogniser that gives CTC log-probabilities.

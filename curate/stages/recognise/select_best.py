@@ -19,9 +19,10 @@ class SelectBest(OpinionsStage):
     """Selects the best of several transcripts, by a score of each or by how far it agrees with the others.
 
     With `score_keys` the transcript with the best score is selected, such as `avg_logprob` of two passes of one model.
-    Scores of different models are seldom comparable. Without, it is the transcript with the lowest mean word error rate
-    against all others, which needs three or more. Of equally good ones the first counts. `best_text` gets the
-    transcript as it is, `best_source` the name of its column, and `best_score` its score, or that mean error rate.
+    Scores of different models are seldom comparable. Without, it is the transcript with the fewest word errors against
+    all others, by the words of the longer one of each pair, which needs three or more. Of equally good ones the first
+    counts. `best_text` gets the transcript as it is, `best_source` the name of its column, and `best_score` its score,
+    or the mean of those rates.
 
     Args:
         text_keys: the columns with the transcripts, two or more, the most trusted first.
@@ -85,10 +86,16 @@ class SelectBest(OpinionsStage):
     def _mean_rates(self, record: Record, texts: Sequence[str]) -> list[float | None]:
         normalise = self.normalised_by(record)
         normalised = list(map(normalise, texts))
-        return [  # the rate of each against itself is 0
-            round(sum(self.errors(record, other, text)[0].rate for other in normalised) / (len(texts) - 1), 4)
+        return [  # the distance of each from itself is 0
+            round(sum(self._distance(record, other, text) for other in normalised) / (len(texts) - 1), 4)
             for text in normalised
         ]
+
+    def _distance(self, record: Record, first: str, second: str) -> float:
+        """Return the word errors between two transcripts by the words of the longer one, so that none is favoured."""
+        errors = self.errors(record, first, second)[0]
+        words = errors.reference_length + max(0, errors.insertions - errors.deletions)
+        return errors.errors / max(words, 1)
 
 
 def _number(score: float | None) -> float:

@@ -139,6 +139,11 @@ def test_best_is_the_text_nearest_to_all_others() -> None:
     assert (record["best_text"], record["best_source"], record["best_score"]) == ("a b c d", "b", 0.25)
 
 
+def test_short_text_is_not_favoured() -> None:
+    record = best({"a": "x", "b": "a b c d", "c": "a b c d"}, "a", "b", "c")
+    assert (record["best_source"], record["best_score"]) == ("b", 0.5)
+
+
 def test_best_is_chosen_by_score_in_either_order() -> None:
     record = {"a": "one", "b": "two", "p": 0.5, "q": 0.25}
     assert best(dict(record), "a", "b", score_keys=["p", "q"])["best_source"] == "a"
