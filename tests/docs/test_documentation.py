@@ -440,7 +440,8 @@ def test_pipeline_of_the_page_on_alignment_is_planned(tmp_path: Path) -> None:
     (tmp_path / "p.yaml").write_text(first)
     done = run("-m", "curate.cli", "plan", "p.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    several = second.replace("use: asr\n    recogniser: whisper", "use: asr_nemo\n    model_name: model.nemo")
-    (tmp_path / "p.yaml").write_text(first.partition("  - use: align")[0] + several)
+    other = "use: asr_nemo\n  model_name: model.nemo"
+    several = textwrap.dedent(second).replace("use: asr\n  recogniser: whisper", other)
+    (tmp_path / "p.yaml").write_text(first.partition("  - use: align")[0] + textwrap.indent(several, "  "))
     done = run("-m", "curate.cli", "plan", "p.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
