@@ -79,7 +79,7 @@ class Lattice:
         Args:
             ends: (J,) whether a sentence ends at a junction; None: none does.
         """
-        discounts = np.zeros(len(junctions)) if ends is None else ends * prices.sentence_discount
+        discounts = np.zeros(len(junctions)) if ends is None else ends.astype(np.float64) * prices.sentence_discount
         costs = junctions.astype(np.float64) * prices.skipped_token
         return cls(columns, junctions, costs, prices.star_entry - discounts, prices)
 

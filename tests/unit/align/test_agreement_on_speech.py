@@ -79,7 +79,7 @@ def corpus_rate(rows: Sequence[Record], key: str) -> float:
 
 
 @needs_speech
-@pytest.mark.slow
+@pytest.mark.soak
 def test_clips_on_which_two_sizes_agree_have_fewer_errors_than_either_alone(tmp_path: Path) -> None:
     package("faster_whisper")
     rows = transcribed(tmp_path)
