@@ -111,6 +111,10 @@ def run_configured(
         click.echo(json.dumps(result.summary, indent=1))
     elif written is not None:
         session.console.print(f"Report: {written}", soft_wrap=True)
+    if result.problem:
+        from curate.cli.failure import report_problem
+
+        click.get_current_context().exit(report_problem(result.problem))
 
 
 def _report(session: Session, run_dir: Path) -> Path | None:
