@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -111,10 +112,20 @@ def run_configured(
         click.echo(json.dumps(result.summary, indent=1))
     elif written is not None:
         session.console.print(f"Report: {written}", soft_wrap=True)
+        _show_refilter(session, configured, result.run_dir)
     if result.problem:
         from curate.cli.failure import report_problem
 
         click.get_current_context().exit(report_problem(result.problem))
+
+
+def _show_refilter(session: Session, configured: Configured, run_dir: Path | None) -> None:
+    """Show how the threshold of a filter is changed: few find the option by themselves, and it costs seconds."""
+    expressions = [getattr(stage, "expression", None) for stage in configured.pipeline.stages]
+    shown = [each for each in expressions if isinstance(each, str)]
+    if shown and run_dir is not None:
+        command = f"curate refilter {shlex.quote(str(run_dir))} {shlex.quote(' '.join(shown[-1].split()))}"
+        session.console.print(f"Other thresholds, without working again: {command}", soft_wrap=True)
 
 
 def _report(session: Session, run_dir: Path) -> Path | None:
