@@ -6,6 +6,7 @@ import gc
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -41,7 +42,7 @@ from curate.engine.protocol.transport import Executor, HopSpec
 from curate.engine.run_problem import run_problem
 from curate.engine.run_result import RunResult
 from curate.engine.scheduling.scheduler import PhaseInput, Scheduler
-from curate.engine.summary import check_phase, may_measure, run_counts, summarise, top_failures
+from curate.engine.summary import check_phase, may_measure, outcomes_before, run_counts, summarise, top_failures
 from curate.engine.worker.error_classification import driver_errors
 from curate.errors import BudgetExceededError, InfrastructureError, UsageError
 from curate.io.failpoints import failpoint
@@ -213,10 +214,13 @@ class _Run:
             for planned in phase.writers if kept else ():  # an empty set would look like a result
                 with driver_errors(planned.name):
                     directory = self.directory or Path()
-                    if isinstance(planned.stage, ShardPublisher):
-                        published = planned.stage.publish(self.store.shards(phase.number), directory)
+                    stage = copy(planned.stage)
+                    outcomes = outcomes_before(self.plan, self.store, phase.number)
+                    object.__setattr__(stage, "outcomes", outcomes)  # of a frozen class as well
+                    if isinstance(stage, ShardPublisher):
+                        published = stage.publish(self.store.shards(phase.number), directory)
                     else:
-                        published = planned.stage.write(self.store.reader(phase.number), directory)
+                        published = stage.write(self.store.reader(phase.number), directory)
                 logger.info("{} wrote {}", planned.name, ", ".join(map(str, published)))
                 outputs.extend(published)
         return outputs, worked_s

@@ -191,7 +191,7 @@ def test_a_changed_path_costs_no_work(manifest: Path, tmp_path: Path) -> None:
 def test_without_a_run_directory_shards_cannot_be_packed(manifest: Path) -> None:
     from curate import InfrastructureError
     from curate.stages.write.nemo_tarred import NemoFormat
-    from curate.stages.write.shards import PackShards
+    from curate.stages.write.packing import PackShards
 
     with pytest.raises(InfrastructureError, match="needs a run directory"):
         PackShards(NemoFormat()).setup()
