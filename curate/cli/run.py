@@ -91,16 +91,18 @@ def run_configured(
 ) -> None:
     """Run a pipeline with progress and signals, and print its results."""
     from curate.cli.interruption import ResumeHint, orderly_stop
-    from curate.cli.progress import progress_on
+    from curate.cli.progress import LiveProgress, progress_on
 
     resume_hint = ResumeHint()
+    shown = False
     with ExitStack() as stack:
         stack.enter_context(resume_hint.advised())
         stack.enter_context(session.host.observed_by(resume_hint))
         if not session.quiet:
-            progress = stack.enter_context(progress_on(session.messages, as_json=session.json_lines))
+            progress = stack.enter_context(progress_on(session.messages, as_json=session.json_lines, stop=options.stop))
+            shown = isinstance(progress, LiveProgress)
             stack.enter_context(session.host.observed_by(progress))
-        stack.enter_context(orderly_stop(options.stop))
+        stack.enter_context(orderly_stop(options.stop, shown=shown))
         stack.enter_context(configured.located())
         result = configured.pipeline.run(
             configured.executor or "local", run_dir=configured.run_dir, host=session.host, options=options

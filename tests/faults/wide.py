@@ -129,7 +129,7 @@ def damage(run_dir: Path, lot: random.Random) -> str:
     files["copies"] = [path for path in files["copies"] if path.name != "run.json"]  # without both, only a run helps
     if not files["commits"]:
         return ""
-    files["run.json"] = [run_dir / "run.json"]
+    files["run.json"] = [run_dir / "run.json"] if (run_dir / "run.json").exists() else []
     kind = lot.choice([kind for kind in kinds if files[kind]])
     path = lot.choice(files[kind])
     how = lot.choice(("flip", "cut", "unlink"))
