@@ -29,7 +29,7 @@ GRACE_S = 25.0
 
 
 FINISH_S = 3.0
-"""After Ctrl-C, micro-batches and records in work may be finished for so long; a window of thousands is not."""
+"""After Ctrl-C, micro-batches and records in work may be finished until then; a window of thousands is not."""
 
 STOPPING = "finishing the records in flight; Ctrl-C again: keep the finished ones and stop now"
 

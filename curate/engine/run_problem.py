@@ -14,7 +14,7 @@ _JUDGED = 3
 
 
 def run_problem(summary: Mapping[str, Any], budget: ErrorBudget, run_dir: Path | None) -> str:
-    """Return what is wrong with a finished run, with its main cause and the command that shows it; "" if nothing is.
+    """Return the problem of a finished run, with its main cause and the command that shows it; "" if nothing is.
 
     It is counted over the run and not over one attempt. A stage may fail on most records if an explicit
     `max_failure_ratio` allows it.
