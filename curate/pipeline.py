@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import attrs
+from loguru import logger
 
 from curate.audio import AudioSettings
 from curate.composite import CompositeStage, check_depth
@@ -162,6 +163,8 @@ class Pipeline:
         directory = None if run_dir is None else Path(run_dir)
         if directory is None and any(isinstance(planned.stage, Writer) for planned in plan.stages):
             directory = Path("runs") / self.name
+        if plan.without_output:
+            logger.warning("{}", plan.without_output)
         if plan.schemes:
             register(plan.schemes)
         # sources, gathers and writers work in this process, and look up formats by name while they do

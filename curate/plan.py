@@ -180,12 +180,21 @@ class Plan:
     def notes(self) -> tuple[str, ...]:
         """What the user should know and is not a mistake, one sentence each: choices, and overwritten columns."""
         sources = {stage.name for stage in self.stages if stage.kind == "source"}
-        return self.choices + tuple(
+        overwritten = (
             f"{stage.name} overwrites {column!r}, "
             + ("a column of the input" if origin in sources else f"which {origin} has written")
             for stage in self.stages
             for column, origin in sorted(stage.overwrites.items())
         )
+        return (*self.choices, *filter(None, (self.without_output,)), *overwritten)
+
+    @property
+    def without_output(self) -> str:
+        """A sentence about a pipeline whose stages write no file; "" if one does."""
+        kinds = {stage.kind for stage in self.stages}
+        if "writer" in kinds or "source" not in kinds:
+            return ""
+        return "no stage publishes the kept records: add an output stage, such as merge, at the end"
 
     @property
     def stages(self) -> tuple[PlannedStage[Stage], ...]:
@@ -464,9 +473,13 @@ def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stag
 def _check_reads(name: str, stage: Stage, columns: frozenset[str], before: str) -> None:
     missing = sorted(set(stage.reads()) - columns)
     if missing:
+        from curate.missing_column import missing_column_advice  # asked for in errors alone
+
+        advice = missing_column_advice(stage, missing[0], columns)
         raise PlanError(
             f"stage {name!r} reads column {missing[0]!r}, which no earlier stage writes; "
-            f"{before!r} hands on {', '.join(sorted(columns)) or 'no columns'}",
+            + (f"{advice}; " if advice else "")
+            + f"{before!r} hands on {', '.join(sorted(columns)) or 'no columns'}",
             name,
         )
 

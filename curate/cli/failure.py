@@ -5,6 +5,7 @@
 2    the request cannot work: usage, configuration, plan, plugins
 3    more records have failed than the run's error budget allows
 4    the machine failed: disk full, device gone, model missing
+5    the run has reached its end, but nothing was kept, or a stage failed on most of its records
 130  interrupted by Ctrl-C
 143  terminated by SIGTERM
 """
@@ -23,6 +24,7 @@ from curate.errors import (
     EXIT_BUG,
     EXIT_INFRASTRUCTURE,
     EXIT_INTERRUPTED,
+    EXIT_NO_RESULT,
     EXIT_TERMINATED,
     EXIT_USAGE,
     BudgetExceededError,
@@ -61,6 +63,12 @@ def report(error: BaseException, *, debug: bool) -> int:
 
 def _with_notes(message: str, error: BaseException) -> str:
     return "\n".join([message, *getattr(error, "__notes__", ())])
+
+
+def report_problem(problem: str) -> int:
+    """Print what is wrong with a run that has reached its end, and return the exit code that goes with it."""
+    _print(problem)
+    return EXIT_NO_RESULT
 
 
 def _print(message: str) -> None:

@@ -1,6 +1,6 @@
 """Stops a run from outside: in order, keeping the finished records, with a hint how to resume.
 
-    Ctrl-C          what is in flight is finished and committed, then the run ends (exit code 130)
+    Ctrl-C          what is in flight has `FINISH_S` to be finished and committed, then the run ends (exit code 130)
     Ctrl-C again    only what is finished is committed
     SIGTERM         the same, immediately: a node is about to go away (exit code 143)
     any further     leaves on the spot; what is committed is safe whatever happens
@@ -26,6 +26,12 @@ from curate.plugin import hookimpl
 
 GRACE_S = 25.0
 """Kubernetes and Slurm kill 30 seconds after SIGTERM, unless they are configured otherwise."""
+
+
+FINISH_S = 3.0
+"""After Ctrl-C, micro-batches and records in work may be finished until then; a window of thousands is not."""
+
+STOPPING = "finishing the records in flight; Ctrl-C again: keep the finished ones and stop now"
 
 
 class Terminated(Interrupted):
@@ -58,10 +64,13 @@ class _Signals:
 
     Args:
         stop: asks the run to finish what is in flight.
+        shown: whether a live display says that the run is stopping; it must not be written into.
     """
 
-    def __init__(self, stop: StopRequest) -> None:
+    def __init__(self, stop: StopRequest, *, shown: bool) -> None:
         self._stop = stop
+        self._shown = shown
+        self._overdue = False
         self._read, self._write = socket.socketpair()
         self._write.setblocking(False)
         self._interrupts = 0
@@ -74,7 +83,8 @@ class _Signals:
         if self._interrupts > 1:
             raise Interrupted
         self._stop()
-        _say("finishing the records in flight; Ctrl-C again: keep the finished ones and stop now")
+        if not self._shown:
+            _say(STOPPING)
 
     @contextmanager
     def received(self) -> Generator[None]:
@@ -95,10 +105,16 @@ class _Signals:
         """End the process when one signal too many comes, or when the grace period is over."""
         interrupts, terminated = 0, False
         while True:
-            ready, _, _ = select.select([self._read], [], [], GRACE_S if terminated else None)
+            waits_s = GRACE_S if terminated else FINISH_S if interrupts == 1 and not self._overdue else None
+            ready, _, _ = select.select([self._read], [], [], waits_s)
             numbers = self._read.recv(16) if ready else b""
             if ready and not numbers:
                 return
+            if not ready and not terminated:  # the main thread gets the second Ctrl-C, which the user did not send
+                self._overdue = True
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+                self._read.recv(1)
+                continue
             if not ready:
                 _say(f"a stage has not returned for {GRACE_S:.0f} s; committed records are kept")
                 os._exit(EXIT_TERMINATED)
@@ -110,12 +126,17 @@ class _Signals:
 
 
 @contextmanager
-def orderly_stop(stop: StopRequest) -> Generator[None]:
-    """Let signals stop a run in order; outside the main thread, which alone may set handlers, it does nothing."""
+def orderly_stop(stop: StopRequest, *, shown: bool = False) -> Generator[None]:
+    """Let signals stop a run in order; outside the main thread, which alone may set handlers, it does nothing.
+
+    Args:
+        stop: asks the run to finish what is in flight.
+        shown: whether a live display says that the run is stopping.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    with _Signals(stop).received():
+    with _Signals(stop, shown=shown).received():
         yield
 
 

@@ -14,6 +14,18 @@ from curate.cli.session import Session
 if TYPE_CHECKING:
     from curate.config import Configured
 
+
+class ExecutorOption(click.Option):
+    """The option `--executor`, whose help lists the executors that there are."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from curate.cli.root import host_of
+
+        executors = host_of(ctx.find_root()).executors
+        names = [executors.shortest_name(reference) for reference in executors]
+        return f"{self.opts[0]} {self.metavar}", f"{self.help}: {', '.join(names)}."
+
+
 _OPTIONS = (
     click.argument("file", metavar="PIPELINE.yaml", type=click.Path(path_type=Path)),
     click.option(
@@ -23,7 +35,7 @@ _OPTIONS = (
         multiple=True,
         help="Change a setting: stages.asr.batch_size=32, vars.manifest=my.jsonl. Can be repeated.",
     ),
-    click.option("--executor", metavar="NAME", help="Where to run: local, or what a plugin provides."),
+    click.option("--executor", metavar="NAME", cls=ExecutorOption, help="Where to run"),
     click.option("--run-dir", type=click.Path(path_type=Path), help="Where results lie; runs/<name> by default."),
     click.option(
         "--allow-imports",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -44,9 +45,28 @@ def _show(session: Session, planned: Plan) -> None:
         for stage in phase.stages():
             table.add_row(str(phase.number), str(hop_of.get(stage.name, "")), stage.name, *_columns(stage))
     session.console.print(table)
-    for note in planned.notes:
-        session.console.print(f"note: {note}")
+    for note in (*planned.notes, *_missing_packages(session, planned)):
+        session.console.print(f"note: {note}", soft_wrap=True)
     session.console.print(f"fingerprint {planned.fingerprint}")
+
+
+def _missing_packages(session: Session, planned: Plan) -> Iterator[str]:
+    """Yield a sentence for each stage whose packages are not installed here; a worker elsewhere may have them."""
+    from curate.plugin.missing_packages import missing_packages
+
+    by_target = {reference.target: reference for reference in session.host.stages}
+    recognisers = {reference.name: reference for reference in session.host.recognisers}
+    for stage in planned.stages:
+        cls = type(stage.stage)
+        found = (
+            by_target.get(f"{cls.__module__}:{cls.__qualname__}"),
+            recognisers.get(getattr(stage.stage, "recogniser", "")),
+        )
+        for reference in found:
+            missing = [] if reference is None else missing_packages(reference)
+            if reference is not None and missing:
+                what = f"{reference.distribution}[{reference.extra}]"
+                yield f"{stage.name} needs {', '.join(missing)}, not installed here: pip install '{what}'"
 
 
 def _amount(name: str, amount: Any) -> str:

@@ -10,7 +10,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from curate.engine import RunFinished, RunProgress, RunStarted, RunStopped
+from curate.cli.interruption import STOPPING
+from curate.engine import RunFinished, RunProgress, RunStarted, RunStopped, StopRequest
 from curate.monitoring import Rate
 from curate.plugin import hookimpl
 
@@ -61,11 +62,12 @@ def _reached(event: RunProgress) -> Rate:
 class LiveProgress:
     """An observer that draws the progress several times a second, from the last event."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, stop: StopRequest | None = None) -> None:
         from rich.live import Live
         from rich.spinner import Spinner
 
         self._console = console
+        self._stop = stop
         self._spinner = Spinner("dots")
         self._phase = _PhaseClock()
         self._event: RunProgress | None = None
@@ -77,6 +79,11 @@ class LiveProgress:
 
     def __exit__(self, *_: object) -> None:
         self._live.stop()
+        if self._is_stopping():  # the display is erased, and the answer to Ctrl-C stays
+            self._console.print(STOPPING, soft_wrap=True)
+
+    def _is_stopping(self) -> bool:
+        return self._stop is not None and self._stop.asked
 
     @hookimpl
     def curate_on_run_started(self, event: RunStarted) -> None:
@@ -99,9 +106,10 @@ class LiveProgress:
         from rich.text import Text
 
         event = self._event
+        stopping = [Text(STOPPING)] if self._is_stopping() else []
         if event is None:
             self._spinner.update(text=Text("starting"))
-            return self._spinner
+            return Group(*stopping, self._spinner)
         self._spinner.update(text=Text(f"phase {event.phase}: {_worked(event, self._phase)}"))
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(overflow="ellipsis", no_wrap=True)
@@ -112,7 +120,7 @@ class LiveProgress:
         for stage, came, rate in zip(event.stages, event.came, self._phase.stage_rates(event), strict=False):
             bar = ProgressBar(total=total, completed=came, width=_BAR_WIDTH, pulse=total is None)
             table.add_row(f"  {stage}", bar, f"{came:,}", f"{rate:,.1f} records/s")
-        return Group(self._spinner, Text(f"  {_around(event, self._phase)}"), table)
+        return Group(*stopping, self._spinner, Text(f"  {_around(event, self._phase)}"), table)
 
 
 class LineProgress:
@@ -184,8 +192,14 @@ class LineProgress:
         self._say(line, fields)
 
 
-def progress_on(console: Console, *, as_json: bool = False) -> LiveProgress | LineProgress:
-    """Return the live display on a terminal, lines elsewhere; with `as_json`, lines of JSON."""
+def progress_on(
+    console: Console, *, as_json: bool = False, stop: StopRequest | None = None
+) -> LiveProgress | LineProgress:
+    """Return the live display on a terminal, lines elsewhere; with `as_json`, lines of JSON.
+
+    Args:
+        stop: the request to stop the run, which the live display shows.
+    """
 
     def say(line: str, fields: Mapping[str, Any]) -> None:
         if as_json:
@@ -194,7 +208,7 @@ def progress_on(console: Console, *, as_json: bool = False) -> LiveProgress | Li
         else:
             console.print(line, soft_wrap=True)
 
-    return LiveProgress(console) if console.is_terminal and not as_json else LineProgress(say)
+    return LiveProgress(console, stop) if console.is_terminal and not as_json else LineProgress(say)
 
 
 def _resumed(event: RunStarted) -> str:

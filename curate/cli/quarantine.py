@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import chdir
 from pathlib import Path
+from typing import Any
 
 import attrs
 import click
@@ -125,18 +126,10 @@ def retry(
     """
     from curate.cli.run import asked_budget, run_configured
     from curate.config import load_pipeline
-    from curate.engine import Retry, RunOptions, RunReader
-    from curate.errors import UsageError
+    from curate.engine import Retry, RunOptions
 
     place = run_dir.absolute()
-    origin = RunReader(place).origin
-    if pipeline is None and "file" not in origin:
-        raise UsageError(f"the run in {run_dir} was not started from a pipeline file: name one with --pipeline")
-    file = Path(origin["file"]) if pipeline is None else pipeline.absolute()
-    folder = Path(origin.get("folder", "."))
-    if not folder.is_dir():
-        raise UsageError(f"the run in {run_dir} was started in {folder}, which is missing: restore it, or fork the run")
-    session = _with_plugins_files(session, origin.get("plugins_files", ()))
+    session, file, folder, origin = origin_of_run(session, place, pipeline)
     with chdir(folder):  # relative paths in the file are relative to it
         configured = load_pipeline(
             file,
@@ -154,6 +147,30 @@ def retry(
             retry=Retry(code, stage),
         )
         run_configured(session, configured, options, as_json=as_json)
+
+
+def origin_of_run(
+    session: Session, run_dir: Path, pipeline: Path | None
+) -> tuple[Session, Path, Path, Mapping[str, Any]]:
+    """Return what a run was started from: a session with its plugins-files, the pipeline file, the folder, the rest.
+
+    Args:
+        pipeline: the pipeline file, if it has moved.
+
+    Raises:
+        UsageError: the run was not started from a pipeline file, or its folder or a plugins-file is missing.
+    """
+    from curate.engine import RunReader
+    from curate.errors import UsageError
+
+    origin = RunReader(run_dir).origin
+    if pipeline is None and "file" not in origin:
+        raise UsageError(f"the run in {run_dir} was not started from a pipeline file: name one with --pipeline")
+    file = Path(origin["file"]) if pipeline is None else pipeline.absolute()
+    folder = Path(origin.get("folder", "."))
+    if not folder.is_dir():
+        raise UsageError(f"the run in {run_dir} was started in {folder}, which is missing: restore it, or fork the run")
+    return _with_plugins_files(session, origin.get("plugins_files", ())), file, folder, origin
 
 
 def _with_plugins_files(session: Session, files: Sequence[str]) -> Session:

@@ -17,28 +17,49 @@ from curate.plugin import PluginHost
 class Verbs(click.Group):
     """A group whose commands come from the plugin host; listing them imports none of them."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Accept `--plugins-file` behind the verb as well, where people write what belongs to a pipeline."""
+        return super().parse_args(ctx, _plugins_files_first(args))
+
     def list_commands(self, ctx: click.Context) -> list[str]:
-        commands = _host(ctx).commands
+        commands = host_of(ctx).commands
         return [commands.shortest_name(reference) for reference in commands]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        return _host(ctx).command(cmd_name).load()
+        return host_of(ctx).command(cmd_name).load()
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        commands = _host(ctx).commands
+        commands = host_of(ctx).commands
         with formatter.section("Commands"):
             formatter.write_dl([(commands.shortest_name(one), one.summary) for one in commands])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
         from click.shell_completion import CompletionItem
 
-        commands = _host(ctx).commands
+        commands = host_of(ctx).commands
         names = {commands.shortest_name(one): one.summary for one in commands}
         verbs = [CompletionItem(name, help=text) for name, text in names.items() if name.startswith(incomplete)]
         return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
-def _host(ctx: click.Context) -> PluginHost:
+_PLUGINS_FILE = "--plugins-file"
+
+
+def _plugins_files_first(arguments: list[str]) -> list[str]:
+    """Return arguments with the plugins-files before the verb."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    files: list[str] = []
+    others: list[str] = []
+    words = iter(arguments[:end])
+    for word in words:
+        if word == _PLUGINS_FILE:
+            files += [word, *(value for value in (next(words, None),) if value is not None)]
+        else:
+            (files if word.startswith(f"{_PLUGINS_FILE}=") else others).append(word)
+    return [*files, *others, *arguments[end:]]
+
+
+def host_of(ctx: click.Context) -> PluginHost:
     """Return the call's plugin host, opened when it is first needed: for a verb, or for the list in `--help`."""
     host = ctx.meta.get("curate.host")
     if host is None:
@@ -103,4 +124,4 @@ def root(ctx: click.Context, quiet: bool, log_format: str, **_: Any) -> None:
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         ctx.exit(EXIT_USAGE)
-    ctx.obj = Session(_host(ctx), new_console(), new_console(stderr=True), quiet, log_format == "json")
+    ctx.obj = Session(host_of(ctx), new_console(), new_console(stderr=True), quiet, log_format == "json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -90,16 +91,18 @@ def run_configured(
 ) -> None:
     """Run a pipeline with progress and signals, and print its results."""
     from curate.cli.interruption import ResumeHint, orderly_stop
-    from curate.cli.progress import progress_on
+    from curate.cli.progress import LiveProgress, progress_on
 
     resume_hint = ResumeHint()
+    shown = False
     with ExitStack() as stack:
         stack.enter_context(resume_hint.advised())
         stack.enter_context(session.host.observed_by(resume_hint))
         if not session.quiet:
-            progress = stack.enter_context(progress_on(session.messages, as_json=session.json_lines))
+            progress = stack.enter_context(progress_on(session.messages, as_json=session.json_lines, stop=options.stop))
+            shown = isinstance(progress, LiveProgress)
             stack.enter_context(session.host.observed_by(progress))
-        stack.enter_context(orderly_stop(options.stop))
+        stack.enter_context(orderly_stop(options.stop, shown=shown))
         stack.enter_context(configured.located())
         result = configured.pipeline.run(
             configured.executor or "local", run_dir=configured.run_dir, host=session.host, options=options
@@ -111,6 +114,20 @@ def run_configured(
         click.echo(json.dumps(result.summary, indent=1))
     elif written is not None:
         session.console.print(f"Report: {written}", soft_wrap=True)
+        _show_refilter(session, configured, result.run_dir)
+    if result.problem:
+        from curate.cli.failure import report_problem
+
+        click.get_current_context().exit(report_problem(result.problem))
+
+
+def _show_refilter(session: Session, configured: Configured, run_dir: Path | None) -> None:
+    """Show how the threshold of a filter is changed: few find the option by themselves, and it costs seconds."""
+    expressions = [getattr(stage, "expression", None) for stage in configured.pipeline.stages]
+    shown = [each for each in expressions if isinstance(each, str)]
+    if shown and run_dir is not None:
+        command = f"curate refilter {shlex.quote(str(run_dir))} {shlex.quote(' '.join(shown[-1].split()))}"
+        session.console.print(f"Other thresholds, without working again: {command}", soft_wrap=True)
 
 
 def _report(session: Session, run_dir: Path) -> Path | None:

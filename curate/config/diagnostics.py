@@ -41,8 +41,13 @@ class Source:
 
 
 def config_error(place: SourceLocation, message: object) -> ConfigError:
-    """Return the error for one mistake; its message begins with the place and is one line."""
-    return ConfigError(f"{place}: {' '.join(str(message).split())}")
+    """Return the error for one mistake; its message begins with the place.
+
+    It is one line, unless it shows a place in an expression by a caret, which has to stay under it.
+    """
+    text = str(message)
+    shows_place = any(line.strip() == "^" for line in text.splitlines())
+    return ConfigError(f"{place}: {text if shows_place else ' '.join(text.split())}")
 
 
 @attrs.define

@@ -110,6 +110,7 @@ def load_pipeline(
     Raises:
         ConfigError: everything that is wrong with the file, one mistake a line, each beginning with its place.
     """
+    _refuse_other_files(Path(path))
     document = read_document(path)
     if executor is not None:
         document = replace_executor(document, executor)
@@ -158,6 +159,30 @@ def load_pipeline(
         spool_directory,
         spool_bytes,
     )
+
+
+_TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".bz2", ".xz")
+
+
+def _refuse_other_files(path: Path) -> None:
+    """Refuse a manifest or a Python file that is given as a pipeline.
+
+    Raises:
+        ConfigError: names the command that takes it.
+    """
+    if not path.is_file():
+        return
+    where = SourceLocation(str(path))
+    if path.suffix == ".py":
+        raise config_error(
+            where,
+            f"this is a Python file, and not a pipeline: run it with `python {path}`, or name it as "
+            f"`--plugins-file {path}` before a pipeline that uses its stages",
+        )
+    if path.suffix.lower() in _TABLES:
+        raise config_error(
+            where, f"this is a manifest, and not a pipeline: `curate init {path}` writes a pipeline for it"
+        )
 
 
 def _audio(document: MappingNode) -> AudioSettings:

@@ -80,6 +80,8 @@ def _overridden(document: MappingNode, text: str, addresses: StageAddresses) -> 
         )
     top, _, rest = path.partition(".")
     if top not in TOP_LEVEL:
+        if top in addresses.names(document):
+            raise config_error(place, f"there is no {top!r} to set: did you mean stages.{path}?")
         raise config_error(place, f"there is no {top!r} to set: {closest(top, TOP_LEVEL)}")
     value = parse_value(value_text, str(place))
     if top == "stages":

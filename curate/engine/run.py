@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import attrs
 from loguru import logger
@@ -39,6 +39,7 @@ from curate.engine.protocol.messages import Filtered, JoinedPart
 from curate.engine.protocol.options import Retry, RunOptions
 from curate.engine.protocol.run_status import RunStatus
 from curate.engine.protocol.transport import Executor, HopSpec
+from curate.engine.run_problem import run_problem
 from curate.engine.run_result import RunResult
 from curate.engine.scheduling.scheduler import PhaseInput, Scheduler
 from curate.engine.summary import check_phase, may_measure, outcomes_before, run_counts, summarise, top_failures
@@ -151,16 +152,10 @@ class _Run:
                 self.executor.close()
             wall_s = time.monotonic() - began
             summary = summarise(plan, store, outputs, executor=self.executor.name, wall_s=wall_s, worked_s=worked_s)
-            mismatches = sum(each.get("duration_mismatches", 0) for each in summary["audio"].values())
-            if mismatches:
-                logger.warning("{:,} records had a wrong duration; see claimed_duration and the report", mismatches)
-            unlike = sum(each.get("unlike_channels", 0) for each in summary["audio"].values())
-            if unlike:
-                logger.warning(
-                    "{:,} records have channels of different content, and the stages processed their mean; "
-                    "`split_channels` makes a record of each channel",
-                    unlike,
-                )
+            problem = run_problem(summary, self.options.budget, self.directory)
+            if problem:
+                summary = {**summary, "problem": problem}
+            _warn_about_audio(summary)
             if self.directory is not None:
                 failpoint("summary.before_write")
                 damage = store.notes_damage() if summary["filtered"] or summary["quarantined"] else ()
@@ -215,7 +210,8 @@ class _Run:
                 phase_run = _PhaseRun(self, phase)
                 done = phase_run.run()
                 worked_s = max(worked_s, phase_run.worked_ms / 1000)
-            for planned in phase.writers:
+            kept = phase.writers and any(commit.books.kept for commit in self.store.commits(phase.number))
+            for planned in phase.writers if kept else ():  # an empty set would look like a result
                 with driver_errors(planned.name):
                     directory = self.directory or Path()
                     stage = copy(planned.stage)
@@ -473,6 +469,20 @@ class _PhaseRun:
         self.worked_ms += books.in_ms + books.measured_ms
         self._observers.on_unit_committed(
             UnitCommitted(commit.phase, commit.unit, books.records_in, books.kept, books.filtered, books.quarantined)
+        )
+
+
+def _warn_about_audio(summary: Mapping[str, Any]) -> None:
+    """Log what the audio of records was unlike what the manifest said."""
+    mismatches = sum(each.get("duration_mismatches", 0) for each in summary["audio"].values())
+    if mismatches:
+        logger.warning("{:,} records had a wrong duration; see claimed_duration and the report", mismatches)
+    unlike = sum(each.get("unlike_channels", 0) for each in summary["audio"].values())
+    if unlike:
+        logger.warning(
+            "{:,} records have channels of different content, and the stages processed their mean; "
+            "`split_channels` makes a record of each channel",
+            unlike,
         )
 
 

@@ -71,6 +71,14 @@ class RunResult:
     _reader: RecordReader = attrs.field(repr=False)
     _memory: MemoryStore | None = attrs.field(repr=False)
 
+    @property
+    def problem(self) -> str:
+        """Why the run has achieved nothing: no record was kept, or a stage failed on most of its records; "" otherwise.
+
+        The command line ends with exit code 5 then. Nothing is published when no record was kept.
+        """
+        return str(self.summary.get("problem", ""))
+
     def records(self) -> Iterator[Record]:
         """Yield the kept records, in the order of the input."""
         return iter(self._reader)

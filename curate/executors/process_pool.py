@@ -134,7 +134,7 @@ class ProcessPool:
     def close(self) -> Sequence[WorkerOutput]:
         """Let every worker tear down its stages, kill those that do not end in time, and return the last output."""
         outputs: list[WorkerOutput] = []
-        busy = any(worker.busy for worker in self._workers.values())
+        busy = any(worker.busy or not worker.is_set_up for worker in self._workers.values())
         for worker in self._workers.values():
             worker.end()
         end = time.monotonic() + (BUSY_S if busy else TEARDOWN_S)

@@ -19,7 +19,7 @@ class _OverdueError(BaseException):
 
 @contextmanager
 def time_limit(seconds: float) -> Generator[None]:
-    """Raise an error in the block after so many seconds, where that can be done.
+    """Raise an error in the block after this number of seconds, where that can be done.
 
     It cannot outside the main thread, where the process has an alarm of its own, on systems without alarms, and as long
     as a library does not return to the interpreter.

@@ -49,6 +49,7 @@ class WorkerProcess:
     def __init__(self, number: int, parcel: WorkerPayload, environment: Mapping[str, str]) -> None:
         self.number = number
         self.busy = 0
+        self.is_set_up = False
         """The number of its unfinished batches."""
         self.has_closed = False
         """Whether its end of the socket is closed, so that it is about to exit."""
@@ -143,6 +144,8 @@ class WorkerProcess:
         for frame in self._frames.feed(received):
             if frame[0] in _ENDS_BATCH:
                 self.busy -= 1
+            elif frame[0] is FrameType.READY:
+                self.is_set_up = True
             yield frame
 
     def read_output(self, size: int = CHUNK) -> int:
@@ -214,7 +217,7 @@ class WorkerProcess:
 
     def end(self) -> None:
         """Ask the worker to tear down its stages and exit, even during a batch."""
-        if self.busy:
+        if self.busy or not self.is_set_up:
             self._process.terminate()
         else:
             self._out.append(memoryview(header(FrameType.END)))

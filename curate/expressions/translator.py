@@ -18,6 +18,7 @@ from curate.expressions.source import ALLOWED, Source
 from curate.expressions.values import (
     ARITHMETIC,
     BOOL,
+    COLUMN_KINDS,
     COMPARISONS,
     FUNCTION_NAMES,
     FUNCTIONS,
@@ -360,7 +361,7 @@ class _Translator:
                 raise RecordError("missing_column", f"column {text!r} is missing or null, in `{self.clause}`")
             return value
 
-        return _Value(read, text)
+        return _Value(read, text, None if nested else COLUMN_KINDS.get(name))
 
     def _descend(self, record: Record, path: Path) -> Any:
         """Return the value of a column, None if it is missing; raise where a part of the path is not a mapping."""

@@ -27,6 +27,11 @@ NUMBER: Final = "a number"
 TEXT: Final = "text"
 BOOL: Final = "True or False"
 LIST: Final = "a list"
+COLUMN_KINDS: Final[Mapping[str, str]] = {
+    **dict.fromkeys(("audio_filepath", "text", "pred_text", "lang"), TEXT),
+    **dict.fromkeys(("duration", "offset", "wer", "cer"), NUMBER),
+}
+"""Column → its kind, of the columns that mean the same everywhere; a wrong comparison is found in the plan."""
 MAPPING: Final = "a mapping"
 
 _KINDS: Final[Mapping[type, str]] = {

@@ -486,6 +486,7 @@ def curate_commands() -> list[CommandRef]:
         CommandRef("compare", "curate.cli.compare:compare", "Show the differences between two runs"),
         CommandRef("schema", "curate.cli.schema:schema", "Print a JSON schema of pipeline files, for editors"),
         CommandRef("quarantine", "curate.cli.quarantine:quarantine", "Show the records that failed, and retry them"),
+        CommandRef("refilter", "curate.cli.refilter:refilter", "Filter the records of a run by another expression"),
         CommandRef("repair", "curate.cli.repair:repair", "List the damage to a run directory, and repair it"),
         CommandRef("status", "curate.cli.status:status", "Show the progress of a run, and whether its driver is alive"),
         CommandRef(

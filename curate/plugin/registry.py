@@ -14,6 +14,17 @@ from curate.suggest import closest, nearest
 
 R = TypeVar("R", bound=Reference)
 
+_SHORT_NAMES = {
+    "wer": "word_error_rate",
+    "cer": "character_error_rate",
+    "vad": "voice_activity",
+    "dedup": "deduplicate",
+    "filter": "quality_filter",
+    "write_manifest": "merge",
+    "manifest": "read_manifest",
+}
+"""Short name in the field → name of the stage, which is rarely spelt like it."""
+
 
 class Registry(Generic[R]):
     """The references of one kind, found by `name` or `distribution/name`.
@@ -74,8 +85,8 @@ class Registry(Generic[R]):
     def _unknown(self, name: str, distribution: str, plain: str) -> str:
         kind = self._kind.kind
         known = [self.shortest_name(reference) for reference in self]
-        near = nearest(plain, known)
-        hint = closest(plain, known) if known else f"no plugin announces any {kind}"
+        near = _SHORT_NAMES.get(plain) if _SHORT_NAMES.get(plain) in known else nearest(plain, known)
+        hint = closest(near or plain, known) if known else f"no plugin announces any {kind}"
         if distribution and plain in self._owners:  # the name is right, and its distribution wrong
             near = " or ".join(repr(reference.qualified_name) for reference in self._owners[plain])
             hint = f"did you mean {near}?"

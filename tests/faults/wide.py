@@ -17,6 +17,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from curate import Gather, Pipeline, RecordStage, Reject, Resources
 from curate.engine import repair_run
 from curate.engine.durability import commit as commit_module
@@ -93,7 +95,10 @@ def live(arguments: Sequence[str]) -> None:
     name, run_dir, log, count = arguments
     commit_module.UNIT_BYTES = UNIT_BYTES
     made = pipeline(Path(run_dir).parents[1] / "in.jsonl", Path(log), cpus=3.0 if name.startswith("ray@") else 1.0)
-    made.run(durable.executor(name), run_dir=run_dir, max_failures=int(count))
+    executor = durable.executor(name)
+    if name.startswith("ray@"):  # a node's end may kill all workers of a hop while they are set up
+        executor = attrs.evolve(executor, setup_attempts=100)
+    made.run(executor, run_dir=run_dir, max_failures=int(count))
 
 
 def results(run_dir: Path) -> dict[str, Any]:
@@ -124,7 +129,7 @@ def damage(run_dir: Path, lot: random.Random) -> str:
     files["copies"] = [path for path in files["copies"] if path.name != "run.json"]  # without both, only a run helps
     if not files["commits"]:
         return ""
-    files["run.json"] = [run_dir / "run.json"]
+    files["run.json"] = [run_dir / "run.json"] if (run_dir / "run.json").exists() else []
     kind = lot.choice([kind for kind in kinds if files[kind]])
     path = lot.choice(files[kind])
     how = lot.choice(("flip", "cut", "unlink"))

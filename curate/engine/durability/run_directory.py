@@ -327,7 +327,8 @@ def _compare(
     if before["fingerprint"] != now["fingerprint"]:
         raise RunDirectoryError(
             f"{directory} holds a run with other settings: {describe_difference(before, now)}; {remedy}, or use "
-            "--fork NEW_DIR for a new run that takes over the phases before the change"
+            "--fork NEW_DIR for a new run that takes over the phases before the change; for the expression of a "
+            f"filter, that is curate refilter {directory} 'EXPRESSION'"
         )
     changed = changed_input(before["inputs"], now["inputs"])
     if changed and can_grow is not None:

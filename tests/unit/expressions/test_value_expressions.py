@@ -66,7 +66,7 @@ def test_value_is_computed(text: str, value: Any) -> None:
     [
         ("nothing", "missing_column"),
         ("snr + 1", "missing_column"),
-        ("text + 1", "bad_value"),
+        ("meta + 1", "bad_value"),
         ("duration / 0", "bad_value"),
         ("number(text)", "bad_value"),
         ("number('1,5')", "bad_value"),

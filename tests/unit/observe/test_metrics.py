@@ -113,5 +113,6 @@ def test_what_happens_is_said_to_the_log(tmp_path: Path, host: PluginHost) -> No
     finally:
         logger.remove(sink)
         logger.disable("curate")
+    assert said.pop(0) == "no stage publishes the kept records: add an output stage, such as merge, at the end"
     assert said[0] == "run p starts on local; 0 records are finished already"
     assert "run finished: 1 in, 1 kept, 0 filtered, 0 quarantined" in said
