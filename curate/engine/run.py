@@ -7,6 +7,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -257,7 +258,8 @@ class _PhaseRun:
         self._total = _count_input(phase, self._places)
         self._retried = run.store.retried(phase.number)
         self._redo = run.store.redo(phase.number) if run.store.commits(phase.number) else None
-        self._unit = self._new_unit()
+        self._new_unit = partial(CommitBuffer, self._places, self._retried, unit_bytes=self._options.unit_bytes)
+        self._unit = self._new_unit(after=len(self._store.commits(phase.number)))
         self._scheduler: Scheduler | None = None
         self._gathered: Generator[Record | Filtered | JoinedPart] | None = None
         self._counts = RecordCounts()
@@ -459,10 +461,6 @@ class _PhaseRun:
             self._state.note(event)
         self._observers.on_progress(event)
 
-    def _new_unit(self) -> CommitBuffer:
-        after = len(self._store.commits(self._phase.number))
-        return CommitBuffer(self._places, self._retried, after=after, unit_bytes=self._options.unit_bytes)
-
     def _commit(self) -> None:
         if not self._unit.settled:
             return
@@ -472,7 +470,7 @@ class _PhaseRun:
         if self._scheduler is not None and not self._unit.name:  # an interrupted commit has already taken them
             self._unit.busy_s, self._unit.measures = self._scheduler.take_busy_s(), self._scheduler.take_measures()
         commit = self._store.commit(self._phase.number, self._unit, self._unit.busy_s)
-        self._unit = self._new_unit()
+        self._unit = self._new_unit(after=len(self._store.commits(self._phase.number)))
         self.worked_ms += books.in_ms + books.measured_ms
         self._observers.on_unit_committed(
             UnitCommitted(commit.phase, commit.unit, books.records_in, books.kept, books.filtered, books.quarantined)
