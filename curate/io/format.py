@@ -47,10 +47,6 @@ class WriteOptions:
     row_group_records: int | None = None
     planned_columns: Sequence[str] = ()
 
-    def given(self) -> list[str]:
-        """Return the names of the options that are not the default."""
-        return [name for name in ("compression", "row_group_records") if getattr(self, name) is not None]
-
 
 @attrs.frozen
 class ManifestFormat:

@@ -107,25 +107,20 @@ def publish_together(
     """Write records to several files, none of which is replaced before all are written; otherwise as `publish`."""
     with ExitStack() as renamed:
         for path, records in files.items():
-            _write(renamed, records, path, format or find_format(path), options or WriteOptions())
+            written = format or find_format(path)
+            if written is None or (written.write is None and written.write_with is None):
+                raise PlanError(f"cannot write {path}: no format that can be written has this suffix")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InfrastructureError(f"cannot create {path.parent}: {error.strerror or error}") from error
+            failpoint("publish.before_write")
+            file = renamed.enter_context(replacing(path, before_rename=partial(failpoint, "publish.after_temporary")))
+            if written.write_with is not None:
+                written.write_with(records, file, options or WriteOptions())
+            elif written.write is not None:
+                written.write(records, file)
     failpoint("publish.after_rename")
-
-
-def _write(
-    renamed: ExitStack, records: RecordReader, path: Path, format: ManifestFormat | None, options: WriteOptions
-) -> None:
-    if format is None or not format.is_writable:
-        raise PlanError(f"cannot write {path}: no format that can be written has this suffix")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InfrastructureError(f"cannot create {path.parent}: {error.strerror or error}") from error
-    failpoint("publish.before_write")
-    file = renamed.enter_context(replacing(path, before_rename=partial(failpoint, "publish.after_temporary")))
-    if format.write_with is not None:
-        format.write_with(records, file, options)
-    elif format.write is not None:
-        format.write(records, file)
 
 
 @functools.lru_cache(maxsize=1024)

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Collection, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from string import Formatter
@@ -55,8 +55,8 @@ class Merge(Writer):
     def check(self) -> None:
         path = Path(os.path.normpath(self.path))
         format = _format_of(path)
-        for name in self._options().given():
-            if name not in format.options:
+        for name in ("compression", "row_group_records"):
+            if getattr(self, name) is not None and name not in format.options:
                 raise PlanError(f"path={str(self.path)!r}: the format {format.name} has no {name}")
         if self.compression not in (None, *_COMPRESSIONS):
             raise PlanError(f"compression={self.compression!r} is none of {', '.join(_COMPRESSIONS)}")
@@ -85,7 +85,7 @@ class Merge(Writer):
 
     def check_place(self, directory: Path) -> None:
         path = directory / os.path.normpath(self.path)
-        if path.is_relative_to(directory) or template_columns(str(path)):
+        if path.is_relative_to(directory) or "{" in str(self.path):
             return
         if path.exists():
             _check_owner(path, directory)
@@ -96,19 +96,17 @@ class Merge(Writer):
             self._check_licenses(records)
         if self.columns:
             records = ChosenColumns(records, self.columns)
-        names = template_columns(template)
-        with _divided(records, template, names, directory) as files:
-            moved = {
-                path: with_published_audio(each, path, directory) if (directory / "audio").is_dir() else each
-                for path, each in files.items()
-            }
-            if names or not (directory / template).is_relative_to(directory):
-                self._own(list(moved), directory)
-            publish_together(moved, format=_format_of(Path(template)), options=self._options())
-        return list(moved)
-
-    def _options(self) -> WriteOptions:
-        return WriteOptions(self.compression, self.row_group_records, self.columns or list(self.planned_columns))
+        with ExitStack() as stack:
+            files: Mapping[Path, RecordReader] = {directory / template: records}
+            if "{" in template:
+                files = stack.enter_context(_divided(records, template, directory))
+            if (directory / "audio").is_dir():  # the run has made audio of its own
+                files = {path: with_published_audio(each, path, directory) for path, each in files.items()}
+            if "{" in template or not (directory / template).is_relative_to(directory):
+                self._own(list(files), directory)
+            options = WriteOptions(self.compression, self.row_group_records, self.columns or list(self.planned_columns))
+            publish_together(files, format=_format_of(Path(template)), options=options)
+            return list(files)
 
     def _check_licenses(self, records: RecordReader) -> None:
         for record in records:
@@ -152,13 +150,9 @@ def template_columns(template: str) -> list[str]:
 
 
 @contextmanager
-def _divided(
-    records: RecordReader, template: str, names: Sequence[str], directory: Path
-) -> Generator[Mapping[Path, RecordReader]]:
+def _divided(records: RecordReader, template: str, directory: Path) -> Generator[Mapping[Path, RecordReader]]:
     """Give the files to write, each with its records."""
-    if not names:
-        yield {directory / template: records}
-        return
+    names = template_columns(template)
 
     def path_of(record: Record) -> str:
         return template.format(**{name: folder_name(record.get(name)) for name in names})
