@@ -333,8 +333,7 @@ def test_pipeline_of_the_page_on_corpora_runs(tmp_path: Path) -> None:
 def test_pipeline_of_duplicates_and_splits_runs(tmp_path: Path) -> None:
     pytest.importorskip("duckdb", reason="needs duckdb: pip install 'curate-speech[corpus]'")
     _, pipeline = blocks(DOCS["corpus.md"], "yaml")
-    from curate.stages import Merge
-from curate.testing import write_tone
+    from curate.testing import write_tone
 
     rows = [
         {
