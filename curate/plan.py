@@ -28,6 +28,7 @@ from curate.resolution import PluginLookup
 from curate.resources import Resources
 from curate.run_time_options import RUN_TIME_OPTIONS
 from curate.stage import (
+    PUBLISHED,
     RUN_FOLDERS,
     Cardinality,
     Gather,
@@ -40,7 +41,7 @@ from curate.stage import (
 )
 from curate.storage import Scheme
 
-KEPT_BY_THE_RUN = RUN_FOLDERS | {"run.json", "state.json", "summary.json", "report.html"}
+KEPT_BY_THE_RUN = RUN_FOLDERS | {"run.json", "state.json", "summary.json", "report.html", PUBLISHED}
 
 _KINDS: tuple[tuple[type[Stage], str], ...] = (
     (Source, "source"),

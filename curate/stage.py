@@ -553,6 +553,9 @@ RUN_FOLDERS = frozenset(
 """Folders of the run directory that are the engine's; writers publish elsewhere."""
 
 
+PUBLISHED = "published.json"
+"""The file of the run directory with the paths outside it that each writer has written."""
+
 SHARD_MEMBERS = ".files"
 """The suffix of a folder with files of single records, which belongs to the shard of the same name."""
 
@@ -581,6 +584,8 @@ class Writer(Stage):
 
     outcomes: Mapping[str, Any] = MappingProxyType({})
     """How many records and hours were read, filtered and failed before this stage, by reason; set by the engine."""
+    planned_columns: Sequence[str] = ()
+    """The columns that the plan knows of the records, in alphabetical order; set by the engine."""
 
     def outputs(self) -> Sequence[str]:
         """Return the paths that will be written, as the user gave them; no two writers may share one."""

@@ -205,7 +205,9 @@ def _integers(samples: Samples, bit_depth: int) -> tuple[np.ndarray[Any, Any], s
     import numpy as np
 
     full_scale = 1 << (bit_depth - 1)
-    scaled = np.clip(np.rint(samples.astype(np.float64) * full_scale), -full_scale, full_scale - 1)
+    # A power of two scales floats of any size exactly, and 24 bits are all that the smaller ones hold.
+    scaled = np.rint(samples * samples.dtype.type(full_scale))
+    np.clip(scaled, -full_scale, full_scale - 1, out=scaled)
     if bit_depth == 16:
         return scaled.astype(np.int16), "PCM_16"
     return scaled.astype(np.int32) << 8, "PCM_24"

@@ -217,6 +217,7 @@ class _Run:
                     stage = copy(planned.stage)
                     outcomes = outcomes_before(self.plan, self.store, phase.number)
                     object.__setattr__(stage, "outcomes", outcomes)  # of a frozen class as well
+                    object.__setattr__(stage, "planned_columns", sorted(planned.columns or ()))
                     if isinstance(stage, ShardPublisher):
                         published = stage.publish(self.store.shards(phase.number), directory)
                     else:

@@ -5,7 +5,7 @@ Every format is one module of this package, or of a plugin, that ends in a `Mani
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -34,6 +34,21 @@ def _check_suffixes(_: object, attribute: attrs.Attribute[Any], value: tuple[str
 
 
 @attrs.frozen
+class WriteOptions:
+    """How a file of records is written.
+
+    Args:
+        compression: of Parquet: `zstd`, `snappy`, `gzip` or `none`; None: the format's default.
+        row_group_records: of Parquet: how many records a group of rows has; None: the format's default.
+        planned_columns: the columns that the plan knows, for a file without records.
+    """
+
+    compression: str | None = None
+    row_group_records: int | None = None
+    planned_columns: Sequence[str] = ()
+
+
+@attrs.frozen
 class ManifestFormat:
     """A format of manifests.
 
@@ -48,6 +63,8 @@ class ManifestFormat:
             are looked at.
         write: `write(records, file)` writes all records; equal records must give equal bytes. None: the format is
             only read.
+        write_with: `write_with(records, file, options)`, in its place, for a format with options.
+        options: the options that the format has, by name.
         can_grow: whether a file may get more rows at its end without a change to what it held before (`--grown`).
     """
 
@@ -57,4 +74,11 @@ class ManifestFormat:
     count_rows: Callable[[Path], int | None] = not_counted
     columns: Callable[[Path], Collection[str] | None] = no_columns
     write: Callable[[RecordReader, BinaryIO], None] | None = None
+    write_with: Callable[[RecordReader, BinaryIO, WriteOptions], None] | None = None
+    options: Collection[str] = ()
     can_grow: bool = False
+
+    @property
+    def is_writable(self) -> bool:
+        """Whether records can be written in this format."""
+        return self.write is not None or self.write_with is not None

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
 from curate.errors import InfrastructureError, PlanError
 from curate.io.by_content import columns_by_content, count_by_content, read_by_content, require_records
+from curate.io.delimited import CSV, TSV
 from curate.io.failpoints import failpoint
-from curate.io.format import ManifestFormat, Row
+from curate.io.format import ManifestFormat, Row, WriteOptions
 from curate.io.jsonl import GZ, JSONL, JSONL_GZ, NEMO_JSON, json_rows
 from curate.io.parquet import PARQUET
 from curate.records import RecordReader
 from curate.storage import replacing
 
 FORMATS: Mapping[str, ManifestFormat] = MappingProxyType(
-    {format.name: format for format in (JSONL, NEMO_JSON, JSONL_GZ, GZ, PARQUET)}
+    {format.name: format for format in (JSONL, NEMO_JSON, JSONL_GZ, GZ, CSV, TSV, PARQUET)}
 )
 """The formats of curate itself, by name; those of plugins are announced by `curate_formats`."""
 
@@ -81,28 +83,43 @@ def declared_columns(path: Path, *, format: ManifestFormat | None = None) -> Col
         raise InfrastructureError(f"cannot read the manifest {path}: {error}") from error
 
 
-def publish(records: RecordReader, path: Path, *, format: ManifestFormat | None = None) -> None:
+def publish(
+    records: RecordReader, path: Path, *, format: ManifestFormat | None = None, options: WriteOptions | None = None
+) -> None:
     """Write records to a file, and make its folder.
 
     Args:
         records: read once or several times, in the order of the input.
         path: the file.
         format: None: as the suffix says.
+        options: None: the defaults.
 
     Raises:
         PlanError: the format is only read, or the suffix says none.
         InfrastructureError: the file cannot be written.
     """
-    format = format or find_format(path)
-    if format is None or format.write is None:
-        raise PlanError(f"cannot write {path}: no format that can be written has this suffix")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InfrastructureError(f"cannot create {path.parent}: {error.strerror or error}") from error
-    failpoint("publish.before_write")
-    with replacing(path, before_rename=partial(failpoint, "publish.after_temporary")) as file:
-        format.write(records, file)
+    publish_together({path: records}, format=format, options=options)
+
+
+def publish_together(
+    files: Mapping[Path, RecordReader], *, format: ManifestFormat | None = None, options: WriteOptions | None = None
+) -> None:
+    """Write records to several files, none of which is replaced before all are written; otherwise as `publish`."""
+    with ExitStack() as renamed:
+        for path, records in files.items():
+            written = format or find_format(path)
+            if written is None or (written.write is None and written.write_with is None):
+                raise PlanError(f"cannot write {path}: no format that can be written has this suffix")
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise InfrastructureError(f"cannot create {path.parent}: {error.strerror or error}") from error
+            failpoint("publish.before_write")
+            file = renamed.enter_context(replacing(path, before_rename=partial(failpoint, "publish.after_temporary")))
+            if written.write_with is not None:
+                written.write_with(records, file, options or WriteOptions())
+            elif written.write is not None:
+                written.write(records, file)
     failpoint("publish.after_rename")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -11,11 +11,14 @@ from loguru import logger
 
 from curate.errors import InfrastructureError, RecordError
 from curate.io.failpoints import failpoint
-from curate.io.format import ManifestFormat, Row
+from curate.io.format import ManifestFormat, Row, WriteOptions
 from curate.io.plain_values import plain_row
 from curate.records import ID, Record, RecordReader, take
 
 _ROWS_A_GROUP = 16_384
+
+_CELLS_A_GROUP = 4 * 1024 * 1024
+"""A group of rows has at most this many values, nulls included: it is in memory as a whole."""
 
 MAX_STRUCT_FIELDS = 100
 """Objects with more different keys than this, such as one for each speaker, are written as JSON text."""
@@ -103,22 +106,44 @@ def _row_of(batch: Any, arrow: Any) -> Record | RecordError:
         return RecordError("bad_row", f"the row holds what no record may have: {error}")
 
 
-def _write(records: RecordReader, file: BinaryIO) -> None:
+def _write(records: RecordReader, file: BinaryIO, options: WriteOptions) -> None:
     from pyarrow import parquet
 
     schema = schema_of(records)
-    with cast("Any", parquet).ParquetWriter(file, schema, compression="zstd") as writer:
-        for group in _groups(records):
-            writer.write_table(table_of(group, schema), row_group_size=_ROWS_A_GROUP)
+    if not len(schema):
+        schema = _planned(options.planned_columns)
+    rows = options.row_group_records or max(1, min(_ROWS_A_GROUP, _CELLS_A_GROUP // max(1, len(schema))))
+    with cast("Any", parquet).ParquetWriter(file, schema, compression=options.compression or "zstd") as writer:
+        for group in _groups(records, rows):
+            writer.write_table(table_of(group, schema), row_group_size=rows)
             failpoint("publish.during")
 
 
-def _groups(records: Iterable[Record]) -> Iterator[list[Record]]:
+def _planned(columns: Sequence[str]) -> Any:
+    """Return the schema of a file without rows; columns that nothing is known of are strings."""
+    arrow = _arrow()
+    numbers = {"duration": arrow.float64(), "offset": arrow.float64()}
+    numbers |= {"sampling_rate": arrow.int64(), "channels": arrow.int64()}
+    return arrow.schema([(name, numbers.get(name, arrow.string())) for name in columns])
+
+
+def _groups(records: Iterable[Record], most: int = 0) -> Iterator[list[Record]]:
     rows = iter(records)
-    while group := take(rows, _ROWS_A_GROUP):
+    while group := take(rows, most or _ROWS_A_GROUP):
         for record in group:
             record.pop(ID, None)
         yield group
+
+
+def _by_column(group: list[Record]) -> dict[str, tuple[list[int], list[Any]]]:
+    """Return the values of each column that a group has, and their rows: most columns of some data are nearly empty."""
+    columns: dict[str, tuple[list[int], list[Any]]] = {}
+    for row, record in enumerate(group):
+        for name, value in record.items():
+            at, values = columns.setdefault(name, ([], []))
+            at.append(row)
+            values.append(value)
+    return columns
 
 
 def schema_of(records: Iterable[Record]) -> Any:
@@ -127,15 +152,15 @@ def schema_of(records: Iterable[Record]) -> Any:
     types: dict[str, Any] = {}
     widened: set[str] = set()
     for group in _groups(records):
-        for name in dict.fromkeys(name for record in group for name in record):
-            found = _type_of([record.get(name) for record in group])
+        for name, (_, values) in _by_column(group).items():
+            found = _type_of(values)
             known = types.get(name, found)
             types[name] = _type_for_both(known, found)
             if known not in (found, arrow.null()):
                 widened.add(name)
     for group in _groups(records) if widened else ():  # a whole number may be too large for the float it must become
-        for name in widened:
-            if not _fits([record.get(name) for record in group], types[name]):
+        for name, (_, values) in _by_column(group).items():
+            if name in widened and not _fits(values, types[name]):
                 types[name] = _json_text()
     for name, kind in types.items():
         if kind == _json_text():
@@ -225,13 +250,23 @@ def _arrow() -> Any:
 
 def table_of(group: list[Record], schema: Any) -> Any:
     """Return records as a table of Arrow with the types of a schema from `schema_of`."""
+    arrow = _arrow()
+    found = _by_column(group)
     columns: list[Any] = []
     for field in schema:
-        values = [record.get(field.name) for record in group]
+        rows, values = found.get(field.name, ((), ()))
         if field.type == _json_text():
             values = [None if value is None else _encoded(value) for value in values]
-        columns.append(_arrow().array(values, type=field.type))
-    return _arrow().table(columns, schema=schema)
+        if len(values) == len(group):
+            columns.append(arrow.array(values, type=field.type))
+        elif not values:
+            columns.append(arrow.nulls(len(group), type=field.type))
+        else:
+            places: list[int | None] = [None] * len(group)
+            for place, row in enumerate(rows):
+                places[row] = place
+            columns.append(arrow.array(values, type=field.type).take(arrow.array(places, type=arrow.int32())))
+    return arrow.table(columns, schema=schema)
 
 
 def _encoded(value: Any) -> str:
@@ -247,5 +282,13 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-PARQUET = ManifestFormat("parquet", (".parquet",), read_parquet, _count, _columns, _write)
+PARQUET = ManifestFormat(
+    "parquet",
+    (".parquet",),
+    read_parquet,
+    _count,
+    _columns,
+    write_with=_write,
+    options=("compression", "row_group_records"),
+)
 """Parquet, zstd-compressed."""

@@ -458,6 +458,8 @@ def curate_formats() -> list[FormatRef]:
         ),
         FormatRef("jsonl.gz", "curate.io.jsonl:JSONL_GZ", "One JSON object a line, gzipped", suffixes=(".jsonl.gz",)),
         FormatRef("gz", "curate.io.jsonl:GZ", "The same under any other name", suffixes=(".gz",), writable=False),
+        FormatRef("csv", "curate.io.delimited:CSV", "Comma-separated values", suffixes=(".csv",)),
+        FormatRef("tsv", "curate.io.delimited:TSV", "Tab-separated values", suffixes=(".tsv",)),
         FormatRef("parquet", "curate.io.parquet:PARQUET", "Parquet, zstd-compressed", suffixes=(".parquet",)),
     ]
 

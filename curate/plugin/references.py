@@ -220,7 +220,7 @@ class FormatRef(Reference):
 
     Args:
         suffixes: those of the format. They are repeated here so that a file name alone decides which format is loaded.
-        writable: whether the format has a `write`.
+        writable: whether the format has a `write` or a `write_with`.
     """
 
     kind: ClassVar[str] = "format"
@@ -235,10 +235,10 @@ class FormatRef(Reference):
         return max((len(suffix) for suffix in self.suffixes if name.endswith(suffix)), default=0)
 
     def _unlike(self, found: Any) -> str | None:
-        own = [getattr(found, name, None) for name in ("read_rows", "suffixes", "write")]
+        own = [getattr(found, name, None) for name in ("read_rows", "suffixes", "is_writable")]
         if not callable(own[0]):  # a look at the class would need curate.io, which knows nothing of plugins
             return "a curate.io.ManifestFormat"
-        if (own[1], own[2] is not None) != (self.suffixes, self.writable):
+        if (own[1], own[2]) != (self.suffixes, self.writable):
             return f"a format with the announced suffixes={self.suffixes!r} and writable={self.writable}"
         return None
 

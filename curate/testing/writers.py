@@ -4,9 +4,9 @@ class TestWriteCtm(WriterContract):
     def writer(self):
         return WriteCtm("out.ctm")
 
-class TestTsv(FormatContract):
+class TestPsv(FormatContract):
     def format(self):
-        return TSV
+        return PSV
 """
 
 from __future__ import annotations

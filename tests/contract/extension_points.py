@@ -126,23 +126,23 @@ def digits_only(text: str) -> str:
     return "".join(character for character in text if character.isdigit()) or "0"
 
 
-def _read_tsv(path: Path, after: int) -> Iterator[Row]:
+def _read_psv(path: Path, after: int) -> Iterator[Row]:
     with path.open(encoding="utf-8", newline="") as file:
-        names = file.readline().rstrip("\n").split("\t")
+        names = file.readline().rstrip("\n").split("|")
         for number, line in enumerate(file, start=1):
             if number > after:
-                row = dict(zip(names, line.rstrip("\n").split("\t"), strict=True))
+                row = dict(zip(names, line.rstrip("\n").split("|"), strict=True))
                 yield number, {**row, "duration": float(row["duration"])}
 
 
-def _write_tsv(records: RecordReader, file: BinaryIO) -> None:
+def _write_psv(records: RecordReader, file: BinaryIO) -> None:
     names = list(dict.fromkeys(name for record in records for name in record if name != "_id"))
-    file.write(("\t".join(names) + "\n").encode())
+    file.write(("|".join(names) + "\n").encode())
     for record in records:
-        file.write(("\t".join(str(record.get(name, "")) for name in names) + "\n").encode())
+        file.write(("|".join(str(record.get(name, "")) for name in names) + "\n").encode())
 
 
-TSV = ManifestFormat("tsv", (".tsv",), _read_tsv, write=_write_tsv, can_grow=True)
+PSV = ManifestFormat("psv", (".psv",), _read_psv, write=_write_psv, can_grow=True)
 
 
 class Tone(StoredFile):
@@ -222,7 +222,7 @@ def curate_normalisers() -> list[NormaliserRef]:
 
 @hookimpl
 def curate_formats() -> list[FormatRef]:
-    return [FormatRef("tsv", f"{__name__}:TSV", "Tab-separated values", suffixes=(".tsv",))]
+    return [FormatRef("psv", f"{__name__}:PSV", "Values separated by bars", suffixes=(".psv",))]
 
 
 @hookimpl

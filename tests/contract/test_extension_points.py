@@ -29,12 +29,12 @@ stages:
   - {use: word_error_rate, normaliser: digits}
   - {use: longest_first}
   - {use: write_texts}
-  - {use: merge, path: out.tsv}
+  - {use: merge, path: out.psv}
 """
 
 BACK = """\
 stages:
-  - {use: read_manifest, manifest: run/out.tsv, roots: [.]}
+  - {use: read_manifest, manifest: run/out.psv, roots: [.]}
   - {use: merge, path: back.jsonl}
 """
 
@@ -94,7 +94,7 @@ def test_source_stages_gather_writer_recogniser_normaliser_format_and_scheme_wor
     assert summary["executor"] == executor
     assert summary["failures"] == {"points/no_bar": 1, "points/too_short": 1}
     assert Path("run/texts.txt").read_text().splitlines() == ["five words are in this", "a 500 b", "two words"]
-    header, *rows = (line.split("\t") for line in Path("run/out.tsv").read_text().splitlines())
+    header, *rows = (line.split("|") for line in Path("run/out.psv").read_text().splitlines())
     found = [dict(zip(header, row, strict=True)) for row in rows]
     assert [(row["text"], row["pred_text"], row["words"]) for row in found] == [
         ("five words are in this", "1000 milliseconds", "5"),
@@ -112,13 +112,13 @@ def test_without_the_plugins_file_every_name_is_unknown(project: Path) -> None:
         (bare.executors, "one_after_the_other"),
         (bare.recognisers, "counts_samples"),
         (bare.normalisers, "digits"),
-        (bare.formats, "tsv"),
+        (bare.formats, "psv"),
         (bare.schemes, "points"),
         (bare.panels, "words"),
         (bare.commands, "count-kept"),
     ):
         assert name not in {reference.name for reference in registry}
-    assert bare.format_of("out.tsv") is None
+    assert bare.format_of("out.psv") is None
     assert "points/too_short" not in bare.error_codes
 
 
@@ -127,9 +127,9 @@ def test_a_file_that_a_format_of_a_plugin_has_written_is_read_back_and_may_grow(
 ) -> None:
     run(host, "local", request)
     curate("run", "back.yaml", "--run-dir", "again")
-    columns = Path("run/out.tsv").read_text().partition("\n")[0].split("\t")
-    with Path("run/out.tsv").open("a") as file:
-        file.write("\t".join({"text": "late", "duration": "1.0"}.get(name, "x") for name in columns) + "\n")
+    columns = Path("run/out.psv").read_text().partition("\n")[0].split("|")
+    with Path("run/out.psv").open("a") as file:
+        file.write("|".join({"text": "late", "duration": "1.0"}.get(name, "x") for name in columns) + "\n")
     curate("run", "back.yaml", "--run-dir", "again", "--grown")
     texts = [json.loads(line)["text"] for line in Path("again/back.jsonl").read_text().splitlines()]
     assert texts == ["five words are in this", "a 500 b", "two words", "late"]
@@ -150,7 +150,7 @@ def test_codes_verb_and_panel_are_known_to_the_command_line(project: Path, curat
         "executors": ["one_after_the_other"],
         "recognisers": ["counts_samples"],
         "normalisers": ["digits"],
-        "formats": ["tsv"],
+        "formats": ["psv"],
         "schemes": ["points"],
         "panels": ["words"],
         "commands": ["count-kept"],

@@ -104,19 +104,43 @@ def test_nemo_draws_batches_from_its_tarred_set(
 def sets(manifest: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the records in every form of set, all of one run."""
     folder = tmp_path_factory.mktemp("sets")
-    stages = [
-        ReadManifest(manifest),
-        SharWriter(folder / "shar", shard_records=4),
-        HuggingFaceWriter(folder / "hf", by="split", shard_records=5, description="Words."),
-        AudioFilesWriter(folder / "audio", template="{stem} {text}", shard_records=6),
-        KaldiWriter(folder / "kaldi", shard_records=6),
-        NemoTarredWriter(folder / "nemo", shards=3, by="split"),
-        WebDatasetWriter(folder / "webdataset", shard_records=4),
-        Merge(folder / "behind.jsonl"),
-    ]
-    result = Pipeline("sets", stages).run(run_dir=folder / "run")
-    assert result.summary["kept"] == COUNT
+    publish_all(manifest, folder, "local")
     return folder
+
+
+def publish_all(manifest: Path, folder: Path, executor: str, forms: tuple[str, ...] = ()) -> None:
+    writers = {
+        "shar": SharWriter(folder / "shar", shard_records=4),
+        "hf": HuggingFaceWriter(folder / "hf", by="split", shard_records=5, description="Words."),
+        "audio": AudioFilesWriter(folder / "audio", template="{stem} {text}", shard_records=6),
+        "kaldi": KaldiWriter(folder / "kaldi", shard_records=6),
+        "nemo": NemoTarredWriter(folder / "nemo", shards=3, by="split"),
+        "webdataset": WebDatasetWriter(folder / "webdataset", shard_records=4),
+    }
+    chosen = [writers[form] for form in forms or writers]
+    stages = [ReadManifest(manifest), *chosen, Merge(folder / "behind.jsonl")]
+    result = Pipeline("sets", stages).run(executor, run_dir=folder / "run")
+    assert result.summary["kept"] == COUNT
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    names = [path for path in folder.rglob("*") if path.is_file() and path.name != "provenance.json"]
+    relative = {str(path.relative_to(folder)): path for path in names}
+    return {name: path.read_bytes() for name, path in relative.items() if not name.startswith("run/")}
+
+
+def test_worker_processes_publish_the_same_bytes(sets: Path, manifest: Path, tmp_path: Path) -> None:
+    publish_all(manifest, tmp_path / "again", "multiprocessing")
+    found, wanted = files_of(tmp_path / "again"), files_of(sets)
+    assert found.keys() == wanted.keys()
+    assert [name for name in wanted if found[name] != wanted[name]] == []
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("form", ["audio"])
+def test_ray_publishes_the_same_bytes(form: str, sets: Path, manifest: Path, tmp_path: Path, ray_cluster: str) -> None:
+    publish_all(manifest, tmp_path / "again", "ray", (form,))
+    assert files_of(tmp_path / "again" / form) == files_of(sets / form)
 
 
 def check_samples(found: dict[str, Any], manifest: Path) -> None:

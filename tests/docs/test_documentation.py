@@ -24,6 +24,7 @@ from curate.errors import RECORD_ERROR_CODES
 from curate.models import Clip
 from curate.plugin import PluginHost, spec
 from curate.run_time_options import RUN_TIME_OPTIONS, RunTimeOption
+from curate.stages import Merge
 from curate.testing import write_tone
 
 ROOT = Path(__file__).parents[2]
@@ -416,7 +417,9 @@ def test_every_option_of_an_executor_and_every_member_of_a_transport_is_document
 def test_the_pipeline_and_the_format_of_the_page_on_publishing_run(tmp_path: Path) -> None:
     write_tone(tmp_path / "a.wav", 1.0)
     (tmp_path / "corpus.jsonl").write_text('{"audio_filepath": "a.wav", "text": "one", "split": "train"}\n')
-    (block,) = blocks(DOCS["publishing.md"], "yaml")
+    block, merge = blocks(DOCS["publishing.md"], "yaml")
+    (fields,) = yaml.safe_load(merge)
+    Merge(**{name: value for name, value in fields.items() if name != "use"}).check()
     (tmp_path / "pipeline.yaml").write_text(block)
     done = run("-m", "curate.cli", "run", "pipeline.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

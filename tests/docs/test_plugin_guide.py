@@ -35,7 +35,7 @@ STAGES = [
     {"use": "character_error_rate", "normaliser": "letters"},
     {"use": "shortest_first"},
     {"use": "write_texts"},
-    {"use": "merge", "path": "out.tsv"},
+    {"use": "merge", "path": "out.psv"},
 ]
 
 
@@ -73,8 +73,8 @@ def test_the_examples_work_together(
     assert result.summary["failures"] == {"bad_row": 1, "my-package/shouting": 1}
     assert [note["reason"] for note in RunReader("run").filtered()] == ["12.0 words/s > 4.0"]
     assert Path("run/texts.txt").read_text().splitlines() == ["one", "it takes its time"]
-    heading, *rows = Path("run/out.tsv").read_text().splitlines()
-    assert heading.split("\t")[:2] == ["text", "audio_filepath"] and len(rows) == 2
+    heading, *rows = Path("run/out.psv").read_text().splitlines()
+    assert heading.split("|")[:2] == ["text", "audio_filepath"] and len(rows) == 2
     page = write_report("run", host=host).read_text()
     assert '<div class="card" id="longest-texts">' in page
     assert "the text is in capitals, so its case says nothing" in page

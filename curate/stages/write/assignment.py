@@ -241,7 +241,7 @@ def _by_label(
         paths[label].unlink()
 
 
-_RESTORED_AT_ONCE = 20_000
+_RESTORED_TOGETHER = 20_000
 """This many records are sorted in memory at a time; the others wait in files."""
 
 
@@ -268,8 +268,8 @@ class RestoreOrder(Gather):
             yield from self.gather_again(list(records), Path(scratch))
 
     def gather_again(self, records: Iterable[Record], scratch: Path) -> Iterator[Record | Reject]:
-        ranges = sorted({record[POSITION] // _RESTORED_AT_ONCE for record in records})
-        placed = _by_label(records, scratch, lambda record: str(record[POSITION] // _RESTORED_AT_ONCE), _names(ranges))
+        ranges = sorted({record[POSITION] // _RESTORED_TOGETHER for record in records})
+        placed = _by_label(records, scratch, lambda record: str(record[POSITION] // _RESTORED_TOGETHER), _names(ranges))
         with closing(placed) as rows:
             for _, group in itertools.groupby(rows, key=lambda row: row[0]):
                 for record in sorted((record for _, record in group), key=lambda record: record[POSITION]):

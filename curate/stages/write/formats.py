@@ -60,7 +60,7 @@ class ShardFormat:
     """Whether `survey` looks at all records before the first shard is written."""
 
     def survey(self, records: Iterable[Record], scratch: Path) -> str:
-        """Look at all records in the driver, before any work, and return what every shard must know of the others.
+        """Look at all records in the driver, before any work, and return a description of them that every shard gets.
 
         What is returned travels with each shard and is part of its name, so it must be short.
 

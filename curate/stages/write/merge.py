@@ -1,52 +1,181 @@
-"""The merge stage: it publishes the kept records as one file, in the order of the input."""
+"""The merge stage: it publishes the records as one file, or one for each value of a column, in the input's order."""
 
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+import secrets
+import shutil
+from collections.abc import Collection, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from string import Formatter
+from typing import Literal
 
-from curate.errors import PlanError
-from curate.io import ManifestFormat, publish, with_published_audio
+from curate.errors import InfrastructureError, PlanError
+from curate.io import ManifestFormat, WriteOptions, publish_together, with_published_audio
+from curate.io.selected import ChosenColumns, divide
 from curate.plugin import current_host
-from curate.records import RecordReader
-from curate.stage import RUN_FOLDERS, Writer
+from curate.records import Record, RecordReader
+from curate.stage import PUBLISHED, RUN_FOLDERS, Source, Writer
+from curate.stages.write.assignment import folder_name
+from curate.stages.write.licenses import check_licenses, is_denied
 from curate.stages.write.places import check_writable
+from curate.storage import TEMPORARY, read_json, write_json
+
+_COMPRESSIONS = ("zstd", "snappy", "gzip", "none")
 
 
 @dataclass
 class Merge(Writer):
     """Writes one manifest atomically: it is complete or does not exist.
 
+    A path such as `{split}.jsonl` gives one file for each value of the columns in braces; they are replaced together,
+    when all are written.
+
     Args:
         path: the file to write; a relative path lies inside the run directory. The suffix selects the format: `.jsonl`,
-            `.jsonl.gz`, `.parquet`, or that of a plugin.
+            `.jsonl.gz`, `.csv`, `.tsv`, `.parquet`, or that of a plugin. A file outside the run directory that this run
+            has not written is never replaced.
+        columns: the only columns to write, in this order; empty: all, as they first occur.
+        compression: of Parquet: `zstd` (the default), `snappy`, `gzip` or `none`.
+        row_group_records: of Parquet: how many records a group of rows has.
+        deny_licenses: patterns of licenses that are not published, such as `CC-BY-NC*`; a record that has one ends the
+            run, and a source that has one for all its records is an error of the plan.
     """
 
     path: str | Path
+    columns: list[str] = field(default_factory=list[str])
+    compression: Literal["zstd", "snappy", "gzip", "none"] | None = None
+    row_group_records: int | None = None
+    deny_licenses: list[str] = field(default_factory=list[str])
 
-    tuning = frozenset({"path"})
+    tuning = frozenset({"path", "columns", "compression", "row_group_records"})
 
     def check(self) -> None:
         path = Path(os.path.normpath(self.path))
-        _format_of(path)
+        format = _format_of(path)
+        for name in ("compression", "row_group_records"):
+            if getattr(self, name) is not None and name not in format.options:
+                raise PlanError(f"path={str(self.path)!r}: the format {format.name} has no {name}")
+        if self.compression not in (None, *_COMPRESSIONS):
+            raise PlanError(f"compression={self.compression!r} is none of {', '.join(_COMPRESSIONS)}")
+        if self.row_group_records is not None and self.row_group_records < 1:
+            raise PlanError(f"row_group_records={self.row_group_records!r} must be at least 1")
+        if len(set(self.columns)) < len(self.columns):
+            raise PlanError(f"columns={self.columns!r:.80}: a column stands twice")
+        template_columns(str(path))
         check_writable(self.path, path)
         if path.is_absolute():
             return
         if path.parts[0] == "..":
             raise PlanError(f"path={str(self.path)!r} leaves the run directory; use an absolute path instead")
-        if len(path.parts) > 1 and path.parts[0] in RUN_FOLDERS:
+        if len(path.parts) > 1 and (path.parts[0] in RUN_FOLDERS or path.parts[0].startswith("{")):
             raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is reserved for the run's own files")
+
+    def reads(self) -> Collection[str]:
+        needed = ("license",) if self.deny_licenses else ()
+        return dict.fromkeys((*template_columns(str(self.path)), *self.columns, *needed))
+
+    def check_sources(self, sources: Sequence[Source]) -> None:
+        check_licenses(self.name, self.deny_licenses, sources)
 
     def outputs(self) -> tuple[str, ...]:
         return (os.path.normpath(self.path),)
 
-    def write(self, records: RecordReader, directory: Path) -> list[Path]:
+    def check_place(self, directory: Path) -> None:
         path = directory / os.path.normpath(self.path)
-        if (directory / "audio").is_dir():  # the run has made audio of its own
-            records = with_published_audio(records, path, directory)
-        publish(records, path, format=_format_of(path))
-        return [path]
+        if path.is_relative_to(directory) or "{" in str(self.path):
+            return
+        if path.exists():
+            _check_owner(path, directory)
+
+    def write(self, records: RecordReader, directory: Path) -> list[Path]:
+        template = os.path.normpath(self.path)
+        if self.deny_licenses:
+            self._check_licenses(records)
+        if self.columns:
+            records = ChosenColumns(records, self.columns)
+        with ExitStack() as stack:
+            files: Mapping[Path, RecordReader] = {directory / template: records}
+            if "{" in template:
+                files = stack.enter_context(_divided(records, template, directory))
+            if (directory / "audio").is_dir():  # the run has made audio of its own
+                files = {path: with_published_audio(each, path, directory) for path, each in files.items()}
+            if "{" in template or not (directory / template).is_relative_to(directory):
+                self._own(list(files), directory)
+            options = WriteOptions(self.compression, self.row_group_records, self.columns or list(self.planned_columns))
+            publish_together(files, format=_format_of(Path(template)), options=options)
+            return list(files)
+
+    def _check_licenses(self, records: RecordReader) -> None:
+        for record in records:
+            if is_denied(record.get("license"), self.deny_licenses):
+                raise InfrastructureError(
+                    f"stage {self.name!r} denies the license {record['license']!r} of {record['_id']}; "
+                    "leave such records out with filter_quality, or change deny_licenses"
+                )
+
+    def _own(self, paths: Sequence[Path], directory: Path) -> None:
+        """Note the files as this run's before they are written, and delete those that it no longer has.
+
+        Raises:
+            InfrastructureError: a file is there already, and not this run's.
+        """
+        noted = read_json(directory / PUBLISHED)
+        earlier = [Path(path) for path in noted.get(self.name, [])]
+        for path in paths:
+            if path.exists() and not path.is_relative_to(directory):
+                _check_owner(path, directory)
+        write_json(directory / PUBLISHED, {**noted, self.name: sorted({str(path.absolute()) for path in paths})})
+        for path in earlier:
+            if path not in [each.absolute() for each in paths]:
+                path.unlink(missing_ok=True)
+
+
+def template_columns(template: str) -> list[str]:
+    """Return the columns in braces in a path.
+
+    Raises:
+        PlanError: the braces are not in pairs, or hold something else.
+    """
+    try:
+        names = [name for _, name, _, _ in Formatter().parse(template) if name is not None]
+    except ValueError as error:
+        raise PlanError(f"path={template!r}: {error}") from None
+    for name in names:
+        if not name.isidentifier():
+            raise PlanError(f"path={template!r}: {{{name}}} is not a column in braces, such as {{split}}")
+    return list(dict.fromkeys(names))
+
+
+@contextmanager
+def _divided(records: RecordReader, template: str, directory: Path) -> Generator[Mapping[Path, RecordReader]]:
+    """Give the files to write, each with its records."""
+    names = template_columns(template)
+
+    def path_of(record: Record) -> str:
+        return template.format(**{name: folder_name(record.get(name)) for name in names})
+
+    scratch = directory / f"merge{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"  # a killed attempt's is removed
+    scratch.mkdir()
+    try:
+        yield {directory / path: each for path, each in divide(records, path_of, scratch).items()}
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_owner(path: Path, directory: Path) -> None:
+    """Check that a file outside the run directory is one that this run has written.
+
+    Raises:
+        PlanError: it is not.
+    """
+    owned = (name for names in read_json(directory / PUBLISHED).values() for name in names)
+    if str(path.absolute()) not in owned:
+        raise PlanError(
+            f"{path} is there already, and this run has not written it: choose another path, or move it away"
+        )
 
 
 def _format_of(path: Path) -> ManifestFormat:

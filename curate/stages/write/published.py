@@ -157,7 +157,7 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except FileNotFoundError as error:
         raise InfrastructureError(
-            f"{source} is missing from the run directory: `curate repair` finds what is lost, and a new run writes it"
+            f"{source} is missing from the run directory: `curate repair` names lost files, and a new run writes them"
         ) from error
     except OSError:  # another file system, or one without hard links
         shutil.copyfile(source, target)

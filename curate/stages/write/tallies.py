@@ -41,7 +41,7 @@ class ShardTally:
             self._tokens.append([duration_s, tokens])
 
     def totals(self) -> dict[str, Any]:
-        """Return what the shard's description says in addition to the durations."""
+        """Return the part of the shard's description that is not its durations."""
         return {"seconds": {column: _named(values) for column, values in self._seconds.items()}, "tokens": self._tokens}
 
 

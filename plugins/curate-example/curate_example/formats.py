@@ -42,5 +42,5 @@ def write(records: RecordReader, file: BinaryIO) -> None:
         file.write(("\t".join(cells) + "\n").encode())
 
 
-TSV = ManifestFormat("tsv", (".tsv",), read_rows, columns=columns, write=write, can_grow=True)
+TSV = ManifestFormat("tab", (".tab",), read_rows, columns=columns, write=write, can_grow=True)
 """Tab-separated values."""

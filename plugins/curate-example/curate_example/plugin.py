@@ -56,7 +56,7 @@ def curate_normalisers() -> list[NormaliserRef]:
 @hookimpl
 def curate_formats() -> list[FormatRef]:
     """Announce tab-separated values."""
-    return [FormatRef("tsv", "curate_example.formats:TSV", "Tab-separated values", suffixes=(".tsv",))]
+    return [FormatRef("tab", "curate_example.formats:TSV", "Tab-separated values", suffixes=(".tab",))]
 
 
 @hookimpl

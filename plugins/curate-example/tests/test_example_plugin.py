@@ -131,7 +131,7 @@ stages:
   - {use: characters_per_second}
   - {use: character_error_rate, normaliser: letters}
   - {use: write_text, path: texts.txt}
-  - {use: merge, path: out.tsv}
+  - {use: merge, path: out.tab}
 """
 
 
@@ -145,7 +145,7 @@ def test_a_pipeline_with_all_of_it(host: PluginHost, tmp_path: Path, monkeypatch
     result = configured.pipeline.run(run_dir="run", host=host, max_failures=1)
     assert result.summary["failures"] == {"curate-example/no_tab": 1}
     assert Path("run/texts.txt").read_text() == "Loud!\nloud\n"
-    rows = [row for _, row in TSV.read_rows(Path("run/out.tsv"), 0) if isinstance(row, dict)]
+    rows = [row for _, row in TSV.read_rows(Path("run/out.tab"), 0) if isinstance(row, dict)]
     assert [(row["pred_text"], row["cer"], row["duration"]) for row in rows] == [("loud", "0.0", 0.5), ("", "1.0", 1.0)]
     page = write_report("run", host=host).read_text()
     assert '<div class="card" id="speed-of-speech">' in page

@@ -10,8 +10,8 @@ import pytest
 from pyarrow import parquet
 
 from curate import Pipeline
-from curate.errors import PlanError
-from curate.stages import Merge, Partition, QualityFilter, ReadRecords
+from curate.errors import InfrastructureError, PlanError
+from curate.stages import Merge, Partition, QualityFilter, ReadManifest, ReadRecords
 
 RECORDS: list[dict[str, Any]] = [
     {"text": f"utterance {number}", "duration": number % 5 + 0.5, "meta": {"tags": [number]}} for number in range(40)
@@ -50,7 +50,7 @@ def test_an_absolute_path_lies_outside_the_run_directory(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("path", "complaint"),
     [
-        ("out.csv", r"one of \.jsonl, \.jsonl\.gz, \.parquet"),
+        ("out.xlsx", r"one of \.csv, \.jsonl, \.jsonl\.gz, \.parquet"),
         ("", "the suffix must be one of"),
         ("../out.jsonl", "leaves the run directory"),
         ("a/../../out.jsonl", "leaves the run directory"),
@@ -82,3 +82,89 @@ def test_nothing_kept_is_an_empty_file(tmp_path: Path) -> None:
     ).run(run_dir=tmp_path)
     assert (tmp_path / "out.jsonl").read_bytes() == b""
     assert parquet.ParquetFile(tmp_path / "out.parquet").metadata.num_rows == 0
+
+
+def test_a_template_gives_one_file_for_each_value(tmp_path: Path) -> None:
+    result = pipeline(Merge("sets/{duration}.jsonl")).run(run_dir=tmp_path)
+    assert [path.name for path in result.outputs] == ["0.5.jsonl", "1.5.jsonl", "2.5.jsonl", "3.5.jsonl"]
+    for path in result.outputs:
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        assert rows == [record for record in kept() if str(record["duration"]) == path.stem]
+    assert not list(tmp_path.rglob("*.tmp-*"))
+
+
+def test_a_file_of_a_value_that_is_gone_is_deleted(tmp_path: Path) -> None:
+    place = tmp_path / "elsewhere"
+    stages = [ReadRecords(RECORDS), QualityFilter("duration < 4"), Merge(place / "{duration}.jsonl")]
+    Pipeline("merge", stages).run(run_dir=tmp_path / "run")
+    (place / "other.jsonl").write_text("")
+    stages[-1] = Merge(place / "all-{duration}.jsonl")
+    Pipeline("merge", stages).run(run_dir=tmp_path / "run")
+    names = [f"all-{number}.5.jsonl" for number in range(4)]
+    assert sorted(path.name for path in place.iterdir()) == [*names, "other.jsonl"]
+
+
+def test_a_file_of_another_owner_is_refused_before_any_work(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    pipeline(Merge(path)).run(run_dir=tmp_path / "run")
+    pipeline(Merge(path)).run(run_dir=tmp_path / "run")  # its own
+    with pytest.raises(PlanError, match=r"out\.jsonl is there already, and this run has not written it"):
+        pipeline(Merge(path)).run(run_dir=tmp_path / "other")
+
+
+def test_chosen_columns_are_the_only_ones_in_their_order(tmp_path: Path) -> None:
+    pipeline(
+        Merge("out.jsonl", columns=["duration", "text"]),
+        Merge("out.csv", columns=["duration", "text"]),
+        Merge("out.parquet", columns=["duration", "text"], compression="snappy", row_group_records=10),
+    ).run(run_dir=tmp_path)
+    assert (tmp_path / "out.jsonl").read_text().splitlines()[0] == '{"duration": 0.5, "text": "utterance 0"}'
+    assert (tmp_path / "out.csv").read_text().splitlines()[:2] == ["duration,text", "0.5,utterance 0"]
+    file = parquet.ParquetFile(tmp_path / "out.parquet")
+    assert file.schema_arrow.names == ["duration", "text"]
+    assert file.metadata.row_group(0).num_rows == 10
+    assert file.metadata.row_group(0).column(0).compression == "SNAPPY"
+
+
+@pytest.mark.parametrize(
+    ("merge", "complaint"),
+    [
+        (Merge("out.jsonl", compression="zstd"), "the format jsonl has no compression"),
+        (Merge("out.parquet", compression="lzo"), "compression='lzo' is none of"),  # pyright: ignore[reportArgumentType]
+        (Merge("out.parquet", row_group_records=0), "must be at least 1"),
+        (Merge("{split}.jsonl"), "'split'"),
+        (Merge("{0}.jsonl"), "is not a column in braces"),
+        (Merge("out.jsonl", columns=["a", "a"]), "a column stands twice"),
+        (Merge("out.jsonl", columns=["wer"]), "'wer'"),
+    ],
+)
+def test_options_that_do_not_fit_are_mistakes_in_the_plan(merge: Merge, complaint: str) -> None:
+    with pytest.raises(PlanError, match=complaint):
+        pipeline(merge).plan()
+
+
+def test_a_denied_license_is_a_mistake_in_the_plan_where_a_source_has_it(tmp_path: Path) -> None:
+    (tmp_path / "in.jsonl").write_text('{"text": "a", "license": "CC-BY-NC-4.0"}\n')
+    merge = Merge("out.jsonl", deny_licenses=["cc-by-nc*"])
+    source = ReadManifest(tmp_path / "in.jsonl", license="CC-BY-NC-ND-4.0", roots="/")
+    with pytest.raises(PlanError, match=r"denies the license 'CC-BY-NC-ND-4\.0', which 'read_manifest' has"):
+        Pipeline("merge", [source, merge]).plan()
+    with pytest.raises(InfrastructureError, match=r"denies the license 'CC-BY-NC-4\.0' of"):
+        Pipeline("merge", [ReadManifest(tmp_path / "in.jsonl", roots="/"), merge]).run(run_dir=tmp_path / "run")
+
+
+def test_parquet_of_nothing_has_the_columns_of_the_plan(tmp_path: Path) -> None:
+    stages = [ReadRecords(RECORDS), QualityFilter("duration > 100"), Merge("out.parquet")]
+    Pipeline("merge", stages).run(run_dir=tmp_path)
+    schema = parquet.read_schema(tmp_path / "out.parquet")
+    assert schema.names == ["duration", "meta", "text"]
+    assert str(schema.field("duration").type) == "double"
+
+
+def test_objects_with_keys_of_their_own_are_json_text(tmp_path: Path) -> None:
+    records = [{"n": number, "talk_s": {f"spk{number}": 1.5}, f"own{number}": number} for number in range(150)]
+    Pipeline("merge", [ReadRecords(records), Merge("out.parquet")]).run(run_dir=tmp_path)
+    rows = parquet.ParquetFile(tmp_path / "out.parquet").read(use_threads=False).to_pylist()
+    assert [json.loads(row["talk_s"]) for row in rows] == [record["talk_s"] for record in records]
+    assert [row[f"own{number}"] for number, row in enumerate(rows)] == list(range(150))
+    assert rows[3]["own4"] is None
