@@ -2,7 +2,7 @@
 
 The mean similarity of the members of two clusters is the product of their mean vectors, so a cluster is its mean and
 its size. A merge brings a pair no nearer to a third cluster than the nearer of both was (the linkage is reducible): all
-pairs that are each other's nearest neighbours can be merged at once, and other clusters keep their nearest neighbour.
+pairs that are each other's nearest neighbours can be merged together, and other clusters keep their nearest neighbour.
 """
 
 from __future__ import annotations
