@@ -65,6 +65,13 @@ def sections(found: Findings) -> list[Section]:
             "grid three",
         ),
         Section(
+            "measures",
+            "Measures",
+            "A line is a filter's limit. Records near three quantiles are there to listen to.",
+            list(_measures(found)),
+            "grid three",
+        ),
+        Section(
             "speed",
             "Speed",
             "Times are of work: the time between two attempts of the run is left out.",
@@ -170,14 +177,45 @@ def _channels(found: Findings) -> Iterator[Panel]:
 
 
 def _distributions(found: Findings) -> Iterator[Panel]:
-    for place, (one, drawn) in enumerate(figures.histograms(found.survey), start=1):
+    return _histograms(figures.histograms(found.survey), "distribution")
+
+
+def _measures(found: Findings) -> Iterator[Panel]:
+    yield from _histograms(figures.measures(found.survey), "measure")
+    drawn = figures.scatter(found.survey)
+    if drawn is not None:
+        title = f"{drawn['x']['name']} and {drawn['y']['name']}"
+        note = "Up to 1,500 records, taken at random."
+        yield Panel(title, "scatter", DrawnChart(drawn), note=note, wide=True)
+    shown = [
+        {
+            "title": figures.column_name(column),
+            "column": column,
+            "examples": [
+                {
+                    "share": share(one.share),
+                    "value": number(one.value),
+                    "sample": one.sample,
+                    "clip": found.clip(one.sample),
+                }
+                for one in examples
+            ],
+        }
+        for column, examples in found.survey.measures.examples().items()
+    ]
+    if shown:
+        yield OwnPanel("", "quantiles", body="quantiles", data=shown, wide=True, bare=True)
+
+
+def _histograms(charts: Iterable[tuple[dict[str, Any], dict[str, Any] | None]], anchor: str) -> Iterator[Panel]:
+    for place, (one, drawn) in enumerate(charts, start=1):
         if drawn is None:
             continue
         headings = [Column("", "key"), *(Column(title, "number") for title in _STATISTICS)]
         rows = [(row["what"], count(row["count"]), *row["values"]) for row in one["rows"]]
         yield OwnPanel(
             one["title"],
-            f"distribution-{place}",
+            f"{anchor}-{place}",
             DrawnChart(drawn),
             Table(headings, rows, tight=True),
             notes=[

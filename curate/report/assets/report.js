@@ -264,6 +264,37 @@
       };
     },
 
+    scatter(chart) {
+      const limits = chart.thresholds.map((limit) => ({
+        name: `${limit.operator} ${short(limit.value)}`,
+        [limit.axis === "x" ? "xAxis" : "yAxis"]: limit.value,
+      }));
+      const named = (of) => (of.unit ? `${of.name}, ${of.unit}` : of.name);
+      return {
+        ...base(),
+        option: {
+          grid: { left: 8, right: 60, top: 52, bottom: 26, containLabel: true },
+          tooltip: {
+            ...base().tooltip,
+            trigger: "item",
+            formatter: ({ seriesName, value }) => `${seriesName}: ${short(value[0])} ${chart.x.unit}, ${short(value[1])} ${chart.y.unit}`,
+          },
+          xAxis: axis({ type: "value", scale: true, name: named(chart.x), nameLocation: "middle", nameGap: 26 }),
+          yAxis: axis({ type: "value", scale: true, name: named(chart.y), axisLine: { show: false } }),
+          series: ["kept", "filtered", "quarantined"]
+            .filter((fate) => chart[fate].length > 0)
+            .map((fate, place) => ({
+              name: fate,
+              type: "scatter",
+              symbolSize: 6,
+              itemStyle: { color: colour(fate), opacity: 0.6 },
+              data: chart[fate],
+              ...(place === 0 && limits.length ? { markLine: lines(limits) } : {}),
+            })),
+        },
+      };
+    },
+
     lines(chart) {
       const shades = ["accent", "kept", "filtered", "quarantined", "split", "faint"];
       return {
