@@ -104,9 +104,10 @@ class MeasureSurvey:
         return {name: self._found[name] for name in names}
 
     def examples(self) -> Mapping[str, Sequence[Example]]:
-        """Return the examples at the quantiles of the first measures."""
+        """Return the examples at the quantiles of the first measures that vary."""
         shown: dict[str, Sequence[Example]] = {}
-        for name, measure in list(self.found().items())[:_EXAMPLE_MEASURES]:
+        varying = [(name, one) for name, one in self.found().items() if len({value for value, _ in one.examples}) > 1]
+        for name, measure in varying[:_EXAMPLE_MEASURES]:
             ordered = sorted(measure.examples, key=lambda each: (each[0], each[1].id))
             places = [min(len(ordered) - 1, int(share * len(ordered))) for share in QUANTILES]
             # Fewer records than quantiles: each is shown once.

@@ -67,9 +67,16 @@ def sections(found: Findings) -> list[Section]:
         Section(
             "measures",
             "Measures",
-            "A line is a filter's limit. Records near three quantiles are there to listen to.",
+            "Of the audio of all records. A line is a filter's limit.",
             list(_measures(found)),
             "grid three",
+        ),
+        Section(
+            "quantiles",
+            "What the measures sound like",
+            "Records at three quantiles: 5 %, half, and 95 % of the records have a lower value.",
+            list(_quantiles(found)),
+            label="Quantiles",
         ),
         Section(
             "speed",
@@ -187,13 +194,16 @@ def _measures(found: Findings) -> Iterator[Panel]:
         title = f"{drawn['x']['name']} and {drawn['y']['name']}"
         note = "Up to 1,500 records, taken at random."
         yield Panel(title, "scatter", DrawnChart(drawn), note=note, wide=True)
+
+
+def _quantiles(found: Findings) -> Iterator[Panel]:
     shown = [
         {
             "title": figures.column_name(column),
             "column": column,
             "examples": [
                 {
-                    "share": share(one.share),
+                    "share": f"{one.share:.0%}",
                     "value": number(one.value),
                     "sample": one.sample,
                     "clip": found.clip(one.sample),
@@ -204,7 +214,7 @@ def _measures(found: Findings) -> Iterator[Panel]:
         for column, examples in found.survey.measures.examples().items()
     ]
     if shown:
-        yield OwnPanel("", "quantiles", body="quantiles", data=shown, wide=True, bare=True)
+        yield OwnPanel("", "quantile-examples", body="quantiles", data=shown, bare=True)
 
 
 def _histograms(charts: Iterable[tuple[dict[str, Any], dict[str, Any] | None]], anchor: str) -> Iterator[Panel]:

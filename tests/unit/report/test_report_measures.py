@@ -55,8 +55,8 @@ def test_every_measure_has_a_panel_with_the_limits_of_the_filters(page: str) -> 
 
 
 def test_examples_lie_at_the_quantiles_and_can_be_played(page: str) -> None:
-    section = page.partition('id="measures"')[2].partition('id="speed"')[0]
-    assert section.count("at 5") >= 3
+    section = page.partition('id="quantiles"')[2].partition('id="speed"')[0]
+    assert section.count("at 5%") >= 3
     assert section.count('class="card sample"') >= 9
     assert "data:audio" in section or "<audio" in section or "data-clip" in section
 
