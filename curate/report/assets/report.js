@@ -269,6 +269,11 @@
         name: `${limit.operator} ${short(limit.value)}`,
         [limit.axis === "x" ? "xAxis" : "yAxis"]: limit.value,
       }));
+      // The limits are inside, even where no record is near.
+      const held = (name) => {
+        const values = chart.thresholds.filter((limit) => limit.axis === name).map((limit) => limit.value);
+        return { min: (of) => Math.min(of.min, ...values), max: (of) => Math.max(of.max, ...values) };
+      };
       const named = (of) => (of.unit ? `${of.name}, ${of.unit}` : of.name);
       return {
         ...base(),
@@ -279,8 +284,15 @@
             trigger: "item",
             formatter: ({ seriesName, value }) => `${seriesName}: ${short(value[0])} ${chart.x.unit}, ${short(value[1])} ${chart.y.unit}`,
           },
-          xAxis: axis({ type: "value", scale: true, name: named(chart.x), nameLocation: "middle", nameGap: 26 }),
-          yAxis: axis({ type: "value", scale: true, name: named(chart.y), axisLine: { show: false } }),
+          xAxis: axis({ type: "value", scale: true, ...held("x"), name: named(chart.x), nameLocation: "middle", nameGap: 26 }),
+          yAxis: axis({
+            type: "value",
+            scale: true,
+            ...held("y"),
+            name: named(chart.y),
+            nameTextStyle: { color: colour("soft"), align: "left" },
+            axisLine: { show: false },
+          }),
           series: ["kept", "filtered", "quarantined"]
             .filter((fate) => chart[fate].length > 0)
             .map((fate, place) => ({
