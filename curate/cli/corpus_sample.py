@@ -5,6 +5,7 @@ from __future__ import annotations
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from itertools import islice
 from typing import Any
 
@@ -127,6 +128,33 @@ def describe_sample(items: Sequence[Record | Failed], roots: tuple[str, ...] | N
         audio=dict(audio.most_common()),
         strangest=[*broken, *_outliers(records)][:_STRANGEST],
     )
+
+
+def measure_sample(profile: Any, items: Sequence[Record | Failed], files: int) -> dict[str, dict[str, float]]:
+    """Return the distribution of each measure over some recordings, spread over all records; null values are left out.
+
+    Args:
+        profile: the composite stage `audio_profile`; loudness is measured where its library is installed.
+        items: the records.
+        files: the largest number of recordings that are measured.
+    """
+    records = [dict(item) for item in items if not isinstance(item, Failed)]
+    step = max(1, len(records) // files) if files else 0
+    batch = AudioBatch(records[::step][:files] if step else [])
+    measures: list[str] = []
+    for part in profile(loudness=find_spec("pyloudnorm") is not None).parts():
+        part.setup()
+        batch = part.process(batch)
+        measures += part.writes()
+        part.teardown()
+    found: dict[str, dict[str, float]] = {}
+    for name in measures:
+        values = sorted(value for record in batch.data if (value := _number(record.get(name))) is not None)
+        if values:
+            low, high = (values[min(len(values) - 1, int(share * len(values)))] for share in (0.05, 0.95))
+            middle = statistics.median(values)
+            found[name] = {"recordings": len(values), "low": low, "median": middle, "high": high}
+    return found
 
 
 def _columns(records: Sequence[Record]) -> dict[str, Column]:

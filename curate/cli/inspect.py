@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
 from curate.cli.corpus_form import recognise_form
-from curate.cli.corpus_sample import CorpusSample, describe_sample, read_sample
+from curate.cli.corpus_sample import CorpusSample, describe_sample, measure_sample, read_sample
 from curate.cli.listing import new_table
 from curate.cli.session import Session, pass_session
 
@@ -20,20 +21,25 @@ from curate.cli.session import Session, pass_session
 @click.option(
     "--files", default=200, show_default=True, type=click.IntRange(min=0), help="How many recordings to open."
 )
+@click.option("--audio", "measure", is_flag=True, help="Also measure the recordings that are opened (audio_profile).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_session
-def inspect(session: Session, path: Path, records: int, files: int, as_json: bool) -> None:
+def inspect(session: Session, path: Path, records: int, files: int, measure: bool, as_json: bool) -> None:
     """Show the content of a folder or file of speech: first records, columns, audio, and the strangest records."""
     form = recognise_form(path)
     reader: Any = session.host.stage(form.reader).load()
     found, roots = read_sample(reader(**form.settings), records)
     sample = describe_sample(found, roots, files)
+    measures = measure_sample(session.host.stage("audio_profile").load(), found, files) if measure else {}
     if as_json:
         about = {"described": form.described, "reader": form.reader, "settings": dict(form.settings)}
-        click.echo(json.dumps({**about, **sample.as_json()}, indent=2, ensure_ascii=False, default=str))
+        measured = {"measures": measures} if measure else {}
+        click.echo(json.dumps({**about, **sample.as_json(), **measured}, indent=2, ensure_ascii=False, default=str))
         return
     click.echo(f"{path} is {form.described}; {form.reader} reads it.")
     _show(session, sample, records)
+    if measure:
+        _show_measures(session, measures)
 
 
 def _show(session: Session, sample: CorpusSample, limit: int) -> None:
@@ -58,3 +64,11 @@ def _show(session: Session, sample: CorpusSample, limit: int) -> None:
         strange.add_row(identity, why)
     show()
     show(strange)
+
+
+def _show_measures(session: Session, measures: Mapping[str, Mapping[str, float]]) -> None:
+    table = new_table("measure", "recordings", "5 %", "median", "95 %")
+    for name, one in measures.items():
+        table.add_row(name, f"{one['recordings']:,}", *(f"{one[key]:,.4g}" for key in ("low", "median", "high")))
+    session.console.print()
+    session.console.print(table)

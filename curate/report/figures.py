@@ -9,6 +9,7 @@ from curate.engine import RunReader
 from curate.report.columns import DURATION, SPEAKING_RATE
 from curate.report.flow import SOURCES, BalanceTerm, ExitReason, StageFlow
 from curate.report.histogram import Bars, Histogram
+from curate.report.measures import MEASURES
 from curate.report.sanitize import printable
 from curate.report.scan import FATES, Survey
 from curate.report.speed import Speed
@@ -157,33 +158,72 @@ def funnel(flows: Sequence[StageFlow]) -> dict[str, Any]:
 def histograms(survey: Survey) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
     """Yield, for each column, what is written about it, and its chart; None if no record has a number there."""
     for column, by_fate in survey.histograms.items():
-        before = _joined(by_fate.values())
-        thresholds = [one for one in survey.columns.thresholds if one.column == column]
-        bars = Bars.over(before, [one.value for one in thresholds])
-        rows = [_statistics("before", before), _statistics("after", by_fate["kept"])]
-        written = {"title": _title(column, survey), "rows": rows, "thresholds": thresholds}
-        if bars is None:
-            yield written, None
-            continue
-        yield (
-            written,
-            {
-                "kind": "histogram",
-                "unit": _UNITS.get(column, ""),
-                "start": bars.start,
-                "width": bars.width,
-                "bars": bars.bars,
-                "beyond": bars.beyond,
-                "thresholds": [{"operator": one.operator, "value": one.value} for one in thresholds],
-                **{fate: bars.place(by_fate[fate]) for fate in FATES},
-            },
-        )
+        yield _histogram(column, by_fate, survey)
+
+
+def measures(survey: Survey) -> Iterator[tuple[dict[str, Any], dict[str, Any] | None]]:
+    """Yield the same for each measure of audio."""
+    for column, measure in survey.measures.found().items():
+        yield _histogram(column, measure.by_fate, survey)
+
+
+def scatter(survey: Survey) -> dict[str, Any] | None:
+    """Return the chart of two measures of each record; None where no two measures vary."""
+    found = survey.measures.scatter()
+    if found is None:
+        return None
+    first, second, points = found
+    thresholds = [
+        {"axis": axis, "operator": one.operator, "value": one.value}
+        for axis, column in (("x", first), ("y", second))
+        for one in survey.columns.thresholds
+        if one.column == column
+    ]
+    return {
+        "kind": "scatter",
+        "x": {"name": column_name(first), "unit": MEASURES[first][1]},
+        "y": {"name": column_name(second), "unit": MEASURES[second][1]},
+        "thresholds": thresholds,
+        **points,
+    }
+
+
+def column_name(column: str) -> str:
+    """Return the title of a measure."""
+    return MEASURES[column][0]
+
+
+def _histogram(
+    column: str, by_fate: Mapping[Any, Histogram], survey: Survey
+) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    before = _joined(by_fate.values())
+    thresholds = [one for one in survey.columns.thresholds if one.column == column]
+    bars = Bars.over(before, [one.value for one in thresholds])
+    rows = [_statistics("before", before), _statistics("after", by_fate["kept"])]
+    written = {"title": _title(column, survey), "rows": rows, "thresholds": thresholds}
+    if bars is None:
+        return written, None
+    return (
+        written,
+        {
+            "kind": "histogram",
+            "unit": MEASURES[column][1] if column in MEASURES else _UNITS.get(column, ""),
+            "start": bars.start,
+            "width": bars.width,
+            "bars": bars.bars,
+            "beyond": bars.beyond,
+            "thresholds": [{"operator": one.operator, "value": one.value} for one in thresholds],
+            **{fate: bars.place(by_fate[fate]) for fate in FATES},
+        },
+    )
 
 
 def _title(column: str, survey: Survey) -> str:
     compared = survey.columns.comparison
     if compared is not None and column == compared.column:
         return f"{compared.unit.capitalize()} error rate ({printable(column, 60)})"
+    if column in MEASURES:
+        return f"{column_name(column)} ({column})"
     return _TITLES.get(column, printable(column, 80))
 
 

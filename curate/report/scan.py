@@ -9,6 +9,7 @@ from curate.engine import RunReader
 from curate.records import Record
 from curate.report.columns import DURATION, SPEAKING_RATE, Columns
 from curate.report.histogram import Histogram
+from curate.report.measures import MEASURES, MeasureSurvey
 from curate.report.samples import Fate, Reservoirs, Worst, as_number, record_of
 from curate.report.sanitize import printable
 
@@ -36,7 +37,9 @@ class Survey:
     def __init__(self, columns: Columns) -> None:
         self.columns = columns
         self.counts: dict[Fate, int] = dict.fromkeys(FATES, 0)
-        self.histograms = {column: {fate: Histogram() for fate in FATES} for column in columns.measured}
+        measured = [column for column in columns.measured if column not in MEASURES]
+        self.histograms = {column: {fate: Histogram() for fate in FATES} for column in measured}
+        self.measures = MeasureSurvey(columns)
         self.samples: dict[Fate, Reservoirs] = {
             "kept": Reservoirs(_KEPT_SAMPLES),
             "filtered": Reservoirs(_EACH_SAMPLES),
@@ -70,6 +73,7 @@ class Survey:
             value = _VALUES[column](record, words) if column in _VALUES else as_number(record.get(column))
             if value is not None:
                 by_fate[fate].add(value)
+        self.measures.see(fate, row, record)
         self.samples[fate].offer(_group(fate, row), fate, row, self.columns)
         compared = self.columns.comparison
         rate = None if compared is None else as_number(record.get(compared.column))

@@ -65,6 +65,20 @@ def sections(found: Findings) -> list[Section]:
             "grid three",
         ),
         Section(
+            "measures",
+            "Measures",
+            "Of the audio of all records. A line is a filter's limit.",
+            list(_measures(found)),
+            "grid three",
+        ),
+        Section(
+            "quantiles",
+            "What the measures sound like",
+            "Records at three quantiles: 5 %, half, and 95 % of the records have a lower value.",
+            list(_quantiles(found)),
+            label="Quantiles",
+        ),
+        Section(
             "speed",
             "Speed",
             "Times are of work: the time between two attempts of the run is left out.",
@@ -170,14 +184,48 @@ def _channels(found: Findings) -> Iterator[Panel]:
 
 
 def _distributions(found: Findings) -> Iterator[Panel]:
-    for place, (one, drawn) in enumerate(figures.histograms(found.survey), start=1):
+    return _histograms(figures.histograms(found.survey), "distribution")
+
+
+def _measures(found: Findings) -> Iterator[Panel]:
+    yield from _histograms(figures.measures(found.survey), "measure")
+    drawn = figures.scatter(found.survey)
+    if drawn is not None:
+        title = f"{drawn['x']['name']} and {drawn['y']['name']}"
+        note = "Up to 1,500 records, taken at random."
+        yield Panel(title, "scatter", DrawnChart(drawn), note=note, wide=True)
+
+
+def _quantiles(found: Findings) -> Iterator[Panel]:
+    shown = [
+        {
+            "title": figures.column_name(column),
+            "column": column,
+            "examples": [
+                {
+                    "share": f"{one.share:.0%}",
+                    "value": number(one.value),
+                    "sample": one.sample,
+                    "clip": found.clip(one.sample),
+                }
+                for one in examples
+            ],
+        }
+        for column, examples in found.survey.measures.examples().items()
+    ]
+    if shown:
+        yield OwnPanel("", "quantile-examples", body="quantiles", data=shown, bare=True)
+
+
+def _histograms(charts: Iterable[tuple[dict[str, Any], dict[str, Any] | None]], anchor: str) -> Iterator[Panel]:
+    for place, (one, drawn) in enumerate(charts, start=1):
         if drawn is None:
             continue
         headings = [Column("", "key"), *(Column(title, "number") for title in _STATISTICS)]
         rows = [(row["what"], count(row["count"]), *row["values"]) for row in one["rows"]]
         yield OwnPanel(
             one["title"],
-            f"distribution-{place}",
+            f"{anchor}-{place}",
             DrawnChart(drawn),
             Table(headings, rows, tight=True),
             notes=[

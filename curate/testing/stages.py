@@ -15,7 +15,7 @@ import tempfile
 import weakref
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from unittest import SkipTest
 
 import attrs
@@ -23,6 +23,7 @@ import cloudpickle
 
 from curate.audio_stage import AUDIO_COLUMNS
 from curate.composite import CompositeStage
+from curate.engine import RunResult
 from curate.fingerprint import describe_value
 from curate.pipeline import Pipeline
 from curate.plugin import PluginHost
@@ -36,6 +37,9 @@ class StageContract:
 
     A composite stage and a gather can be tested as well.
     """
+
+    makes_audio: ClassVar[bool] = False
+    """Whether the stage writes new audio, which needs a run directory."""
 
     def stage(self) -> Stage:
         """Return the stage, with the settings to test it with."""
@@ -147,7 +151,11 @@ class StageContract:
     def _run(self, records: Sequence[Record], *, max_records: int = 1_000_000) -> _Outcome:
         stages = [ReadRecords(list(records)), Partition(max_records=max_records), self.stage()]
         pipeline = Pipeline("contract", stages)
-        result = pipeline.run(host=PluginHost(environment={"CURATE_PLUGINS": ""}))
+        with tempfile.TemporaryDirectory(prefix="curate-contract-") as folder:
+            run_dir = Path(folder, "run") if self.makes_audio else None
+            return self._outcome_of(pipeline.run(host=PluginHost(environment={"CURATE_PLUGINS": ""}), run_dir=run_dir))
+
+    def _outcome_of(self, result: RunResult) -> _Outcome:
         counts = ("records_in", "children", "kept", "filtered", "quarantined", "split_parents")
         return _Outcome(
             kept=tuple(result.records()),

@@ -264,6 +264,49 @@
       };
     },
 
+    scatter(chart) {
+      const limits = chart.thresholds.map((limit) => ({
+        name: `${limit.operator} ${short(limit.value)}`,
+        [limit.axis === "x" ? "xAxis" : "yAxis"]: limit.value,
+      }));
+      // The limits are inside, even where no record is near.
+      const held = (name) => {
+        const values = chart.thresholds.filter((limit) => limit.axis === name).map((limit) => limit.value);
+        return { min: (of) => Math.min(of.min, ...values), max: (of) => Math.max(of.max, ...values) };
+      };
+      const named = (of) => (of.unit ? `${of.name}, ${of.unit}` : of.name);
+      return {
+        ...base(),
+        option: {
+          grid: { left: 8, right: 60, top: 52, bottom: 26, containLabel: true },
+          tooltip: {
+            ...base().tooltip,
+            trigger: "item",
+            formatter: ({ seriesName, value }) => `${seriesName}: ${short(value[0])} ${chart.x.unit}, ${short(value[1])} ${chart.y.unit}`,
+          },
+          xAxis: axis({ type: "value", scale: true, ...held("x"), name: named(chart.x), nameLocation: "middle", nameGap: 26 }),
+          yAxis: axis({
+            type: "value",
+            scale: true,
+            ...held("y"),
+            name: named(chart.y),
+            nameTextStyle: { color: colour("soft"), align: "left" },
+            axisLine: { show: false },
+          }),
+          series: ["kept", "filtered", "quarantined"]
+            .filter((fate) => chart[fate].length > 0)
+            .map((fate, place) => ({
+              name: fate,
+              type: "scatter",
+              symbolSize: 6,
+              itemStyle: { color: colour(fate), opacity: 0.6 },
+              data: chart[fate],
+              ...(place === 0 && limits.length ? { markLine: lines(limits) } : {}),
+            })),
+        },
+      };
+    },
+
     lines(chart) {
       const shades = ["accent", "kept", "filtered", "quarantined", "split", "faint"];
       return {

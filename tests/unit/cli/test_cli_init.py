@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from curate.testing import write_tone
 from tests.speech_corpus import FORMS, utterances
 
 Curate = Callable[..., Any]
@@ -61,6 +62,18 @@ def test_inspect_shows_columns_audio_and_records(corpus: Path, curate: Curate) -
     assert audio in shown.out
     assert about["audio"][audio] == 12
     assert 0.0014 < about["opened_s"] * 12 / 3600 < 0.0016
+
+
+def test_inspect_measures_the_recordings_where_asked(tmp_path: Path, curate: Curate) -> None:
+    for number in range(3):
+        write_tone(tmp_path / f"{number}.wav", 1.0 + number)
+    shown = curate("inspect", str(tmp_path), "--audio")
+    assert "peak_dbfs" in shown.out
+    about = json.loads(curate("inspect", str(tmp_path), "--audio", "--json").out)
+    assert about["measures"]["peak_dbfs"]["recordings"] == 3
+    assert about["measures"]["peak_dbfs"]["low"] <= about["measures"]["peak_dbfs"]["high"]
+    assert {"clipped_ratio", "bandwidth_hz", "pitch_hz"} <= set(about["measures"])
+    assert "measures" not in json.loads(curate("inspect", str(tmp_path), "--json").out)
 
 
 def test_inspect_names_the_strangest_records_first(tmp_path: Path, curate: Curate) -> None:
