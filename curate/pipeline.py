@@ -79,10 +79,10 @@ class Pipeline:
         from curate.plugin.schemes import schemes_of
 
         plugins = _host(host)
+        schemes = schemes_of(plugins)
+        register(schemes)  # before the plan, which looks at the inputs
         with use_host(plugins):
-            plan = attrs.evolve(
-                make_plan(self.name, self.stages, host=plugins, audio=self.audio), schemes=schemes_of(plugins)
-            )
+            plan = attrs.evolve(make_plan(self.name, self.stages, host=plugins, audio=self.audio), schemes=schemes)
         if executor is not None:
             _executor(executor, host).check(plan)
         return plan
@@ -162,8 +162,6 @@ class Pipeline:
         directory = None if run_dir is None else Path(run_dir)
         if directory is None and any(isinstance(planned.stage, Writer) for planned in plan.stages):
             directory = Path("runs") / self.name
-        if plan.schemes:
-            register(plan.schemes)
         # sources, gathers and writers work in this process, and look up formats by name while they do
         with use_host(plugins), plugins.observed_by(MetricsWriter(), RunLog()):
             return run_plan(plan, chosen, directory, plugins, options)

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 from curate.errors import InfrastructureError, RunDirectoryError
 from curate.records import Failed, Record
 from curate.stage import Source
+from curate.storage import identity, path_of
 
 _EDGE_BYTES = 65_536
 _BLOCK_BYTES = 1 << 20
@@ -24,12 +25,14 @@ def describe_inputs(paths: Sequence[Path], *, checksums: bool) -> list[dict[str,
     """
     described: list[dict[str, Any]] = []
     for path in paths:
-        status = path.stat()
-        entry: dict[str, Any] = {"path": str(path.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
+        found = identity(path)
+        entry: dict[str, Any] = {"path": str(path.resolve()), "size": found.size, "mtime_ns": found.mtime_ns}
+        if found.tag:
+            entry["tag"] = found.tag
         with path.open("rb") as file:
-            entry["edges"] = _edges(file, status.st_size)
+            entry["edges"] = _edges(file, found.size)
             if checksums:
-                entry["sha256"] = _sha256(file, status.st_size)
+                entry["sha256"] = _sha256(file, found.size)
         described.append(entry)
     return described
 
@@ -48,13 +51,13 @@ def read_unchanged(source: Source) -> Iterator[Record | Failed]:
             raise InfrastructureError(f"{path} has changed while it was read; restore it, or use a new --run-dir")
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return a file's size and time of change; None: it does not exist."""
+def _identity(path: Path) -> tuple[object, ...] | None:
+    """Return a file's size, and its tag or its time of change; None: it does not exist."""
     try:
-        status = path.stat()
+        found = identity(path)
     except FileNotFoundError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return found.size, found.tag or found.mtime_ns
 
 
 def changed_input(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str:
@@ -75,11 +78,13 @@ def changed_input(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str
 def _is_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
     if old["size"] != new["size"] or old["edges"] != new["edges"]:
         return False
+    if old.get("tag") and old["tag"] == new.get("tag"):
+        return True
     if "sha256" not in old or (old["mtime_ns"] == new["mtime_ns"] and "sha256" not in new):
         return old["mtime_ns"] == new["mtime_ns"]
     found = new.get("sha256")
     if found is None:  # it was touched, or copied
-        with Path(new["path"]).open("rb") as file:
+        with path_of(new["path"]).open("rb") as file:
             found = _sha256(file, new["size"])
     return found == old["sha256"]
 
@@ -101,7 +106,7 @@ def check_grown(
             "--grown: only the last input may have grown, and "
             f"{changed_input(before, now)}; records are numbered through all inputs, so use a new --run-dir"
         )
-    path, size = Path(last_old["path"]), int(last_old["size"])
+    path, size = path_of(last_old["path"]), int(last_old["size"])
     if not can_grow(path):
         raise RunDirectoryError(f"--grown: the format of {path} cannot grow at its end; use a new --run-dir")
     with path.open("rb") as file:
