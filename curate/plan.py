@@ -40,7 +40,7 @@ from curate.stage import (
 )
 from curate.storage import Scheme, scheme_of
 
-KEPT_BY_THE_RUN = RUN_FOLDERS | {"run.json", "state.json", "summary.json", "report.html"}
+KEPT_BY_THE_RUN = RUN_FOLDERS | {"claims.json", "run.json", "state.json", "summary.json", "report.html"}
 
 _KINDS: tuple[tuple[type[Stage], str], ...] = (
     (Source, "source"),

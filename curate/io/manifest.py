@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import BinaryIO
 
 from curate.errors import InfrastructureError, PlanError
 from curate.io.by_content import columns_by_content, count_by_content, read_by_content, require_records
@@ -15,7 +16,7 @@ from curate.io.format import ManifestFormat, Row
 from curate.io.jsonl import GZ, JSONL, JSONL_GZ, NEMO_JSON, json_rows
 from curate.io.parquet import PARQUET
 from curate.records import RecordReader
-from curate.storage import replacing
+from curate.storage import RemotePath, replacing
 
 FORMATS: Mapping[str, ManifestFormat] = MappingProxyType(
     {format.name: format for format in (JSONL, NEMO_JSON, JSONL_GZ, GZ, PARQUET)}
@@ -96,6 +97,9 @@ def publish(records: RecordReader, path: Path, *, format: ManifestFormat | None 
     format = format or find_format(path)
     if format is None or format.write is None:
         raise PlanError(f"cannot write {path}: no format that can be written has this suffix")
+    if isinstance(path, RemotePath):
+        _upload(records, path, format.write)
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -103,6 +107,17 @@ def publish(records: RecordReader, path: Path, *, format: ManifestFormat | None 
     failpoint("publish.before_write")
     with replacing(path, before_rename=partial(failpoint, "publish.after_temporary")) as file:
         format.write(records, file)
+    failpoint("publish.after_rename")
+
+
+def _upload(records: RecordReader, path: RemotePath, write: Callable[[RecordReader, BinaryIO], None]) -> None:
+    failpoint("publish.before_write")
+    try:
+        with path.writing() as file:
+            write(records, file)
+            failpoint("publish.after_temporary")
+    except OSError as error:
+        raise InfrastructureError(f"cannot write {path}: {error}") from error
     failpoint("publish.after_rename")
 
 

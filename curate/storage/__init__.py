@@ -15,7 +15,7 @@ workers. It knows nothing of records, manifests or audio: an error is an `OSErro
 decides whether it concerns one record or the whole run.
 """
 
-from curate.storage.access import identity, listing, open_file, open_range, upload
+from curate.storage.access import delete, identity, listing, open_file, open_range, upload
 from curate.storage.atomic import (
     TEMPORARY,
     describe_file,
@@ -45,6 +45,7 @@ __all__ = [
     "StoreError",
     "StoredFile",
     "TornArchiveError",
+    "delete",
     "describe_file",
     "forget_container",
     "identity",

@@ -93,3 +93,15 @@ def listing(prefix: str) -> Iterator[Identity]:
     if own is None:
         raise LookupError(f"{prefix:.300}: objects of this store cannot be listed")
     yield from own(prefix)
+
+
+def delete(uri: str) -> None:
+    """Remove an object, if it is there and its store can remove objects.
+
+    Raises:
+        LookupError: the URL's scheme is not registered.
+        OSError: the store cannot be reached, or refuses it.
+    """
+    own: Any = getattr(store_of(uri), "delete", None)
+    if own is not None:
+        own(uri)

@@ -14,7 +14,7 @@ import re
 import tempfile
 import threading
 from abc import abstractmethod
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -107,7 +107,7 @@ class ObjectScheme:
 
     def __init__(self) -> None:
         _obstore()  # now, so that a missing package is known before anything is read
-        self._stores: dict[tuple[int, str], Any] = {}
+        self._stores: dict[tuple[int, object], Any] = {}
         self._lock = threading.Lock()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -126,7 +126,7 @@ class ObjectScheme:
         """
         raise NotImplementedError
 
-    def store_for(self, name: str, make: Any) -> Any:
+    def store_for(self, name: object, make: Callable[[], Any]) -> Any:
         """Return the store of a bucket or a host, made once in a process."""
         key = (os.getpid(), name)
         with self._lock:
@@ -168,6 +168,12 @@ class ObjectScheme:
         """Write a local file as an object."""
         with path.open("rb") as file:
             self._put(self.place(uri), file)
+
+    def delete(self, uri: str) -> None:
+        """Remove an object, if it is there."""
+        place = self.place(uri)
+        with self._errors(uri):
+            _obstore().delete(place.store, place.key)
 
     def listing(self, prefix: str) -> Iterator[Identity]:
         """Yield the objects below a URL that ends in `/`, in the order of their names."""

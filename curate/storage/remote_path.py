@@ -9,8 +9,9 @@ import os
 import re
 import stat as modes
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path, PosixPath
-from typing import Any
+from typing import Any, BinaryIO
 
 from curate.storage.access import identity, open_file
 from curate.storage.file import Identity
@@ -55,6 +56,10 @@ class RemotePath(PosixPath):
             return raw
         binary = io.BufferedReader(raw, _BUFFER_BYTES if buffering < 2 else buffering)
         return binary if "b" in mode else io.TextIOWrapper(binary, encoding or "utf-8", errors, newline)
+
+    def writing(self) -> AbstractContextManager[BinaryIO]:
+        """Write the object, which appears whole when the block ends in order, and not at all otherwise."""
+        return store_of(str(self)).writing(str(self))
 
     def stat(self, *, follow_symlinks: bool = True) -> os.stat_result:
         """Return size and time of change as for a local file; the time is 0 where the store knows none."""

@@ -28,6 +28,8 @@ _LENT = (
 )
 """Variables of the environment by which a machine or a container lends credentials, or says that none are needed."""
 
+_CHOOSING = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
+
 _STATIC = ("aws_access_key_id", "aws_secret_access_key")
 _DYNAMIC = frozenset({"sso_session", "sso_start_url", "role_arn", "credential_process", "login_session"})
 _METADATA = ("169.254.169.254", 80)
@@ -43,7 +45,8 @@ class S3Scheme(ObjectScheme):
 
     def place(self, uri: str) -> Place:
         bucket, key = _split(uri)
-        return Place(self.store_for(bucket, lambda: self._store(bucket)), key, uri)
+        chosen = (bucket, *map(os.environ.get, _CHOOSING))  # a notebook may change them
+        return Place(self.store_for(chosen, lambda: self._store(bucket)), key, uri)
 
     def _store(self, bucket: str) -> Any:
         options = self._options()

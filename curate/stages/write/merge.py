@@ -11,7 +11,9 @@ from curate.io import ManifestFormat, publish, with_published_audio
 from curate.plugin import current_host
 from curate.records import RecordReader
 from curate.stage import RUN_FOLDERS, Writer
+from curate.stages.write.claims import check_url, claim, is_url, require_own_object
 from curate.stages.write.places import check_writable
+from curate.storage import path_of
 
 
 @dataclass
@@ -19,8 +21,9 @@ class Merge(Writer):
     """Writes one manifest atomically: it is complete or does not exist.
 
     Args:
-        path: the file to write; a relative path lies inside the run directory. The suffix selects the format: `.jsonl`,
-            `.jsonl.gz`, `.parquet`, or that of a plugin.
+        path: the file to write; a relative path lies inside the run directory. It may be a URL, such as
+            `s3://bucket/curated.jsonl`; an object that another has written there is not replaced. The suffix selects
+            the format: `.jsonl`, `.jsonl.gz`, `.parquet`, or that of a plugin.
     """
 
     path: str | Path
@@ -28,6 +31,10 @@ class Merge(Writer):
     tuning = frozenset({"path"})
 
     def check(self) -> None:
+        if is_url(self.path):
+            _format_of(Path(str(self.path)))
+            check_url(str(self.path))
+            return
         path = Path(os.path.normpath(self.path))
         _format_of(path)
         check_writable(self.path, path)
@@ -39,11 +46,26 @@ class Merge(Writer):
             raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is reserved for the run's own files")
 
     def outputs(self) -> tuple[str, ...]:
-        return (os.path.normpath(self.path),)
+        return (str(self.path) if is_url(self.path) else os.path.normpath(self.path),)
+
+    def check_place(self, directory: Path) -> None:
+        if is_url(self.path):
+            require_own_object(str(self.path), directory)
 
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
+        if is_url(self.path):
+            return self._upload(records, directory)
         path = directory / os.path.normpath(self.path)
         if (directory / "audio").is_dir():  # the run has made audio of its own
+            records = with_published_audio(records, path, directory)
+        publish(records, path, format=_format_of(path))
+        return [path]
+
+    def _upload(self, records: RecordReader, directory: Path) -> list[Path]:
+        path = path_of(str(self.path))
+        self.check_place(directory)  # something may have appeared since the run began
+        claim(str(path), directory)
+        if (directory / "audio").is_dir():
             records = with_published_audio(records, path, directory)
         publish(records, path, format=_format_of(path))
         return [path]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import os
 import secrets
@@ -19,8 +20,9 @@ from curate.errors import InfrastructureError, PlanError
 from curate.io.failpoints import failpoint
 from curate.io.provenance import PROVENANCE, PROVENANCE_FORMAT
 from curate.stage import RUN_FOLDERS, ShardFile, ShardPublisher
+from curate.stages.write.claims import check_url, claim, is_url, read_object, require_own_folder, upload_all
 from curate.stages.write.places import check_writable
-from curate.storage import TEMPORARY, describe_file, read_json, sync_directory, write_json
+from curate.storage import TEMPORARY, delete, describe_file, path_of, read_json, sync_directory, write_json
 
 
 @attrs.frozen
@@ -55,7 +57,7 @@ class PublishShards(ShardPublisher):
     A format defines `names(shard, count)`, and `write_index(shards, folder)` for the files that describe all shards.
 
     Args:
-        path: the folder; a relative path lies inside the run directory.
+        path: the folder; a relative path lies inside the run directory. It may be a URL.
     """
 
     path: str | Path
@@ -83,6 +85,9 @@ class PublishShards(ShardPublisher):
         """
 
     def check(self) -> None:
+        if is_url(self.path):
+            check_url(self._url)
+            return
         path = Path(os.path.normpath(self.path))
         check_writable(self.path, path)
         if path.is_absolute():
@@ -93,9 +98,12 @@ class PublishShards(ShardPublisher):
             raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is reserved for the run's own files")
 
     def outputs(self) -> tuple[str, ...]:
-        return (os.path.normpath(self.path),)
+        return (self._url if is_url(self.path) else os.path.normpath(self.path),)
 
     def check_place(self, directory: Path) -> None:
+        if is_url(self.path):
+            require_own_folder(self._url, PROVENANCE, directory)
+            return
         place = self._place(directory)
         if not place.exists():
             return
@@ -109,7 +117,13 @@ class PublishShards(ShardPublisher):
             if owner != str(directory.absolute()):
                 raise PlanError(f"{place} is the data set of another run, {owner}: choose another path, or delete it")
 
+    @property
+    def _url(self) -> str:
+        return str(self.path).rstrip("/")
+
     def publish(self, shards: Sequence[ShardFile], directory: Path) -> list[Path]:
+        if is_url(self.path):
+            return self._upload(shards, directory)
         place = self._place(directory)
         grouped = list(_grouped(shards))
         building = place.with_name(f"{place.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
@@ -129,6 +143,37 @@ class PublishShards(ShardPublisher):
         finally:
             shutil.rmtree(building, ignore_errors=True)
         return [place]
+
+    def _upload(self, shards: Sequence[ShardFile], directory: Path) -> list[Path]:
+        """Publish below a URL: all shards, then what describes them, and `provenance.json` last.
+
+        A shard that is there from an earlier attempt of this run, by its `provenance.json`, is not sent again.
+        """
+        self.check_place(directory)  # something may have appeared since the run began
+        grouped = list(_grouped(shards))
+        digest = hashlib.sha256(self._url.encode()).hexdigest()[:12]
+        building = directory / f"publish{TEMPORARY}{digest}"
+        try:
+            shutil.rmtree(building, ignore_errors=True)
+            building.mkdir()
+            files = self._link(grouped, building, {str(file.path): file for file in shards})
+            linked = list(files)
+            self.write_index(grouped, building)
+            _describe(building, files, grouped, directory, self.kind)
+            before = dict(read_object(f"{self._url}/{PROVENANCE}").get("files", {}))
+            claim(self._url, directory)
+            upload_all(building, self._url, [name for name in linked if before.get(name) != files[name]])
+            failpoint("set.before_rename")
+            upload_all(building, self._url, [name for name in files if name not in linked and name != PROVENANCE])
+            upload_all(building, self._url, [PROVENANCE])
+            failpoint("set.after_rename")
+            for name in before.keys() - files.keys():
+                delete(f"{self._url}/{name}")
+        except OSError as error:
+            raise InfrastructureError(f"cannot publish {self._url}: {error}") from error
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+        return [path_of(self._url)]
 
     def _place(self, directory: Path) -> Path:
         return directory / os.path.normpath(self.path)
