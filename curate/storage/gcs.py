@@ -7,7 +7,9 @@ application-default login`, and the service of the machine that lends them.
 from __future__ import annotations
 
 import importlib
+import json
 import os
+from pathlib import Path
 from typing import Any
 
 from curate.storage.object_store import (
@@ -16,11 +18,21 @@ from curate.storage.object_store import (
    
     client_options,
     may_be_plain,
+    metadata_headers,
     retry_options,
     split_url,
 )
 
 from curate.storage.scheme import StoreError
+
+
+_VARIABLES = (
+    "GOOGLE_APPLICATION_CREDENTIALS",
+    "GOOGLE_SERVICE_ACCOUNT",
+    "GOOGLE_SERVICE_ACCOUNT_PATH",
+    "GOOGLE_SERVICE_ACCOUNT_KEY",
+    "GOOGLE_SKIP_SIGNATURE",
+)
 
 
 class GcsScheme(ObjectScheme):
@@ -42,8 +54,18 @@ class GcsScheme(ObjectScheme):
             emulator = emulator if "://" in emulator else f"http://{emulator}"
             if not may_be_plain(emulator) and emulator.startswith("http://"):
                 raise StoreError(f"{emulator} is not encrypted; set CURATE_ALLOW_HTTP=1 to allow it")
-            options = {"base_url": emulator, "skip_signature": True}
+            key = {"gcs_base_url": emulator, "disable_oauth": True, "client_email": "", "private_key": ""}
+            options = {"service_account_key": json.dumps({**key, "private_key_id": ""})}
+        elif not (_has_credentials() or metadata_headers("/").get("Metadata-Flavor") == "Google"):
+            raise StoreError(f"there are no credentials for Google: {self.remedy}")
         store: Any = importlib.import_module("obstore.store").GCSStore
         return store(
             bucket, **options, client_options=client_options(allow_http=bool(emulator)), retry_config=retry_options()
         )
+
+
+def _has_credentials() -> bool:
+    if any(os.environ.get(name) for name in _VARIABLES):
+        return True
+    folder = os.environ.get("CLOUDSDK_CONFIG") or Path.home() / ".config" / "gcloud"
+    return (Path(folder) / "application_default_credentials.json").is_file()

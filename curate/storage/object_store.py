@@ -8,13 +8,16 @@ message, no pickle. A URL that may hold some, with a password or a query, is ref
 from __future__ import annotations
 
 import errno
+import http.client
 import importlib
 import os
 import re
 import tempfile
 import threading
+import urllib.error
+import urllib.request
 from abc import abstractmethod
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -97,6 +100,20 @@ def retry_options() -> dict[str, Any]:
 def may_be_plain(url: str) -> bool:
     """Return whether a connection to a server may be without TLS: to this machine, or where the user allows it."""
     return (urlsplit(url).hostname or "") in _LOOPBACK or os.environ.get(HTTP_VARIABLE) == "1"
+
+
+def metadata_headers(path: str) -> Mapping[str, str]:
+    """Return the headers with which the service that lends credentials to a machine in a cloud answers; none where
+    there is none, which is known after a second.
+    """
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(f"http://169.254.169.254{path}", timeout=1) as answer:
+            return dict(answer.headers.items())
+    except urllib.error.HTTPError as error:
+        return dict(error.headers.items())
+    except (OSError, http.client.HTTPException):
+        return {}
 
 
 class ObjectScheme:

@@ -18,7 +18,7 @@ from curate.storage.file import Identity
 from curate.storage.scheme import scheme_of, store_of
 
 _BUFFER_BYTES = 1 << 16
-_SPECIAL = re.compile(r"[*?\[]")
+_SPECIAL, _SPECIAL_OF_THE_WEB = re.compile(r"[*?\[]"), re.compile(r"[*\[]")
 
 
 class RemotePath(PosixPath):
@@ -103,8 +103,9 @@ def path_of(given: str | Path) -> Path:
 
 
 def is_pattern(url: str) -> bool:
-    """Return whether a URL has `*`, `?` or `[`."""
-    return _SPECIAL.search(url) is not None
+    """Return whether a URL has `*`, `[` or `?`, which begins the query of a URL of the web."""
+    special = _SPECIAL_OF_THE_WEB if scheme_of(url) in ("http", "https") else _SPECIAL
+    return special.search(url) is not None
 
 
 def matching_urls(pattern: str) -> list[Identity]:

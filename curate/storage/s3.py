@@ -11,11 +11,17 @@ import configparser
 import importlib
 import importlib.util
 import os
-import socket
 from pathlib import Path
 from typing import Any
 
-from curate.storage.object_store import ObjectScheme, Place, client_options, may_be_plain, retry_options
+from curate.storage.object_store import (
+    ObjectScheme,
+    Place,
+    client_options,
+    may_be_plain,
+    metadata_headers,
+    retry_options,
+)
 from curate.storage.object_store import split_url as _split
 from curate.storage.scheme import StoreError
 
@@ -32,7 +38,6 @@ _CHOOSING = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOI
 
 _STATIC = ("aws_access_key_id", "aws_secret_access_key")
 _DYNAMIC = frozenset({"sso_session", "sso_start_url", "role_arn", "credential_process", "login_session"})
-_METADATA = ("169.254.169.254", 80)
 
 
 class S3Scheme(ObjectScheme):
@@ -121,9 +126,4 @@ def _profile() -> dict[str, str]:
 
 
 def _is_on_ec2() -> bool:
-    """Return whether the service that lends credentials to a machine of Amazon's answers."""
-    try:
-        with socket.create_connection(_METADATA, timeout=1):
-            return True
-    except OSError:
-        return False
+    return metadata_headers("/latest/meta-data/").get("Server", "").startswith("EC2")

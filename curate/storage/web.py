@@ -27,6 +27,8 @@ from curate.storage.scheme import StoreError
 class ReadOnlyScheme(ObjectScheme):
     """The base of schemes that can only be read."""
 
+    read_only = True
+
     @contextmanager
     def writing(self, uri: str) -> Generator[BinaryIO]:
         raise StoreError(f"{uri}: {uri.partition(':')[0]}:// can only be read; publish to s3://, gs:// or a folder")

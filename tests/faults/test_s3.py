@@ -224,7 +224,7 @@ def test_data_set_in_shards_is_published_below_a_url_whole_and_the_index_last(
     texts = _corpus(server, tmp_path)
 
     def run(run_dir: str, shards: int) -> Any:
-        written = stages.NemoTarredWriter("s3://speech/sets/one", shards=shards)
+        written = stages.NemoTarredWriter("s3://speech/sets/one", shards=shards, lang="en")
         chain = [stages.ReadManifest("s3://speech/manifest.jsonl"), stages.AudioDuration(), written]
         return Pipeline("set", chain).run(run_dir=tmp_path / run_dir)
 
@@ -245,7 +245,7 @@ def test_data_set_in_shards_is_published_below_a_url_whole_and_the_index_last(
         run("other", 3)
     server.put("sets/two/mine.txt", b"x")
     with pytest.raises(PlanError, match="is not empty"):
-        written = stages.NemoTarredWriter("s3://speech/sets/two")
+        written = stages.NemoTarredWriter("s3://speech/sets/two", lang="en")
         Pipeline("two", [stages.ReadManifest("s3://speech/manifest.jsonl"), written]).run(run_dir=tmp_path / "two")
     storage.delete("s3://speech/sets/two/mine.txt")
     assert list(storage.listing("s3://speech/sets/two/")) == []

@@ -32,7 +32,10 @@ def check_url(url: str) -> None:
         PlanError: its scheme is not registered, its packages are not installed, or it is malformed.
     """
     try:
-        if lookup(scheme_of(url) or "") is None:
+        store = lookup(scheme_of(url) or "")
+        if getattr(store, "read_only", False):
+            raise PlanError(f"path={url!r} can only be read; publish to s3://, gs:// or a folder")
+        if store is None:
             raise PlanError(f"path={url!r}: the scheme of this URL is not known; see curate plugins")
         path_of(url)
     except (OSError, ValueError) as error:
