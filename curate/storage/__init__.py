@@ -29,7 +29,8 @@ from curate.storage.atomic import (
 from curate.storage.file import Identity, StoredFile
 from curate.storage.local import LocalFile, NotRegularError, open_local
 from curate.storage.members import SEPARATOR, MissingMemberError, forget_container, open_member, open_remote_container, split_member
-from curate.storage.remote_path import RemotePath, is_pattern, matching_urls, path_of
+from curate.storage.remote_file import RemoteFile
+from curate.storage.remote_path import RemotePath, find_objects, forget_objects, path_of
 from curate.storage.scheme import Scheme, StoreError, lookup, register, scheme_of
 from curate.storage.tar import TornArchiveError, tar_members
 
@@ -40,6 +41,7 @@ __all__ = [
     "LocalFile",
     "MissingMemberError",
     "NotRegularError",
+    "RemoteFile",
     "RemotePath",
     "Scheme",
     "StoreError",
@@ -47,13 +49,13 @@ __all__ = [
     "TornArchiveError",
     "delete",
     "describe_file",
+    "find_objects",
     "forget_container",
+    "forget_objects",
     "identity",
-    "is_pattern",
     "json_checksum",
     "listing",
     "lookup",
-    "matching_urls",
     "open_file",
     "open_local",
     "open_member",

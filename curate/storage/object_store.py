@@ -297,7 +297,8 @@ def unescape(path: str) -> str:
 def _identity(uri: str, about: Any) -> Identity:
     modified = about["last_modified"]
     mtime_ns = None if modified is None else round(modified.timestamp() * 1e6) * 1000
-    return Identity(uri, about["size"], mtime_ns, about["e_tag"] or "")
+    tag = about["e_tag"] or ""
+    return Identity(uri, about["size"], mtime_ns, tag if tag.strip('W/"') else "")
 
 
 def _content(place: Place, options: dict[str, Any], tag: str) -> bytes:

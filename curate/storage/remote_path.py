@@ -125,6 +125,26 @@ def matching_urls(pattern: str) -> list[Identity]:
     return found
 
 
+_found: dict[str, list[Identity]] = {}
+
+
+def find_objects(url: str) -> list[Identity]:
+    """Return the object of a URL, or those of a pattern; looked up once, until `forget_objects` is called.
+
+    Raises:
+        LookupError: the scheme is not registered, or its store lists nothing.
+        OSError: the object does not exist, or the store cannot be reached.
+    """
+    if url not in _found:
+        _found[url] = matching_urls(url) if is_pattern(url) else [identity(url)]
+    return _found[url]
+
+
+def forget_objects() -> None:
+    """Look objects up anew: a plan begins, and what it finds is what its run reads."""
+    _found.clear()
+
+
 def _translated(part: str) -> str:
     if part == "**":
         return "(?:.*/)?"

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from curate.errors import InfrastructureError, RunDirectoryError
 from curate.records import Failed, Record
 from curate.stage import Source
-from curate.storage import identity, path_of
+from curate.storage import Identity, RemotePath, identity, path_of
 
 _EDGE_BYTES = 65_536
 _BLOCK_BYTES = 1 << 20
+_REQUESTS = 16
 
 
 def describe_inputs(paths: Sequence[Path], *, checksums: bool) -> list[dict[str, Any]]:
@@ -24,17 +27,28 @@ def describe_inputs(paths: Sequence[Path], *, checksums: bool) -> list[dict[str,
         checksums: whether to read them whole, for their sha256; otherwise size, time of change and both ends are kept.
     """
     described: list[dict[str, Any]] = []
-    for path in paths:
-        found = identity(path)
+    for path, found in zip(paths, identities(paths), strict=True):
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, "the input is gone", str(path))
         entry: dict[str, Any] = {"path": str(path.resolve()), "size": found.size, "mtime_ns": found.mtime_ns}
         if found.tag:
             entry["tag"] = found.tag
-        with path.open("rb") as file:
-            entry["edges"] = _edges(file, found.size)
-            if checksums:
-                entry["sha256"] = _sha256(file, found.size)
+        # the store's tag says as much as the ends; only the last input may grow, which needs them
+        if not found.tag or path == paths[-1] or checksums:
+            with path.open("rb") as file:
+                entry["edges"] = _edges(file, found.size)
+                if checksums:
+                    entry["sha256"] = _sha256(file, found.size)
         described.append(entry)
     return described
+
+
+def identities(paths: Sequence[Path]) -> list[Identity | None]:
+    """Return the identity of each file, None for one that is missing; several stores are asked at the same time."""
+    if not any(isinstance(path, RemotePath) for path in paths):
+        return [_identity(path) for path in paths]
+    with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="identity") as pool:
+        return list(pool.map(_identity, paths))
 
 
 def read_unchanged(source: Source) -> Iterator[Record | Failed]:
@@ -44,20 +58,18 @@ def read_unchanged(source: Source) -> Iterator[Record | Failed]:
         InfrastructureError: an input file has changed meanwhile, so the records are neither the old nor the new ones.
     """
     paths = source.inputs()
-    before = [_identity(path) for path in paths]
+    before = identities(paths)
     yield from source.read()
-    for path, found in zip(paths, before, strict=True):
-        if _identity(path) != found:
+    for path, old, new in zip(paths, before, identities(paths), strict=True):
+        if old != new:
             raise InfrastructureError(f"{path} has changed while it was read; restore it, or use a new --run-dir")
 
 
-def _identity(path: Path) -> tuple[object, ...] | None:
-    """Return a file's size, and its tag or its time of change; None: it does not exist."""
+def _identity(path: Path) -> Identity | None:
     try:
-        found = identity(path)
+        return identity(path)
     except FileNotFoundError:
         return None
-    return found.size, found.tag or found.mtime_ns
 
 
 def changed_input(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str:
@@ -76,10 +88,12 @@ def changed_input(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str
 
 
 def _is_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    if old["size"] != new["size"] or old["edges"] != new["edges"]:
+    if old["size"] != new["size"] or old.get("tag", "") != new.get("tag", ""):
         return False
-    if old.get("tag") and old["tag"] == new.get("tag"):
+    if "tag" in old:
         return True
+    if old["edges"] != new["edges"]:
+        return False
     if "sha256" not in old or (old["mtime_ns"] == new["mtime_ns"] and "sha256" not in new):
         return old["mtime_ns"] == new["mtime_ns"]
     found = new.get("sha256")

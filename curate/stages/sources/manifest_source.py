@@ -18,7 +18,7 @@ from curate.stage import Source
 from curate.stages.sources.audio_roots import check_exist, check_within, root_paths, root_urls
 from curate.stages.sources.patterns import glob_files
 from curate.stages.sources.record_shape import SHAPING, ColumnSettings, bcp_47
-from curate.storage import identity, is_pattern, matching_urls, path_of, scheme_of
+from curate.storage import find_objects, path_of, scheme_of
 from curate.suggest import nearest
 
 SAMPLED_ROWS = 100
@@ -286,18 +286,15 @@ def matching_objects(pattern: str) -> list[Path]:
         PlanError: there is none, the store cannot be reached, or the URL is malformed.
     """
     try:
-        if is_pattern(pattern):
-            found: list[Path] = [path_of(one.uri) for one in matching_urls(pattern)]
-            if not found:
-                raise PlanError(f"no object matches {pattern}")
-            return found
-        path = path_of(pattern)
-        identity(str(path))
+        path_of(pattern)  # refuses what is malformed
+        found = find_objects(pattern)
     except FileNotFoundError as error:
         raise PlanError(f"{pattern} does not exist") from error
     except (OSError, LookupError, ValueError) as error:
         raise PlanError(f"{pattern} cannot be read: {error}") from error
-    return [path]
+    if not found:
+        raise PlanError(f"no object matches {pattern}")
+    return [path_of(one.uri) for one in found]
 
 
 def _is_path(audio: str) -> bool:
