@@ -412,7 +412,9 @@ def _check_outputs(stages: Sequence[tuple[str, Stage]]) -> None:
 
 def _check_output(name: str, output: str, inputs: set[str], owners: Mapping[str, str]) -> None:
     if _normal(output) in owners:
-        raise PlanError(f"stages {owners[_normal(output)]!r} and {name!r} both write {output}; change one of the paths", name)
+        raise PlanError(
+            f"stages {owners[_normal(output)]!r} and {name!r} both write {output}; change one of the paths", name
+        )
     path = Path(os.path.normpath(output))
     if output in inputs or (path.is_absolute() and str(path.resolve()) in inputs):
         raise PlanError(f"stage {name!r} would overwrite {output}, which is read; change the path", name)

@@ -129,7 +129,7 @@ class S3Server:
     def get(self, key: str) -> bytes:
         return (self.folder / "speech" / key).read_bytes()
 
-    def keys(self) -> list[str]:
+    def names(self) -> list[str]:
         folder = self.folder / "speech"
         found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
         return sorted(key for key in found if not key.startswith(".nanio"))

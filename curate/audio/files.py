@@ -20,9 +20,9 @@ from curate.errors import InfrastructureError, RecordError
 from curate.storage import (
     NotRegularError,
     StoredFile,
+    forget_container,
     lookup,
     open_local,
-    forget_container,
     open_member,
     open_remote_container,
     scheme_of,

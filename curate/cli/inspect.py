@@ -25,7 +25,7 @@ from curate.storage import register
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_session
 def inspect(session: Session, path: Path, records: int, files: int, as_json: bool) -> None:
-    """Show the content of a folder, a file or a URL of speech: first records, columns, audio, and the strangest records."""
+    """Show what a folder, a file or a URL of speech holds: first records, columns, audio, and the strangest records."""
     register(schemes_of(session.host))
     form = recognise_form(path)
     reader: Any = session.host.stage(form.reader).load()

@@ -28,7 +28,14 @@ from curate.storage.atomic import (
 )
 from curate.storage.file import Identity, StoredFile
 from curate.storage.local import LocalFile, NotRegularError, open_local
-from curate.storage.members import SEPARATOR, MissingMemberError, forget_container, open_member, open_remote_container, split_member
+from curate.storage.members import (
+    SEPARATOR,
+    MissingMemberError,
+    forget_container,
+    open_member,
+    open_remote_container,
+    split_member,
+)
 from curate.storage.remote_file import RemoteFile
 from curate.storage.remote_path import RemotePath, find_objects, forget_objects, path_of
 from curate.storage.scheme import Scheme, StoreError, lookup, register, scheme_of

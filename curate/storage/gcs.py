@@ -15,16 +15,13 @@ from typing import Any
 from curate.storage.object_store import (
     ObjectScheme,
     Place,
-   
     client_options,
     may_be_plain,
     metadata_headers,
     retry_options,
     split_url,
 )
-
 from curate.storage.scheme import StoreError
-
 
 _VARIABLES = (
     "GOOGLE_APPLICATION_CREDENTIALS",

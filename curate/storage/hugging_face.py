@@ -14,9 +14,8 @@ from typing import Any
 
 from curate.storage.file import Identity
 from curate.storage.object_store import Place, may_be_plain, unescape
-from curate.storage.web import ReadOnlyScheme, web_store
-
 from curate.storage.scheme import StoreError
+from curate.storage.web import ReadOnlyScheme, web_store
 
 
 class HuggingFaceScheme(ReadOnlyScheme):
@@ -31,9 +30,7 @@ class HuggingFaceScheme(ReadOnlyScheme):
     def place(self, uri: str) -> Place:
         found = self._resolved(uri)
         hub: Any = importlib.import_module("huggingface_hub")
-        url: str = hub.hf_hub_url(
-            found.repo_id, found.path_in_repo, repo_type=found.repo_type, revision=found.revision
-        )
+        url: str = hub.hf_hub_url(found.repo_id, found.path_in_repo, repo_type=found.repo_type, revision=found.revision)
         scheme, _, rest = url.partition("://")
         host, _, path = rest.partition("/")
         base = f"{scheme}://{host}"

@@ -1,4 +1,4 @@
-"""Stores of objects behind `s3://`, `gs://`, `https://` and `hf://`, through obstore, which the extra `remote` installs.
+"""Stores of objects behind `s3://`, `gs://`, `https://` and `hf://`, through obstore (the extra `remote`).
 
 A scheme derives from `ObjectScheme`, which has retries, timeouts, ranges and errors in one place. Credentials are read
 by obstore, or from where the vendor's own tools keep them, in every process that needs them: they are in no URL, no
@@ -50,7 +50,12 @@ _QUERY = re.compile(r"\?[^\s\"']*")
 _CREDENTIAL_CODES = frozenset(
     {
         *("InvalidAccessKeyId", "SignatureDoesNotMatch", "ExpiredToken", "InvalidToken", "TokenRefreshRequired"),
-        *("InvalidClientTokenId", "AuthorizationHeaderMalformed", "RequestTimeTooSkewed", "UnrecognizedClientException"),
+        *(
+            "InvalidClientTokenId",
+            "AuthorizationHeaderMalformed",
+            "RequestTimeTooSkewed",
+            "UnrecognizedClientException",
+        ),
     }
 )
 """Answers of S3 that concern the credentials themselves, and so every object."""
@@ -326,5 +331,3 @@ def _obstore() -> Any:
 
 def _exceptions() -> Any:
     return importlib.import_module("obstore.exceptions")
-
-

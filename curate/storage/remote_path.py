@@ -47,7 +47,9 @@ class RemotePath(PosixPath):
         """Return the identity of the object."""
         return identity(str(self))
 
-    def open(self, mode: str = "r", buffering: int = -1, encoding: Any = None, errors: Any = None, newline: Any = None) -> Any:  # type: ignore[override]
+    def open(
+        self, mode: str = "r", buffering: int = -1, encoding: Any = None, errors: Any = None, newline: Any = None
+    ) -> Any:  # type: ignore[override]
         """Open the object for reading."""
         if set(mode) & set("wax+"):
             raise OSError(errno.EROFS, "a URL is opened for reading only", str(self))

@@ -64,9 +64,7 @@ class S3Scheme(ObjectScheme):
         if endpoint.startswith("http://") and not plain:
             raise StoreError(f"{endpoint} is not encrypted; use https, or set CURATE_ALLOW_HTTP=1 to allow it")
         store: Any = importlib.import_module("obstore.store").S3Store
-        return store(
-            bucket, **options, client_options=client_options(allow_http=plain), retry_config=retry_options()
-        )
+        return store(bucket, **options, client_options=client_options(allow_http=plain), retry_config=retry_options())
 
     def _options(self) -> dict[str, Any]:
         """Return what the environment does not say itself: the profile's credentials, region and endpoint.

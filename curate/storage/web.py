@@ -13,14 +13,12 @@ from curate.storage.object_store import (
     HTTP_VARIABLE,
     ObjectScheme,
     Place,
-   
     client_options,
     may_be_plain,
     retry_options,
     split_url,
     unescape,
 )
-
 from curate.storage.scheme import StoreError
 
 

@@ -230,7 +230,7 @@ def test_data_set_in_shards_is_published_below_a_url_whole_and_the_index_last(
 
     result = run("run", 3)
     assert [str(path) for path in result.outputs] == ["s3://speech/sets/one"]
-    keys = [key.removeprefix("sets/one/") for key in server.keys() if key.startswith("sets/")]
+    keys = [key.removeprefix("sets/one/") for key in server.names() if key.startswith("sets/")]
     assert [key for key in keys if key.endswith(".tar")] == ["audio_0.tar", "audio_1.tar", "audio_2.tar"]
     described = json.loads(server.get("sets/one/provenance.json"))
     assert set(keys) == {*described["files"], "provenance.json"}
@@ -244,9 +244,10 @@ def test_data_set_in_shards_is_published_below_a_url_whole_and_the_index_last(
     with pytest.raises(PlanError, match="is the data set of another run"):
         run("other", 3)
     server.put("sets/two/mine.txt", b"x")
+    written = stages.NemoTarredWriter("s3://speech/sets/two", lang="en")
+    two = Pipeline("two", [stages.ReadManifest("s3://speech/manifest.jsonl"), written])
     with pytest.raises(PlanError, match="is not empty"):
-        written = stages.NemoTarredWriter("s3://speech/sets/two", lang="en")
-        Pipeline("two", [stages.ReadManifest("s3://speech/manifest.jsonl"), written]).run(run_dir=tmp_path / "two")
+        two.run(run_dir=tmp_path / "two")
     storage.delete("s3://speech/sets/two/mine.txt")
     assert list(storage.listing("s3://speech/sets/two/")) == []
 

@@ -152,7 +152,9 @@ class RowSource(ColumnSettings, Source):
         """Raise when most of the first records' audio lies outside the roots: then the setting is at fault."""
         folder = path.parent / self.audio_folder
         named = [audio for record in records if isinstance(audio := record.get(self.filepath_key), str)]
-        places = [folder / audio if _is_path(audio) else audio for audio in named if _is_path(audio) or scheme_of(audio)]
+        places = [
+            folder / audio if _is_path(audio) else audio for audio in named if _is_path(audio) or scheme_of(audio)
+        ]
         check_within(path, places, [*self.roots_of(path), *root_urls(self.roots)])
 
     def roots_of(self, path: Path) -> list[Path]:
