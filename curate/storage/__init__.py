@@ -19,10 +19,12 @@ from curate.storage.access import delete, identity, listing, open_file, open_ran
 from curate.storage.atomic import (
     TEMPORARY,
     describe_file,
+    describe_folder,
     json_checksum,
     read_json,
     replacing,
     sync_directory,
+    sync_folder,
     write_atomically,
     write_json,
 )
@@ -56,6 +58,7 @@ __all__ = [
     "TornArchiveError",
     "delete",
     "describe_file",
+    "describe_folder",
     "find_objects",
     "forget_container",
     "forget_objects",
@@ -75,6 +78,7 @@ __all__ = [
     "scheme_of",
     "split_member",
     "sync_directory",
+    "sync_folder",
     "tar_members",
     "upload",
     "write_atomically",

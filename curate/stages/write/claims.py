@@ -13,7 +13,19 @@ from pathlib import Path
 from typing import Any, cast
 
 from curate.errors import InfrastructureError, PlanError
-from curate.storage import identity, listing, lookup, open_file, path_of, read_json, scheme_of, upload, write_json
+from curate.io.failpoints import failpoint
+from curate.storage import (
+    delete,
+    identity,
+    listing,
+    lookup,
+    open_file,
+    path_of,
+    read_json,
+    scheme_of,
+    upload,
+    write_json,
+)
 
 CLAIMS = "claims.json"
 
@@ -117,12 +129,39 @@ def read_object(url: str) -> Mapping[str, Any]:
         raise InfrastructureError(f"cannot read {url}: {error}") from error
 
 
-def upload_all(folder: Path, url: str, names: Iterable[str]) -> None:
-    """Upload files of a folder under their names, several at the same time.
+def upload_folder(folder: Path, url: str, provenance: str, directory: Path) -> None:
+    """Publish a folder below a URL: its shards, then what describes them, and `provenance.json` last.
+
+    A file that an earlier attempt of this run has published, by the `provenance.json` that is there, is not sent again,
+    and what the set no longer has is removed.
+
+    Args:
+        folder: what is published.
+        url: where.
+        provenance: the name of the file in it that has the size and the checksum of the others.
+        directory: the run directory.
 
     Raises:
-        OSError: one cannot be uploaded.
+        OSError: a file cannot be uploaded.
     """
+    before: dict[str, Any] = dict(read_object(f"{url}/{provenance}").get("files", {}))
+    after: dict[str, Any] = dict(read_json(folder / provenance).get("files", {}))
+    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
+    names = [name for name in names if name not in after or before.get(name) != after[name]]
+    linked = [name for name in names if (folder / name).stat().st_nlink > 1]
+    described = [name for name in names if name not in linked and name != provenance]
+    claim(url, directory)
+    _upload_all(folder, url, linked)
+    failpoint("set.before_rename")
+    _upload_all(folder, url, described)
+    _upload_all(folder, url, [provenance])
+    failpoint("set.after_rename")
+    for name in sorted(before.keys() - after.keys()):
+        delete(f"{url}/{name}")
+
+
+def _upload_all(folder: Path, url: str, names: Iterable[str]) -> None:
+    """Upload files under their names, several at the same time."""
     with ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload") as pool:
         futures = [pool.submit(upload, folder / name, f"{url}/{name}") for name in names]
         try:
