@@ -13,7 +13,7 @@ from curate.storage import RemotePath
 
 
 def parquet_source(path: Path) -> AbstractContextManager[Any]:
-    """Return what pyarrow reads: a local path, which it opens itself, or the open file behind a URL."""
+    """Return the object that pyarrow reads from: a local path, which it opens itself, or the open file behind a URL."""
     return path.open("rb") if isinstance(path, RemotePath) else nullcontext(path)
 
 

@@ -43,7 +43,7 @@ class AnnouncedScheme:
         return self._made().writing(uri)
 
     def __getattr__(self, name: str) -> Any:
-        """Return what a store can do in addition, such as `upload` and `listing`."""
+        """Return a method that a store has in addition, such as `upload` and `listing`."""
         if name.startswith("_") or name == "cls":
             raise AttributeError(name)
         return getattr(self._made(), name)

@@ -220,7 +220,7 @@ class ObjectScheme:
             raise
 
     def _first(self, place: Place) -> tuple[Any, bytes]:
-        """Return what the store knows of an object, and its first bytes."""
+        """Return the description of an object, and its first bytes."""
         try:
             result = _obstore().get(place.store, place.key, options={"range": (0, HEAD_BYTES)})
             return result.meta, bytes(result.bytes())
@@ -252,13 +252,15 @@ class ObjectScheme:
             self._raise(error, uri)
 
     def _raise(self, error: Exception, uri: str) -> NoReturn:
-        said = _QUERY.sub("?…", str(error).partition("\n")[0])[:500]
+        message = _QUERY.sub("?…", str(error).partition("\n")[0])[:500]
         code = match[1] if (match := _CODE.search(str(error))) else ""
         status, kinds = _status(error), _exceptions()
         if isinstance(error, StoreError):
             raise error from None
         if code in _CREDENTIAL_CODES or status == 401 or isinstance(error, kinds.UnauthenticatedError):
-            raise StoreError(f"{uri}: the credentials are refused ({code or status or said}): {self.remedy}") from None
+            raise StoreError(
+                f"{uri}: the credentials are refused ({code or status or message}): {self.remedy}"
+            ) from None
         if code == "NoSuchBucket":
             raise StoreError(f"{uri}: there is no such bucket") from None
         if isinstance(error, FileNotFoundError):
@@ -267,9 +269,9 @@ class ObjectScheme:
             raise PermissionError(errno.EACCES, f"access is denied ({code or status}); {self.remedy}", uri) from None
         if isinstance(error, kinds.PreconditionError):
             raise StoreError(f"{uri} has changed while it was read") from None
-        if "169.254.169.254" in said or "metadata" in said.lower():
+        if "169.254.169.254" in message or "metadata" in message.lower():
             raise StoreError(f"{uri}: there are no credentials: {self.remedy}") from None
-        raise StoreError(f"{uri}: {said}") from None
+        raise StoreError(f"{uri}: {message}") from None
 
 
 def split_url(uri: str) -> tuple[str, str]:

@@ -25,7 +25,7 @@ class RemoteFile(StoredFile):
     Args:
         identity: of the object.
         fetch: returns the bytes from a place up to another one, as the object was when it was opened. It raises an
-            `OSError` when they cannot be had, or the object has changed.
+            `OSError` when they cannot be read, or the object has changed.
         head: the first bytes, if they were read already.
         least_bytes: the size of the first request.
     """

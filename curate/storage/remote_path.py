@@ -8,7 +8,7 @@ import io
 import os
 import re
 import stat as modes
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import AbstractContextManager
 from pathlib import Path, PosixPath
 from typing import Any, BinaryIO
@@ -85,9 +85,9 @@ class RemotePath(PosixPath):
     def is_dir(self, *, follow_symlinks: bool = True) -> bool:
         return False
 
-    def glob(self, pattern: str, **options: Any) -> Iterator[RemotePath]:
+    def glob(self, pattern: str, **options: Any) -> Generator[RemotePath, None, None]:
         """Yield the objects below this URL that match, in the order of their names."""
-        return iter([RemotePath(one.uri) for one in matching_urls(f"{self}/{pattern}")])
+        yield from (RemotePath(one.uri) for one in matching_urls(f"{self}/{pattern}"))
 
 
 def path_of(given: str | Path) -> Path:

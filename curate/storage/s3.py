@@ -32,7 +32,7 @@ _LENT = (
     "AWS_SKIP_SIGNATURE",
     "AWS_METADATA_ENDPOINT",
 )
-"""Variables of the environment by which a machine or a container lends credentials, or says that none are needed."""
+"""Variables of the environment by which a machine or a container lends credentials, or allows to do without."""
 
 _CHOOSING = ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3")
 
@@ -67,7 +67,7 @@ class S3Scheme(ObjectScheme):
         return store(bucket, **options, client_options=client_options(allow_http=plain), retry_config=retry_options())
 
     def _options(self) -> dict[str, Any]:
-        """Return what the environment does not say itself: the profile's credentials, region and endpoint.
+        """Return the settings that the environment leaves out: the profile's credentials, region and endpoint.
 
         Raises:
             StoreError: there are no credentials.
