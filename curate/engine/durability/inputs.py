@@ -12,7 +12,7 @@ from typing import Any, BinaryIO
 from curate.errors import InfrastructureError, RunDirectoryError
 from curate.records import Failed, Record
 from curate.stage import Source
-from curate.storage import Identity, RemotePath, identity, path_of
+from curate.storage import Identity, RemotePath, path_of
 
 _EDGE_BYTES = 65_536
 _BLOCK_BYTES = 1 << 20
@@ -67,9 +67,12 @@ def read_unchanged(source: Source) -> Iterator[Record | Failed]:
 
 def _identity(path: Path) -> Identity | None:
     try:
-        return identity(path)
+        if isinstance(path, RemotePath):
+            return path.identity()
+        status = path.stat()
     except FileNotFoundError:
         return None
+    return Identity(str(path), status.st_size, status.st_mtime_ns)
 
 
 def changed_input(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str:

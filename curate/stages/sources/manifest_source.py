@@ -261,7 +261,7 @@ def matching_files(pattern: str) -> list[Path]:
     Raises:
         PlanError: there is none, or the path names something other than a file.
     """
-    if scheme_of(pattern) is not None:
+    if "://" in pattern and scheme_of(pattern) is not None:
         return matching_objects(pattern)
     path = Path(pattern)
     if _SHARDED.search(pattern) and not path.is_file():

@@ -11,7 +11,7 @@ from curate.io import ManifestFormat, publish, with_published_audio
 from curate.plugin import current_host
 from curate.records import RecordReader
 from curate.stage import RUN_FOLDERS, Writer
-from curate.stages.write.claims import check_url, claim, is_url, require_own_object
+from curate.stages.write.claims import check_url, claim, require_own_object
 from curate.stages.write.places import check_writable
 from curate.storage import path_of
 
@@ -30,8 +30,12 @@ class Merge(Writer):
 
     tuning = frozenset({"path"})
 
+    @property
+    def _is_url(self) -> bool:
+        return "://" in str(self.path)
+
     def check(self) -> None:
-        if is_url(self.path):
+        if self._is_url:
             _format_of(Path(str(self.path)))
             check_url(str(self.path))
             return
@@ -46,14 +50,14 @@ class Merge(Writer):
             raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is reserved for the run's own files")
 
     def outputs(self) -> tuple[str, ...]:
-        return (str(self.path) if is_url(self.path) else os.path.normpath(self.path),)
+        return (str(self.path) if self._is_url else os.path.normpath(self.path),)
 
     def check_place(self, directory: Path) -> None:
-        if is_url(self.path):
+        if self._is_url:
             require_own_object(str(self.path), directory)
 
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
-        if is_url(self.path):
+        if self._is_url:
             return self._upload(records, directory)
         path = directory / os.path.normpath(self.path)
         if (directory / "audio").is_dir():  # the run has made audio of its own
