@@ -27,7 +27,8 @@ def describe_inputs(paths: Sequence[Path], *, checksums: bool) -> list[dict[str,
         checksums: whether to read them whole, for their sha256; otherwise size, time of change and both ends are kept.
     """
     described: list[dict[str, Any]] = []
-    for path, found in zip(paths, identities(paths), strict=True):
+    known = identities(paths) if RemotePath in map(type, paths) else [_identity(path) for path in paths]
+    for path, found in zip(paths, known, strict=True):
         if found is None:
             raise FileNotFoundError(errno.ENOENT, "the input is gone", str(path))
         entry: dict[str, Any] = {"path": str(path.resolve()), "size": found.size, "mtime_ns": found.mtime_ns}
@@ -44,9 +45,7 @@ def describe_inputs(paths: Sequence[Path], *, checksums: bool) -> list[dict[str,
 
 
 def identities(paths: Sequence[Path]) -> list[Identity | None]:
-    """Return the identity of each file, None for one that is missing; several stores are asked at the same time."""
-    if not any(isinstance(path, RemotePath) for path in paths):
-        return [_identity(path) for path in paths]
+    """Return the identity of each file, None for one that is missing; the store is asked for several at a time."""
     with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="identity") as pool:
         return list(pool.map(_identity, paths))
 
@@ -58,9 +57,10 @@ def read_unchanged(source: Source) -> Iterator[Record | Failed]:
         InfrastructureError: an input file has changed meanwhile, so the records are neither the old nor the new ones.
     """
     paths = source.inputs()
-    before = identities(paths)
+    before = identities(paths) if RemotePath in map(type, paths) else [_identity(path) for path in paths]
     yield from source.read()
-    for path, old, new in zip(paths, before, identities(paths), strict=True):
+    after = identities(paths) if RemotePath in map(type, paths) else [_identity(path) for path in paths]
+    for path, old, new in zip(paths, before, after, strict=True):
         if old != new:
             raise InfrastructureError(f"{path} has changed while it was read; restore it, or use a new --run-dir")
 

@@ -30,12 +30,8 @@ class Merge(Writer):
 
     tuning = frozenset({"path"})
 
-    @property
-    def _is_url(self) -> bool:
-        return "://" in str(self.path)
-
     def check(self) -> None:
-        if self._is_url:
+        if "://" in str(self.path):
             _format_of(Path(str(self.path)))
             check_url(str(self.path))
             return
@@ -50,14 +46,14 @@ class Merge(Writer):
             raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is reserved for the run's own files")
 
     def outputs(self) -> tuple[str, ...]:
-        return (str(self.path) if self._is_url else os.path.normpath(self.path),)
+        return (str(self.path) if "://" in str(self.path) else os.path.normpath(self.path),)
 
     def check_place(self, directory: Path) -> None:
-        if self._is_url:
+        if "://" in str(self.path):
             require_own_object(str(self.path), directory)
 
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
-        if self._is_url:
+        if "://" in str(self.path):
             return self._upload(records, directory)
         path = directory / os.path.normpath(self.path)
         if (directory / "audio").is_dir():  # the run has made audio of its own
