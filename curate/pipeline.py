@@ -15,7 +15,7 @@ from curate.plan import Plan, make_plan
 from curate.records import AudioBatch
 from curate.resources import parse_size
 from curate.stage import Source, Stage, Writer
-from curate.storage import forget_objects, register
+from curate.storage import forget_containers, forget_objects, register
 from curate.suggest import closest, foreign_answer
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class Pipeline:
         schemes = schemes_of(plugins)
         register(schemes)  # before the plan, which looks at the inputs
         forget_objects()
+        forget_containers()
         with use_host(plugins):
             plan = attrs.evolve(make_plan(self.name, self.stages, host=plugins, audio=self.audio), schemes=schemes)
         if executor is not None:

@@ -87,7 +87,7 @@ def open_member(container: StoredFile, member: str) -> StoredFile:
             if isinstance(container, RemoteFile):
                 own = container.identity
                 named = Identity(f"{own.uri}{SEPARATOR}{found.name}", found.size, own.mtime_ns, own.tag)
-                return container.part(named, found.offset)
+                return container.part(named, found.offset, on_error=lambda: forget_container(own.uri))
             return MemberFile(container, found.name, found.offset, found.size)
         from curate.storage.columnar import read_value
 
@@ -125,6 +125,12 @@ def forget_container(uri: str) -> None:
     """Open a container behind a network anew when it is next used, as after it has changed."""
     with _lock:
         _containers.pop((os.getpid(), uri), None)
+
+
+def forget_containers() -> None:
+    """Open all containers behind a network anew when they are next used, as when a run begins."""
+    with _lock:
+        _containers.clear()
 
 
 @attrs.frozen

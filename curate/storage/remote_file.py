@@ -56,16 +56,21 @@ class RemoteFile(StoredFile):
                 offset = start + len(block)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def part(self, identity: Identity, offset: int) -> RemoteFile:
+    def part(self, identity: Identity, offset: int, on_error: Callable[[], None]) -> RemoteFile:
         """Return a part of this file, such as a member of a tar, as a file of its own; nothing behind it is read.
 
         Args:
             identity: of the part, with its size.
             offset: where it begins in this file.
+            on_error: called when a range cannot be read.
         """
 
         def fetch(start: int, stop: int) -> bytes:
-            return self._fetch(offset + start, offset + stop)
+            try:
+                return self._fetch(offset + start, offset + stop)
+            except OSError:
+                on_error()
+                raise
 
         return RemoteFile(identity, fetch, least_bytes=_MEMBER_BYTES)
 
