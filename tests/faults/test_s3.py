@@ -198,6 +198,28 @@ def test_dead_server_is_exit_4_and_the_same_command_resumes(tmp_path: Path, serv
     assert _texts((tmp_path / "run/curated.jsonl").read_bytes()) == texts
 
 
+def test_manifest_behind_a_url_is_inspected_and_its_pipeline_runs(
+    tmp_path: Path, server: S3Server, meter: Meter
+) -> None:
+    texts = _corpus(server, tmp_path)
+    environment = {**os.environ, "CURATE_PLUGINS": "", **s3_environment(meter.url, tmp_path)}
+
+    def curate(*words: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "curate.cli", *words]
+        done = subprocess.run(
+            command, cwd=tmp_path, env={**environment, "PYTHONPATH": str(_ROOT)}, capture_output=True, check=False
+        )
+        return done.returncode, (done.stdout + done.stderr).decode()
+
+    assert curate("inspect", "s3://speech/manifest.jsonl", "--json")[1].count("missing_file") >= 1
+    assert curate("init", "s3://speech/manifest.jsonl", "--output", "p.yaml")[0] == 0
+    code, output = curate("run", "p.yaml", "--run-dir", "run")
+    assert code == 0, output
+    assert _texts((tmp_path / "run/curated.jsonl").read_bytes()) == texts
+    code, output = curate("init", "s3://speech/none.jsonl")
+    assert code == 2 and "s3://speech/none.jsonl does not exist" in output
+
+
 @pytest.mark.parametrize(
     ("wrong", "expected"),
     [
