@@ -25,7 +25,7 @@ from curate.storage import register
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_session
 def inspect(session: Session, path: Path, records: int, files: int, as_json: bool) -> None:
-    """Describe the speech in a folder, in a file or behind a URL: first records, columns, audio, the strangest records."""
+    """Describe the speech in a folder, a file or behind a URL: first records, columns, audio, strangest records."""
     register(schemes_of(session.host))
     form = recognise_form(path)
     reader: Any = session.host.stage(form.reader).load()
