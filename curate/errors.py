@@ -41,7 +41,7 @@ RECORD_ERROR_CODES: Mapping[str, str] = MappingProxyType(
         # the audio file
         "missing_file": "the audio file does not exist",
         "unreadable_file": "the audio file exists, but may not be read",
-        "bad_path": "the audio path is not a usable string (wrong type, NUL byte, unregistered URL scheme)",
+        "bad_path": "the audio path cannot be used (wrong type, NUL byte, unregistered scheme, URL with a query)",
         "not_a_regular_file": "the audio path is a directory, a FIFO, a socket or a device",
         "outside_root": "the audio path resolves to a place outside the declared roots",
         "empty_file": "the audio file has no bytes",

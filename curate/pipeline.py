@@ -16,7 +16,7 @@ from curate.plan import Plan, make_plan
 from curate.records import AudioBatch
 from curate.resources import parse_size
 from curate.stage import Source, Stage, Writer
-from curate.storage import register
+from curate.storage import forget_containers, forget_objects, register
 from curate.suggest import closest, foreign_answer
 
 if TYPE_CHECKING:
@@ -80,10 +80,12 @@ class Pipeline:
         from curate.plugin.schemes import schemes_of
 
         plugins = _host(host)
+        schemes = schemes_of(plugins)
+        register(schemes)  # before the plan, which looks at the inputs
+        forget_objects()
+        forget_containers()
         with use_host(plugins):
-            plan = attrs.evolve(
-                make_plan(self.name, self.stages, host=plugins, audio=self.audio), schemes=schemes_of(plugins)
-            )
+            plan = attrs.evolve(make_plan(self.name, self.stages, host=plugins, audio=self.audio), schemes=schemes)
         if executor is not None:
             _executor(executor, host).check(plan)
         return plan
@@ -165,8 +167,6 @@ class Pipeline:
             directory = Path("runs") / self.name
         if plan.without_output:
             logger.warning("{}", plan.without_output)
-        if plan.schemes:
-            register(plan.schemes)
         # sources, gathers and writers work in this process, and look up formats by name while they do
         with use_host(plugins), plugins.observed_by(MetricsWriter(), RunLog()):
             return run_plan(plan, chosen, directory, plugins, options)

@@ -41,7 +41,14 @@ from curate.stage import (
 )
 from curate.storage import Scheme
 
-KEPT_BY_THE_RUN = RUN_FOLDERS | {"run.json", "state.json", "summary.json", "report.html", PUBLISHED}
+KEPT_BY_THE_RUN = RUN_FOLDERS | {
+    "claims.json",
+    "run.json",
+    "state.json",
+    "summary.json",
+    "report.html",
+    PUBLISHED,
+}
 
 _KINDS: tuple[tuple[type[Stage], str], ...] = (
     (Source, "source"),
@@ -422,24 +429,30 @@ def _check_channels(stages: Sequence[tuple[str, Stage]], audio: AudioSettings) -
 
 
 def _check_outputs(stages: Sequence[tuple[str, Stage]]) -> None:
-    inputs = {path.resolve() for _, stage in stages if isinstance(stage, Source) for path in stage.inputs()}
+    inputs = {str(path.resolve()) for _, stage in stages if isinstance(stage, Source) for path in stage.inputs()}
     owners: dict[str, str] = {}
     for name, stage in stages:
         for output in stage.outputs() if isinstance(stage, Writer) else ():
             _check_output(name, output, inputs, owners)
-            owners[os.path.normpath(output)] = name
+            owners[_normal(output)] = name
 
 
-def _check_output(name: str, output: str, inputs: set[Path], owners: Mapping[str, str]) -> None:
+def _check_output(name: str, output: str, inputs: set[str], owners: Mapping[str, str]) -> None:
+    if _normal(output) in owners:
+        raise PlanError(
+            f"stages {owners[_normal(output)]!r} and {name!r} both write {output}; change one of the paths", name
+        )
     path = Path(os.path.normpath(output))
-    if str(path) in owners:
-        raise PlanError(f"stages {owners[str(path)]!r} and {name!r} both write {output}; change one of the paths", name)
-    if path.is_absolute() and path.resolve() in inputs:
+    if output in inputs or (path.is_absolute() and str(path.resolve()) in inputs):
         raise PlanError(f"stage {name!r} would overwrite {output}, which is read; change the path", name)
     if path.parts[:1] and path.parts[0] in KEPT_BY_THE_RUN:
         raise PlanError(
             f"stage {name!r} writes {output}, a path that the run directory reserves for itself; change the path", name
         )
+
+
+def _normal(output: str) -> str:
+    return output if "://" in output else os.path.normpath(output)
 
 
 def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stage]]:

@@ -20,9 +20,11 @@ from curate.errors import InfrastructureError, RecordError
 from curate.storage import (
     NotRegularError,
     StoredFile,
+    forget_container,
     lookup,
     open_local,
     open_member,
+    open_remote_container,
     scheme_of,
     split_member,
 )
@@ -143,7 +145,9 @@ def open_file(path: str | os.PathLike[str], roots: Roots = None) -> Generator[Au
         text, roots = _in_run(text, roots)
     roots = _without_run(roots)
     member = split_member(text)
-    if member is not None and Path(member[0]).is_file():
+    if member is not None and scheme_of(member[0]) is not None:
+        stored = _open_remote_member(*member, roots)
+    elif member is not None and Path(member[0]).is_file():
         stored = _open_member(*member, roots)
     else:
         stored = _open_path(text, roots) if scheme_of(text) is None else _open_url(text, roots)
@@ -202,16 +206,35 @@ def _open_member(container: str, member: str, roots: Roots) -> StoredFile:
         raise InfrastructureError(f"cannot read {printable(container)}: {error}") from error
 
 
-def _open_url(url: str, roots: Roots) -> StoredFile:
-    store = lookup(scheme_of(url) or "")
-    if store is None:
-        raise RecordError("bad_path", f"{printable(url)} is a URL, and its storage scheme is not registered")
-    if roots is not None and not any(_is_below(url, os.fspath(root)) for root in roots):
-        raise RecordError("outside_root", f"{printable(url)} is outside the roots ({_listed(roots)})")
+def _open_remote_member(container: str, member: str, roots: Roots) -> StoredFile:
+    """Open a recording in a container behind a URL, of which the ranges that it needs are read."""
+    _require_below(container, roots)
     try:
+        return open_member(open_remote_container(container, lambda url: _open_url(url, roots)), member)
+    except FileNotFoundError as error:
+        raise RecordError("missing_file", str(error.strerror or error)) from error
+    except ValueError as error:
+        raise RecordError("not_audio", str(error)) from error
+    except OSError as error:
+        forget_container(container)
+        raise InfrastructureError(f"cannot read {printable(container)}: {error}") from error
+
+
+def _open_url(url: str, roots: Roots) -> StoredFile:
+    _require_below(url, roots)
+    try:
+        store = lookup(scheme_of(url) or "")
+        if store is None:
+            raise RecordError("bad_path", f"{printable(url)} is a URL, and its storage scheme is not registered")
         return store.open(url)
     except OSError as error:
         raise classify_os_error(error, url) from error
+
+
+def _require_below(url: str, roots: Roots) -> None:
+    """Raise `RecordError` when a URL lies outside the roots; no store is asked for one that does."""
+    if roots is not None and not any(_is_below(url, os.fspath(root)) for root in roots):
+        raise RecordError("outside_root", f"{printable(url)} is outside the roots ({_listed(roots)})")
 
 
 def _is_below(url: str, root: str) -> bool:

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import click
 
 from curate.errors import CurateError, RecordError, UsageError
 from curate.io import audio_columns, declared_columns, judge_content, parquet_schema, read_rows
 from curate.records import Record
+from curate.storage import RemotePath, path_of
 
 _AUDIO = frozenset(
     (
@@ -43,14 +45,29 @@ class CorpusForm:
     settings: Mapping[str, Any]
 
 
+def corpus_path(context: click.Context, parameter: click.Parameter, value: str) -> Path:
+    """Return the argument of a verb as a path, or as the path of a URL."""
+    try:
+        return path_of(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), context, parameter) from error
+
+
 def recognise_form(path: Path) -> CorpusForm:
     """Return the form of a corpus.
 
     Raises:
         UsageError: there is nothing, or nothing that a stage reads.
     """
-    if not path.exists():
-        raise UsageError(f"{path} does not exist (looked from {Path.cwd()})")
+    try:
+        is_there = path.exists()
+    except OSError as error:
+        raise UsageError(f"{path} cannot be read: {error}") from error
+    except LookupError as error:
+        raise UsageError(str(error)) from error
+    if not is_there:
+        looked = "" if isinstance(path, RemotePath) else f" (looked from {Path.cwd()})"
+        raise UsageError(f"{path} does not exist{looked}")
     found = _form_of_folder(path.absolute()) if path.is_dir() else _form_of_file(path.absolute())
     if found is None:
         raise UsageError(f"{path} holds neither recordings nor a manifest of them that a stage reads: curate stages")

@@ -9,22 +9,24 @@ from typing import Any
 
 import click
 
-from curate.cli.corpus_form import CorpusForm, recognise_form
+from curate.cli.corpus_form import CorpusForm, corpus_path, recognise_form
 from curate.cli.session import Session, pass_session
 from curate.errors import PlanError, UsageError
-from curate.storage import write_atomically
+from curate.plugin.schemes import schemes_of
+from curate.storage import register, write_atomically
 
 _ROOTS = re.compile(r"\n    roots: \[(.*)\]")
 _UNSAFE = re.compile(r"[^A-Za-z0-9]+")
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", callback=corpus_path)
 @click.option("--output", type=click.Path(path_type=Path), help="The pipeline file; <corpus>.yaml by default.")
 @click.option("--force", is_flag=True, help="Replace the file if it exists.")
 @pass_session
 def init(session: Session, path: Path, output: Path | None, force: bool) -> None:
-    """Look at a folder or file of speech, name its form, and write a pipeline file that runs as it is."""
+    """Look at a folder, a file or a URL, name its form, and write a pipeline file that runs as it is."""
+    register(schemes_of(session.host))
     form = recognise_form(path)
     name = _UNSAFE.sub("-", path.absolute().stem).strip("-").lower() or "corpus"
     file = output or Path(f"{name}.yaml")

@@ -9,14 +9,16 @@ from typing import Any
 
 import click
 
-from curate.cli.corpus_form import recognise_form
+from curate.cli.corpus_form import corpus_path, recognise_form
 from curate.cli.corpus_sample import CorpusSample, describe_sample, measure_sample, read_sample
 from curate.cli.listing import new_table
 from curate.cli.session import Session, pass_session
+from curate.plugin.schemes import schemes_of
+from curate.storage import register
 
 
 @click.command()
-@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("path", callback=corpus_path)
 @click.option("--records", default=10_000, show_default=True, type=click.IntRange(min=1), help="How many to read.")
 @click.option(
     "--files", default=200, show_default=True, type=click.IntRange(min=0), help="How many recordings to open."
@@ -25,7 +27,8 @@ from curate.cli.session import Session, pass_session
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @pass_session
 def inspect(session: Session, path: Path, records: int, files: int, measure: bool, as_json: bool) -> None:
-    """Show the content of a folder or file of speech: first records, columns, audio, and the strangest records."""
+    """Describe the speech in a folder, a file or behind a URL: first records, columns, audio, strangest records."""
+    register(schemes_of(session.host))
     form = recognise_form(path)
     reader: Any = session.host.stage(form.reader).load()
     found, roots = read_sample(reader(**form.settings), records)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+from typing import BinaryIO
 
 from curate.errors import InfrastructureError, PlanError
 from curate.io.by_content import columns_by_content, count_by_content, read_by_content, require_records
@@ -17,7 +18,7 @@ from curate.io.format import ManifestFormat, Row, WriteOptions
 from curate.io.jsonl import GZ, JSONL, JSONL_GZ, NEMO_JSON, json_rows
 from curate.io.parquet import PARQUET
 from curate.records import RecordReader
-from curate.storage import replacing
+from curate.storage import RemotePath, replacing
 
 FORMATS: Mapping[str, ManifestFormat] = MappingProxyType(
     {format.name: format for format in (JSONL, NEMO_JSON, JSONL_GZ, GZ, CSV, TSV, PARQUET)}
@@ -110,16 +111,35 @@ def publish_together(
             written = format or find_format(path)
             if written is None or (written.write is None and written.write_with is None):
                 raise PlanError(f"cannot write {path}: no format that can be written has this suffix")
+            write = partial(_write, written, options or WriteOptions())
+            if isinstance(path, RemotePath):
+                _upload(records, path, write)
+                continue
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise InfrastructureError(f"cannot create {path.parent}: {error.strerror or error}") from error
             failpoint("publish.before_write")
             file = renamed.enter_context(replacing(path, before_rename=partial(failpoint, "publish.after_temporary")))
-            if written.write_with is not None:
-                written.write_with(records, file, options or WriteOptions())
-            elif written.write is not None:
-                written.write(records, file)
+            write(records, file)
+    failpoint("publish.after_rename")
+
+
+def _write(format: ManifestFormat, options: WriteOptions, records: RecordReader, file: BinaryIO) -> None:
+    if format.write_with is not None:
+        format.write_with(records, file, options)
+    elif format.write is not None:
+        format.write(records, file)
+
+
+def _upload(records: RecordReader, path: RemotePath, write: Callable[[RecordReader, BinaryIO], None]) -> None:
+    failpoint("publish.before_write")
+    try:
+        with path.writing() as file:
+            write(records, file)
+            failpoint("publish.after_temporary")
+    except OSError as error:
+        raise InfrastructureError(f"cannot write {path}: {error}") from error
     failpoint("publish.after_rename")
 
 

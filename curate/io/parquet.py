@@ -12,6 +12,7 @@ from loguru import logger
 from curate.errors import InfrastructureError, RecordError
 from curate.io.failpoints import failpoint
 from curate.io.format import ManifestFormat, Row, WriteOptions
+from curate.io.parquet_schema import parquet_source
 from curate.io.plain_values import plain_row
 from curate.records import ID, Record, RecordReader, take
 
@@ -39,7 +40,8 @@ def _footer(path: Path) -> Any:
     from pyarrow import parquet
 
     try:
-        return cast("Any", parquet).read_metadata(path)
+        with parquet_source(path) as source:
+            return cast("Any", parquet).read_metadata(source)
     except _arrow().ArrowException as error:
         raise EOFError(str(error)) from error
 
@@ -51,7 +53,7 @@ def read_parquet(path: Path, after: int, leave_out: Collection[str] = ()) -> Ite
     arrow = _arrow()
     number = 0
     try:
-        with cast("Any", parquet).ParquetFile(path) as file:
+        with parquet_source(path) as source, cast("Any", parquet).ParquetFile(source) as file:
             names = cast("list[str]", file.schema_arrow.names)
             twice = next((name for name in names if names.count(name) > 1), None)
             if twice is not None:

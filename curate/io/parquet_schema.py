@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 from curate.errors import InfrastructureError, PlanError
+from curate.storage import RemotePath
+
+
+def parquet_source(path: Path) -> AbstractContextManager[Any]:
+    """Return the object that pyarrow reads from: a local path, which it opens itself, or the open file behind a URL."""
+    return path.open("rb") if isinstance(path, RemotePath) else nullcontext(path)
 
 
 def parquet_schema(path: Path) -> Any:
@@ -20,7 +27,8 @@ def parquet_schema(path: Path) -> Any:
     from pyarrow import parquet
 
     try:
-        return cast("Any", parquet).read_schema(path)
+        with parquet_source(path) as source:
+            return cast("Any", parquet).read_schema(source)
     except (OSError, cast("Any", pyarrow).ArrowException) as error:
         raise InfrastructureError(f"cannot read {path}: {error}") from error
 

@@ -10,6 +10,7 @@ import attrs
 
 from curate.io.rows import decode_row, encode_row, without_id
 from curate.records import ID, Record, RecordReader
+from curate.storage import RemotePath
 
 RUN_AUDIO = "run:audio/"
 """Begins the path of new audio inside a run; the rest is relative to the folder `audio` of the run directory."""
@@ -21,13 +22,14 @@ def with_published_audio(records: RecordReader, path: Path, run_directory: Path)
     """Return the records with every `run:audio/…` replaced by a path relative to the folder of a published file.
 
     Args:
-        path: the file that is published.
+        path: the file that is published; the paths in one behind a URL are absolute.
         run_directory: the run directory; the records are returned as they are if there is no new audio in it.
     """
     audio = run_directory / "audio"
     if not audio.is_dir():
         return records
-    relative = os.path.relpath(audio.absolute(), path.absolute().parent)
+    is_remote = isinstance(path, RemotePath)
+    relative = audio.absolute() if is_remote else os.path.relpath(audio.absolute(), path.absolute().parent)
     return _PublishedRecords(records, Path(relative).as_posix() + "/")
 
 

@@ -12,10 +12,12 @@ from curate.plugin import (
     FormatRef,
     NormaliserRef,
     RecogniserRef,
+    SchemeRef,
     StageRef,
     VoiceDetectorRef,
     hookimpl,
 )
+from curate.storage.scheme import BUILT_IN
 
 
 @hookimpl
@@ -497,3 +499,15 @@ def curate_commands() -> list[CommandRef]:
         CommandRef("verify", "curate.cli.verify:verify", "Check a published data set against its checksums"),
         CommandRef("stages", "curate.cli.stages:stages", "List the stages, or show one: its settings and columns"),
     ]
+
+
+@hookimpl
+def curate_storage_schemes() -> list[SchemeRef]:
+    about = {
+        "s3": "Amazon S3, and stores that speak its protocol",
+        "gs": "Google Cloud Storage",
+        "hf": "Repositories of the Hugging Face hub",
+        "https": "Files on web servers",
+        "http": "Files on web servers without TLS, on this machine",
+    }
+    return [SchemeRef(name, BUILT_IN[name], text) for name, text in about.items()]

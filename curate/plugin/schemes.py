@@ -8,6 +8,7 @@ from typing import Any, BinaryIO
 from loguru import logger
 
 from curate.errors import InfrastructureError, PluginError
+from curate.plugin.discovery import BUILTIN as CURATE
 from curate.plugin.host import PluginHost
 from curate.plugin.references import SchemeRef
 from curate.plugin.status import FILE_MODULE
@@ -41,6 +42,12 @@ class AnnouncedScheme:
         """Write an object that appears whole when the block ends in order, and not at all otherwise."""
         return self._made().writing(uri)
 
+    def __getattr__(self, name: str) -> Any:
+        """Return a method that a store has in addition, such as `upload` and `listing`."""
+        if name.startswith("_") or name == "cls":
+            raise AttributeError(name)
+        return getattr(self._made(), name)
+
     def _made(self) -> Scheme:
         """Return the store.
 
@@ -59,9 +66,12 @@ class AnnouncedScheme:
 
 
 def schemes_of(host: PluginHost) -> dict[str, Scheme]:
-    """Return the stores that the plugins announce, by scheme; one that two of them claim is a warning, and left out."""
+    """Return the stores that plugins announce, by scheme; one that two of them claim is a warning, and left out.
+
+    Those of curate itself are left out, because `curate.storage` knows them.
+    """
     found: dict[str, Scheme] = {}
-    for name in {reference.name for reference in host.schemes}:
+    for name in {reference.name for reference in host.schemes if reference.distribution != CURATE}:
         try:
             found[name] = AnnouncedScheme(host.schemes.resolve(name))
         except PluginError as error:

@@ -81,7 +81,7 @@ def curate_formats() -> list[FormatRef]:  # pyright: ignore[reportReturnType]
 
 @hookspec
 def curate_storage_schemes() -> list[SchemeRef]:  # pyright: ignore[reportReturnType]
-    """Announce stores for URL schemes (`curate.storage.Scheme`); runs open local paths only so far."""
+    """Announce stores for URL schemes (`curate.storage.Scheme`): for manifests, audio and published files."""
 
 
 @hookspec

@@ -5,14 +5,17 @@ split_member, open_member   a recording inside a tar, Parquet or Arrow file, spe
 tar_members             where the files in a tar lie
 identity                size and time of change (or tag) of a stored object, without reading it
 replacing, …            local files that appear whole or not at all
+RemotePath, path_of     a URL where code expects a `pathlib.Path`
+upload, listing         a local file as an object; the objects below a URL
 Scheme                  what a store behind a URL scheme implements; `register` adds it, `lookup` finds it
 
-curate itself reads and writes local paths only; a path without a scheme is local. The package runs wherever files are
-opened, in the driver and in workers, and starts no thread. It knows nothing of records, manifests or audio: an error is
-an `OSError` with its `errno`, and the caller decides whether it concerns one record or the whole run.
+A path without a scheme is local. `s3://`, `gs://`, `https://` and `hf://` are schemes of the built-in plugin, whose
+stores are imported when a URL of theirs is first used. The package runs wherever files are opened, in the driver and in
+workers. It knows nothing of records, manifests or audio: an error is an `OSError` with its `errno`, and the caller
+decides whether it concerns one record or the whole run.
 """
 
-from curate.storage.access import identity, open_file, open_range
+from curate.storage.access import delete, identity, listing, open_file, open_range, upload
 from curate.storage.atomic import (
     TEMPORARY,
     describe_file,
@@ -27,8 +30,18 @@ from curate.storage.atomic import (
 )
 from curate.storage.file import Identity, StoredFile
 from curate.storage.local import LocalFile, NotRegularError, open_local
-from curate.storage.members import SEPARATOR, MissingMemberError, open_member, split_member
-from curate.storage.scheme import Scheme, lookup, register, scheme_of
+from curate.storage.members import (
+    SEPARATOR,
+    MissingMemberError,
+    forget_container,
+    forget_containers,
+    open_member,
+    open_remote_container,
+    split_member,
+)
+from curate.storage.remote_file import RemoteFile
+from curate.storage.remote_path import RemotePath, find_objects, forget_objects, path_of
+from curate.storage.scheme import Scheme, StoreError, lookup, register, scheme_of
 from curate.storage.tar import TornArchiveError, tar_members
 
 __all__ = [
@@ -38,18 +51,29 @@ __all__ = [
     "LocalFile",
     "MissingMemberError",
     "NotRegularError",
+    "RemoteFile",
+    "RemotePath",
     "Scheme",
+    "StoreError",
     "StoredFile",
     "TornArchiveError",
+    "delete",
     "describe_file",
     "describe_folder",
+    "find_objects",
+    "forget_container",
+    "forget_containers",
+    "forget_objects",
     "identity",
     "json_checksum",
+    "listing",
     "lookup",
     "open_file",
     "open_local",
     "open_member",
     "open_range",
+    "open_remote_container",
+    "path_of",
     "read_json",
     "register",
     "replacing",
@@ -58,6 +82,7 @@ __all__ = [
     "sync_directory",
     "sync_folder",
     "tar_members",
+    "upload",
     "write_atomically",
     "write_json",
 ]

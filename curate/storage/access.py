@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from curate.storage.file import Identity, StoredFile
 from curate.storage.scheme import store_of
@@ -60,3 +64,44 @@ def identity(uri: str | os.PathLike[str]) -> Identity:
     """
     name = os.fspath(uri)
     return store_of(name).identity(name)
+
+
+def upload(path: Path, uri: str) -> None:
+    """Write a local file as an object, which appears whole.
+
+    Raises:
+        LookupError: the URL's scheme is not registered.
+        OSError: the store cannot be reached, or refuses it.
+    """
+    store = store_of(uri)
+    own: Any = getattr(store, "upload", None)
+    if own is not None:
+        own(path, uri)
+        return
+    with path.open("rb") as file, store.writing(uri) as target:
+        shutil.copyfileobj(file, target, 1 << 20)
+
+
+def listing(prefix: str) -> Iterator[Identity]:
+    """Yield the objects below a URL, in the order of their names.
+
+    Raises:
+        LookupError: the URL's scheme is not registered, or its store lists nothing.
+        OSError: the store cannot be reached.
+    """
+    own: Any = getattr(store_of(prefix), "listing", None)
+    if own is None:
+        raise LookupError(f"{prefix:.300}: objects of this store cannot be listed")
+    yield from own(prefix)
+
+
+def delete(uri: str) -> None:
+    """Remove an object, if it is there and its store can remove objects.
+
+    Raises:
+        LookupError: the URL's scheme is not registered.
+        OSError: the store cannot be reached, or refuses it.
+    """
+    own: Any = getattr(store_of(uri), "delete", None)
+    if own is not None:
+        own(uri)

@@ -10,17 +10,19 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import PurePosixPath
 
 import attrs
 
 from curate.storage.file import Identity, StoredFile
+from curate.storage.remote_file import RemoteFile
 from curate.storage.tar import TarMember, is_tar, tar_members
 
 SEPARATOR = "::"
 
 _KEPT_INDEXES = 64
+_KEPT_CONTAINERS = 32
 _HEAD_BYTES = 512
 
 
@@ -65,6 +67,8 @@ def split_member(path: str) -> tuple[str, str] | None:
 def open_member(container: StoredFile, member: str) -> StoredFile:
     """Return a member of an open container as a file, which closes the container; on an error it is closed here.
 
+    A container behind a network has nothing to close, and stays usable.
+
     Args:
         container: a tar, a Parquet or an Arrow file.
         member: the name of a file; without its suffix where only one recording has this stem; or `<column>/<row>`.
@@ -80,6 +84,10 @@ def open_member(container: StoredFile, member: str) -> StoredFile:
             found = _index_of(container).find(member)
             if found is None:
                 raise MissingMemberError(f"{container.identity.uri} has no member {member!r:.200}")
+            if isinstance(container, RemoteFile):
+                own = container.identity
+                named = Identity(f"{own.uri}{SEPARATOR}{found.name}", found.size, own.mtime_ns, own.tag)
+                return container.part(named, found.offset, on_error=lambda: forget_container(own.uri))
             return MemberFile(container, found.name, found.offset, found.size)
         from curate.storage.columnar import read_value
 
@@ -90,6 +98,39 @@ def open_member(container: StoredFile, member: str) -> StoredFile:
     own = container.identity
     container.close()
     return BytesFile(Identity(f"{own.uri}{SEPARATOR}{member}", len(content), own.mtime_ns, own.tag), content)
+
+
+def open_remote_container(uri: str, open_url: Callable[[str], StoredFile]) -> StoredFile:
+    """Return a container behind a network; one that was opened in this process is used again, as it was then.
+
+    Args:
+        uri: its URL.
+        open_url: opens it.
+    """
+    key = (os.getpid(), uri)
+    with _lock:
+        if key in _containers:
+            _containers.move_to_end(key)
+            return _containers[key]
+    opened = open_url(uri)
+    if isinstance(opened, RemoteFile):
+        with _lock:
+            _containers[key] = opened
+            while len(_containers) > _KEPT_CONTAINERS:
+                _containers.popitem(last=False)
+    return opened
+
+
+def forget_container(uri: str) -> None:
+    """Open a container behind a network anew when it is next used, as after it has changed."""
+    with _lock:
+        _containers.pop((os.getpid(), uri), None)
+
+
+def forget_containers() -> None:
+    """Open all containers behind a network anew when they are next used, as when a run begins."""
+    with _lock:
+        _containers.clear()
 
 
 @attrs.frozen
@@ -104,6 +145,7 @@ class _Index:
 
 
 _indexes: OrderedDict[object, _Index] = OrderedDict()
+_containers: OrderedDict[object, RemoteFile] = OrderedDict()
 _lock = threading.Lock()
 
 

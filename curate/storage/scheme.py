@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import re
+import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol, runtime_checkable
@@ -10,7 +12,20 @@ from typing import BinaryIO, Protocol, runtime_checkable
 from curate.storage.file import Identity, StoredFile
 from curate.storage.local import LocalPaths
 
+BUILT_IN: Mapping[str, str] = {
+    "s3": "curate.storage.s3:S3Scheme",
+    "gs": "curate.storage.gcs:GcsScheme",
+    "hf": "curate.storage.hugging_face:HuggingFaceScheme",
+    "https": "curate.storage.web:WebScheme",
+    "http": "curate.storage.web:WebScheme",
+}
+"""curate's own schemes, imported when a URL of theirs is first used; the others come from plugins."""
+
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+
+
+class StoreError(OSError):
+    """A store that cannot be reached, or refuses everything; the message names the remedy."""
 
 
 @runtime_checkable
@@ -36,6 +51,8 @@ class Scheme(Protocol):
 
 _local: Scheme = LocalPaths()
 _registered: dict[str, Scheme] = {}
+_made: dict[str, Scheme] = {}
+_making = threading.Lock()
 
 
 def register(schemes: Mapping[str, Scheme]) -> None:
@@ -59,8 +76,24 @@ def register(schemes: Mapping[str, Scheme]) -> None:
 
 
 def lookup(scheme: str) -> Scheme | None:
-    """Return the store of a scheme; None: it is not registered."""
-    return _registered.get(scheme.lower())
+    """Return the store of a scheme; None: it is not registered.
+
+    Raises:
+        StoreError: it is one of curate's own, and its packages are not installed.
+    """
+    name = scheme.lower()
+    return _registered.get(name) or (_built_in(name) if name in BUILT_IN else None)
+
+
+def _built_in(name: str) -> Scheme:
+    with _making:
+        if name not in _made:
+            module, _, cls = BUILT_IN[name].partition(":")
+            try:
+                _made[name] = getattr(importlib.import_module(module), cls)()
+            except ModuleNotFoundError as error:
+                raise StoreError(f"{name}:// needs {error.name}: pip install 'curate-speech[remote]'") from error
+        return _made[name]
 
 
 def scheme_of(uri: str) -> str | None:
@@ -74,12 +107,13 @@ def store_of(uri: str) -> Scheme:
 
     Raises:
         LookupError: the URL's scheme is not registered.
+        StoreError: its packages are not installed.
     """
     scheme = scheme_of(uri)
     if scheme is None:
         return _local
     store = lookup(scheme)
     if store is None:
-        known = ", ".join(sorted(_registered)) or "none"
+        known = ", ".join(sorted({*BUILT_IN, *_registered}))
         raise LookupError(f"storage scheme {scheme!r} is not registered (registered: {known}): {uri:.300}")
     return store

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from curate.errors import InfrastructureError, RunDirectoryError
 from curate.records import Failed, Record
 from curate.stage import Source
+from curate.storage import Identity, RemotePath, path_of
 
 _EDGE_BYTES = 65_536
 _BLOCK_BYTES = 1 << 20
+_REQUESTS = 16
 
 
 def describe_inputs(paths: Sequence[Path], *, checksums: bool) -> list[dict[str, Any]]:
@@ -23,15 +27,27 @@ def describe_inputs(paths: Sequence[Path], *, checksums: bool) -> list[dict[str,
         checksums: whether to read them whole, for their sha256; otherwise size, time of change and both ends are kept.
     """
     described: list[dict[str, Any]] = []
-    for path in paths:
-        status = path.stat()
-        entry: dict[str, Any] = {"path": str(path.resolve()), "size": status.st_size, "mtime_ns": status.st_mtime_ns}
-        with path.open("rb") as file:
-            entry["edges"] = _edges(file, status.st_size)
-            if checksums:
-                entry["sha256"] = _sha256(file, status.st_size)
+    known = identities(paths) if RemotePath in map(type, paths) else [_identity(path) for path in paths]
+    for path, found in zip(paths, known, strict=True):
+        if found is None:
+            raise FileNotFoundError(errno.ENOENT, "the input is gone", str(path))
+        entry: dict[str, Any] = {"path": str(path.resolve()), "size": found.size, "mtime_ns": found.mtime_ns}
+        if found.tag:
+            entry["tag"] = found.tag
+        # the store's tag says as much as the ends; only the last input may grow, which needs them
+        if not found.tag or path == paths[-1] or checksums:
+            with path.open("rb") as file:
+                entry["edges"] = _edges(file, found.size)
+                if checksums:
+                    entry["sha256"] = _sha256(file, found.size)
         described.append(entry)
     return described
+
+
+def identities(paths: Sequence[Path]) -> list[Identity | None]:
+    """Return the identity of each file, None for one that is missing; the store is asked for several at a time."""
+    with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="identity") as pool:
+        return list(pool.map(_identity, paths))
 
 
 def read_unchanged(source: Source) -> Iterator[Record | Failed]:
@@ -41,20 +57,22 @@ def read_unchanged(source: Source) -> Iterator[Record | Failed]:
         InfrastructureError: an input file has changed meanwhile, so the records are neither the old nor the new ones.
     """
     paths = source.inputs()
-    before = [_identity(path) for path in paths]
+    before = identities(paths) if RemotePath in map(type, paths) else [_identity(path) for path in paths]
     yield from source.read()
-    for path, found in zip(paths, before, strict=True):
-        if _identity(path) != found:
+    after = identities(paths) if RemotePath in map(type, paths) else [_identity(path) for path in paths]
+    for path, old, new in zip(paths, before, after, strict=True):
+        if old != new:
             raise InfrastructureError(f"{path} has changed while it was read; restore it, or use a new --run-dir")
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Return a file's size and time of change; None: it does not exist."""
+def _identity(path: Path) -> Identity | None:
     try:
+        if isinstance(path, RemotePath):
+            return path.identity()
         status = path.stat()
     except FileNotFoundError:
         return None
-    return status.st_size, status.st_mtime_ns
+    return Identity(str(path), status.st_size, status.st_mtime_ns)
 
 
 def changed_input(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]]) -> str:
@@ -73,13 +91,17 @@ def changed_input(before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str
 
 
 def _is_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
-    if old["size"] != new["size"] or old["edges"] != new["edges"]:
+    if old["size"] != new["size"] or old.get("tag", "") != new.get("tag", ""):
+        return False
+    if "tag" in old:
+        return True
+    if old["edges"] != new["edges"]:
         return False
     if "sha256" not in old or (old["mtime_ns"] == new["mtime_ns"] and "sha256" not in new):
         return old["mtime_ns"] == new["mtime_ns"]
     found = new.get("sha256")
     if found is None:  # it was touched, or copied
-        with Path(new["path"]).open("rb") as file:
+        with path_of(new["path"]).open("rb") as file:
             found = _sha256(file, new["size"])
     return found == old["sha256"]
 
@@ -101,7 +123,7 @@ def check_grown(
             "--grown: only the last input may have grown, and "
             f"{changed_input(before, now)}; records are numbered through all inputs, so use a new --run-dir"
         )
-    path, size = Path(last_old["path"]), int(last_old["size"])
+    path, size = path_of(last_old["path"]), int(last_old["size"])
     if not can_grow(path):
         raise RunDirectoryError(f"--grown: the format of {path} cannot grow at its end; use a new --run-dir")
     with path.open("rb") as file:

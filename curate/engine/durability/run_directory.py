@@ -349,9 +349,9 @@ def _check_outputs(directory: Path, plan: Plan) -> None:
     owners: dict[str, str] = {}
     for planned in plan.stages:
         if isinstance(planned.stage, Source):
-            owners |= {os.path.realpath(path): planned.name for path in planned.stage.inputs()}
+            owners |= {str(path.resolve()): planned.name for path in planned.stage.inputs()}
         for output in planned.stage.outputs() if isinstance(planned.stage, Writer) else ():
-            place = os.path.realpath(directory / output)
+            place = output if "://" in output else os.path.realpath(directory / output)
             if place in own or any(place.startswith(kept + os.sep) for kept in own):
                 raise RunDirectoryError(
                     f"stage {planned.name!r} writes {output}, where the run keeps its own files; give it another path"

@@ -12,7 +12,7 @@ from curate.storage import scheme_of
 Paths = str | Path | Sequence[str | Path]
 
 
-def check_within(path: Path, places: Sequence[Path], roots: Sequence[Path]) -> None:
+def check_within(path: Path, places: Sequence[str | Path], roots: Sequence[str | Path]) -> None:
     """Check that most of the first records' audio lies in the roots; where it does not, the setting is at fault.
 
     Raises:
@@ -20,7 +20,7 @@ def check_within(path: Path, places: Sequence[Path], roots: Sequence[Path]) -> N
     """
     outside = [place for place in places if not any(_lies_in(place, root) for root in roots)]
     if 2 * len(outside) > len(places):
-        needed = _folders_of(outside) + [str(root.absolute()) for root in roots if len(outside) < len(places)]
+        needed = _folders_of(outside) + [_absolute(root) for root in roots if len(outside) < len(places)]
         raise PlanError(
             f"the audio of {path} lies outside its roots, {outside[0]} for example; "
             f"to allow it, set\n    roots: [{', '.join(dict.fromkeys(needed))}]"
@@ -48,12 +48,28 @@ def check_exist(roots: Paths) -> None:
             raise PlanError(f"roots: {root} is not a folder (looked from {Path.cwd()})")
 
 
-def _lies_in(path: Path, root: Path) -> bool:
-    return Path(os.path.realpath(path)).is_relative_to(os.path.realpath(root))
+def _lies_in(place: str | Path, root: str | Path) -> bool:
+    if is_url(place) or is_url(root):
+        return is_url(root) and str(place).startswith(f"{str(root).rstrip('/')}/")
+    return Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root))
 
 
-def _folders_of(files: Sequence[Path]) -> list[str]:
-    """Return the common folder of all files, or their own folders if the common one is the root of the file system."""
-    folders = sorted({os.path.realpath(file.parent) for file in files})
+def is_url(place: str | Path) -> bool:
+    """Return whether a place is a URL."""
+    return scheme_of(str(place)) is not None
+
+
+def _absolute(root: str | Path) -> str:
+    return str(root) if is_url(root) else str(Path(root).absolute())
+
+
+def _folders_of(places: Sequence[str | Path]) -> list[str]:
+    """Return the common folder of all files, or their own folders if the common one is the root of the file system; of
+    URLs, the buckets or hosts.
+    """
+    urls = sorted({"/".join(str(place).split("/")[:3]) for place in places if is_url(place)})
+    folders = sorted({os.path.realpath(Path(place).parent) for place in places if not is_url(place)})
+    if not folders:
+        return urls
     common = os.path.commonpath(folders)
-    return folders if common == os.sep else [common]
+    return [*(folders if common == os.sep else [common]), *urls]

@@ -12,10 +12,11 @@ from typing import Any, cast
 from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.io import Row, audio_columns, count_rows, read_rows
 from curate.io.parquet import rows_of
+from curate.io.parquet_schema import parquet_source
 from curate.stages.sources.audio_roots import root_paths
 from curate.stages.sources.known_names import with_known_names
 from curate.stages.sources.manifest_source import RowSource, matching_files
-from curate.storage import SEPARATOR, open_file
+from curate.storage import SEPARATOR, RemotePath, open_file
 from curate.storage.columnar import arrow_batches
 
 _SPLIT = re.compile(r"^([A-Za-z][\w.]*?)-\d{5}-of-\d{5}")
@@ -166,9 +167,10 @@ def _schema_of(path: Path) -> Any:
     head = _head_of(path)
     try:
         if head.startswith(b"PAR1"):
-            return cast("Any", parquet).read_schema(path)
+            with parquet_source(path) as source:
+                return cast("Any", parquet).read_schema(source)
         opened = arrow.ipc.open_file if head.startswith(b"ARROW1") else arrow.ipc.open_stream
-        with arrow.memory_map(str(path)) as source:
+        with path.open("rb") if isinstance(path, RemotePath) else arrow.memory_map(str(path)) as source:
             return opened(source).schema
     except (OSError, arrow.ArrowException) as error:
         raise InfrastructureError(f"cannot read {path}: {error}") from error

@@ -18,6 +18,7 @@ from curate.stage import Source
 from curate.stages.sources.audio_roots import check_exist, check_within, root_paths, root_urls
 from curate.stages.sources.patterns import glob_files
 from curate.stages.sources.record_shape import SHAPING, ColumnSettings, bcp_47
+from curate.storage import find_objects, path_of, scheme_of
 from curate.suggest import nearest
 
 SAMPLED_ROWS = 100
@@ -151,8 +152,10 @@ class RowSource(ColumnSettings, Source):
         """Raise when most of the first records' audio lies outside the roots: then the setting is at fault."""
         folder = path.parent / self.audio_folder
         named = [audio for record in records if isinstance(audio := record.get(self.filepath_key), str)]
-        places = [folder / audio for audio in named if _is_path(audio)]
-        check_within(path, places, self.roots_of(path))
+        places = [
+            folder / audio if _is_path(audio) else audio for audio in named if _is_path(audio) or scheme_of(audio)
+        ]
+        check_within(path, places, [*self.roots_of(path), *root_urls(self.roots)])
 
     def roots_of(self, path: Path) -> list[Path]:
         """Return the folders that the audio of a file of rows may lie below."""
@@ -241,7 +244,7 @@ class ManifestSource(RowSource):
         files = [path for pattern in given for path in matching_files(str(pattern))]
         seen: set[str] = set()
         for path in files:
-            real = os.path.realpath(path)
+            real = str(path.resolve())
             if real in seen:
                 raise PlanError(f"the manifest {path} is listed twice: its records would be read twice")
             seen.add(real)
@@ -258,6 +261,8 @@ def matching_files(pattern: str) -> list[Path]:
     Raises:
         PlanError: there is none, or the path names something other than a file.
     """
+    if "://" in pattern and scheme_of(pattern) is not None:
+        return matching_objects(pattern)
     path = Path(pattern)
     if _SHARDED.search(pattern) and not path.is_file():
         raise PlanError(f"{pattern} is NeMo's name for the manifests of tars: use read_nemo_tarred")
@@ -274,6 +279,24 @@ def matching_files(pattern: str) -> list[Path]:
         hint = "" if near is None else f"; did you mean {path.parent / near}?"
         raise PlanError(f"the manifest {pattern} does not exist (looked from {Path.cwd()}){hint}")
     return found
+
+
+def matching_objects(pattern: str) -> list[Path]:
+    """Return the objects that a URL or a pattern of URLs names, in the order of their names.
+
+    Raises:
+        PlanError: there is none, the store cannot be reached, or the URL is malformed.
+    """
+    try:
+        path_of(pattern)  # refuses what is malformed
+        found = find_objects(pattern)
+    except FileNotFoundError as error:
+        raise PlanError(f"{pattern} does not exist") from error
+    except (OSError, LookupError, ValueError) as error:
+        raise PlanError(f"{pattern} cannot be read: {error}") from error
+    if not found:
+        raise PlanError(f"no object matches {pattern}")
+    return [path_of(one.uri) for one in found]
 
 
 def _is_path(audio: str) -> bool:

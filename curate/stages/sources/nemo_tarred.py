@@ -11,7 +11,7 @@ from curate.errors import PlanError, RecordError
 from curate.io import Row, count_rows, declared_columns, read_rows
 from curate.stages.sources.audio_roots import root_paths
 from curate.stages.sources.manifest_source import RowSource, matching_files
-from curate.storage import SEPARATOR
+from curate.storage import SEPARATOR, path_of, scheme_of
 
 _NUMBERED = re.compile(r"(?:_OP_|\{)(\d+)\.\.(\d+)(?:_CL_|\})")
 _SUB = re.compile(r"-sub\d+(?=\.[^.]*$)")
@@ -85,7 +85,7 @@ class NemoTarredReader(RowSource):
         if self.tars:
             files = [path for name in expand(self.tars) for path in matching_files(name)]
         else:
-            folder = Path(next(iter(expand(self.manifest)))).parent
+            folder = path_of(next(iter(expand(self.manifest)))).parent
             places = [place for place in (folder, folder.absolute().parent) if any(place.glob("audio_*.tar"))]
             files = sorted(places[0].glob("audio_*.tar")) if places else []
         if not files:
@@ -105,7 +105,7 @@ def expand(given: str | Path | Sequence[str | Path]) -> list[str]:
     found: list[str] = []
     for name in names:
         match = _NUMBERED.search(name)
-        if match is None or Path(name).is_file():
+        if match is None or (scheme_of(name) is None and Path(name).is_file()):
             found.append(name)
             continue
         width = len(match[1]) if match[1].startswith("0") else 0

@@ -1,8 +1,9 @@
-"""Publishes a folder: built next to its place, and renamed when it is whole."""
+"""Publishes a folder: built next to its place, and renamed when it is whole; or uploaded, what describes it last."""
 
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 import secrets
 import shutil
@@ -17,8 +18,9 @@ from curate.errors import InfrastructureError, PlanError
 from curate.io.failpoints import failpoint
 from curate.io.provenance import PROVENANCE, PROVENANCE_FORMAT
 from curate.stage import RUN_FOLDERS, Writer
+from curate.stages.write.claims import check_url, is_url, require_own_folder, upload_folder
 from curate.stages.write.places import check_writable
-from curate.storage import TEMPORARY, read_json, sync_directory
+from curate.storage import TEMPORARY, path_of, read_json, sync_directory
 
 _ENCODERS = ("av", "numpy", "pyarrow", "soundfile", "soxr")
 """The distributions, other than curate, that the bytes of a set depend on."""
@@ -29,7 +31,7 @@ class FolderWriter(Writer):
     """The base of writers that publish a folder.
 
     Args:
-        path: the folder; a relative path lies inside the run directory.
+        path: the folder; a relative path lies inside the run directory. It may be a URL.
     """
 
     path: str | Path
@@ -39,6 +41,9 @@ class FolderWriter(Writer):
     """The format, as `provenance.json` names it."""
 
     def check(self) -> None:
+        if is_url(self.path):
+            check_url(self._url)
+            return
         path = Path(os.path.normpath(self.path))
         check_writable(self.path, path)
         if path.is_absolute():
@@ -49,9 +54,12 @@ class FolderWriter(Writer):
             raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is reserved for the run's own files")
 
     def outputs(self) -> tuple[str, ...]:
-        return (os.path.normpath(self.path),)
+        return (self._url if is_url(self.path) else os.path.normpath(self.path),)
 
     def check_place(self, directory: Path) -> None:
+        if is_url(self.path):
+            require_own_folder(self._url, PROVENANCE, directory)
+            return
         place = self.place(directory)
         if not place.exists():
             return
@@ -67,7 +75,11 @@ class FolderWriter(Writer):
 
     def place(self, directory: Path) -> Path:
         """Return where the folder is published."""
-        return directory / os.path.normpath(self.path)
+        return path_of(self._url) if is_url(self.path) else directory / os.path.normpath(self.path)
+
+    @property
+    def _url(self) -> str:
+        return str(self.path).rstrip("/")
 
     @contextmanager
     def building(self, directory: Path) -> Generator[Path]:
@@ -77,18 +89,25 @@ class FolderWriter(Writer):
             InfrastructureError: a file cannot be written.
         """
         place = self.place(directory)
+        if is_url(self.path):
+            self.check_place(directory)  # something may have appeared since the run began
+            place = directory / f"publish-{hashlib.sha256(self._url.encode()).hexdigest()[:12]}"
         building = place.with_name(f"{place.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
         try:
             for left in place.parent.glob(f"{glob.escape(place.name)}{TEMPORARY}*/"):  # by a killed attempt
                 shutil.rmtree(left)
             building.mkdir(parents=True)
             yield building
+            if is_url(self.path):
+                upload_folder(building, self._url, PROVENANCE, directory)
+                return
             _sync(building)
             failpoint("set.before_rename")
             _replace(building, place)
             failpoint("set.after_rename")
         except OSError as error:
-            raise InfrastructureError(f"cannot publish {place}: {error.strerror or error}") from error
+            name = self._url if is_url(self.path) else place
+            raise InfrastructureError(f"cannot publish {name}: {error.strerror or error}") from error
         finally:
             shutil.rmtree(building, ignore_errors=True)
 

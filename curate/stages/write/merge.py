@@ -19,9 +19,10 @@ from curate.plugin import current_host
 from curate.records import Record, RecordReader
 from curate.stage import PUBLISHED, RUN_FOLDERS, Source, Writer
 from curate.stages.write.assignment import folder_name
+from curate.stages.write.claims import check_url, claim, require_own_object
 from curate.stages.write.licenses import check_licenses, is_denied
 from curate.stages.write.places import check_writable
-from curate.storage import TEMPORARY, read_json, write_json
+from curate.storage import TEMPORARY, path_of, read_json, write_json
 
 _COMPRESSIONS = ("zstd", "snappy", "gzip", "none")
 
@@ -34,9 +35,10 @@ class Merge(Writer):
     when all are written.
 
     Args:
-        path: the file to write; a relative path lies inside the run directory. The suffix selects the format: `.jsonl`,
-            `.jsonl.gz`, `.csv`, `.tsv`, `.parquet`, or that of a plugin. A file outside the run directory that this run
-            has not written is never replaced.
+        path: the file to write; a relative path lies inside the run directory. It may be a URL without braces, such as
+            `s3://bucket/curated.jsonl`; an object that another has written there is not replaced. The suffix selects
+            the format: `.jsonl`, `.jsonl.gz`, `.csv`, `.tsv`, `.parquet`, or that of a plugin. A file outside the run
+            directory that this run has not written is never replaced.
         columns: the only columns to write, in this order; empty: all, as they first occur.
         compression: of Parquet: `zstd` (the default), `snappy`, `gzip` or `none`.
         row_group_records: of Parquet: how many records a group of rows has.
@@ -53,17 +55,14 @@ class Merge(Writer):
     tuning = frozenset({"path", "columns", "compression", "row_group_records"})
 
     def check(self) -> None:
-        path = Path(os.path.normpath(self.path))
-        format = _format_of(path)
-        for name in ("compression", "row_group_records"):
-            if getattr(self, name) is not None and name not in format.options:
-                raise PlanError(f"path={str(self.path)!r}: the format {format.name} has no {name}")
-        if self.compression not in (None, *_COMPRESSIONS):
-            raise PlanError(f"compression={self.compression!r} is none of {', '.join(_COMPRESSIONS)}")
-        if self.row_group_records is not None and self.row_group_records < 1:
-            raise PlanError(f"row_group_records={self.row_group_records!r} must be at least 1")
-        if len(set(self.columns)) < len(self.columns):
-            raise PlanError(f"columns={self.columns!r:.80}: a column stands twice")
+        remote = "://" in str(self.path)
+        path = Path(str(self.path) if remote else os.path.normpath(self.path))
+        self._check_options(_format_of(path))
+        if remote:
+            check_url(str(self.path))
+            if "{" in str(self.path):
+                raise PlanError(f"path={str(self.path)!r}: a URL takes no columns in braces; add a merge for each file")
+            return
         template_columns(str(path))
         check_writable(self.path, path)
         if path.is_absolute():
@@ -73,6 +72,17 @@ class Merge(Writer):
         if len(path.parts) > 1 and (path.parts[0] in RUN_FOLDERS or path.parts[0].startswith("{")):
             raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is reserved for the run's own files")
 
+    def _check_options(self, format: ManifestFormat) -> None:
+        for name in ("compression", "row_group_records"):
+            if getattr(self, name) is not None and name not in format.options:
+                raise PlanError(f"path={str(self.path)!r}: the format {format.name} has no {name}")
+        if self.compression not in (None, *_COMPRESSIONS):
+            raise PlanError(f"compression={self.compression!r} is none of {', '.join(_COMPRESSIONS)}")
+        if self.row_group_records is not None and self.row_group_records < 1:
+            raise PlanError(f"row_group_records={self.row_group_records!r} must be at least 1")
+        if len(set(self.columns)) < len(self.columns):
+            raise PlanError(f"columns={self.columns!r:.80}: a column stands twice")
+
     def reads(self) -> Collection[str]:
         needed = ("license",) if self.deny_licenses else ()
         return dict.fromkeys((*template_columns(str(self.path)), *self.columns, *needed))
@@ -81,9 +91,12 @@ class Merge(Writer):
         check_licenses(self.name, self.deny_licenses, sources)
 
     def outputs(self) -> tuple[str, ...]:
-        return (os.path.normpath(self.path),)
+        return (str(self.path) if "://" in str(self.path) else os.path.normpath(self.path),)
 
     def check_place(self, directory: Path) -> None:
+        if "://" in str(self.path):
+            require_own_object(str(self.path), directory)
+            return
         path = directory / os.path.normpath(self.path)
         if path.is_relative_to(directory) or "{" in str(self.path):
             return
@@ -91,22 +104,32 @@ class Merge(Writer):
             _check_owner(path, directory)
 
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
-        template = os.path.normpath(self.path)
         if self.deny_licenses:
             self._check_licenses(records)
         if self.columns:
             records = ChosenColumns(records, self.columns)
         with ExitStack() as stack:
-            files: Mapping[Path, RecordReader] = {directory / template: records}
-            if "{" in template:
-                files = stack.enter_context(_divided(records, template, directory))
+            files = self._files(records, directory, stack)
             if (directory / "audio").is_dir():  # the run has made audio of its own
                 files = {path: with_published_audio(each, path, directory) for path, each in files.items()}
-            if "{" in template or not (directory / template).is_relative_to(directory):
-                self._own(list(files), directory)
             options = WriteOptions(self.compression, self.row_group_records, self.columns or list(self.planned_columns))
-            publish_together(files, format=_format_of(Path(template)), options=options)
+            publish_together(files, format=_format_of(Path(self.path)), options=options)
             return list(files)
+
+    def _files(self, records: RecordReader, directory: Path, stack: ExitStack) -> Mapping[Path, RecordReader]:
+        """Return the files to write, which are this run's own from now on."""
+        if "://" in str(self.path):
+            path = path_of(str(self.path))
+            self.check_place(directory)  # something may have appeared since the run began
+            claim(str(path), directory)
+            return {path: records}
+        template = os.path.normpath(self.path)
+        files: Mapping[Path, RecordReader] = {directory / template: records}
+        if "{" in template:
+            files = stack.enter_context(_divided(records, template, directory))
+        if "{" in template or not (directory / template).is_relative_to(directory):
+            self._own(list(files), directory)
+        return files
 
     def _check_licenses(self, records: RecordReader) -> None:
         for record in records:

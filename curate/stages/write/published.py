@@ -70,7 +70,7 @@ class PublishShards(FolderWriter, ShardPublisher):
     A format defines `names(shard, count)`, and `write_index(published)` for the files that describe all shards.
 
     Args:
-        path: the folder; a relative path lies inside the run directory.
+        path: the folder; a relative path lies inside the run directory. It may be a URL.
     """
 
     name = "publish"
