@@ -62,7 +62,8 @@ LEFT_OUT = {
     # Keeps a second driver out of the run directory.
     "lock": ("engine/durability/lock.py", "engine/lock.py"),
     # Adds up the commits when all records are finished.
-    "summary": ("engine/summary.py",),
+    "limit of the set-up": ("executors/time_limit.py",),
+    "summary": ("engine/summary.py", "engine/run_problem.py", "engine/run.py:_warn_about_audio"),
 }
 """What a run does in addition to a record's way: files, folders and functions, some of them by their former places."""
 
