@@ -76,7 +76,7 @@ class InferenceAsrNemoStage(_AsrStage):
         model_name: the path of a `.nemo` file, or the name of a pretrained model, which needs a network once.
         filepath_key: the column with the path of the audio; None: the batch's, `audio_filepath` in a run.
         pred_text_key: the column that is written.
-        timestamps: also write `words`: text, start and end in seconds.
+        timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
         decoder: `ctc` or `rnnt`, for a hybrid model.
         dtype: `fp32`, `bf16` or `fp16`; `auto` is bf16 on GPUs that support it, else fp32.
@@ -177,7 +177,7 @@ class AsrStage(_AsrStage):
         options: the recogniser's own settings.
         filepath_key: the column with the path of the audio; None: the batch's, `audio_filepath` in a run.
         pred_text_key: the column that is written.
-        timestamps: also write `words`: text, start and end in seconds.
+        timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
         batching: `length` (records of similar length, at most `max_batch_s` padded seconds together, and at most
             `batch_size` records where that is set), `memory` (records of similar length, as many as fit into the GPU's
