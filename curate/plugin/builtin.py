@@ -277,6 +277,31 @@ def curate_stages() -> list[StageRef]:
             "curate.stages.write.webdataset:WebDatasetWriter",
             "Publish a data set in tars of samples, as WebDataset reads them, packed in workers",
         ),
+        StageRef(
+            "write_shar",
+            "curate.stages.write.shar:SharWriter",
+            "Publish a data set in Lhotse's Shar, packed in workers",
+        ),
+        StageRef(
+            "write_hf",
+            "curate.stages.write.hugging_face:HuggingFaceWriter",
+            "Publish Parquet with recordings and a dataset card, as Hugging Face reads them, packed in workers",
+        ),
+        StageRef(
+            "write_audio",
+            "curate.stages.write.audio_files:AudioFilesWriter",
+            "Publish an audio file for each record, with a manifest, cut in workers",
+        ),
+        StageRef(
+            "write_kaldi",
+            "curate.stages.write.kaldi:KaldiWriter",
+            "Publish a Kaldi data folder with audio cut in workers",
+        ),
+        StageRef(
+            "write_subtitles",
+            "curate.stages.write.subtitles:SubtitlesWriter",
+            "Publish the segments of each recording as SRT, WebVTT, CTM, STM, RTTM or TextGrid",
+        ),
     ]
 
 

@@ -55,8 +55,13 @@ if TYPE_CHECKING:
     from curate.stages.text.normalise import NormaliseText
     from curate.stages.text.rates import TextRates
     from curate.stages.text.rewrite import InverseNormalise, Punctuate
+    from curate.stages.write.audio_files import AudioFilesWriter
+    from curate.stages.write.hugging_face import HuggingFaceWriter
+    from curate.stages.write.kaldi import KaldiWriter
     from curate.stages.write.merge import Merge
     from curate.stages.write.nemo_tarred import NemoTarredWriter
+    from curate.stages.write.shar import SharWriter
+    from curate.stages.write.subtitles import SubtitlesWriter
     from curate.stages.write.webdataset import WebDatasetWriter
 
 _HOME = {
@@ -64,6 +69,7 @@ _HOME = {
     "AsrWithinMemory": "recognise.asr_within_memory",
     "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
+    "AudioFilesWriter": "write.audio_files",
     "AudioLevels": "measure.levels",
     "AudioProfile": "measure.audio_profile",
     "Balance": "corpus.balance",
@@ -76,11 +82,13 @@ _HOME = {
     "FolderReader": "sources.folder",
     "Hallucination": "text.hallucination",
     "HuggingFaceReader": "sources.hugging_face",
+    "HuggingFaceWriter": "write.hugging_face",
     "InferenceAsrNemoStage": "recognise.asr",
     "InverseNormalise": "text.rewrite",
     "JoinParts": "segment.join_parts",
     "JoinTable": "corpus.join_table",
     "KaldiReader": "sources.kaldi",
+    "KaldiWriter": "write.kaldi",
     "LhotseReader": "sources.lhotse_cuts",
     "LibriSpeechReader": "sources.librispeech",
     "LjSpeechReader": "sources.librispeech",
@@ -99,6 +107,7 @@ _HOME = {
     "Sample": "corpus.sample",
     "SegmentsReader": "sources.segments",
     "SetColumns": "corpus.set_columns",
+    "SharWriter": "write.shar",
     "Shuffle": "corpus.shuffle",
     "Sort": "corpus.sort",
     "SpeechSnr": "measure.snr",
@@ -108,6 +117,7 @@ _HOME = {
     "SplitSpeech": "segment.split_speech",
     "SplitTurns": "segment.split_turns",
     "SplitWindows": "segment.split_windows",
+    "SubtitlesWriter": "write.subtitles",
     "TextLanguage": "text.language",
     "TextRates": "text.rates",
     "TrimSilence": "segment.trim_silence",
@@ -124,6 +134,7 @@ __all__ = [
     "AsrWithinMemory",
     "AudioBandwidth",
     "AudioDuration",
+    "AudioFilesWriter",
     "AudioLevels",
     "AudioProfile",
     "Balance",
@@ -136,11 +147,13 @@ __all__ = [
     "FolderReader",
     "Hallucination",
     "HuggingFaceReader",
+    "HuggingFaceWriter",
     "InferenceAsrNemoStage",
     "InverseNormalise",
     "JoinParts",
     "JoinTable",
     "KaldiReader",
+    "KaldiWriter",
     "LhotseReader",
     "LibriSpeechReader",
     "LjSpeechReader",
@@ -159,6 +172,7 @@ __all__ = [
     "Sample",
     "SegmentsReader",
     "SetColumns",
+    "SharWriter",
     "Shuffle",
     "Sort",
     "SpeechSnr",
@@ -168,6 +182,7 @@ __all__ = [
     "SplitSpeech",
     "SplitTurns",
     "SplitWindows",
+    "SubtitlesWriter",
     "TextLanguage",
     "TextRates",
     "TrimSilence",
