@@ -28,18 +28,14 @@ class RecordContract:
     def __init__(self, stage: RecordStage) -> None:
         self._stage = stage
         written = stage.writes()
-        self._columns = None if written is None else {*ENGINE_COLUMNS, *written}
+        self.columns = None if written is None else {*ENGINE_COLUMNS, *written}
         """The columns that a record may have after the stage, as far as known; None: the stage declares none."""
 
     def hold_columns(self, records: list[Record], snapshot: Snapshot, outcomes: OutcomeCollector) -> list[Record]:
         """Put records with a column that the stage neither got nor declares into quarantine; return the others."""
-        columns, kept = self._columns, list[Record]()
-        # One set of all keys costs a third of a look at each record, and nearly always holds nothing new. What came
-        # with a record is learnt where it is first met.
-        if columns is None or columns.issuperset(set[str]().union(*records)):
-            return records
+        columns, kept = self.columns, list[Record]()
         for record in records:
-            if not columns.issuperset(record):
+            if columns is not None and not columns.issuperset(record):
                 identity: str = record[ID]
                 before = _record_before(snapshot, identity)
                 columns.update(before)

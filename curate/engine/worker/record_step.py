@@ -39,6 +39,8 @@ class RecordStep:
         self._level = level
         self._reporter = reporter
         self._streams = streams
+        self._has_columns = False
+        """Whether the columns of the first batch are known; what only later records have is learnt where it is met."""
         self._announced = 1
         """How many records were last announced together; a batch begins with fewer, for it may hold slower ones."""
 
@@ -53,6 +55,10 @@ class RecordStep:
         started = now = time.perf_counter()
         snapshot = Snapshot(records, reread)  # `process_record` may change the record it is given and then fail
         ids: list[str] = [record[ID] for record in records]
+        columns = self._contract.columns
+        if columns is not None and not self._has_columns:
+            columns.update(*records)
+            self._has_columns = True
         reporter = self._reporter
         positions = () if reporter is None else reporter.positions(outcomes.roots_of(ids))
         done: list[Record] = []
@@ -68,13 +74,18 @@ class RecordStep:
                 outcomes.add_busy(self._level, now - started)
                 if reporter is not None:  # it processes no record while the stages after it work
                     reporter.idle(self._level)
-                yield self._contract.hold_columns(done, snapshot, outcomes)
+                if columns is not None and not columns.issuperset(set[str]().union(*done)):
+                    done = self._contract.hold_columns(done, snapshot, outcomes)
+                yield done
                 done, count = [], 1
                 started = now = time.perf_counter()
         outcomes.add_busy(self._level, time.perf_counter() - started)
         if reporter is not None:
             reporter.idle(self._level)
-        yield self._contract.hold_columns(done, snapshot, outcomes)
+        # One set of all keys takes a third of the time of a look at each record, and nearly always has nothing new.
+        if columns is not None and not columns.issuperset(set[str]().union(*done)):
+            done = self._contract.hold_columns(done, snapshot, outcomes)
+        yield done
 
     def _process(
         self, records: list[Record], ids: list[str], done: list[Record], snapshot: Snapshot, outcomes: OutcomeCollector
