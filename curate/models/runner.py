@@ -103,11 +103,11 @@ class ModelRunner:
 
     def close(self) -> None:
         """Release the model and its thread."""
+        self._stager.shutdown()  # what it does for a batch that was given up needs the model
         try:
             self._thread.submit(self.inference.close).result()
         finally:
             self._thread.shutdown()
-            self._stager.shutdown()
             self._recordings.close()
 
     def runtime_info(self) -> dict[str, Any]:
