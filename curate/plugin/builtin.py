@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from curate.errors import RECORD_ERROR_CODES
 from curate.plugin import (
+    AudioEngineRef,
     CommandRef,
     ExecutorRef,
     FormatRef,
@@ -89,6 +90,37 @@ def curate_stages() -> list[StageRef]:
             "bandwidth",
             "curate.stages.measure.bandwidth:AudioBandwidth",
             "Measure the highest frequency that a recording holds",
+        ),
+        StageRef(
+            "speech_quality",
+            "curate.stages.measure.speech_quality:SpeechQuality",
+            "Score how good speech sounds, with a model",
+        ),
+        StageRef(
+            "audio_events",
+            "curate.stages.measure.audio_events:AudioEvents",
+            "Find speech, singing and music, with a model",
+        ),
+        StageRef(
+            "spoken_language",
+            "curate.stages.measure.spoken_language:SpokenLanguage",
+            "Identify the language that is spoken, with a model",
+        ),
+        StageRef(
+            "speaker_embedding",
+            "curate.stages.measure.speakers:SpeakerEmbedding",
+            "Compute embeddings of voices, with a model",
+        ),
+        StageRef(
+            "speaker_consistency",
+            "curate.stages.measure.speakers:SpeakerConsistency",
+            "Compare the voices of a recording's two halves, with a model",
+        ),
+        StageRef(
+            "cluster_speakers",
+            "curate.stages.measure.cluster_speakers:ClusterSpeakers",
+            "Group all records into speakers by their embeddings",
+            extra="corpus",
         ),
         StageRef("pitch", "curate.stages.measure.pitch:VoicePitch", "Measure the fundamental frequency of the voice"),
         StageRef(
@@ -376,6 +408,29 @@ def curate_voice_detectors() -> list[VoiceDetectorRef]:
             "WebRTC's detector: fast and rough",
             extra="webrtc",
         ),
+        VoiceDetectorRef(
+            "nemo",
+            "curate.asr.nemo_speech:NemoVoiceDetector",
+            "MarbleNet models of NVIDIA NeMo",
+            extra="nemo",
+        ),
+    ]
+
+
+@hookimpl
+def curate_audio_engines() -> list[AudioEngineRef]:
+    return [
+        AudioEngineRef(
+            "nemo",
+            f"curate.asr.nemo_speech:{name}",
+            summary,
+            extra="nemo",
+            stage=stage,
+        )
+        for stage, name, summary in (
+            ("spoken_language", "NemoLanguageIdentifier", "Models of NVIDIA NeMo for languages, such as AmberNet"),
+            ("speaker_embedding", "NemoSpeakerEncoder", "Models of NVIDIA NeMo for speakers, such as TitaNet"),
+        )
     ]
 
 

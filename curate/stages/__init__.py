@@ -19,13 +19,18 @@ if TYPE_CHECKING:
     from curate.stages.corpus.split_dataset import SplitDataset
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
+    from curate.stages.measure.audio_events import AudioEvents
     from curate.stages.measure.audio_profile import AudioProfile
     from curate.stages.measure.bandwidth import AudioBandwidth
+    from curate.stages.measure.cluster_speakers import ClusterSpeakers
     from curate.stages.measure.denoise import Denoise
     from curate.stages.measure.levels import AudioLevels
     from curate.stages.measure.normalise_loudness import NormaliseLoudness
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
+    from curate.stages.measure.speakers import SpeakerConsistency, SpeakerEmbedding
+    from curate.stages.measure.speech_quality import SpeechQuality
+    from curate.stages.measure.spoken_language import SpokenLanguage
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
     from curate.stages.recognise.asr_within_memory import AsrWithinMemory
     from curate.stages.segment.join_parts import JoinParts
@@ -69,12 +74,14 @@ _HOME = {
     "AsrWithinMemory": "recognise.asr_within_memory",
     "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
+    "AudioEvents": "measure.audio_events",
     "AudioFilesWriter": "write.audio_files",
     "AudioLevels": "measure.levels",
     "AudioProfile": "measure.audio_profile",
     "Balance": "corpus.balance",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
+    "ClusterSpeakers": "measure.cluster_speakers",
     "CommonVoiceReader": "sources.common_voice",
     "Deduplicate": "corpus.deduplicate",
     "Denoise": "measure.denoise",
@@ -110,6 +117,9 @@ _HOME = {
     "SharWriter": "write.shar",
     "Shuffle": "corpus.shuffle",
     "Sort": "corpus.sort",
+    "SpeakerConsistency": "measure.speakers",
+    "SpeakerEmbedding": "measure.speakers",
+    "SpeechQuality": "measure.speech_quality",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
     "SplitDataset": "corpus.split_dataset",
@@ -117,6 +127,7 @@ _HOME = {
     "SplitSpeech": "segment.split_speech",
     "SplitTurns": "segment.split_turns",
     "SplitWindows": "segment.split_windows",
+    "SpokenLanguage": "measure.spoken_language",
     "SubtitlesWriter": "write.subtitles",
     "TextLanguage": "text.language",
     "TextRates": "text.rates",
@@ -134,12 +145,14 @@ __all__ = [
     "AsrWithinMemory",
     "AudioBandwidth",
     "AudioDuration",
+    "AudioEvents",
     "AudioFilesWriter",
     "AudioLevels",
     "AudioProfile",
     "Balance",
     "CharacterErrorRate",
     "Charset",
+    "ClusterSpeakers",
     "CommonVoiceReader",
     "Deduplicate",
     "Denoise",
@@ -175,6 +188,9 @@ __all__ = [
     "SharWriter",
     "Shuffle",
     "Sort",
+    "SpeakerConsistency",
+    "SpeakerEmbedding",
+    "SpeechQuality",
     "SpeechSnr",
     "SplitChannels",
     "SplitDataset",
@@ -182,6 +198,7 @@ __all__ = [
     "SplitSpeech",
     "SplitTurns",
     "SplitWindows",
+    "SpokenLanguage",
     "SubtitlesWriter",
     "TextLanguage",
     "TextRates",
