@@ -103,13 +103,13 @@ class Hunt:
             lives += self._damage_and_repair(place / "run")
 
     def _begin(self, place: Path) -> Any:
-        arguments = [str(place / "run"), str(place / "log")]
+        run_dir, log = place / "run", place / "log"
         if not self._executor.startswith("ray@"):
-            return Life(self._executor, *map(Path, arguments), "", self._count, module="tests.faults.wide")
+            return Life(self._executor, run_dir, log, "", self._count, module="tests.faults.wide")
         assert processes_left() == []
         if self._cluster is not None and self._node is None:
             self._node = self._cluster.add_node(num_cpus=8, num_gpus=0, object_store_memory=100_000_000)
-        return Process([self._executor, *arguments, str(self._count)])
+        return Process([self._executor, str(run_dir), str(log), str(self._count)])
 
     def _hunt(self, life: Any, log: Path) -> None:
         size = _size(log)
