@@ -220,7 +220,7 @@ def parse_spool_gb(size: float) -> int:
     """Return a bound on the spool in bytes.
 
     Raises:
-        UsageError: it is no positive number.
+        UsageError: it is not a positive number.
     """
     if isinstance(size, bool) or not isinstance(size, int | float) or not 0 < size < float("inf"):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"spool_gb={size!r} must be a number of GB above 0")

@@ -27,7 +27,7 @@ class Word:
     confidence: float | None = None
 
     def row(self) -> dict[str, Any]:
-        """Return the word as an element of the column `words`; without `score` where there is no confidence."""
+        """Return the word as an element of the column `words`, with `score` where it has a confidence."""
         row: dict[str, Any] = {"word": self.text, "start": self.start_s, "end": self.end_s}
         return row if self.confidence is None else row | {"score": self.confidence}
 

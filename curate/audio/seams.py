@@ -1,7 +1,7 @@
 """Where a second recording begins in a file, which a decoder of the first would leave out without a word.
 
 Files are joined with `cat`, by recorders that append, and by downloads that were resumed from the start. Streams that
-a decoder reads on (chained Ogg, MP3 frames of the same kind) are no seams.
+a decoder reads on (chained Ogg, MP3 frames of the same kind) do not count as seams.
 """
 
 from __future__ import annotations

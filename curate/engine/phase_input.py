@@ -105,18 +105,19 @@ class InputBatches:
 
     def _records(self) -> Iterator[Record]:
         """Yield the records that need work, and settle what does not."""
+        waiting, stop = self._waiting, self._stop
         for seq, item in self._items:
-            if self._stop.asked or self._stopped:
+            if stop.asked or self._stopped:
                 self._stopped = True
                 return
             if isinstance(item, dict):
                 identity: Any = item.get(ID)
-                if type(identity) is not str or identity in self._waiting:
+                if type(identity) is not str or identity in waiting:
                     raise InfrastructureError(
                         f"stage {self._first_stage!r} gave record {seq + 1} the `_id` {identity!r}; "
                         "it must give every record a string of its own"
                     )
-                self._waiting[identity] = seq
+                waiting[identity] = seq
                 yield item
             elif isinstance(item, Failed):
                 self._stopped = not self._settle(_settled_failure(seq, item, self._first_stage))

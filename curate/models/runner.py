@@ -103,11 +103,11 @@ class ModelRunner:
 
     def close(self) -> None:
         """Release the model and its thread."""
+        self._stager.shutdown()  # what it does for a batch that was given up needs the model
         try:
             self._thread.submit(self.inference.close).result()
         finally:
             self._thread.shutdown()
-            self._stager.shutdown()
             self._recordings.close()
 
     def runtime_info(self) -> dict[str, Any]:
@@ -181,7 +181,9 @@ class ModelRunner:
         if self._prefetch:
             # `_expected_s` bounds each duration: an absurd one must not let the whole window be loaded.
             longest_s = max((sum(map(_expected_s, micro_batch)) for micro_batch in planned), default=0.0)
-            yield from loader.load(records(), max_audio_s=self._prefetch * max(longest_s, ASSUMED_DURATION_S))
+            most_s = self._prefetch * max(longest_s, ASSUMED_DURATION_S)
+            threads = min(2, sum(map(len, planned))) or 1
+            yield from loader.load(records(), max_audio_s=most_s, threads=threads)
         else:
             for micro_batch in planned:
                 announced.add(micro_batch)
@@ -210,7 +212,7 @@ class ModelRunner:
                 del loaded
                 while parts:
                     part = parts.popleft()
-                    staged = self._staged(part)
+                    staged = self._staged(part) if queued else None  # an idle model gains nothing from another thread
                     queued.append(_QueuedBatch(part, self._thread.submit(self.inference.run, part, staged), waited_s))
                     waited_s = 0.0
                     del part

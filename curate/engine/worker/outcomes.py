@@ -62,14 +62,14 @@ class OutcomeCollector:
     def _keep_whole(self, records: list[Record]) -> bool:
         """Make the result a whole one if every record is as it should be: of a known length, and encodable."""
         before, after = self._durations, [record.get("duration") for record in records]
-        if not (PLAIN_TYPES.issuperset(map(type, before)) and PLAIN_TYPES.issuperset(map(type, after))):
+        unchanged = all(map(is_, before, after))
+        if not (PLAIN_TYPES.issuperset(map(type, after)) and (unchanged or PLAIN_TYPES.issuperset(map(type, before)))):
             return False  # a value that can be changed in place may have been
         try:
             rows = list(records if self._encode is None else map(self._encode, records))
         except ValueError:  # one of them cannot be stored
             return False
         kept_ms = list(map(audio_ms, records))
-        unchanged = all(map(is_, before, after))
         input_ms = kept_ms if unchanged else [audio_ms({"duration": duration}) for duration in before]
         self._result = PartialResult(self._number, rows, None, kept_ms, input_ms=input_ms)
         return True

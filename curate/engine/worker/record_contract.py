@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
 from curate.engine.worker.cardinality import (
@@ -31,7 +31,7 @@ class RecordContract:
         self.columns = None if written is None else {*ENGINE_COLUMNS, *written}
         """The columns that a record may have after the stage, as far as known; None: the stage declares none."""
 
-    def hold_columns(self, records: Sequence[Record], snapshot: Snapshot, outcomes: OutcomeCollector) -> list[Record]:
+    def hold_columns(self, records: list[Record], snapshot: Snapshot, outcomes: OutcomeCollector) -> list[Record]:
         """Put records with a column that the stage neither got nor declares into quarantine; return the others."""
         columns, kept = self.columns, list[Record]()
         for record in records:

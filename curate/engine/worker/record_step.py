@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from itertools import chain
 from typing import Any
 
 from curate.engine.protocol.activity import ActivityReporter
@@ -23,9 +22,6 @@ _ANNOUNCED_S = 0.002
 dies on one of them leaves no more suspects than the scheduler isolates one by one (`MAX_ISOLATED`).
 """
 
-LOOKED_AT = 32
-"""Of a batch whose records have as many columns as earlier ones, this many are looked at for undeclared columns."""
-
 
 class RecordStep:
     """One stage of a group that processes records.
@@ -43,8 +39,10 @@ class RecordStep:
         self._level = level
         self._reporter = reporter
         self._streams = streams
-        self._sizes: set[int] = set()
-        """The numbers of columns of records whose columns were looked at."""
+        self._has_columns = False
+        """Whether the columns of the first batch are known; what only later records have is learnt where it is met."""
+        self._announced = 1
+        """How many records were last announced together; a batch begins with fewer, for it may hold slower ones."""
 
     def apply(
         self,
@@ -58,24 +56,25 @@ class RecordStep:
         snapshot = Snapshot(records, reread)  # `process_record` may change the record it is given and then fail
         ids: list[str] = [record[ID] for record in records]
         columns = self._contract.columns
-        if columns is not None:
-            columns.update(*records[:LOOKED_AT])
+        if columns is not None and not self._has_columns:
+            columns.update(*records)
+            self._has_columns = True
         reporter = self._reporter
         positions = () if reporter is None else reporter.positions(outcomes.roots_of(ids))
         done: list[Record] = []
-        start, count = 0, 1
+        start, count = 0, max(1, self._announced // 4)
         while start < len(ids):
             end = start + count
             if reporter is not None:
                 reporter.announce(self._level, positions[start:end])
             self._process(records[start:end], ids[start:end], done, snapshot, outcomes)
             start, before, now = end, now, time.perf_counter()
-            count = min(2 * count, MAX_ANNOUNCED) if now - before < _ANNOUNCED_S else 1
+            count = self._announced = min(2 * count, MAX_ANNOUNCED) if now - before < _ANNOUNCED_S else 1
             if self._streams and now - started > HAND_ON_AFTER_S and start < len(ids):
                 outcomes.add_busy(self._level, now - started)
                 if reporter is not None:  # it processes no record while the stages after it work
                     reporter.idle(self._level)
-                if columns is not None and not columns.issuperset(chain.from_iterable(done)):
+                if columns is not None and not columns.issuperset(set[str]().union(*done)):
                     done = self._contract.hold_columns(done, snapshot, outcomes)
                 yield done
                 done, count = [], 1
@@ -83,28 +82,26 @@ class RecordStep:
         outcomes.add_busy(self._level, time.perf_counter() - started)
         if reporter is not None:
             reporter.idle(self._level)
-        if columns is not None:
-            sizes = {*map(len, done)}
-            looked = done[:LOOKED_AT] if sizes <= self._sizes else done
-            self._sizes |= sizes
-            if not columns.issuperset(chain.from_iterable(looked)):
-                done = self._contract.hold_columns(done, snapshot, outcomes)
+        # One set of all keys takes a third of the time of a look at each record, and nearly always has nothing new.
+        if columns is not None and not columns.issuperset(set[str]().union(*done)):
+            done = self._contract.hold_columns(done, snapshot, outcomes)
         yield done
 
     def _process(
         self, records: list[Record], ids: list[str], done: list[Record], snapshot: Snapshot, outcomes: OutcomeCollector
     ) -> None:
         """Call the stage with each of some records, and add the records for the next stage to `done`."""
-        process, cardinality, keep = self._stage.process_record, self._stage.cardinality, done.append
+        process, keep = self._stage.process_record, done.append
+        maps, splits = self._stage.cardinality == "maps", self._stage.cardinality == "splits"
         for identity, record in zip(ids, records, strict=True):
             try:
                 result: Any = process(record)
-                if type(result) is dict and cardinality != "splits":
-                    kept: Record = result  # pyright: ignore[reportUnknownVariableType]
-                    # `is`, because a stage may have put something there that cannot be compared; a copy of what a
-                    # filter returns, because it may remember the record, and change it when it sees a later one
-                    same = cardinality == "maps" and kept is record and kept.get(ID) is identity
-                    keep(kept if same else {**kept, ID: identity})
+                # `is`, because a stage may have put something there that cannot be compared
+                if result is record and maps and record.get(ID) is identity:  # nearly always
+                    keep(record)
+                elif type(result) is dict and not splits:
+                    # a copy, because a stage may remember what it returned, and change it when it sees a later record
+                    keep({**result, ID: identity})
                 else:
                     done.extend(self._contract.interpret(result, record, snapshot, outcomes, identity))
             except BaseException as error:

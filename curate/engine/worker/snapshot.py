@@ -19,13 +19,13 @@ def copies_of(records: Sequence[Record]) -> list[Record]:
     A value that cannot be pickled, such as an open file, is shared with the copy.
     """
     if are_flat(records):
-        return [record.copy() for record in records]
+        return list(map(Record.copy, records))
     return [_Frozen(record).copy() for record in records]
 
 
 def are_flat(records: Sequence[Record]) -> bool:
     """Return whether no value can be changed in place."""
-    return PLAIN_TYPES.issuperset(map(type, chain.from_iterable(record.values() for record in records)))
+    return PLAIN_TYPES.issuperset(map(type, chain.from_iterable(map(Record.values, records))))
 
 
 class Snapshot:
@@ -42,8 +42,8 @@ class Snapshot:
         if again is not None:
             self._again = again
         elif are_flat(records):
-            copies = [record.copy() for record in records]
-            self._again = lambda: [record.copy() for record in copies]
+            copies = list(map(Record.copy, records))
+            self._again = lambda: list(map(Record.copy, copies))
         else:
             frozen = [_Frozen(record) for record in records]
             self._again = lambda: [each.copy() for each in frozen]

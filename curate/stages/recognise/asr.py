@@ -79,7 +79,7 @@ class InferenceAsrNemoStage(_AsrStage):
         filepath_key: the column with the path of the audio; None: the batch's, `audio_filepath` in a run.
         pred_text_key: the column that is written.
         prefix: what the names of all columns that are written begin with, so that several recognisers write their own.
-        timestamps: also write `words`: text, start and end in seconds.
+        timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
         decoder: `ctc` or `rnnt`, for a hybrid model.
         dtype: `fp32`, `bf16` or `fp16`; `auto` is bf16 on GPUs that support it, else fp32.
@@ -181,7 +181,7 @@ class AsrStage(_AsrStage):
         filepath_key: the column with the path of the audio; None: the batch's, `audio_filepath` in a run.
         pred_text_key: the column that is written.
         prefix: what the names of all columns that are written begin with, so that several recognisers write their own.
-        timestamps: also write `words`: text, start and end in seconds.
+        timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
         batching: `length` (records of similar length, at most `max_batch_s` padded seconds together, and at most
             `batch_size` records where that is set), `memory` (records of similar length, as many as fit into the GPU's

@@ -35,7 +35,7 @@ def test_digital_silence_is_empty_and_never_reaches_the_model(
     loaded: Any = recogniser._loaded
     batches: list[int] = []
     run = loaded.run
-    monkeypatch.setattr(loaded, "run", lambda signals, padded: batches.append(len(signals)) or run(signals, padded))
+    monkeypatch.setattr(loaded, "run", lambda signals, *ready: batches.append(len(signals)) or run(signals, *ready))
     heard = recogniser.transcribe([SILENT["zeros"], babble(1, 2.0), *SILENT.values()])
     assert [one == Transcript("", words=()) for one in heard] == [True, False, True, True, True]
     assert batches == [1]
@@ -63,7 +63,7 @@ def test_broken_context_at_setup_is_named_and_close_works(
 ) -> None:
     import torch
 
-    def run(self: Any, signals: Any, padded: Any) -> Any:
+    def run(self: Any, signals: Any, *_: Any) -> Any:
         self.on_gpu = True
         raise accelerator_error("CUDA error: device-side assert triggered (by the warm-up)")
 
@@ -131,7 +131,7 @@ def test_models_of_one_process_take_turns_on_a_gpu(
     both = threading.Barrier(2)
     models = [loaded("cuda"), loaded("cuda")]
 
-    def through(signals: Any, padded: Any) -> Any:
+    def through(signals: Any, *_: Any) -> Any:
         inside[0] += 1
         most[0] = max(most[0], inside[0])
         for _ in range(1000):
@@ -233,16 +233,24 @@ def test_fused_attention_says_the_same(checkpoint: Callable[[str], Path]) -> Non
     assert found[0] == found[1]
 
 
-def test_staged_batch_says_the_same(checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_staged_batch_says_the_same(
+    checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     clips = [babble(seed, 0.5 + seed) for seed in range(4)] + [SILENT["zeros"], babble(1, 0.001)]
     recogniser = NemoRecogniser(checkpoint("rnnt"))
     recogniser.setup()
     loaded: Any = recogniser._loaded
     plain = recogniser.transcribe(clips)
     staged = recogniser.stage(clips)
-    monkeypatch.setattr(loaded, "_padded", None)  # it has been padded already
+    done = "_preprocessor" if threads == 1 else "_padded"  # on one thread, the features are there already
+    there = getattr(loaded, done)
+    monkeypatch.setattr(loaded, done, None)
     assert recogniser.transcribe(staged) == plain
-    monkeypatch.undo()
+    monkeypatch.setattr(loaded, done, there)
     assert recogniser.transcribe(recogniser.stage(clips[4:])) == plain[4:]
     with pytest.raises(RecordError, match="NaN"):
         recogniser.stage([np.full(100, np.nan, np.float32)])

@@ -115,7 +115,7 @@ def test_batch_on_a_gpu_has_a_peak_of_its_own_and_the_gpu_a_name(
     monkeypatch.setattr(loaded, "on_gpu", True)
     monkeypatch.setattr(loaded, "_torch", SimpleNamespace(cuda=gpu, inference_mode=nullcontext))
 
-    def through(signals: Any, padded: Any) -> Any:
+    def through(signals: Any, *_: Any) -> Any:
         gpu.most = 2_000 + 1_000 * len(signals)
         return lambda: [Transcript("")] * len(signals)
 
