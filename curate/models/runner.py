@@ -266,7 +266,7 @@ class ModelRunner:
                 call.items,
                 call.audio_s,
                 call.model_s,
-                padded_duration=call.items * call.longest_s,
+                padded_duration=call.items * max(call.longest_s, self.model.window_s or 0.0),
                 load_wait=waited_s,
             )
             if call.notes:
