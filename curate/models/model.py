@@ -34,9 +34,9 @@ class AudioModel:
     """The device, the number format and the threads to use, as the stage's resources say; set before `setup`."""
 
     window_s: float | None = None
-    """The seconds that every clip is padded to, and that none may exceed, as Whisper's 30; None: clips keep their length.
+    """The seconds that every clip is padded to, and that none may exceed, such as Whisper's 30; None: there are none.
 
-    The planner counts a clip of such a model as a whole window."""
+    The planner counts each clip of such a model as a whole window."""
 
     def fingerprint(self) -> Mapping[str, Any]:
         """Return what changes the rows in addition to code and settings, such as the checksum of the model's file."""

@@ -43,8 +43,8 @@ def check_common(name: str, *, beam_size: int, condition_on_previous_text: bool,
         raise PlanError(f"{name}: max_new_tokens must be 1 to 444, not {max_new_tokens}")
     if condition_on_previous_text:
         raise PlanError(
-            f"{name}: condition_on_previous_text must be false: windows are transcribed in batches, each for itself, so "
-            "that one wrong text does not spread over a recording and a run can be resumed anywhere"
+            f"{name}: condition_on_previous_text must be false: windows are transcribed in batches, each for itself, "
+            "so that one wrong text does not spread over a recording and a run can be resumed anywhere"
         )
 
 

@@ -178,9 +178,7 @@ class WhisperRecogniser(AudioModel):
             row = Transcript("").row(timestamps=self.timestamps, confidence=self.confidence)
             scores, language = settings.NO_SCORES, None
         else:
-            row = self._transcript(decoded, clip.duration_s).row(
-                timestamps=self.timestamps, confidence=self.confidence
-            )
+            row = self._transcript(decoded, clip.duration_s).row(timestamps=self.timestamps, confidence=self.confidence)
             scores = settings.score_row(decoded.no_speech_prob, decoded.avg_logprob, decoded.text)
             language = decoded.language
         return {
@@ -201,7 +199,9 @@ class WhisperRecogniser(AudioModel):
                 duration_s,
                 has_blanks=has_blanks(decoded.language),
             )
-        confidence = round(min(1.0, float(np.exp(decoded.avg_logprob))), 3) if self.confidence and decoded.text else None
+        confidence = (
+            round(min(1.0, float(np.exp(decoded.avg_logprob))), 3) if self.confidence and decoded.text else None
+        )
         return Transcript(decoded.text, confidence, words)
 
 
@@ -346,9 +346,7 @@ class _Loaded:
         detected = self._generator.detect_language(encoded)
         return [one or found[0][0][2:-2] for one, found in zip(given, detected, strict=True)]
 
-    def _align(
-        self, staged: _StagedClips, encoded: Any, decoded: list[_Decoded], durations_s: Sequence[float]
-    ) -> None:
+    def _align(self, staged: _StagedClips, encoded: Any, decoded: list[_Decoded], durations_s: Sequence[float]) -> None:
         """Find when the decoder attends to each token; one call for each language of the batch."""
         for language in dict.fromkeys(one.language for one in decoded):
             chosen = [index for index, one in enumerate(decoded) if one.language == language and one.tokens]

