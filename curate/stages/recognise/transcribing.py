@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -124,20 +124,29 @@ class TranscribingStage(AudioModelStage):
         if runner is None or self.long_form is None:
             yield from super().stream(batch)
             return
+        yield from self._in_parts(batch, runner, self._within_bounds(batch, runner))
+
+    def _in_parts(self, batch: AudioBatch, runner: ModelRunner, records: Iterable[Record]) -> Iterator[AudioBatch]:
+        """Transcribe records of true length, some thousand windows at a time."""
         waiting: list[Record | LongRecord] = []
         windows = 0
-        for record in self._within_bounds(batch, runner):
+        for record in records:
             try:
                 one = self._cut(record, runner.model)
             except RecordError as error:
                 batch.fail(record, error)
+                continue
+            if isinstance(one, LongRecord) and not one.windows:  # no speech
+                self.write_row(record, {"text": "", **dict.fromkeys(_further_columns(runner.model))})
+                yield batch.with_data([record])
                 continue
             waiting.append(one)
             windows += len(one.windows) if isinstance(one, LongRecord) else 1
             if windows >= _MOST_WINDOWS:
                 yield from self._transcribe(batch, runner, waiting)
                 waiting, windows = [], 0
-        yield from self._transcribe(batch, runner, waiting)
+        if waiting:
+            yield from self._transcribe(batch, runner, waiting)
 
     def _within_bounds(self, batch: AudioBatch, runner: ModelRunner) -> Iterator[Record]:
         """Yield the records that are not filtered by their length, which is measured where it may matter."""
@@ -182,12 +191,8 @@ class TranscribingStage(AudioModelStage):
         self, batch: AudioBatch, runner: ModelRunner, waiting: Sequence[Record | LongRecord]
     ) -> Iterator[AudioBatch]:
         parts = _Parts(waiting)
-        longer: list[Record | LongRecord] = []  # than their manifest claims
-        for one in waiting:
-            if isinstance(one, LongRecord) and not one.parts:  # no speech
-                self.write_row(one.record, {"text": "", **dict.fromkeys(_further_columns(runner.model))})
-                yield batch.with_data([one.record])
-        context = attrs.evolve(self.context, announce=lambda records: self.context.announce(parts.whole(records)))
+        longer: list[Record] = []  # than their manifest claims
+        context = attrs.evolve(self.context, announce=parts.announcing(self.context.announce))
         outcomes = runner.run(parts.records, filepath_key=self.filepath_key or batch.filepath_key, context=context)
         with closing(outcomes):
             for outcome in outcomes:
@@ -195,18 +200,17 @@ class TranscribingStage(AudioModelStage):
                     case InferenceFailed(record, error):
                         if (whole := parts.failed(record)) is not None:
                             batch.fail(whole, error)
-                    case OutOfRange(record, reason) if reason != _LONGER:
+                    case OutOfRange(record, reason) if reason == _LONGER:
+                        longer.append(record)
+                    case OutOfRange(record, reason):
                         batch.reject(record, reason)
-                    case OutOfRange(record, _):
-                        longer.append(self._cut(record, runner.model))
                     case Inferred(records, rows):
                         finished = list(parts.finished(records, rows))
                         for record, row in finished:
                             self.write_row(record, row)
                         if finished:
                             yield batch.with_data([record for record, _ in finished])
-        if longer:
-            yield from self._transcribe(batch, runner, longer)
+        yield from self._in_parts(batch, runner, longer)
 
     def _window_s(self, model: AudioModel) -> float:
         return self.long_window_s or model.window_s or _DEFAULT_WINDOW_S
@@ -224,11 +228,15 @@ class _Parts:
             for place, part in enumerate(one.parts)
         }
 
-    def whole(self, records: Sequence[Record]) -> list[Record]:
-        """Return the records that these are, or are parts of, each once."""
-        found = (self._of.get(id(record)) for record in records)
-        whole = [record if one is None else one[0].record for record, one in zip(records, found, strict=True)]
-        return list({id(record): record for record in whole}.values())
+    def announcing(self, announce: Callable[[Sequence[Record]], None]) -> Callable[[Sequence[Record]], None]:
+        """Return the function that announces the records that the given ones are, or are parts of, each once."""
+
+        def announce_whole(records: Sequence[Record]) -> None:
+            found = (self._of.get(id(record)) for record in records)
+            whole = [record if one is None else one[0].record for record, one in zip(records, found, strict=True)]
+            announce(list({id(record): record for record in whole}.values()))
+
+        return announce_whole
 
     def failed(self, record: Record) -> Record | None:
         """Return the record that fails with this one, None if it has failed already."""

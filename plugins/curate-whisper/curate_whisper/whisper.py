@@ -224,7 +224,8 @@ class _StagedClips(Sequence[Clip]):
         return len(self._clips)
 
     def __getitem__(self, index: Any) -> Any:
-        return self._clips[index]
+        found: Any = self._clips[index]
+        return found
 
 
 class _Decoded:
