@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import attrs
 from attrs import frozen
 
 TRANSCRIPT_COLUMNS = ("text", "words", "confidence")
@@ -13,7 +12,7 @@ TRANSCRIPT_COLUMNS = ("text", "words", "confidence")
 
 @frozen
 class Word:
-    """One recognised word.
+    """One recognised word; in a row `{word, start, end, score}`, as every stage that reads or writes `words` has it.
 
     Args:
         text: the word as it stands in the transcript.
@@ -26,6 +25,11 @@ class Word:
     start_s: float
     end_s: float
     confidence: float | None = None
+
+    def row(self) -> dict[str, Any]:
+        """Return the word as an element of the column `words`; without `score` where there is no confidence."""
+        row: dict[str, Any] = {"word": self.text, "start": self.start_s, "end": self.end_s}
+        return row if self.confidence is None else row | {"score": self.confidence}
 
 
 @frozen
@@ -46,8 +50,7 @@ class Transcript:
         """Return the transcript as a model's row: `text`, and where requested `words` and `confidence`."""
         row: dict[str, Any] = {"text": self.text}
         if timestamps:
-            words = self.words or ()
-            row["words"] = [attrs.asdict(word, filter=lambda _, value: value is not None) for word in words]
+            row["words"] = [word.row() for word in self.words or ()]
         if confidence:
             row["confidence"] = self.confidence
         return row

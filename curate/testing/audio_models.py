@@ -129,10 +129,13 @@ def _check_transcript(row: Row, length_s: float) -> None:
     assert confidence is None or 0 <= confidence <= 1, row
     start_s = 0.0
     for word in row.get("words") or ():
-        assert start_s <= word["start_s"] <= word["end_s"] <= length_s + 0.001, (
+        assert {"word", "start", "end"} <= word.keys() <= {"word", "start", "end", "score"}, (
+            f"{word} is not of the form {{word, start, end, score}}"
+        )
+        assert start_s <= word["start"] <= word["end"] <= length_s + 0.001, (
             f"{word} lies outside of its clip, or before the word in front of it"
         )
-        start_s = word["start_s"]
+        start_s = word["start"]
 
 
 def _are_close(one: Any, other: Any, tolerance: float) -> bool:

@@ -73,7 +73,7 @@ def test_an_hour_in_500_windows_is_decoded_twice_in_bounded_memory(tmp_path: Pat
 
 @pytest.mark.soak
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("kind", ["mp3", "flac"])
+@pytest.mark.parametrize("kind", CODECS)
 def test_ten_hours_take_the_memory_of_one(tmp_path: Path, kind: str) -> None:
     require_bounded("multiprocessing", tmp_path, kind, 10.0, 5000)
 

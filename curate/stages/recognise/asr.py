@@ -33,7 +33,7 @@ class InferenceAsrNemoStage(TranscribingStage):
         model_name: the path of a `.nemo` file, or the name of a pretrained model, which needs a network once.
         filepath_key: the column with the path of the audio; None: the batch's, `audio_filepath` in a run.
         pred_text_key: the column that is written.
-        timestamps: also write `words`: text, start and end in seconds.
+        timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
         long_form: how a record longer than a window is transcribed: `windows`, overlapping ones, whose words are joined
             where both have the same word; `vad`: along the segments in the column `speech`, as many in a window as fit.
@@ -140,7 +140,7 @@ class AsrStage(TranscribingStage):
         options: the recogniser's own settings.
         filepath_key: the column with the path of the audio; None: the batch's, `audio_filepath` in a run.
         pred_text_key: the column that is written.
-        timestamps: also write `words`: text, start and end in seconds.
+        timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
         long_form: how a record longer than a window is transcribed: `windows`, overlapping ones, whose words are joined
             where both have the same word; `vad`: along the segments in the column `speech`, as many in a window as fit.

@@ -78,8 +78,8 @@ def test_stereo_at_44100_hz_is_understood_and_its_words_are_placed(transcribe: T
     [row] = transcribe("whisper_jfk", list, "stages.asr.timestamps=true")
     assert row["wer"] <= 0.40
     assert row["duration"] == 11.0
-    assert " ".join(word["text"] for word in row["words"]) == row["pred_text"]
-    assert row["words"][-1]["end_s"] <= 11.0
+    assert " ".join(word["word"] for word in row["words"]) == row["pred_text"]
+    assert row["words"][-1]["end"] <= 11.0
 
 
 def test_the_manifest_has_to_be_given() -> None:

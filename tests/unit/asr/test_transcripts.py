@@ -26,9 +26,8 @@ def test_a_row_has_the_columns_that_are_asked_for(timestamps: bool, confidence: 
     transcript = Transcript("a", confidence=0.5, words=(Word("a", 0.0, 0.1),))
     row = transcript.row(timestamps=timestamps, confidence=confidence)
     assert tuple(row) == transcript_columns(timestamps=timestamps, confidence=confidence)
-    assert row.get("words", [{"text": "a", "start_s": 0.0, "end_s": 0.1}]) == [
-        {"text": "a", "start_s": 0.0, "end_s": 0.1}
-    ]
+    placed = [{"word": "a", "start": 0.0, "end": 0.1}]
+    assert row.get("words", placed) == placed
 
 
 @pytest.mark.parametrize("name", ["Recogniser", "SupportsAsyncDecoding", "SupportsMemoryStats", "HasGpu"])

@@ -110,13 +110,13 @@ class TestEager:
         assert set(plain) == {"audio_filepath", "n", "duration", "pred_text"}
         stage = ready(StubAsrStage(make=make, timestamps=True, confidence=True))
         record = stage.process(batch(clip, 100)).data[0]
-        assert record["words"] == [{"text": "100", "start_s": 0.0, "end_s": 0.1, "confidence": 0.5}]
+        assert record["words"] == [{"word": "100", "start": 0.0, "end": 0.1, "score": 0.5}]
         assert record["confidence"] == 0.5
         assert set(stage.writes()) == {"pred_text", "words", "confidence"}
 
     def test_words_without_confidence_have_no_such_key(self, clip: Clip) -> None:
         stage = ready(StubAsrStage(make=lambda: StubRecogniser(timestamps=True), timestamps=True))
-        assert stage.process(batch(clip, 100)).data[0]["words"] == [{"text": "100", "start_s": 0.0, "end_s": 0.1}]
+        assert stage.process(batch(clip, 100)).data[0]["words"] == [{"word": "100", "start": 0.0, "end": 0.1}]
 
 
 class TestInARun:

@@ -10,11 +10,13 @@ import pytest
 import soundfile
 
 from curate import Pipeline
+from curate.asr import Transcript, Word
 from curate.audio_stage import AudioStage
 from curate.errors import PlanError
 from curate.records import AudioBatch, Record
-from curate.stage import ProcessingStage
+from curate.stage import Joined, ProcessingStage
 from curate.stages import (
+    JoinParts,
     Merge,
     ReadRecords,
     SplitSentences,
@@ -199,6 +201,20 @@ def test_sentences_have_their_text_words_and_times() -> None:
     assert places([first, second]) == [(10.8, 12.4), (12.8, 14.5)]
     assert first["words"][0] == {"word": "Hello", "start": 0.2, "end": 0.6}
     assert second["words"][0] == {"word": "How", "start": 0.2, "end": 0.4, "score": 0.9}
+
+
+def test_words_of_a_recogniser_are_cut_into_sentences_and_joined_as_they_were() -> None:
+    spoken = [Word("Yes.", 0.5, 1.0, 0.9), Word("No", 2.0, 2.4), Word("way.", 2.5, 3.0)]
+    words = Transcript("Yes. No way.", words=tuple(spoken)).row(timestamps=True)["words"]
+    sentences = run(SplitSentences(min_s=0), {"words": words, "duration": 4.0, "_id": "a:1"})
+    assert [child["text"] for child in sentences] == ["Yes.", "No way."]
+    parts = [{**child, "_id": f"a:1/{number}"} for number, child in enumerate(sentences)]
+    [joined] = JoinParts().gather(iter(parts))
+    assert isinstance(joined, Joined)
+    moved_s = joined.record.get("offset", 0.0)
+    assert [
+        (word["word"], round(word["start"] + moved_s, 3), word.get("score")) for word in joined.record["words"]
+    ] == [(word.text, word.start_s, word.confidence) for word in spoken]
 
 
 def test_a_short_sentence_joins_the_next_and_a_long_one_is_cut_at_its_longest_pause() -> None:
