@@ -63,7 +63,7 @@ class LongRecord:
         words = [self._words(row, start_s) for row, (start_s, _) in zip(rows, self.windows, strict=True)]
         merged = merge_words(self.windows, words) if overlapping else [word for part in words for word in part]
         blank = " " if all(_has_blanks(row) for row in rows) else ""
-        joined = {"text": blank.join(word.text for word in merged), "words": [_described(word) for word in merged]}
+        joined = {"text": blank.join(word.text for word in merged), "words": [word.row() for word in merged]}
         return {**self._others(rows), **joined}
 
     @staticmethod
@@ -105,16 +105,3 @@ def _has_blanks(row: Row) -> bool:
     """Return whether the words of a row are separated by blanks in its text."""
     words = [str(word["word"]) for word in row.get("words") or ()]
     return len(words) < 2 or " ".join(words) == " ".join(str(row["text"]).split())
-
-
-def _described(word: Word) -> dict[str, Any]:
-    described = {"word": word.text, "start": word.start_s, "end": word.end_s, "score": word.confidence}
-    return {name: value for name, value in described.items() if value is not None}
-
-
-def with_words_of_today(row: Row) -> Row:
-    """Return a row whose words have the keys word, start, end and score."""
-    words = row.get("words")
-    if not words or "word" in words[0]:
-        return row
-    return {**row, "words": [_described(Word(w["text"], w["start_s"], w["end_s"], w.get("confidence"))) for w in words]}

@@ -35,7 +35,7 @@ def overlapping_windows(start_s: float, end_s: float, window_s: float, overlap_s
         count += 1
     even_s = (length_s + (count - 1) * overlap_s) / count
     step_s = even_s - overlap_s
-    starts = [round(start_s + place * step_s, 3) for place in range(count)]
+    starts = [start_s, *(round(start_s + place * step_s, 3) for place in range(1, count))]
     return [(at, min(end_s, round(at + even_s, 3))) for at in starts[:-1]] + [(starts[-1], end_s)]
 
 

@@ -50,10 +50,9 @@ def test_tiny_in_a_batch_and_alone_gives_the_same_rows(
     assert corpus_wer([clip.record["text"] for clip in clips], [row["text"] for row in alone]) <= 0.10
     for row, clip in zip(together, clips, strict=True):
         spoken = row["words"]
-        name, start, end = ("word", "start", "end") if "word" in spoken[0] else ("text", "start_s", "end_s")
-        assert " ".join(word[name] for word in spoken) == row["text"]
-        assert spoken[-1][end] <= clip.duration_s
-        assert clip.duration_s < 3 or spoken[-1][start] > 0.3 * clip.duration_s
+        assert " ".join(word["word"] for word in spoken) == row["text"]
+        assert spoken[-1]["end"] <= clip.duration_s
+        assert clip.duration_s < 3 or spoken[-1]["start"] > 0.3 * clip.duration_s
         assert -1.5 < row["avg_logprob"] < 0 <= row["no_speech_prob"] < 0.6 < row["compression_ratio"] + 0.2
 
 

@@ -202,9 +202,7 @@ def test_overlapping_windows_cover_the_span(start_s: float, length_s: float, win
     windows = overlapping_windows(start_s, start_s + length_s, window_s, overlap_s)
     assert windows[0][0] == start_s and windows[-1][1] == start_s + length_s
     assert all(end - start <= window_s + 0.002 for start, end in windows)
-    assert all(
-        earlier[1] - later[0] >= overlap_s - 0.003 for earlier, later in zip(windows, windows[1:], strict=False)
-    )
+    assert all(earlier[1] - later[0] >= overlap_s - 0.003 for earlier, later in zip(windows, windows[1:], strict=False))
 
 
 def test_speech_windows_hold_each_segment_whole_or_overlap() -> None:
