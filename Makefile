@@ -101,6 +101,9 @@ $(VENV)/.demo: $(MANIFESTS) | $(BIN)/python
 $(VENV)/.dev-all: $(VENV)/.dev $(VENV)/.demo
 	$(INSTALL) --editable '.[dev-all]' --editable plugins/curate-silero
 	$(INSTALL) --no-deps silero-vad  # the model; its own code is not imported
+	$(INSTALL) --editable 'plugins/curate-whisper[test]' --editable plugins/curate-transformers
+	$(INSTALL) tiktoken
+	$(INSTALL) --no-deps --no-build-isolation openai-whisper  # torch is there, and triton is not needed
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.dev

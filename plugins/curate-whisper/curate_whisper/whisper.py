@@ -205,7 +205,7 @@ class WhisperRecogniser(AudioModel):
         return Transcript(decoded.text, confidence, words)
 
 
-class _StagedClips(Sequence[Clip]):
+class _StagedClips(list[Clip]):
     """Clips with the spectrograms of those that are not silent."""
 
     def __init__(
@@ -215,17 +215,10 @@ class _StagedClips(Sequence[Clip]):
         languages: list[str | None],
         features: NDArray[np.float32] | None,
     ) -> None:
-        self._clips = clips
+        super().__init__(clips)
         self.audible = audible
         self.languages = languages
         self.features = features
-
-    def __len__(self) -> int:
-        return len(self._clips)
-
-    def __getitem__(self, index: Any) -> Any:
-        found: Any = self._clips[index]
-        return found
 
 
 class _Decoded:

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 import pytest
-from curate_whisper.whisper import WhisperRecogniser
 
 from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.models import AudioModel, Clip
 from curate.testing import AudioModelContract
+from curate_whisper.whisper import WhisperRecogniser
 
 Wer = Callable[[list[str], list[str]], float]
 
