@@ -9,13 +9,10 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-import soundfile
 
 from curate.config import load_pipeline
 from curate.plugin import PluginHost
@@ -41,7 +38,7 @@ def write_pipeline(folder: Path, model: Path, manifest: str, **settings: Any) ->
     described = {
         "name": "whisper",
         "stages": [
-            {"use": "read_manifest", "path": str(folder / f"{manifest}.jsonl")},
+            {"use": "read_manifest", "manifest": str(folder / f"{manifest}.jsonl")},
             {
                 "use": "asr",
                 "recogniser": "whisper",
@@ -61,26 +58,42 @@ def words(path: Path) -> dict[str, str]:
     return {Path(row["audio_filepath"]).name: row["pred_text"] for row in rows}
 
 
-@pytest.mark.parametrize("executor", ["multiprocessing", pytest.param("ray", marks=pytest.mark.ray)])
-def test_words_are_the_same_on_every_executor_and_in_any_order(
-    executor: str, corpus: Path, tiny_en: Path, request: pytest.FixtureRequest
-) -> None:
-    if executor == "multiprocessing":
-        request.applymarker("processes")
-    host = PluginHost(plugin_files=[PLUGIN]) if not _is_installed() else PluginHost()
-    found: list[dict[str, str]] = []
-    for place, manifest in (("local", "manifest"), (executor, "shuffled")):
-        configured = load_pipeline(write_pipeline(corpus, tiny_en, manifest, workers=1 if place == "local" else 2), host=host)
-        result = configured.pipeline.run(place, run_dir=corpus / f"run-{place}", host=host)
-        assert result.summary["kept"] == 16
-        found.append(words(corpus / f"run-{place}" / "out.jsonl"))
-    assert found[0] == found[1]
+def host() -> PluginHost:
+    """Return the plugins, with this one where it is not installed."""
+    found = PluginHost()
+    return found if "whisper" in {one.name for one in found.recognisers} else PluginHost(plugin_files=[PLUGIN])
 
 
-def _is_installed() -> bool:
-    from importlib.metadata import PackageNotFoundError, version
+def run(executor: str, pipeline: Path) -> dict[str, str]:
+    plugins = host()
+    configured = load_pipeline(pipeline, host=plugins)
+    run_dir = pipeline.with_suffix(f".{executor}")
+    result = configured.pipeline.run(executor, run_dir=run_dir, host=plugins)
+    assert result.summary["kept"] == 16
+    return words(run_dir / "out.jsonl")
 
-    try:
-        return bool(version("curate-whisper"))
-    except PackageNotFoundError:
-        return False
+
+@pytest.mark.processes
+def test_words_are_the_same_in_processes_in_another_order_and_after_a_kill(corpus: Path, tiny_en: Path) -> None:
+    first = write_pipeline(corpus, tiny_en, "manifest")
+    expected = run("local", first)
+    assert run("multiprocessing", write_pipeline(corpus, tiny_en, "shuffled", workers=2)) == expected
+    options = [] if "whisper" in {one.name for one in PluginHost().recognisers} else ["--plugins-file", str(PLUGIN)]
+    command = [
+        *(sys.executable, "-m", "curate.cli", *options, "run", str(first)),
+        *("--executor", "multiprocessing", "--run-dir", str(corpus / "killed")),
+    ]
+    with subprocess.Popen(command, start_new_session=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as killed:
+        while killed.poll() is None and not list((corpus / "killed").glob("run.json")):
+            os.sched_yield()
+        os.killpg(killed.pid, signal.SIGKILL)
+        assert killed.wait() == -signal.SIGKILL
+    resumed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert resumed.returncode == 0, resumed.stdout + resumed.stderr
+    assert (corpus / "killed" / "out.jsonl").read_bytes() == (first.with_suffix(".local") / "out.jsonl").read_bytes()
+
+
+@pytest.mark.ray
+def test_words_are_the_same_on_ray(corpus: Path, tiny_en: Path) -> None:
+    expected = run("local", write_pipeline(corpus, tiny_en, "manifest"))
+    assert run("ray", write_pipeline(corpus, tiny_en, "shuffled", workers=2)) == expected
