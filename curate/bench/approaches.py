@@ -150,7 +150,12 @@ class ApproachReport:
     def from_dict(cls, described: Mapping[str, Any]) -> ApproachReport:
         """Return the report from the data of `to_dict`."""
         fields = {name: value for name, value in described.items() if name != "trials"}
-        trials = (ApproachTrial(**{**one, "trial": Trial(**one["trial"])}) for one in described["trials"])
+        trials = [
+            ApproachTrial(
+                **{name: value for name, value in one.items() if name != "trial"}, trial=Trial(**one["trial"])
+            )
+            for one in described["trials"]
+        ]
         return cls(**fields, trials=tuple(trials))
 
 
