@@ -62,7 +62,7 @@ class ApproachTrial:
     @property
     def name(self) -> str:
         """The approach, and how many workers it has."""
-        return self.approach if self.trial.replicas == 1 else f"{self.approach} ({self.trial.replicas} workers)"
+        return self.approach if self.trial.replicas == 1 else f"{self.approach} ({self.trial.replicas})"
 
     @property
     def fits(self) -> bool:

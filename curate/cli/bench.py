@@ -278,22 +278,22 @@ def _show_approaches(session: Session, report: ApproachReport) -> None:
 
     show = session.console.print
     show(f"Stage {report.stage}: {report.records:,} records with {report.audio_s:,.1f} s of audio")
-    table = Table(box=None, pad_edge=False)
-    table.add_column("approach", overflow="fold")
-    headings = ["clips", "total", "transcription", "spread", "RTFx", "vs sequential", "RAM", "VRAM", "padding", "WER"]
-    for heading in [*headings, "same texts", *(["before"] if report.before is not None else [])]:
-        table.add_column(heading, justify="right")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("approach", no_wrap=True)
+    has_gpu = any(one.vram_bytes is not None for one in report.trials)
+    headings = ["clips", "total", "transcribing", "RTFx", "vs seq.", "RAM", *(["VRAM"] if has_gpu else [])]
+    for heading in [*headings, "padding", "WER", "same", *(["before"] if report.before is not None else [])]:
+        table.add_column(heading, justify="right", overflow="fold")
     for one in report.trials:
         trial, change, before = one.trial, report.change_of(one), report.before_of(one)
         cells = [
             str(one.windows),
             _seconds(trial.total_s),
-            _wall(trial),
-            _share(trial.spread),
+            _wall(trial) + ("" if trial.spread is None else f" ±{trial.spread / 2:.0%}"),
             "" if one.rtfx is None else f"{one.rtfx:,.1f}",
-            "baseline" if one is report.sequential else "" if change is None else f"{change:+.0%}",
+            "" if one is report.sequential or change is None else f"{change:+.0%}",
             _gigabytes(one.ram_bytes),
-            _gigabytes(one.vram_bytes),
+            *([_gigabytes(one.vram_bytes)] if has_gpu else []),
             _share(trial.waste),
             "" if one.wer is None else f"{one.wer:.3f}",
             _share(one.equal_texts),

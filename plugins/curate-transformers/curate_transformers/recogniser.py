@@ -56,11 +56,11 @@ class TransformersRecogniser(AudioModel):
         name = str(model)
         if not name.strip():
             raise PlanError(f"{NAME}: model is empty: give a folder or a name")
-        if name.endswith(".nemo") or name.startswith("nvidia/parakeet") or name.startswith("nvidia/stt_"):
+        if name.endswith(".nemo") or name.startswith(("nvidia/parakeet", "nvidia/stt_")):
             raise PlanError(f"{NAME}: {name!r} is a NeMo model: use the stage `asr_nemo` with it")
         self.model = model
         self.folder = _folder(model)
-        config = _read_config(self.folder) if self.folder is not None else {}
+        config: Mapping[str, Any] = _read_config(self.folder) if self.folder is not None else dict[str, Any]()
         kind = _kind_of(config)
         if kind is None:
             raise PlanError(
