@@ -223,6 +223,8 @@ def bench_approaches(
         trials.append(comparison.run(approach))
         if on_trial is not None:
             on_trial(trials[-1])
+        if not trials[0].fits:  # nothing fits that is larger
+            break
     report = ApproachReport(
         pipeline=plan.name,
         stage=asr.name,

@@ -69,7 +69,7 @@ def run(executor: str, pipeline: Path) -> dict[str, str]:
     configured = load_pipeline(pipeline, host=plugins)
     run_dir = pipeline.with_suffix(f".{executor}")
     result = configured.pipeline.run(executor, run_dir=run_dir, host=plugins)
-    assert result.summary["kept"] == 16
+    assert result.summary["kept"] == result.summary["records_in"] > 5
     return words(run_dir / "out.jsonl")
 
 
@@ -95,5 +95,9 @@ def test_words_are_the_same_in_processes_in_another_order_and_after_a_kill(corpu
 
 @pytest.mark.ray
 def test_words_are_the_same_on_ray(corpus: Path, tiny_en: Path) -> None:
+    for name in ("manifest", "shuffled"):  # a few short clips: what differs between executors is not in the audio
+        path = corpus / f"{name}.jsonl"
+        lines = [line for line in path.read_text().splitlines() if json.loads(line)["duration"] < 3]
+        path.write_text("\n".join(lines))
     expected = run("local", write_pipeline(corpus, tiny_en, "manifest"))
     assert run("ray", write_pipeline(corpus, tiny_en, "shuffled", workers=2)) == expected

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from curate import Pipeline
 from curate.bench import ApproachReport, ApproachTrial, Trial, bench_approaches, save_plot
@@ -115,7 +114,3 @@ def test_mistakes_are_named(clip: Sound) -> None:
         bench_approaches(pipeline(clip), approaches=["magic"])
     with pytest.raises(UsageError, match="no ASR stage"):
         bench_approaches(Pipeline("p", [ReadRecords([{"text": "a"}])]))
-    from curate.cli import main
-
-    shown = CliRunner().invoke(main, ["bench", "approaches", "--help"])
-    assert "--recogniser" in shown.output
