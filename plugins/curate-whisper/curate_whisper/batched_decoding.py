@@ -50,7 +50,7 @@ class BatchedDecoding:
         end: the end token.
         no_speech: the token that stands for no speech.
         suppressed: tokens that are never emitted.
-        suppressed_first: further tokens that do not begin a text.
+        suppressed_first: further tokens that do not begin a transcript.
         max_new_tokens: the most tokens of a clip.
     """
 

@@ -37,7 +37,7 @@ class OpenAIWhisperRecogniser(AudioModel):
         model: a `.pt` file, or the name of a model in `~/.cache/whisper`, such as `tiny.en` or `large-v3-turbo`.
         language: the language of all records, in any spelling; None: the record's, or else the one that is detected.
         lang_key: the column with a record's language; with None or "" in it, the language is detected.
-        temperature: 0, or an ascending list such as [0, 0.2, 0.4]: a text that loops (`compression_ratio` above 2.4) or
+        temperature: 0, or an ascending list such as [0, 0.2, 0.4]: a transcript that loops (`compression_ratio` above 2.4) or
             that the model is unsure of (`avg_logprob` below -1) is sampled anew at the next temperature. The draws are
             seeded from the record's id, so that a run can be repeated on the same kind of device.
         condition_on_previous_text: false; windows do not depend on each other.
@@ -342,7 +342,7 @@ class _Loaded:
 
 
 def _suppressed(tokenizer: Any) -> list[int]:
-    """Return the tokens that are never part of a text without times."""
+    """Return the tokens that are never part of a transcript without times."""
     special = (
         *(tokenizer.transcribe, tokenizer.translate, tokenizer.sot, tokenizer.sot_prev, tokenizer.sot_lm),
         *(tokenizer.no_speech, tokenizer.no_timestamps),

@@ -1,4 +1,4 @@
-"""Words with their times, from the tokens of a text and the times at which the decoder attended to them."""
+"""Words with their times, from the tokens of a transcript and the times at which the decoder attended to them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def words_of(
     *,
     has_blanks: bool = True,
 ) -> tuple[Word, ...]:
-    """Return the words of a text with their times.
+    """Return the words of a transcript with their times.
 
     Args:
         text: the transcript.
