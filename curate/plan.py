@@ -245,6 +245,7 @@ def make_plan(
         _check_stage(stage_name, stage)
     _check_outputs(flat)
     _check_channels(flat, audio)
+    _check_sources(flat)
     planned = _with_columns(flat)
     source = flat[0][1] if flat and isinstance(flat[0][1], Source) else None
     return Plan(
@@ -267,6 +268,8 @@ def make_plan(
 def _flattened(stages: Sequence[Stage], host: PluginLookup | None) -> list[tuple[str, Stage]]:
     """Return all stages that work, with unique names, and with the names in their settings looked up."""
     flat = [part for stage in named(stages) for part in _decomposed(stage, host, ())]
+    while flat and isinstance(flat[-1], Gather) and flat[-1].only_orders:
+        flat.pop()
     return [(stage.name, stage) for stage in named(flat)]
 
 
@@ -328,6 +331,13 @@ def _check_stage(name: str, stage: Stage) -> None:
             stage.check()
     except PlanError as error:
         raise error if error.__cause__ else PlanError(f"stage {name!r}: {error}", name) from None
+
+
+def _check_sources(stages: Sequence[tuple[str, Stage]]) -> None:
+    sources = [stage for _, stage in stages if isinstance(stage, Source)]
+    for name, stage in stages:
+        with _asked(name, "check_sources()"):
+            stage.check_sources(sources)
 
 
 def _check_init(name: str, cls: type[Stage]) -> None:

@@ -148,7 +148,7 @@ class NemoRecogniser(AudioModel):
         model = restore(checkpoint)
         torch: Any = import_module("torch")
         name = self.device or self.resources.device
-        device = _device(torch, name)
+        device = chosen_device(torch, name)
         # With a GPU, nothing large is computed on CPUs, and idle teams of threads would spin next to the launching one.
         threads = self.threads or self.resources.threads or (1 if device.type == "cuda" else None)
         if threads is not None:
@@ -374,30 +374,11 @@ class _Loaded:
         for name, part in model.named_children():
             kind = {"preprocessor": torch.float32, "encoder": self._dtype}.get(name, self._head_dtype)
             part.to(device=device, dtype=kind)
-        self._settle(model)
+        settle(model)
         self._preprocessor = model.preprocessor
         self._encoder = model.encoder
         self._model = model
         self.least_samples = self._least_samples()
-
-    @staticmethod
-    def _settle(model: Any) -> None:
-        """Make the model a pure function for good: frozen, evaluation mode, no dither, no padding of its own."""
-        featurizer = getattr(model.preprocessor, "featurizer", None)
-        for knob in ("dither", "pad_to"):
-            if hasattr(featurizer, knob):
-                setattr(featurizer, knob, 0)
-        # NeMo's conformer layers share one activation object, a default argument, with every other model of this
-        # process; a `transcribe()` of another model would switch it to training mode.
-        for part in list(model.encoder.modules()):
-            for name, child in list(part.named_children()):
-                if not any(True for _ in child.children()) and not child.state_dict():
-                    setattr(part, name, copy(child))
-        model.freeze()
-        model.eval()
-        training = [name for name, module in model.named_modules() if module.training]
-        if training:
-            raise InfrastructureError(f"these parts of the model stay in training mode: {', '.join(training)}")
 
     def _least_samples(self) -> int:
         """Return the length of the shortest clip that has `_LEAST_FRAMES` feature frames."""
@@ -535,7 +516,27 @@ def _attend_by_sdpa(encoder: Any, wanted: bool) -> bool:
     return wanted and bool(found)
 
 
-def _device(torch: Any, device: str) -> Any:
+def settle(model: Any) -> None:
+    """Make the model a pure function for good: frozen, evaluation mode, no dither, no padding of its own."""
+    featurizer = getattr(model.preprocessor, "featurizer", None)
+    for knob in ("dither", "pad_to"):
+        if hasattr(featurizer, knob):
+            setattr(featurizer, knob, 0)
+    # NeMo's conformer layers share one activation object, a default argument, with every other model of this
+    # process; a `transcribe()` of another model would switch it to training mode.
+    for part in list(model.encoder.modules()):
+        for name, child in list(part.named_children()):
+            if not any(True for _ in child.children()) and not child.state_dict():
+                setattr(part, name, copy(child))
+    model.freeze()
+    model.eval()
+    training = [name for name, module in model.named_modules() if module.training]
+    if training:
+        raise InfrastructureError(f"these parts of the model stay in training mode: {', '.join(training)}")
+
+
+def chosen_device(torch: Any, device: str) -> Any:
+    """Return a device of torch, or raise `InfrastructureError` where there is none of that name."""
     try:
         wanted = torch.device(device)
     except RuntimeError as error:
