@@ -37,8 +37,8 @@ class OpenAIWhisperRecogniser(AudioModel):
         model: a `.pt` file, or the name of a model in `~/.cache/whisper`, such as `tiny.en` or `large-v3-turbo`.
         language: the language of all records, in any spelling; None: the record's, or else the one that is detected.
         lang_key: the column with a record's language; with None or "" in it, the language is detected.
-        temperature: 0, or an ascending list such as [0, 0.2, 0.4]: a transcript that loops (`compression_ratio` above 2.4) or
-            that the model is unsure of (`avg_logprob` below -1) is sampled anew at the next temperature. The draws are
+        temperature: 0, or an ascending list such as [0, 0.2, 0.4]: a transcript that loops (`compression_ratio` above
+            2.4) or that the model is unsure of (`avg_logprob` below -1) is sampled anew at the next temperature. The draws are
             seeded from the record's id, so that a run can be repeated on the same kind of device.
         condition_on_previous_text: false; windows do not depend on each other.
         max_new_tokens: the most tokens of a window.

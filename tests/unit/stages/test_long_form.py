@@ -1,7 +1,8 @@
-"""Long recordings in windows: no word twice, none lost, in bounded memory, whatever the windows do to words at seams."""
+"""Long recordings in windows: no word twice and none lost, whatever the windows do to words at seams."""
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ _LEVELS = 64
 
 @dataclass
 class BurstRecogniser(AudioModel):
-    """Hears bursts of constant level as words: the level's number. A burst that the clip's edge cuts is heard wrongly."""
+    """Hears bursts of constant level as words: the level's number. One that the clip's edge cuts is heard wrongly."""
 
     rate_hz: int = RATE_HZ
     window_s: float | None = 10.0  # type: ignore[assignment]
@@ -39,16 +40,15 @@ class BurstRecogniser(AudioModel):
 
     def infer(self, clips: Sequence[Clip]) -> Any:
         self.longest_s = max(self.longest_s, *(clip.duration_s for clip in clips))
-        rows = [Transcript(" ".join(w.text for w in found), None, found).row(timestamps=self.words)
+        return [Transcript(" ".join(w.text for w in found), None, found).row(timestamps=self.words)
                 for found in map(_bursts, clips)]  # fmt: skip
-        return rows
 
 
 def _bursts(clip: Clip) -> tuple[Word, ...]:
     levels = np.rint(np.asarray(clip.samples) * _LEVELS * 1.5).astype(int)
     edges = [0, *(np.flatnonzero(np.diff(levels)) + 1).tolist(), len(levels)]
     found: list[Word] = []
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in itertools.pairwise(edges):
         if levels[start] > 0:
             cut = start == 0 or end == len(levels)
             found.append(Word(f"cut{levels[start]}" if cut else str(levels[start]), start / RATE_HZ, end / RATE_HZ))
@@ -202,7 +202,7 @@ def test_overlapping_windows_cover_the_span(start_s: float, length_s: float, win
     windows = overlapping_windows(start_s, start_s + length_s, window_s, overlap_s)
     assert windows[0][0] == start_s and windows[-1][1] == start_s + length_s
     assert all(end - start <= window_s + 0.002 for start, end in windows)
-    assert all(earlier[1] - later[0] >= overlap_s - 0.003 for earlier, later in zip(windows, windows[1:], strict=False))
+    assert all(earlier[1] - later[0] >= overlap_s - 0.003 for earlier, later in itertools.pairwise(windows))
 
 
 def test_speech_windows_hold_each_segment_whole_or_overlap() -> None:
@@ -224,4 +224,4 @@ def test_a_seam_keeps_each_word_once_although_times_differ(seed: int, shift_s: f
     second = [Word("heard", 14.3, 14.4), *moved]
     joined = merge_words([(0.0, 18.2), (14.3, 30.0)], [first, second])
     assert [word.text for word in joined] == truth
-    assert all(a.start_s <= b.start_s for a, b in zip(joined, joined[1:], strict=False))
+    assert all(a.start_s <= b.start_s for a, b in itertools.pairwise(joined))
