@@ -39,7 +39,7 @@ class AudioModel:
     The planner counts each clip of such a model as a whole window."""
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Return what changes the rows in addition to code and settings, such as the checksum of the model's file."""
+        """Return the values that change the rows in addition to code and settings, such as the checksum of the model's file."""
         return {}
 
     def notes(self) -> Sequence[str]:

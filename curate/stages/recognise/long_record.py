@@ -1,4 +1,4 @@
-"""A record that is transcribed window by window, and the row that comes of it."""
+"""A record that is transcribed window by window, and its row."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class LongRecord:
         """Return the row of the whole record.
 
         Raises:
-            InfrastructureError: windows overlap, and the recogniser does not say when it heard which word.
+            InfrastructureError: windows overlap, and the recogniser gives no times of words.
         """
         rows = [self._rows[place] for place in range(len(self.windows))]
         overlapping = any(later[0] < earlier[1] for earlier, later in zip(self.windows, self.windows[1:], strict=False))

@@ -1,7 +1,7 @@
 """ASR checkpoints of Hugging Face: CTC models (Wav2Vec2, HuBERT, WavLM) and sequence-to-sequence models (Whisper).
 
 Whether clips of different length may share a batch depends on the model: one whose features are normalised over the
-whole clip (`feat_extract_norm: group`, as of wav2vec2-base) has no mask for padding, so what it hears in a clip would
+whole clip (`feat_extract_norm: group`, as of wav2vec2-base) has no mask for padding, so its result for a clip would
 depend on the longest clip of the batch. Its clips are computed one at a time.
 """
 
@@ -216,7 +216,7 @@ def _folder(model: str | Path) -> Path | None:
     """Return the folder of a checkpoint; None for a name in the hub's cache.
 
     Raises:
-        PlanError: it is a path, and there is no checkpoint.
+        PlanError: it is a path without a checkpoint.
     """
     path = Path(model).expanduser()
     if not isinstance(model, Path) and not str(model).startswith(("/", "./", "../", "~")) and not path.exists():

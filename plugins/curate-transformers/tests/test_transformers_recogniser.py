@@ -84,7 +84,7 @@ def test_words_lie_in_the_text_and_in_the_clip(checkpoints: dict[str, Path]) -> 
         model.infer([Clip(np.full(16_000, np.nan, np.float32), 16_000)])
 
 
-def test_a_checkpoint_that_is_no_recogniser_is_refused_at_plan_time(tmp_path: Path) -> None:
+def test_a_checkpoint_of_another_task_is_refused_at_plan_time(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"architectures": ["BertForMaskedLM"]}')
     with pytest.raises(PlanError, match="BertForMaskedLM"):
         TransformersRecogniser(tmp_path)

@@ -38,8 +38,8 @@ class OpenAIWhisperRecogniser(AudioModel):
         language: the language of all records, in any spelling; None: the record's, or else the one that is detected.
         lang_key: the column with a record's language; with None or "" in it, the language is detected.
         temperature: 0, or an ascending list such as [0, 0.2, 0.4]: a transcript that loops (`compression_ratio` above
-            2.4) or that the model is unsure of (`avg_logprob` below -1) is sampled anew at the next temperature. The draws are
-            seeded from the record's id, so that a run can be repeated on the same kind of device.
+            2.4) or that the model is unsure of (`avg_logprob` below -1) is sampled anew at the next temperature. The
+            draws are seeded from the record's id, so that a run can be repeated on the same kind of device.
         condition_on_previous_text: false; windows do not depend on each other.
         max_new_tokens: the most tokens of a window.
         timestamps: whether rows contain the words with their times.
@@ -308,7 +308,7 @@ class _Loaded:
         return average < -1.0 or settings.compression_ratio(self.spell(decoded.tokens)) > 2.4
 
     def _generator(self, clip: Clip, temperature: float) -> Any:
-        """Return what draws the tokens of a clip: seeded by its record, so that the company makes no difference."""
+        """Return the source of a clip's draws, seeded by its record, so that its neighbours make no difference."""
         identity = str(clip.record.get("_id", "")) or hashlib.sha256(clip.samples.tobytes()).hexdigest()
         digest = hashlib.sha256(f"{identity} {temperature}".encode()).digest()
         generator: Any = self._torch.Generator(device=self._device)
@@ -358,6 +358,6 @@ def _cached(whisper: Any, recogniser: OpenAIWhisperRecogniser) -> Path:
     file = folder / url.rpartition("/")[2]
     if not file.exists():
         if not recogniser.download:
-            raise missing(NAME, recogniser.model, f"there is no {file}")
+            raise missing(NAME, recogniser.model, f"{file} does not exist")
         whisper.load_model(str(recogniser.model), device="cpu", download_root=str(folder))
     return file

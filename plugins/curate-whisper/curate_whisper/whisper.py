@@ -48,8 +48,8 @@ class WhisperRecogniser(AudioModel):
         compute_type: the number format: `int8`, `float16`, `float32` and so on; `auto`: as `dtype` of the resources
             says, or else int8 on the CPU and float16 on a GPU.
         temperature: 0, or an ascending list such as [0, 0.2, 0.4]: a transcript that loops (`compression_ratio` above
-            2.4) or that the model is unsure of (`avg_logprob` below -1) is sampled anew at the next temperature. CTranslate2
-            cannot seed one clip, so with more than 0 the text is not reproducible, as the plan says.
+            2.4) or that the model is unsure of (`avg_logprob` below -1) is sampled anew at the next temperature.
+            CTranslate2 cannot seed one clip, so with more than 0 the text is not reproducible, as the plan notes.
         condition_on_previous_text: false; windows do not depend on each other.
         max_new_tokens: the most tokens of a window.
         timestamps: whether rows contain the words with their times.
