@@ -39,7 +39,7 @@ class AudioModel:
     The planner counts each clip of such a model as a whole window."""
 
     def fingerprint(self) -> Mapping[str, Any]:
-        """Return the values that change the rows in addition to code and settings, such as the checksum of the model's file."""
+        """Return values that change the rows in addition to code and settings, such as a checksum of the model."""
         return {}
 
     def notes(self) -> Sequence[str]:
