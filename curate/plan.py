@@ -440,6 +440,7 @@ def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stag
     columns: frozenset[str] | None = None
     origins: dict[str, str] = {}
     planned: list[PlannedStage[Stage]] = []
+    source = stages[0][0] if isinstance(stages[0][1], Source) else ""
     for position, (name, stage) in enumerate(stages):
         if isinstance(stage, Source):
             known = stage.record_columns()
@@ -455,6 +456,7 @@ def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stag
             if columns is not None:
                 columns = None if written is None else (columns | {*written, *measured}) - frozenset(stage.drops())
             overwritten = {column: origins[column] for column in written or () if column in origins}
+            _check_overwritten(name, stage, overwritten, source)
             origins |= dict.fromkeys(written or (), name)
             for column in stage.drops():
                 origins.pop(column, None)
@@ -468,6 +470,17 @@ def _check_reads(name: str, stage: Stage, columns: frozenset[str], before: str) 
         raise PlanError(
             f"stage {name!r} reads column {missing[0]!r}, which no earlier stage writes; "
             f"{before!r} hands on {', '.join(sorted(columns)) or 'no columns'}",
+            name,
+        )
+
+
+def _check_overwritten(name: str, stage: Stage, overwritten: Mapping[str, str], source: str) -> None:
+    """Check that a stage keeps the columns of other stages, where it must; those of the input may be replaced."""
+    lost = sorted(column for column, origin in overwritten.items() if origin != source)
+    if lost and isinstance(stage, ProcessingStage) and not stage.may_overwrite:
+        raise PlanError(
+            f"stage {name!r} would overwrite column {lost[0]!r}, which {overwritten[lost[0]]!r} has written; give it "
+            "columns of its own: `prefix:`, or the setting that names the column",
             name,
         )
 

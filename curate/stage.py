@@ -416,6 +416,8 @@ class ProcessingStage(Stage):
     """Whether the engine calls `process_audio`: so it does where an `AudioStage` does not define its work otherwise."""
     corrects_duration: bool = False
     """Whether the decoded length is written to `duration` before the stage sees a record: where it decodes audio."""
+    may_overwrite: ClassVar[bool] = True
+    """Whether the stage may write a column that an earlier stage has written; where not, the plan is an error."""
     context: WorkerContext = WorkerContext()
 
     def setup(self) -> None:

@@ -281,7 +281,8 @@ class _Comparison:
         audio_s = round(sum(map(audio_ms, self._bench.records)) / 1000, 3)
         if not trial.fits:
             return ApproachTrial(approach, trial, audio_s, windows=len(members))
-        key: str = self._bench.stage.pred_text_key  # type: ignore[attr-defined]
+        stage: Any = self._bench.stage
+        key = f"{stage.prefix}{stage.pred_text_key}"
         texts: list[str | None] = [None] * len(members)
         for record in kept:
             number, _, place = str(record[ID]).partition(":")

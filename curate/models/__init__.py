@@ -5,6 +5,7 @@ Importing this package loads neither numpy nor torch.
 
 from curate.models.capabilities import DeviceMemory, MemoryMeter, MemoryPeak, ModelCapabilities
 from curate.models.clip import Clip
+from curate.models.ctc import CtcLabels, CtcModel
 from curate.models.engine import EngineModel
 from curate.models.model import AudioModel, Row, Rows
 from curate.models.resources import ModelResources
@@ -15,6 +16,8 @@ __all__ = [
     "AudioModel",
     "AudioModelStage",
     "Clip",
+    "CtcLabels",
+    "CtcModel",
     "DeviceMemory",
     "EngineModel",
     "MemoryMeter",

@@ -194,6 +194,21 @@ def curate_stages() -> list[StageRef]:
             "Transcribe speech with any recogniser that a plugin announces",
         ),
         StageRef(
+            "align",
+            "curate.stages.recognise.align:Align",
+            "Align known text with audio: word times and scores, long audio with long text",
+        ),
+        StageRef(
+            "agreement",
+            "curate.stages.recognise.agreement:Agreement",
+            "Compare the transcripts of several recognisers, and take their majority text",
+        ),
+        StageRef(
+            "select_best",
+            "curate.stages.recognise.select_best:SelectBest",
+            "Select the best of several transcripts of a record",
+        ),
+        StageRef(
             "word_error_rate",
             "curate.stages.text.error_rates:WordErrorRate",
             "Compare two texts of a record, word by word",

@@ -31,8 +31,11 @@ if TYPE_CHECKING:
     from curate.stages.measure.speakers import SpeakerConsistency, SpeakerEmbedding
     from curate.stages.measure.speech_quality import SpeechQuality
     from curate.stages.measure.spoken_language import SpokenLanguage
+    from curate.stages.recognise.agreement import Agreement
+    from curate.stages.recognise.align import Align
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
     from curate.stages.recognise.asr_within_memory import AsrWithinMemory
+    from curate.stages.recognise.select_best import SelectBest
     from curate.stages.segment.join_parts import JoinParts
     from curate.stages.segment.split_channels import SplitChannels
     from curate.stages.segment.split_sentences import SplitSentences
@@ -70,6 +73,8 @@ if TYPE_CHECKING:
     from curate.stages.write.webdataset import WebDatasetWriter
 
 _HOME = {
+    "Agreement": "recognise.agreement",
+    "Align": "recognise.align",
     "AsrStage": "recognise.asr",
     "AsrWithinMemory": "recognise.asr_within_memory",
     "AudioBandwidth": "measure.bandwidth",
@@ -113,6 +118,7 @@ _HOME = {
     "ReadRecords": "sources.manifest",
     "Sample": "corpus.sample",
     "SegmentsReader": "sources.segments",
+    "SelectBest": "recognise.select_best",
     "SetColumns": "corpus.set_columns",
     "SharWriter": "write.shar",
     "Shuffle": "corpus.shuffle",
@@ -141,6 +147,8 @@ _HOME = {
 }
 
 __all__ = [
+    "Agreement",
+    "Align",
     "AsrStage",
     "AsrWithinMemory",
     "AudioBandwidth",
@@ -184,6 +192,7 @@ __all__ = [
     "ReadRecords",
     "Sample",
     "SegmentsReader",
+    "SelectBest",
     "SetColumns",
     "SharWriter",
     "Shuffle",

@@ -33,6 +33,7 @@ class InferenceAsrNemoStage(TranscribingStage):
         model_name: the path of a `.nemo` file, or the name of a pretrained model, which needs a network once.
         filepath_key: the column with the path of the audio; None: the batch's, `audio_filepath` in a run.
         pred_text_key: the column that is written.
+        prefix: what the names of all columns that are written begin with, so that several recognisers write their own.
         timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
         long_form: how a record longer than a window is transcribed: `windows`, overlapping ones, whose words are joined
@@ -96,7 +97,7 @@ class InferenceAsrNemoStage(TranscribingStage):
         path = local_path(self.model_name)
         if path is None or not path.is_file():
             return {}
-        return {"model_sha256": _sha256(path, path.stat().st_mtime_ns)}
+        return {"model_sha256": file_sha256(path, path.stat().st_mtime_ns)}
 
 
 @dataclass
@@ -140,6 +141,7 @@ class AsrStage(TranscribingStage):
         options: the recogniser's own settings.
         filepath_key: the column with the path of the audio; None: the batch's, `audio_filepath` in a run.
         pred_text_key: the column that is written.
+        prefix: what the names of all columns that are written begin with, so that several recognisers write their own.
         timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
         long_form: how a record longer than a window is transcribed: `windows`, overlapping ones, whose words are joined
@@ -191,7 +193,7 @@ class AsrStage(TranscribingStage):
 
 
 @cache
-def _sha256(path: Path, mtime_ns: int) -> str:
+def file_sha256(path: Path, mtime_ns: int) -> str:
     """Return the checksum of a model file, which is read once for each version of it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -40,6 +40,7 @@ class TranscribingStage(AudioModelStage):
 
     Args:
         pred_text_key: the column that is written.
+        prefix: what the names of all columns that are written begin with, so that several recognisers write their own.
         timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
         long_form: how a record longer than a window is transcribed: `windows`, overlapping ones, whose words are joined
@@ -51,6 +52,7 @@ class TranscribingStage(AudioModelStage):
     """
 
     pred_text_key: str = field(default="pred_text", kw_only=True)
+    prefix: str = field(default="", kw_only=True)
     timestamps: bool = field(default=False, kw_only=True)
     confidence: bool = field(default=False, kw_only=True)
     long_form: str | None = field(default=None, kw_only=True)
@@ -87,20 +89,21 @@ class TranscribingStage(AudioModelStage):
 
     def model_columns(self, model: AudioModel) -> Sequence[str]:
         known = transcript_columns(timestamps=self.timestamps, confidence=self.confidence)[1:]
-        return (self.pred_text_key, *known, *_further_columns(model))
+        names = (self.pred_text_key, *known, *_further_columns(model))
+        return tuple(f"{self.prefix}{name}" for name in names)
 
     def row_contract(self, model: AudioModel) -> RowContract:
         return RowContract(type(model).__name__, ("text", *_further_columns(model)), TRANSCRIPT_COLUMNS)
 
     def write_row(self, record: Record, row: Row) -> None:
-        record[self.pred_text_key] = row["text"]
+        record[f"{self.prefix}{self.pred_text_key}"] = row["text"]
         if self.timestamps:
-            record["words"] = row.get("words") or []
+            record[f"{self.prefix}words"] = row.get("words") or []
         if self.confidence:
-            record["confidence"] = row.get("confidence")
+            record[f"{self.prefix}confidence"] = row.get("confidence")
         for name, value in row.items():
             if name not in TRANSCRIPT_COLUMNS:
-                record[name] = value
+                record[f"{self.prefix}{name}"] = value
 
     def checked_model(self) -> AudioModel:
         model = super().checked_model()

@@ -101,7 +101,7 @@ def save_converted(path: Path, folder: Path) -> Path:
 
 def _variables(data: bytes) -> Iterator[tuple[str, Any]]:
     """Yield the arrays of a CTranslate2 model by name."""
-    kinds = (np.float32, np.int8, np.int16, np.int32, np.float16)
+    kinds: Any = (np.float32, np.int8, np.int16, np.int32, np.float16)
     at = 4
 
     def take(form: str) -> Any:
