@@ -102,6 +102,8 @@ $(VENV)/.demo: $(MANIFESTS) | $(BIN)/python
 $(VENV)/.dev-all: $(VENV)/.dev $(VENV)/.demo
 	$(INSTALL) --editable '.[dev-all]' $(PLUGINS:%=--editable %)
 	$(INSTALL) --no-deps silero-vad speechmos Resemblyzer  # the models; their own code is not imported
+	$(INSTALL) --editable 'plugins/curate-whisper[test]' tiktoken
+	$(INSTALL) --no-deps --no-build-isolation openai-whisper  # torch is there, and triton is not needed
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.dev

@@ -22,10 +22,6 @@ class CompositeStage(Stage):
         """Return the stages that this one stands for; they may be composite themselves."""
         raise NotImplementedError(f"{type(self).__name__} must define decompose()")
 
-    def notes(self) -> Sequence[str]:
-        """Return sentences for `curate plan`, such as why these parts were chosen."""
-        return ()
-
     def with_(self, *, parts: Mapping[str, Mapping[str, Any]] | None = None, **changes: Any) -> Self:
         """Return a copy with other settings; the original is never touched.
 

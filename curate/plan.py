@@ -162,7 +162,7 @@ class Plan:
         settings: stage name → everything that changes results, for the fingerprint.
         audio: how every stage reads audio: the pipeline's `audio` block.
         schemes: the stores of the plugins, by URL scheme.
-        choices: the notes of the composite stages.
+        choices: the notes of the stages.
     """
 
     name: str
@@ -275,7 +275,10 @@ def make_plan(
             if not isinstance(stage, Partitioner)
         },
         audio=audio,
-        choices=tuple(note for stage in named(stages) for note in notes_of(stage)),
+        choices=(
+            *(note for stage in named(stages) for note in notes_of(stage)),
+            *(f"{stage_name}: {note}" for stage_name, stage in flat for note in stage.notes()),
+        ),
     )
 
 

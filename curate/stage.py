@@ -313,6 +313,10 @@ class Stage:
         """Return values that determine the results in addition to the fields, such as a model file's sha256."""
         return {}
 
+    def notes(self) -> Sequence[str]:
+        """Return sentences for `curate plan`, such as that the results are not reproducible."""
+        return ()
+
 
 def _reduce_with_options(self: Stage, protocol: Any) -> tuple[Any, ...]:
     """Copy and pickle an attrs class with slots: its `__getstate__` knows the fields alone, and would lose the run-time

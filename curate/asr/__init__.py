@@ -6,14 +6,18 @@ Importing this package loads neither numpy nor torch nor NeMo; `NemoRecogniser.s
 from curate.asr.checkpoint import check_model
 from curate.asr.nemo import NemoRecogniser
 from curate.asr.recogniser import Transcript, Word, transcript_columns
+from curate.asr.word_timestamps import Token, fold_ctc, place_words
 from curate.gpu_errors import is_oom
 
 __all__ = [
     "NemoRecogniser",
+    "Token",
     "Transcript",
     "Word",
     "check_model",
+    "fold_ctc",
     "is_oom",
+    "place_words",
     "transcript_columns",
 ]
 

@@ -38,6 +38,9 @@ DECODERS: Mapping[str, tuple[str, ...]] = MappingProxyType(
 )
 """The model classes that we can run → their decoders, the default one first. TDT models are of the `rnnt` classes."""
 
+_WHISPER = re.compile(r"(whisper-)?(tiny|base|small|medium)(\.en)?|(whisper-)?large(-v[123])?(-turbo)?|turbo")
+_OTHER_KINDS = ("whisper", "wav2vec2", "hubert", "wavlm", "mms-", "speech-t5", "seamless", "moonshine")
+
 _CONFIG = "model_config.yaml"
 _MAX_CONFIG_VALUES = 1_000_000
 _WEIGHTS = "model_weights.ckpt"
@@ -93,6 +96,18 @@ def check_model(model_name: str | Path, decoder: str | None = None) -> None:
     path = local_path(model_name)
     if path is not None:
         choose_decoder(read_checkpoint(path), decoder)
+    elif other := _recogniser_of(str(model_name)):
+        raise PlanError(f"{str(model_name)!r} is not a NeMo model: use the stage `asr` with recogniser: {other}")
+
+
+def _recogniser_of(name: str) -> str | None:
+    """Return the recogniser that a name of other models belongs to; None: it may be a NeMo model's."""
+    owner, _, plain = name.lower().rpartition("/")
+    if owner in ("nvidia", ""):
+        return "whisper" if not owner and _WHISPER.fullmatch(plain) else None
+    if "faster-whisper" in plain or "ctranslate2" in plain:
+        return "whisper"
+    return "transformers" if any(kind in plain for kind in _OTHER_KINDS) else None
 
 
 def choose_decoder(checkpoint: Checkpoint, decoder: str | None) -> str:

@@ -8,13 +8,24 @@
 
 from typing import TYPE_CHECKING, NoReturn
 
+from curate.bench.approaches import ApproachReport, ApproachTrial, bench_approaches
 from curate.bench.batch_size import BatchSizeReport, bench_batch_sizes
 from curate.bench.history import append, last_alike
 from curate.bench.plot import save_plot
 from curate.bench.trial import Trial
 from curate.suggest import unknown_attribute
 
-__all__ = ["BatchSizeReport", "Trial", "append", "bench_batch_sizes", "last_alike", "save_plot"]
+__all__ = [
+    "ApproachReport",
+    "ApproachTrial",
+    "BatchSizeReport",
+    "Trial",
+    "append",
+    "bench_approaches",
+    "bench_batch_sizes",
+    "last_alike",
+    "save_plot",
+]
 
 
 if not TYPE_CHECKING:  # a type checker would take any name for a known one

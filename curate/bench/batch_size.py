@@ -163,7 +163,7 @@ def bench_batch_sizes(
     plan = pipeline.plan(place, host=host)
     chosen = _stage(plan, stage)
     with use_host(host):
-        records = _input(plan, chosen, limit, host)
+        records = input_of(plan, chosen, limit, host)
     bench = Bench(chosen, records, plan.audio_roots, place, repeats, host)
     trials: list[Trial] = []
     settings = _settings(chosen, sizes, budgets)
@@ -225,7 +225,7 @@ def _stage(plan: Plan, name: str | None) -> ProcessingStage:
     raise UsageError("no stage of this pipeline works in batches; choose one with --stage")
 
 
-def _input(plan: Plan, stage: ProcessingStage, limit: int, host: PluginHost) -> list[Record]:
+def input_of(plan: Plan, stage: ProcessingStage, limit: int, host: PluginHost) -> list[Record]:
     """Return the records that reach the stage, from the first `limit` records of the input."""
     source = plan.phases[0].source
     assert source is not None  # the planner checks that a pipeline begins with one

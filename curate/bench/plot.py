@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from curate.errors import UsageError
 
 if TYPE_CHECKING:
+    from curate.bench.approaches import ApproachReport
     from curate.bench.batch_size import BatchSizeReport
 
 FORMATS = (".svg", ".png", ".pdf")
@@ -27,7 +28,7 @@ def check_plot(path: Path) -> None:
     _figure_class()
 
 
-def save_plot(report: BatchSizeReport, path: Path) -> None:
+def save_plot(report: BatchSizeReport | ApproachReport, path: Path) -> None:
     """Write the plot of a report, as SVG, PNG or PDF.
 
     Raises:

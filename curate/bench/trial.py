@@ -51,6 +51,7 @@ class Trial:
         peak_bytes: the peak memory of a worker: the GPU's, or else the process's.
         peak_of: the kind of `peak_bytes`, `gpu` or `process`.
         ooms: the number of OOMs, after each of which the stage continued with smaller batches.
+        ram_bytes: the peak memory of a worker's process.
         idle: the number of workers without work, because they were ready too late or do not fit on the machine; such a
             trial does not measure `replicas` workers.
     """
@@ -69,6 +70,7 @@ class Trial:
     ooms: int = 0
     idle: int = 0
     spread: float | None = None
+    ram_bytes: int | None = None
 
     @property
     def fits(self) -> bool:
@@ -110,7 +112,11 @@ class Bench:
             self._run(pipeline)
 
     def run(self, setting: Mapping[str, Any], replicas: int) -> Trial:
-        """Measure one setting.
+        """Measure one setting; errors are those of `measure`."""
+        return self.measure(setting, replicas)[0]
+
+    def measure(self, setting: Mapping[str, Any], replicas: int) -> tuple[Trial, list[Record]]:
+        """Measure one setting, and return the records of all passes as well.
 
         Raises:
             UsageError: the stage has no such setting, or every record failed.
@@ -122,13 +128,13 @@ class Bench:
         try:
             result = self._run(pipeline)
         except DoesNotFit:
-            return Trial(setting, replicas)
+            return Trial(setting, replicas), []
         if not result.summary["kept"]:
             raise UsageError("every record failed; run the pipeline and see its quarantine")
         kept = list(result.records())
         figures = result.summary["by_stage"][probe.name]["performance"]
         audio_s = sum(map(audio_ms, kept)) / 1000 / (1 + self.repeats)
-        return self._trial(setting, replicas, figures, audio_s, len(kept) // (1 + self.repeats), began)
+        return self._trial(setting, replicas, figures, audio_s, len(kept) // (1 + self.repeats), began), kept
 
     def _run(self, pipeline: Pipeline) -> RunResult:
         try:
@@ -178,6 +184,7 @@ class Bench:
             ooms=of_stage.get("ooms", 0),
             idle=replicas - len(figures["workers"]),
             spread=spread,
+            ram_bytes=process,
         )
 
 

@@ -14,7 +14,7 @@ from curate.cli.session import Session, pass_session
 from curate.errors import UsageError
 
 if TYPE_CHECKING:
-    from curate.bench import BatchSizeReport, Trial
+    from curate.bench import ApproachReport, ApproachTrial, BatchSizeReport, Trial
     from curate.config import Configured
 
 NOISE_OF_RUNS = 0.1
@@ -92,6 +92,84 @@ def batch_size(
         )
         return
     _show(session, report)
+    if plot is not None:
+        session.console.print(f"Drawn in {plot}", soft_wrap=True)
+
+
+@bench.command("approaches")
+@reads_pipeline
+@click.option(
+    "--approaches", default="sequential,batched,processes,packed", show_default=True, help="Which to compare."
+)
+@click.option("--recogniser", help="Transcribe with this recogniser instead of the pipeline's.")
+@click.option("--options", default="{}", metavar="JSON", help='Its settings, for example {"model": "tiny.en"}.')
+@click.option("--stage", "stage_name", metavar="NAME", help="The ASR stage; by default the first.")
+@click.option("--batch-size", default=8, show_default=True, help="The clips of a batch.")
+@click.option("--workers", default=2, show_default=True, help="The processes of `processes`.")
+@click.option("--limit", default=200, show_default=True, help="How many records of the input to work on.")
+@click.option("--repeats", default=3, show_default=True, help="How often each is measured; the median counts.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Also draw it: a path that ends with .svg, .png or .pdf.")
+@click.option(
+    "--history",
+    type=click.Path(path_type=Path),
+    help="Where measurements are kept, to be compared with; runs/<name>.bench.jsonl by default.",
+)
+def compare_approaches(
+    session: Session,
+    configured: Configured,
+    approaches: str,
+    recogniser: str | None,
+    options: str,
+    stage_name: str | None,
+    batch_size: int,
+    workers: int,
+    limit: int,
+    repeats: int,
+    as_json: bool,
+    plot: Path | None,
+    history: Path | None,
+) -> None:
+    """Compare one clip at a time with batches, with processes and with packed windows on your records."""
+    from curate.bench import bench_approaches, save_plot
+    from curate.bench.plot import check_plot
+
+    if min(limit, repeats, batch_size, workers) < 1:
+        raise UsageError("--limit, --repeats, --batch-size and --workers are at least 1")
+    if plot is not None:
+        check_plot(plot)
+    try:
+        settings: Any = json.loads(options)
+    except ValueError as error:
+        raise UsageError(f"--options {options}: {error}") from None
+
+    def print_trial(one: ApproachTrial) -> None:
+        if not session.quiet:
+            session.messages.print(f"{one.name}: {_wall(one.trial)}", soft_wrap=True)
+
+    with configured.located():
+        report = bench_approaches(
+            configured.pipeline,
+            approaches=[one.strip() for one in approaches.split(",") if one.strip()],
+            batch_size=batch_size,
+            workers=workers,
+            recogniser=recogniser,
+            options=settings,
+            stage=stage_name,
+            limit=limit,
+            repeats=repeats,
+            history=history or Path("runs") / f"{configured.pipeline.name}.bench.jsonl",
+            host=session.host,
+            on_trial=print_trial,
+        )
+    if plot is not None:
+        save_plot(report, plot)
+    if as_json:
+        before = None if report.before is None else report.before.to_dict()
+        described = report.to_dict() | {"yaml": report.yaml, "best": report.best.approach, "before": before}
+        click.echo(json.dumps(described, indent=2))
+        return
+    _show_approaches(session, report)
     if plot is not None:
         session.console.print(f"Drawn in {plot}", soft_wrap=True)
 
@@ -193,6 +271,54 @@ def _table(report: BatchSizeReport) -> Any:
             cells.append(_change(trial, report.before_of(trial)))
         table.add_row(trial.name, *cells)
     return table
+
+
+def _show_approaches(session: Session, report: ApproachReport) -> None:
+    from rich.table import Table
+
+    show = session.console.print
+    show(f"Stage {report.stage}: {report.records:,} records with {report.audio_s:,.1f} s of audio")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("approach", no_wrap=True)
+    has_gpu = any(one.vram_bytes is not None for one in report.trials)
+    headings = ["clips", "total", "transcribing", "RTFx", "vs seq.", "RAM", *(["VRAM"] if has_gpu else [])]
+    for heading in [*headings, "padding", "WER", "same", *(["before"] if report.before is not None else [])]:
+        table.add_column(heading, justify="right", overflow="fold")
+    for one in report.trials:
+        trial, change, before = one.trial, report.change_of(one), report.before_of(one)
+        cells = [
+            str(one.windows),
+            _seconds(trial.total_s),
+            _wall(trial) + ("" if trial.spread is None else f" ±{trial.spread / 2:.0%}"),
+            "" if one.rtfx is None else f"{one.rtfx:,.1f}",
+            "" if one is report.sequential or change is None else f"{change:+.0%}",
+            _gigabytes(one.ram_bytes),
+            *([_gigabytes(one.vram_bytes)] if has_gpu else []),
+            _share(trial.waste),
+            "" if one.wer is None else f"{one.wer:.3f}",
+            _share(one.equal_texts),
+        ]
+        if report.before is not None:
+            cells.append(_change(trial, None if before is None else before.trial))
+        table.add_row(one.name, *cells)
+    show(table)
+    if report.before is not None:
+        show(f"Compared with {report.before.when}.", soft_wrap=True)
+    best = report.best
+    if best is report.sequential:
+        show("Recommended: sequential. No other approach is clearly faster here without more errors.", soft_wrap=True)
+    else:
+        show(f"Recommended: {best.name}.", soft_wrap=True)
+    show(f"Write in the pipeline file, at the stage {report.stage}:", soft_wrap=True)
+    show(report.yaml)
+
+
+def _gigabytes(size: int | None) -> str:
+    return "" if size is None else f"{size / 1e9:,.2f} GB"
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{share:.0%}"
 
 
 def _wall(trial: Trial) -> str:

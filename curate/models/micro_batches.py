@@ -12,9 +12,11 @@ from loguru import logger
 from curate.audio import ASSUMED_DURATION_S
 from curate.batching import (
     ITEMS,
+    PADDED_SECONDS,
     BatchController,
     Batcher,
     Calibration,
+    CostModel,
     DurationBatcher,
     LengthBatcher,
     MemoryBatcher,
@@ -68,6 +70,7 @@ class MicroBatches:
         device_bytes: this worker's part of the device's memory; None: its share.
         by_size: plan by number of items with this controller instead, records of similar length together.
         saturation_s: for `memory`, the maximum padded seconds of a batch; None: as many as the memory allows.
+        window_s: the seconds that each item is padded to; None: those of the longest in its batch.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class MicroBatches:
         device_bytes: float | None = None,
         by_size: BatchController | None = None,
         saturation_s: float | None = DEFAULT_SATURATION_S,
+        window_s: float | None = None,
     ) -> None:
         self.strategy = "length" if strategy == "memory" else strategy
         self._wants_memory = strategy == "memory" and by_size is None
@@ -100,7 +104,8 @@ class MicroBatches:
         else:
             self.batcher = make_batcher(self.strategy, max_batch_s=max_batch_s, **self._options)
             padding = self.batcher.max_padding if isinstance(self.batcher, DurationBatcher) else 1.0
-            self.controller = BatchController(max_batch_s * padding, target_share=memory_share)
+            cost = PADDED_SECONDS if window_s is None else CostModel(a=0.0, per_item=window_s)
+            self.controller = BatchController(max_batch_s * padding, cost, target_share=memory_share)
             if isinstance(self.batcher, LengthBatcher):
                 self.batcher = self._by_length()
 

@@ -33,6 +33,19 @@ class AudioModel:
     resources: ModelResources = ModelResources()
     """The device, the number format and the threads to use, as the stage's resources say; set before `setup`."""
 
+    window_s: float | None = None
+    """The seconds that every clip is padded to, and that none may exceed, such as Whisper's 30; None: there are none.
+
+    The planner counts each clip of such a model as a whole window."""
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Return values that change the rows in addition to code and settings, such as a checksum of the model."""
+        return {}
+
+    def notes(self) -> Sequence[str]:
+        """Return remarks for the plan, a sentence each, such as that rows are not reproducible."""
+        return ()
+
     def setup(self) -> None:
         """Load the model; called once in each worker, in the model's thread.
 

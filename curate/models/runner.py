@@ -32,6 +32,9 @@ from curate.monitoring import PerformanceMonitor
 from curate.records import Record, audio_ms
 from curate.stage import WorkerContext
 
+_WINDOW_SLACK_S = 0.01
+"""How much longer than its window a model's clip may be: the end of a cut is rounded."""
+
 _MAX_QUEUED = 2
 """Micro-batches submitted to the model thread: the one it works on, and the next."""
 
@@ -128,6 +131,15 @@ class ModelRunner:
         if doubtful:
             confirmed = yield from self._measured(doubtful, announced, loader)
             yield from self._run(confirmed, announced, loader)
+
+    def measure(
+        self, records: Sequence[Record], *, filepath_key: str, context: WorkerContext
+    ) -> Generator[tuple[Record, RecordError | None]]:
+        """Yield every record with its true `duration`, or with what is wrong with it, in order."""
+        context.announce(records)
+        loader = ClipLoader(context, self._recordings.of(context, filepath_key), self.model.rate_hz, filepath_key)
+        with closing(loader.measure(records)) as measured:
+            yield from measured
 
     def _run(
         self, records: list[Record], announced: _Announced, loader: ClipLoader
@@ -235,6 +247,17 @@ class ModelRunner:
         """Return the outcome of a record that does not reach the model, or None if it does."""
         if isinstance(clip, RecordError):
             return InferenceFailed(record, clip)
+        if (window_s := self.model.window_s) is not None and clip.duration_s > window_s + _WINDOW_SLACK_S:
+            if record.get("offset") is None and (reason := self._out_of_range(record["duration"])):
+                return OutOfRange(record, reason)
+            return InferenceFailed(
+                record,
+                RecordError(
+                    "too_long",
+                    f"the model takes {window_s:g} s, and the record has {clip.duration_s:.1f} s; "
+                    "long_form: windows transcribes it in parts, and split_speech cuts it into utterances",
+                ),
+            )
         if record.get("offset") is None:
             seconds = record["duration"]  # the decoded length
         elif audio_ms(record):
@@ -270,7 +293,7 @@ class ModelRunner:
                 call.items,
                 call.audio_s,
                 call.model_s,
-                padded_duration=call.items * call.longest_s,
+                padded_duration=call.items * max(call.longest_s, self.model.window_s or 0.0),
                 load_wait=waited_s,
             )
             if call.notes:

@@ -30,6 +30,9 @@ from curate.records import DEFAULT_FILEPATH_KEY, AudioBatch, Record
 from curate.run_time_options import field_names
 from curate.stage import ProcessingStage
 
+WINDOWS_ON_GPU = 16
+"""The windows in a batch of a model that pads each clip to a window, on a GPU, where `max_batch_s` is not set."""
+
 _STAGE_SETTINGS = ("min_s", "max_s", "max_batch_s", "batch_size", "assumed_s", "cost", "scale")
 """Options of the batchers that are fields of the stage, or that the stage sets itself."""
 
@@ -156,7 +159,10 @@ class AudioModelStage(ProcessingStage):
             raise PlanError(f"stage {self.name!r}: batching 'bucket' needs max_s, the length of its longest bucket")
         resources = self.model_resources()
         is_small = not resources.on_gpu and strategy != "bucket"  # a bucket holds at least one record of max_s
+        window_s = self.make_model().window_s
         default_s = DEFAULT_MAX_BATCH_ON_CPU_S if is_small else DEFAULT_MAX_BATCH_S
+        if window_s is not None:
+            default_s = max(default_s, window_s * (1 if is_small else WINDOWS_ON_GPU))
         return MicroBatches(
             strategy,
             self.batcher_options(strategy),
@@ -166,6 +172,7 @@ class AudioModelStage(ProcessingStage):
             device_share=resources.gpu_share,
             device_bytes=None if resources.gpu_memory_gb is None else resources.gpu_memory_gb * 1e9,
             saturation_s=self.saturation_s,
+            window_s=window_s,
         )
 
     def batcher_options(self, strategy: str) -> dict[str, Any]:
@@ -209,6 +216,9 @@ class AudioModelStage(ProcessingStage):
 
     def fingerprint(self) -> Mapping[str, Any]:
         return {} if self.model_class is None else {"model_code": describe_code(self.model_class)}
+
+    def notes(self) -> Sequence[str]:
+        return tuple(self.make_model().notes())
 
     def setup(self) -> None:
         if self._runner is None:

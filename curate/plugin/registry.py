@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from curate.errors import PluginError
@@ -24,6 +25,16 @@ _SHORT_NAMES = {
     "manifest": "read_manifest",
 }
 """Short name in the field → name of the stage, which is rarely spelt like it."""
+
+FIRST_PARTY: Mapping[str, str] = MappingProxyType(
+    {
+        "openai_whisper": "curate-whisper[torch]",
+        "pocketsphinx": "curate-pocketsphinx",
+        "transformers": "curate-transformers",
+        "whisper": "curate-whisper",
+    }
+)
+"""Recognisers that come in distributions of this project → what is installed for them."""
 
 
 class Registry(Generic[R]):
@@ -91,6 +102,9 @@ class Registry(Generic[R]):
             near = " or ".join(repr(reference.qualified_name) for reference in self._owners[plain])
             hint = f"did you mean {near}?"
         lines = [f"unknown {kind} {name!r}: {hint}"]
+        package = FIRST_PARTY.get(plain) if kind == "recogniser" else None
+        if package is not None and package.partition("[")[0] not in {canonical(row.distribution) for row in self._rows}:
+            lines = [f"recogniser {name!r} is not installed: pip install {package}"]
         if near is None:
             lines.append("A plugins-file has to be named: curate --plugins-file FILE …")
         for row in self._rows:

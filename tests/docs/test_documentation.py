@@ -274,6 +274,7 @@ TITLES = {
     "plugins.md": "Plugins",
     "publishing.md": "Publishing data sets",
     "python.md": "Python API",
+    "recognisers.md": "Recognisers",
     "report.md": "Reports",
     "stages.md": "Stages",
     "tutorial.md": "Tutorial",

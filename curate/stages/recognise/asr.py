@@ -3,73 +3,28 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from curate.asr import NemoRecogniser, check_model, transcript_columns
+from curate.asr import NemoRecogniser, check_model
 from curate.asr.checkpoint import local_path
-from curate.asr.recogniser import TRANSCRIPT_COLUMNS
 from curate.batching import BatchController
 from curate.errors import PlanError
 from curate.fingerprint import describe_code
-from curate.models import AudioModel, AudioModelStage, Row
+from curate.models import AudioModel
 from curate.models.micro_batches import MicroBatches
 from curate.models.model import describe_misfit
-from curate.models.rows import RowContract
 from curate.models.stage import build_model
 from curate.plugin import resolved_setting
-from curate.records import Record
 from curate.resolution import PluginLookup, Resolved
+from curate.stages.recognise.transcribing import TranscribingStage
 
 
 @dataclass
-class _AsrStage(AudioModelStage):
-    """The base class of the ASR stages: writing of transcripts."""
-
-    pred_text_key: str = field(default="pred_text", kw_only=True)
-    prefix: str = field(default="", kw_only=True)
-    timestamps: bool = field(default=False, kw_only=True)
-    confidence: bool = field(default=False, kw_only=True)
-
-    def model_columns(self, model: AudioModel) -> Sequence[str]:
-        known = transcript_columns(timestamps=self.timestamps, confidence=self.confidence)[1:]
-        names = (self.pred_text_key, *known, *_further_columns(model))
-        return tuple(f"{self.prefix}{name}" for name in names)
-
-    def row_contract(self, model: AudioModel) -> RowContract:
-        return RowContract(type(model).__name__, ("text", *_further_columns(model)), TRANSCRIPT_COLUMNS)
-
-    def write_row(self, record: Record, row: Row) -> None:
-        record[f"{self.prefix}{self.pred_text_key}"] = row["text"]
-        if self.timestamps:
-            record[f"{self.prefix}words"] = row.get("words") or []
-        if self.confidence:
-            record[f"{self.prefix}confidence"] = row.get("confidence")
-        for name, value in row.items():
-            if name not in TRANSCRIPT_COLUMNS:
-                record[f"{self.prefix}{name}"] = value
-
-    def checked_model(self) -> AudioModel:
-        model = super().checked_model()
-        if model.writes and "text" not in model.writes:
-            raise PlanError(
-                f"stage {self.name!r}: model {type(model).__name__} writes {', '.join(model.writes)} and no `text`; "
-                "it is not a recogniser: run it through AudioModelStage",
-                self.name,
-            )
-        return model
-
-
-def _further_columns(model: AudioModel) -> tuple[str, ...]:
-    """Return the columns that a recogniser writes in addition to a transcript."""
-    return tuple(name for name in model.writes if name not in TRANSCRIPT_COLUMNS)
-
-
-@dataclass
-class InferenceAsrNemoStage(_AsrStage):
+class InferenceAsrNemoStage(TranscribingStage):
     """Transcribes audio with a NeMo model (CTC, RNNT, TDT or hybrid; characters or word pieces) into `pred_text`.
 
     The device follows from the resources: with `gpus`, CUDA; otherwise as many threads as `cpus`.
@@ -81,6 +36,12 @@ class InferenceAsrNemoStage(_AsrStage):
         prefix: what the names of all columns that are written begin with, so that several recognisers write their own.
         timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
+        long_form: how a record longer than a window is transcribed: `windows`, overlapping ones, whose words are joined
+            where both have the same word; `vad`: along the segments in the column `speech`, as many in a window as fit.
+            None: as a whole.
+        long_window_s: the length of a window, at most; None: the model's own, or 30.
+        overlap_s: how much of a window the next one repeats.
+        speech_key: the column with the segments of `vad`.
         decoder: `ctc` or `rnnt`, for a hybrid model.
         dtype: `fp32`, `bf16` or `fp16`; `auto` is bf16 on GPUs that support it, else fp32.
         decoding: `greedy_batch`, or `greedy`: one record after the other, slow, the same text.
@@ -113,7 +74,7 @@ class InferenceAsrNemoStage(_AsrStage):
     tf32: bool = field(default=False, kw_only=True)
 
     name = "asr_nemo"
-    tuning = _AsrStage.tuning | {"cuda_graphs", "attention"}
+    tuning = TranscribingStage.tuning | {"cuda_graphs", "attention"}
 
     def check(self) -> None:
         super().check()
@@ -123,7 +84,7 @@ class InferenceAsrNemoStage(_AsrStage):
         return NemoRecogniser(
             self.model_name,
             decoder=self.decoder,
-            timestamps=self.timestamps,
+            timestamps=self.needs_words,
             confidence=self.confidence,
             decoding=self.decoding,
             label_looping=self.label_looping,
@@ -172,7 +133,7 @@ class DynamicBatchAsrStage(InferenceAsrNemoStage):
 
 
 @dataclass
-class AsrStage(_AsrStage):
+class AsrStage(TranscribingStage):
     """Transcribes audio with any registered recogniser into `pred_text`; plugins register recognisers by name.
 
     Args:
@@ -183,6 +144,12 @@ class AsrStage(_AsrStage):
         prefix: what the names of all columns that are written begin with, so that several recognisers write their own.
         timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
+        long_form: how a record longer than a window is transcribed: `windows`, overlapping ones, whose words are joined
+            where both have the same word; `vad`: along the segments in the column `speech`, as many in a window as fit.
+            None: as a whole.
+        long_window_s: the length of a window, at most; None: the model's own, or 30.
+        overlap_s: how much of a window the next one repeats.
+        speech_key: the column with the segments of `vad`.
         batching: `length` (records of similar length, at most `max_batch_s` padded seconds together, and at most
             `batch_size` records where that is set), `memory` (records of similar length, as many as fit into the GPU's
             memory; `length` where the memory cannot be measured), `static` (`batch_size` records, in arrival order),
@@ -211,13 +178,18 @@ class AsrStage(_AsrStage):
         return self.with_resolved(recogniser=Resolved(found, reference.distribution))
 
     def make_model(self) -> AudioModel:
-        asked = {name: True for name in ("timestamps", "confidence") if getattr(self, name)}
+        asked = {"timestamps": self.needs_words, "confidence": self.confidence}
+        asked = {name: True for name, wanted in asked.items() if wanted}
         found = resolved_setting(self, "recogniser").value
         return build_model(found, {**asked, **self.options}, f"recogniser {self.recogniser!r}")
 
     def fingerprint(self) -> Mapping[str, Any]:
         found = resolved_setting(self, "recogniser")
-        return {"recogniser_code": describe_code(found.value), "recogniser_version": found.version}
+        return {
+            **self.make_model().fingerprint(),
+            "recogniser_code": describe_code(found.value),
+            "recogniser_version": found.version,
+        }
 
 
 @cache
