@@ -171,12 +171,10 @@ def _channels(found: Findings) -> Iterator[Panel]:
 
 def _mixtures(found: Findings) -> Iterator[Panel]:
     """Yield the hours that each input of a mixture should have and has, if there is a mixture."""
-    for name, stage in (found.run.summary or {}).get("by_stage", {}).items():
-        partitions: Mapping[str, Mapping[str, Any]] = (stage.get("performance") or {}).get("partitions", {})
-        if not partitions:
-            continue
-        titles = ("Records", "Hours", "Share", "Share wanted", "Times read")
-        rows = [
+    stages: Mapping[str, Mapping[str, Any]] = (found.run.summary or {}).get("by_stage", {})
+    for name, stage in stages.items():
+        partitions: Mapping[str, Mapping[str, Any]] = stage.get("performance", {}).get("partitions", {})
+        rows: list[tuple[str, ...]] = [
             (
                 partition,
                 count(row["records"]),
@@ -187,8 +185,10 @@ def _mixtures(found: Findings) -> Iterator[Panel]:
             )
             for partition, row in partitions.items()
         ]
-        columns = [Column("Input", "key"), *(Column(title, "number") for title in titles)]
-        yield Panel(f"{name}: hours of each input", "mixture", table=Table(columns, rows))
+        if rows:
+            titles = ("Records", "Hours", "Share", "Share wanted", "Times read")
+            columns = [Column("Input", "key"), *(Column(title, "number") for title in titles)]
+            yield Panel(f"{name}: hours of each input", "mixture", table=Table(columns, rows))
 
 
 def _distributions(found: Findings) -> Iterator[Panel]:

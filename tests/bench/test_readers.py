@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from curate.audio import load
-from curate.stages import Mix, ReadManifest
+from curate.stages import MixReader, ReadManifest
 
 pytestmark = pytest.mark.bench
 
@@ -81,7 +81,7 @@ def test_mixing_thirty_partitions_is_nearly_as_fast_as_reading_one(tmp_path: Pat
     times: dict[int, list[float]] = {1: [], 30: []}
     for _ in range(5):  # in turns
         for sources in (whole, parts):
-            mixture = Mix(sources, {f"p{n}": weights[f"p{n}"] for n in range(len(sources))})
+            mixture = MixReader(sources, {f"p{n}": weights[f"p{n}"] for n in range(len(sources))})
             times[len(sources)].append(best_of(1, lambda mixture=mixture: sum(1 for _ in mixture.read())))
     plain = best_of(3, lambda: sum(1 for _ in whole[0].read()))
     ratio = min(times[1]) / min(times[30])

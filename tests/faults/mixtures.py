@@ -20,7 +20,7 @@ from typing import Any
 from curate import Pipeline
 from curate.engine.durability import commit as commit_module
 from curate.io import failpoints
-from curate.stages import Merge, Mix, Partition, ReadManifest, TextRates
+from curate.stages import Merge, MixReader, Partition, ReadManifest, TextRates
 
 ROOT = Path(__file__).parents[2]
 UNIT_BYTES = 4000
@@ -62,7 +62,7 @@ def live(executor: str, folder: str, run_dir: str) -> None:
     sources = [ReadManifest(str(path), dataset_name=path.stem) for path in paths]
     weights = {path.stem: 1.0 + number % 4 for number, path in enumerate(paths)}
     stop = {"hours": 2.0} if len(paths) < MANY else "all"
-    mix = Mix(sources, weights=weights, stop=stop)
+    mix = MixReader(sources, weights=weights, stop=stop)
     stages = [mix, Partition(max_records=50, by_length=False), TextRates(), Merge("out.jsonl")]
     Pipeline("mixture", stages).run(place, run_dir=run_dir)
     found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text())

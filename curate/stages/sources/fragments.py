@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from itertools import count, islice
 
 from curate.records import ID, Failed, Record, string_bytes
 from curate.stage import Source
@@ -51,8 +51,6 @@ class FragmentReader:
         self._records: Iterator[Record | Failed] | None = None
         # plugins are looked up through a context variable, which threads do not inherit
         self._context = contextvars.copy_context()
-        self.passes = 1
-        """How many times the source has been begun."""
 
     def __iter__(self) -> Iterator[Record | Failed]:
         while fragment := self._fragment():
@@ -97,9 +95,8 @@ class FragmentReader:
         for item in self._source.read():
             found = found or not isinstance(item, Failed)
             yield item
-        while found:
-            self.passes += 1
-            suffix = f"#{self.passes}"
+        for number in count(2) if found else ():
+            suffix = f"#{number}"
             for item in self._source.read():
                 if not isinstance(item, Failed):
                     item[ID] += suffix

@@ -16,7 +16,7 @@ from loguru import logger
 from curate.audio import ASSUMED_DURATION_S
 from curate.errors import InfrastructureError, PlanError, RunDirectoryError
 from curate.io import read_rows
-from curate.records import Failed, Record
+from curate.records import ID, Failed, Record
 from curate.resolution import PluginLookup
 from curate.stage import Source
 from curate.stages.sources.fragments import FragmentReader
@@ -27,7 +27,7 @@ _MOST_NAMED = 5
 
 
 @dataclass
-class Mix(Source):
+class MixReader(Source):
     """Reads several inputs of any kinds as one, in proportion to weights in hours of audio.
 
     Without weights the inputs follow one another. With weights the next record is drawn at random, with a seed, and the
@@ -51,6 +51,8 @@ class Mix(Source):
         max_workers: the threads that read ahead; 0: none.
         prefetch: the fragments that are read ahead of each input.
     """
+
+    name = "mix"
 
     sources: Sequence[Source]
     weights: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -214,7 +216,7 @@ class Mix(Source):
             yield from items
             return
         for item in items:
-            if (item.record if isinstance(item, Failed) else item)["_id"] == after:
+            if (item.record if isinstance(item, Failed) else item)[ID] == after:
                 yield from items
                 return
         raise PlanError(f"unknown record {after!r}: it is not in the mixture")
@@ -235,6 +237,7 @@ class Mix(Source):
         names = self.partitions()
         weights = self._shares(names) if self._is_weighed else None
         records, seconds = [0] * len(names), [0.0] * len(names)
+        last: list[Record | None] = [None] * len(names)
         with ExitStack() as stack:
             pool = None
             if self.max_workers and self.prefetch:
@@ -255,9 +258,9 @@ class Mix(Source):
                     item["dataset_name"] = item.get("dataset_name") or _key_of(self.sources[place])[0]
                     records[place] += 1
                     seconds[place] += duration_s
+                    last[place] = item
                 yield item
-            passes = [reader.passes for reader in readers]
-        self._note(names, weights, records, seconds, passes)
+        self._note(names, weights, records, seconds, list(map(_passes, last)))
 
     def _joined(self, readers: Sequence[FragmentReader]) -> Iterator[tuple[int, Record | Failed, float]]:
         for place, reader in enumerate(readers):
@@ -326,7 +329,7 @@ class Mix(Source):
             }
             for place, name in enumerate(names)
         }
-        repeated = [name for name, row in self._realised.items() if row["passes"] > 1]
+        repeated = [name for name, row in self._realised.items() if cast("int", row["passes"]) > 1]
         if repeated:
             logger.warning("{} of {} inputs were read more than once: {}", len(repeated), len(names), _some(repeated))
         if self.stop == "first":
@@ -343,7 +346,13 @@ def _seconds(item: Record | Failed) -> float:
     if isinstance(item, Failed):
         return 0.0
     value: Any = item.get("duration")
-    return float(value) if type(value) in (float, int) and value > 0 else ASSUMED_DURATION_S
+    return float(value) if isinstance(value, float | int) and value > 0 else ASSUMED_DURATION_S
+
+
+def _passes(last: Record | None) -> int:
+    """Return how many times an input has been begun, by its last record."""
+    times = "" if last is None else last[ID].rpartition("#")[2]
+    return int(times) if times.isdecimal() and last is not None and "#" in last[ID] else 1
 
 
 def _check_table(setting: str, table: Mapping[str, float], names: Sequence[str]) -> None:

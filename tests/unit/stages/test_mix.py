@@ -14,11 +14,11 @@ import pytest
 from curate import Pipeline
 from curate.config import load_pipeline
 from curate.engine import RunOptions
-from curate.errors import PlanError, RunDirectoryError
+from curate.errors import ConfigError, PlanError, RunDirectoryError
 from curate.plugin import PluginHost
 from curate.records import Record
 from curate.stage import Source
-from curate.stages import Merge, Mix, ReadManifest, Sort
+from curate.stages import Merge, MixReader, ReadManifest, Sort
 from curate.stages.sources.mixture import hours_weights
 from curate.testing import SourceContract
 
@@ -68,13 +68,15 @@ class TestMix(SourceContract):
             ReadManifest(str(path), dataset_name="a"),
             ReadManifest(str(folder / "b.csv"), dataset_name="b"),
         ]
-        return Mix(both, weights={"a": 1, "b": 2})
+        return MixReader(both, weights={"a": 1, "b": 2})
 
 
 def test_hours_follow_the_weights_and_not_the_number_of_records(tmp_path: Path) -> None:
     """10, 100 and 1,000 h at β 0.5, with records of very different lengths, mixed for 500 h."""
     hours = {f"c{number}": each for number, each in enumerate((10.0, 100.0, 1000.0))}
-    mix = Mix(sources(tmp_path, list(hours.values()), (5, 40, 15)), hours=hours, beta_corpus=0.5, stop={"hours": 500})
+    mix = MixReader(
+        sources(tmp_path, list(hours.values()), (5, 40, 15)), hours=hours, beta_corpus=0.5, stop={"hours": 500}
+    )
     mix.check()
     records = read(mix)
     found, weights = hours_of(records), hours_weights({(name, ""): each for name, each in hours.items()}, 0.5, 0.5)
@@ -97,15 +99,17 @@ def test_order_is_the_same_with_any_number_of_threads(stop: Any, tmp_path: Path)
     some = sources(tmp_path, (0.5, 1, 2))
     weights = {"c0": 1.0, "c1": 1.0, "c2": 2.0}
     orders = [
-        [record["_id"] for record in read(Mix(some, weights, stop=stop, max_workers=threads, prefetch=prefetch))]
+        [record["_id"] for record in read(MixReader(some, weights, stop=stop, max_workers=threads, prefetch=prefetch))]
         for threads, prefetch in ((1, 1), (30, 1), (4, 5), (0, 1))
     ]
     assert orders[0] == orders[1] == orders[2] == orders[3]
-    assert orders[0] != [record["_id"] for record in read(Mix(some, weights, stop=stop, seed=1))]
+    assert orders[0] != [record["_id"] for record in read(MixReader(some, weights, stop=stop, seed=1))]
     if stop == "all":
         everything = [record["_id"] for source in some for record in read(source)]
         assert sorted(orders[0]) == sorted(everything)
-        assert [record["_id"] for record in read(Mix(some))] == everything  # without weights they follow one another
+        assert [
+            record["_id"] for record in read(MixReader(some))
+        ] == everything  # without weights they follow one another
 
 
 def test_weights_count_a_language_inside_its_corpus() -> None:
@@ -122,7 +126,7 @@ def test_hours_come_from_a_table_of_corpora_and_languages(tmp_path: Path) -> Non
     both: list[Source] = [some[0].with_(dataset_name="x", lang="de"), some[1].with_(dataset_name="x", lang="fr")]
     table = tmp_path / "hours.tsv"
     table.write_text("corpus\tlanguage\thours\nx\tde\t9\nx\tfr\t1\nother\tde\t5\n")
-    mix = Mix(both, hours=str(table), beta_corpus=0.5)
+    mix = MixReader(both, hours=str(table), beta_corpus=0.5)
     mix.check()
     read(mix)
     realised = mix.describe_reading()["partitions"]
@@ -150,7 +154,7 @@ def test_hours_come_from_a_table_of_corpora_and_languages(tmp_path: Path) -> Non
     ],
 )
 def test_mistake_is_found_in_the_plan(settings: dict[str, Any], message: str, tmp_path: Path) -> None:
-    mix = Mix(**{"sources": sources(tmp_path, (0.01, 0.01)), **settings})
+    mix = MixReader(**{"sources": sources(tmp_path, (0.01, 0.01)), **settings})
     with pytest.raises(PlanError, match=message):
         Pipeline("p", [mix]).plan()
 
@@ -163,10 +167,10 @@ def test_inputs_that_cannot_be_mixed_are_found_in_the_plan(tmp_path: Path) -> No
         ([some[0], Sort(["duration"])], "sort is not a source"),
     ):
         with pytest.raises(PlanError, match=message):
-            Mix(wrong).check()  # pyright: ignore[reportArgumentType]
+            MixReader(wrong).check()  # pyright: ignore[reportArgumentType]
     (tmp_path / "d.jsonl").write_text('{"text": "x"}\n')
     with pytest.raises(PlanError, match="have no `duration`"):
-        Mix([some[0], ReadManifest(str(tmp_path / "d.jsonl"), dataset_name="d")], beta_corpus=0.5).check()
+        MixReader([some[0], ReadManifest(str(tmp_path / "d.jsonl"), dataset_name="d")], beta_corpus=0.5).check()
 
 
 PIPELINE = """
@@ -202,13 +206,13 @@ def test_pipeline_file_nests_readers_and_the_run_shows_the_realised_table(
     with pytest.raises(RunDirectoryError, match="draws from all its inputs"):
         pipeline.run(run_dir="run", options=RunOptions(grown=True))
     path.write_text(PIPELINE.replace("manifest: b.csv", "manifes: b.csv"))
-    with pytest.raises(ValueError, match=r"p.yaml:8.*manifes"):
+    with pytest.raises(ConfigError, match=r"p.yaml:8.*manifes"):
         load_pipeline(path, host=PluginHost(environment={"CURATE_PLUGINS": ""}))
 
 
 def test_resumed_mixture_has_its_table(tmp_path: Path) -> None:
     some = sources(tmp_path, (0.1, 0.2))
-    pipeline = Pipeline("p", [Mix(some, beta_corpus=0.5), Sort(["duration"]), Merge("out.jsonl")])
+    pipeline = Pipeline("p", [MixReader(some, beta_corpus=0.5), Sort(["duration"]), Merge("out.jsonl")])
     first = pipeline.run(run_dir=tmp_path / "run").summary
     (tmp_path / "run" / "summary.json").unlink()
     again = pipeline.run(run_dir=tmp_path / "run").summary
