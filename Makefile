@@ -6,6 +6,7 @@ JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 MANIFESTS := pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 
 # The two tiers are complements: together they are `make test-all`, and no test is in both.
@@ -99,8 +100,8 @@ $(VENV)/.demo: $(MANIFESTS) | $(BIN)/python
 	touch $@
 
 $(VENV)/.dev-all: $(VENV)/.dev $(VENV)/.demo
-	$(INSTALL) --editable '.[dev-all]' --editable plugins/curate-silero
-	$(INSTALL) --no-deps silero-vad  # the model; its own code is not imported
+	$(INSTALL) --editable '.[dev-all]' $(PLUGINS:%=--editable %)
+	$(INSTALL) --no-deps silero-vad speechmos Resemblyzer  # the models; their own code is not imported
 	touch $@
 
 $(VENV)/.docs: $(VENV)/.dev

@@ -245,6 +245,7 @@ def make_plan(
         _check_stage(stage_name, stage)
     _check_outputs(flat)
     _check_channels(flat, audio)
+    _check_sources(flat)
     planned = _with_columns(flat)
     source = flat[0][1] if flat and isinstance(flat[0][1], Source) else None
     return Plan(
@@ -264,6 +265,8 @@ def make_plan(
 def _flattened(stages: Sequence[Stage], host: PluginLookup | None) -> list[tuple[str, Stage]]:
     """Return all stages that work, with unique names, and with the names in their settings looked up."""
     flat = [part for stage in named(stages) for part in _decomposed(stage, host, ())]
+    while flat and isinstance(flat[-1], Gather) and flat[-1].only_orders:
+        flat.pop()
     return [(stage.name, stage) for stage in named(flat)]
 
 
@@ -325,6 +328,13 @@ def _check_stage(name: str, stage: Stage) -> None:
             stage.check()
     except PlanError as error:
         raise error if error.__cause__ else PlanError(f"stage {name!r}: {error}", name) from None
+
+
+def _check_sources(stages: Sequence[tuple[str, Stage]]) -> None:
+    sources = [stage for _, stage in stages if isinstance(stage, Source)]
+    for name, stage in stages:
+        with _asked(name, "check_sources()"):
+            stage.check_sources(sources)
 
 
 def _check_init(name: str, cls: type[Stage]) -> None:
@@ -427,6 +437,7 @@ def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stag
     columns: frozenset[str] | None = None
     origins: dict[str, str] = {}
     planned: list[PlannedStage[Stage]] = []
+    source = stages[0][0] if isinstance(stages[0][1], Source) else ""
     for position, (name, stage) in enumerate(stages):
         if isinstance(stage, Source):
             known = stage.record_columns()
@@ -442,6 +453,7 @@ def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stag
             if columns is not None:
                 columns = None if written is None else (columns | {*written, *measured}) - frozenset(stage.drops())
             overwritten = {column: origins[column] for column in written or () if column in origins}
+            _check_overwritten(name, stage, overwritten, source)
             origins |= dict.fromkeys(written or (), name)
             for column in stage.drops():
                 origins.pop(column, None)
@@ -455,6 +467,17 @@ def _check_reads(name: str, stage: Stage, columns: frozenset[str], before: str) 
         raise PlanError(
             f"stage {name!r} reads column {missing[0]!r}, which no earlier stage writes; "
             f"{before!r} hands on {', '.join(sorted(columns)) or 'no columns'}",
+            name,
+        )
+
+
+def _check_overwritten(name: str, stage: Stage, overwritten: Mapping[str, str], source: str) -> None:
+    """Check that a stage keeps the columns of other stages, where it must; those of the input may be replaced."""
+    lost = sorted(column for column, origin in overwritten.items() if origin != source)
+    if lost and isinstance(stage, ProcessingStage) and not stage.may_overwrite:
+        raise PlanError(
+            f"stage {name!r} would overwrite column {lost[0]!r}, which {overwritten[lost[0]]!r} has written; give it "
+            "columns of its own: `prefix:`, or the setting that names the column",
             name,
         )
 

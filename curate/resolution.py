@@ -40,6 +40,10 @@ class PluginLookup(Protocol):
         """Return the voice detector of a plain or qualified name."""
         ...
 
+    def audio_engine(self, stage: str, name: str) -> Announced:
+        """Return the engine of a measuring stage by its plain or qualified name."""
+        ...
+
 
 @attrs.frozen
 class Resolved:

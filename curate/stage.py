@@ -22,6 +22,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, cast, overload
 
 import attrs
@@ -301,6 +302,13 @@ class Stage:
             PlanError: the mistake, and the remedy.
         """
 
+    def check_sources(self, sources: Sequence[Source]) -> None:
+        """Check, before work starts, what the sources of the pipeline say of their records.
+
+        Raises:
+            PlanError: this stage must not process them; the message names the remedy.
+        """
+
     def fingerprint(self) -> Mapping[str, Any]:
         """Return values that determine the results in addition to the fields, such as a model file's sha256."""
         return {}
@@ -363,6 +371,11 @@ class Source(Stage):
         """Return the files that are read; a resumed run is refused when one of them has changed."""
         return ()
 
+    def licenses(self) -> Collection[str]:
+        """Return the licenses that the settings give to records, for writers that deny some."""
+        license = getattr(self, "license", "")
+        return (license,) if isinstance(license, str) and license else ()
+
     def can_grow(self, path: Path) -> bool:
         """Return whether bytes added to the end of an input only add records behind the last one (`--grown`)."""
         return False
@@ -403,6 +416,8 @@ class ProcessingStage(Stage):
     """Whether the engine calls `process_audio`: so it does where an `AudioStage` does not define its work otherwise."""
     corrects_duration: bool = False
     """Whether the decoded length is written to `duration` before the stage sees a record: where it decodes audio."""
+    may_overwrite: ClassVar[bool] = True
+    """Whether the stage may write a column that an earlier stage has written; where not, the plan is an error."""
     context: WorkerContext = WorkerContext()
 
     def setup(self) -> None:
@@ -500,6 +515,9 @@ class Gather(Stage):
     run gathers again, so the same records must give the same result in the same order.
     """
 
+    only_orders: ClassVar[bool] = False
+    """Whether it changes nothing but the order, so that a plan leaves it out where no stage comes behind."""
+
     def gather(self, records: Iterator[Record]) -> Iterator[Record | Reject | Joined]:
         """Yield the records, in any order, and `Reject(record, reason)` for those left out. Memory must stay bounded.
 
@@ -539,6 +557,10 @@ RUN_FOLDERS = frozenset(
 """Folders of the run directory that are the engine's; writers publish elsewhere."""
 
 
+SHARD_MEMBERS = ".files"
+"""The suffix of a folder with files of single records, which belongs to the shard of the same name."""
+
+
 @attrs.frozen
 class ShardFile:
     """A shard that a phase has committed, before it is published.
@@ -560,6 +582,9 @@ class ShardFile:
 
 class Writer(Stage):
     """Publishes the records as files that the user asked for; later stages get the records unchanged."""
+
+    outcomes: Mapping[str, Any] = MappingProxyType({})
+    """How many records and hours were read, filtered and failed before this stage, by reason; set by the engine."""
 
     def outputs(self) -> Sequence[str]:
         """Return the paths that will be written, as the user gave them; no two writers may share one."""

@@ -112,8 +112,12 @@ def choose_decoder(checkpoint: Checkpoint, decoder: str | None) -> str:
     return decoder
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, classes: Mapping[str, tuple[str, ...]] = DECODERS) -> Checkpoint:
     """Read the configuration inside the `.nemo` file `path` and refuse classes from anywhere but NeMo.
+
+    Args:
+        path: the file.
+        classes: the model classes that the caller can run → what they have for `Checkpoint.decoders`.
 
     Raises:
         PlanError: with the path, the reason and the remedy.
@@ -127,8 +131,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise PlanError(f"{path}: is a directory; give the path of a .nemo file")
     if not path.is_file():
         raise PlanError(f"{path}: is not a regular file")
-    target = _model_class(_read_config(path), path)
-    return Checkpoint(path=path, target=target, decoders=DECODERS[target.rpartition(".")[2]])
+    target = _model_class(_read_config(path), path, classes)
+    return Checkpoint(path=path, target=target, decoders=classes[target.rpartition(".")[2]])
 
 
 def _read_config(path: Path) -> dict[str, Any]:
@@ -195,7 +199,7 @@ def _what_it_is(path: Path, error: Exception) -> str:
     return f"it is not a tar archive, or a damaged one ({error}); fetch it again"
 
 
-def _model_class(config: dict[str, Any], path: Path) -> str:
+def _model_class(config: dict[str, Any], path: Path, classes: Mapping[str, tuple[str, ...]]) -> str:
     """Return the model's class after a look at every class that the configuration names."""
     for place, target in _named_classes(config):
         if place != "target" and not target.startswith(_PART_PREFIXES):
@@ -205,9 +209,9 @@ def _model_class(config: dict[str, Any], path: Path) -> str:
         raise PlanError(
             f"{path}: refused, because its model class is {target!r}; only classes of {_MODEL_PREFIX[:-1]} are restored"
         )
-    if target.rpartition(".")[2] not in DECODERS:
+    if target.rpartition(".")[2] not in classes:
         raise PlanError(
-            f"{path}: its model class {target.rpartition('.')[2]} cannot be run; these can: {', '.join(DECODERS)}"
+            f"{path}: its model class {target.rpartition('.')[2]} cannot be run; these can: {', '.join(classes)}"
         )
     return target
 
@@ -277,7 +281,7 @@ def fetch(model_name: str) -> Path:
 
 
 def restore(checkpoint: Checkpoint) -> Any:
-    """Return the model of `checkpoint`, in fp32, on the CPU.
+    """Return the model of `checkpoint`, in fp32, on the CPU; what it logs is kept for the message of a failure.
 
     Raises:
         InfrastructureError: NeMo cannot restore it; the cause is chained.
@@ -286,11 +290,11 @@ def restore(checkpoint: Checkpoint) -> Any:
     # With it, torch would unpickle whatever the file holds. It is cleared for good: nothing here may need it.
     os.environ.pop("TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD", None)
     torch: Any = import_module("torch")
-    models: Any = import_module("nemo.collections.asr.models")
+    core: Any = import_module("nemo.core")
     logged: list[str] = []
     try:
         with quiet_nemo() as logged:
-            return models.ASRModel.restore_from(str(checkpoint.path), map_location=torch.device("cpu"))
+            return core.ModelPT.restore_from(str(checkpoint.path), map_location=torch.device("cpu"))
     except Exception as error:  # NeMo raises anything; whatever it is, no record is to blame
         cause = _first_cause(error, logged)
         missing = _MISSING_MODULE.search(cause)

@@ -78,11 +78,8 @@ class Decoding:
             model.change_decoding_strategy(config, decoder_type=decoder, verbose=False)
         else:
             model.change_decoding_strategy(config, verbose=False)
-        if self._is_ctc:
-            self._head = model.ctc_decoder if is_hybrid else model.decoder
-            self._nemo: Any = model.ctc_decoding if is_hybrid else model.decoding
-        else:
-            self._nemo = model.decoding
+        self._ctc_head = model.ctc_decoder if is_hybrid else model.decoder if self._is_ctc else None
+        self._nemo: Any = model.ctc_decoding if is_hybrid and self._is_ctc else model.decoding
         self._refuse_the_impossible(type(model).__name__)
         self._loop: CapturedLoop | None = None
         computer = getattr(self._nemo.decoding, "decoding_computer", None)
@@ -91,7 +88,7 @@ class Decoding:
             self._nemo.decoding.decoding_computer = TrimmedComputer(computer)
         self._blank: int = self._nemo.blank_id
         self._spell: Callable[[list[int]], str] = self._nemo.decode_ids_to_str
-        self._frame_s: float = _frame_s(model) if options.timestamps else 0.0
+        self._frame_s: float = frame_s_of(model) if options.timestamps else 0.0
 
     def __call__(self, encoded: Any, lengths: Any, durations_s: Sequence[float]) -> Callable[[], list[Transcript]]:
         """Find the tokens of a batch, and return the function that spells them out.
@@ -128,9 +125,19 @@ class Decoding:
         """Capture CUDA graphs for batches of up to `items` rows and `frames` frames; see `CapturedLoop.prepare`."""
         return self._loop is not None and self._loop.prepare(self._search_transducer, items, frames, like)
 
-    def _search_ctc(self, encoded: Any, lengths: Any) -> list[Any]:
+    def ctc_log_probs(self, encoded: Any) -> Any:
+        """Return the log-probabilities of the CTC head, (B, T, V) in fp32; a model without that head has none.
+
+        Args:
+            encoded: (B, D, T) the encoder's output.
+        """
+        if self._ctc_head is None:
+            raise InfrastructureError("this model has no CTC decoder, so it gives no log-probabilities")
         # a view: the tensor itself is marked by NeMo with a type that its own search does not take
-        log_probs = self._head(encoder_output=encoded).float()[:]
+        return self._ctc_head(encoder_output=encoded).float()[:]
+
+    def _search_ctc(self, encoded: Any, lengths: Any) -> list[Any]:
+        log_probs = self.ctc_log_probs(encoded)
         search = self._nemo.decoding
         hypotheses = search(decoder_output=log_probs, decoder_lengths=lengths)[0]
         if self._options.confidence:
@@ -216,7 +223,7 @@ def _overridden(config: dict[str, Any], options: DecodingOptions, *, on_gpu: boo
     }
 
 
-def _frame_s(model: Any) -> float:
+def frame_s_of(model: Any) -> float:
     """Return the length of one encoder frame in seconds."""
     subsampling = getattr(model.encoder, "subsampling_factor", None)
     stride_s = model.cfg.preprocessor.get("window_stride")

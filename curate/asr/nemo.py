@@ -20,19 +20,21 @@ from typing import TYPE_CHECKING, Any, overload
 
 from loguru import logger
 
-from curate.asr.checkpoint import choose_decoder, fetch, local_path, read_checkpoint, restore
+from curate.asr.checkpoint import check_model, choose_decoder, fetch, local_path, read_checkpoint, restore
+from curate.asr.ctc_labels import read_ctc_labels
 from curate.asr.decoding import STRATEGIES, Decoding, DecodingOptions
 from curate.asr.recogniser import Transcript, transcript_columns
 from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.gpu_errors import is_broken_gpu
-from curate.models import AudioModel, Clip, DeviceMemory, MemoryPeak, ModelCapabilities, Rows
+from curate.models import AudioModel, Clip, CtcLabels, DeviceMemory, MemoryPeak, ModelCapabilities, Rows
 from curate.models.resources import DTYPES, suitable_dtype
 from curate.models.torch_device import TorchMemoryMeter, gpu_uuid, limit_gpu_memory
 
 if TYPE_CHECKING:
     from curate.models.clip import Waveform
+    from curate.models.ctc import LogProbs
 else:
-    Waveform = Any
+    LogProbs = Waveform = Any
 
 _DECODERS = ("ctc", "rnnt")
 _ATTENTION = ("auto", "sdpa", "nemo")
@@ -148,7 +150,7 @@ class NemoRecogniser(AudioModel):
         model = restore(checkpoint)
         torch: Any = import_module("torch")
         name = self.device or self.resources.device
-        device = _device(torch, name)
+        device = chosen_device(torch, name)
         # With a GPU, nothing large is computed on CPUs, and idle teams of threads would spin next to the launching one.
         threads = self.threads or self.resources.threads or (1 if device.type == "cuda" else None)
         if threads is not None:
@@ -232,6 +234,31 @@ class NemoRecogniser(AudioModel):
             return transcripts
 
         return spelt
+
+    def check_ctc(self) -> None:
+        """Check, without loading the model, that it has a CTC decoder; see `CtcModel`."""
+        check_model(self.model_name, "ctc")
+
+    def ctc_labels(self) -> CtcLabels:
+        """Return the labels of the CTC decoder; see `CtcModel`."""
+        return self._set_up().ctc_labels()
+
+    def log_probs(self, clips: Sequence[Clip]) -> Sequence[LogProbs]:
+        """Return the log-probabilities of the CTC decoder for each clip; see `CtcModel`.
+
+        A clip that `begin` would not show to the model has no frames.
+        """
+        loaded = self._set_up()
+        staged = loaded.check([clip.samples for clip in clips])
+        found = loaded.log_probs([staged[index] for index in staged.audible]) if staged.audible else []
+        by_index = dict(zip(staged.audible, found, strict=True))
+        nothing = loaded.no_log_probs()
+        return [by_index.get(index, nothing) for index in range(len(staged))]
+
+    def _set_up(self) -> _Loaded:
+        if self._loaded is None:
+            raise InfrastructureError(f"{self.model_name}: log_probs() was called before setup()")
+        return self._loaded
 
     def stage(self, waveforms: Sequence[Waveform]) -> Sequence[Waveform]:
         """Check and pad a batch, on a GPU's machine in memory from which the GPU copies asynchronously.
@@ -374,30 +401,12 @@ class _Loaded:
         for name, part in model.named_children():
             kind = {"preprocessor": torch.float32, "encoder": self._dtype}.get(name, self._head_dtype)
             part.to(device=device, dtype=kind)
-        self._settle(model)
+        settle(model)
         self._preprocessor = model.preprocessor
         self._encoder = model.encoder
         self._model = model
+        self._labels: CtcLabels | None = None
         self.least_samples = self._least_samples()
-
-    @staticmethod
-    def _settle(model: Any) -> None:
-        """Make the model a pure function for good: frozen, evaluation mode, no dither, no padding of its own."""
-        featurizer = getattr(model.preprocessor, "featurizer", None)
-        for knob in ("dither", "pad_to"):
-            if hasattr(featurizer, knob):
-                setattr(featurizer, knob, 0)
-        # NeMo's conformer layers share one activation object, a default argument, with every other model of this
-        # process; a `transcribe()` of another model would switch it to training mode.
-        for part in list(model.encoder.modules()):
-            for name, child in list(part.named_children()):
-                if not any(True for _ in child.children()) and not child.state_dict():
-                    setattr(part, name, copy(child))
-        model.freeze()
-        model.eval()
-        training = [name for name, module in model.named_modules() if module.training]
-        if training:
-            raise InfrastructureError(f"these parts of the model stay in training mode: {', '.join(training)}")
 
     def _least_samples(self) -> int:
         """Return the length of the shortest clip that has `_LEAST_FRAMES` feature frames."""
@@ -451,14 +460,39 @@ class _Loaded:
         self, signals: Sequence[Waveform], staged: tuple[Any, Any] | None = None
     ) -> Callable[[], list[Transcript]]:
         lengths = [len(signal) for signal in signals]
+        encoded, frames = self._encode(signals, staged)
+        self._encoded = (int(encoded.shape[1]), max(self._encoded[1], encoded.shape[2] * self.rate_hz / max(lengths)))
+        return self._decode(encoded, frames, [length / self.rate_hz for length in lengths])
+
+    def _encode(self, signals: Sequence[Waveform], staged: tuple[Any, Any] | None = None) -> tuple[Any, Any]:
+        """Return the encoder's output for a batch, (B, D, T) in the decoders' number format, and the valid frames."""
         padded, samples = staged if staged is not None else self._padded(signals)
         features, frames = self._preprocessor(
             input_signal=padded.to(self._device, non_blocking=True),
             length=samples.to(self._device, non_blocking=True),
         )
         encoded, frames = self._encoder(audio_signal=features.to(self._dtype), length=frames)[:2]
-        self._encoded = (int(encoded.shape[1]), max(self._encoded[1], encoded.shape[2] * self.rate_hz / max(lengths)))
-        return self._decode(encoded.to(self._head_dtype), frames, [length / self.rate_hz for length in lengths])
+        return encoded.to(self._head_dtype), frames
+
+    def log_probs(self, signals: Sequence[Waveform]) -> list[LogProbs]:
+        with self._lock, self._torch.inference_mode():
+            meter = TorchMemoryMeter(self._torch, self._device) if self.on_gpu else None
+            if meter is not None:
+                meter.start_batch()
+            encoded, frames = self._encode(signals)
+            found = self._decode.ctc_log_probs(encoded).cpu().numpy()
+            self.peak = meter.peak() if meter is not None else None
+            return [row[: int(count)].copy() for row, count in zip(found, frames, strict=True)]
+
+    def no_log_probs(self) -> LogProbs:
+        import numpy as np
+
+        return np.empty((0, len(self.ctc_labels().texts)), np.float32)
+
+    def ctc_labels(self) -> CtcLabels:
+        if self._labels is None:
+            self._labels = read_ctc_labels(self._model)
+        return self._labels
 
     def prepare(self, items: int, longest_s: float) -> bool:
         width, frames_per_s = self._encoded
@@ -535,7 +569,27 @@ def _attend_by_sdpa(encoder: Any, wanted: bool) -> bool:
     return wanted and bool(found)
 
 
-def _device(torch: Any, device: str) -> Any:
+def settle(model: Any) -> None:
+    """Make the model a pure function for good: frozen, evaluation mode, no dither, no padding of its own."""
+    featurizer = getattr(model.preprocessor, "featurizer", None)
+    for knob in ("dither", "pad_to"):
+        if hasattr(featurizer, knob):
+            setattr(featurizer, knob, 0)
+    # NeMo's conformer layers share one activation object, a default argument, with every other model of this
+    # process; a `transcribe()` of another model would switch it to training mode.
+    for part in list(model.encoder.modules()):
+        for name, child in list(part.named_children()):
+            if not any(True for _ in child.children()) and not child.state_dict():
+                setattr(part, name, copy(child))
+    model.freeze()
+    model.eval()
+    training = [name for name, module in model.named_modules() if module.training]
+    if training:
+        raise InfrastructureError(f"these parts of the model stay in training mode: {', '.join(training)}")
+
+
+def chosen_device(torch: Any, device: str) -> Any:
+    """Return a device of torch, or raise `InfrastructureError` where there is none of that name."""
     try:
         wanted = torch.device(device)
     except RuntimeError as error:

@@ -6,6 +6,8 @@ import gc
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
+from copy import copy
+from functools import partial
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -39,7 +41,7 @@ from curate.engine.protocol.run_status import RunStatus
 from curate.engine.protocol.transport import Executor, HopSpec
 from curate.engine.run_result import RunResult
 from curate.engine.scheduling.scheduler import PhaseInput, Scheduler
-from curate.engine.summary import check_phase, may_measure, run_counts, summarise, top_failures
+from curate.engine.summary import check_phase, may_measure, outcomes_before, run_counts, summarise, top_failures
 from curate.engine.worker.error_classification import driver_errors
 from curate.errors import BudgetExceededError, InfrastructureError, UsageError
 from curate.io.failpoints import failpoint
@@ -216,10 +218,13 @@ class _Run:
             for planned in phase.writers:
                 with driver_errors(planned.name):
                     directory = self.directory or Path()
-                    if isinstance(planned.stage, ShardPublisher):
-                        published = planned.stage.publish(self.store.shards(phase.number), directory)
+                    stage = copy(planned.stage)
+                    outcomes = outcomes_before(self.plan, self.store, phase.number)
+                    object.__setattr__(stage, "outcomes", outcomes)  # of a frozen class as well
+                    if isinstance(stage, ShardPublisher):
+                        published = stage.publish(self.store.shards(phase.number), directory)
                     else:
-                        published = planned.stage.write(self.store.reader(phase.number), directory)
+                        published = stage.write(self.store.reader(phase.number), directory)
                 logger.info("{} wrote {}", planned.name, ", ".join(map(str, published)))
                 outputs.extend(published)
         return outputs, worked_s
@@ -252,7 +257,8 @@ class _PhaseRun:
         self._total = _count_input(phase, self._places)
         self._retried = run.store.retried(phase.number)
         self._redo = run.store.redo(phase.number) if run.store.commits(phase.number) else None
-        self._unit = self._new_unit()
+        self._new_unit = partial(CommitBuffer, self._places, self._retried, unit_bytes=self._options.unit_bytes)
+        self._unit = self._new_unit(after=len(self._store.commits(phase.number)))
         self._scheduler: Scheduler | None = None
         self._gathered: Generator[Record | Filtered | JoinedPart] | None = None
         self._counts = RecordCounts()
@@ -454,10 +460,6 @@ class _PhaseRun:
             self._state.note(event)
         self._observers.on_progress(event)
 
-    def _new_unit(self) -> CommitBuffer:
-        after = len(self._store.commits(self._phase.number))
-        return CommitBuffer(self._places, self._retried, after=after, unit_bytes=self._options.unit_bytes)
-
     def _commit(self) -> None:
         if not self._unit.settled:
             return
@@ -467,7 +469,7 @@ class _PhaseRun:
         if self._scheduler is not None and not self._unit.name:  # an interrupted commit has already taken them
             self._unit.busy_s, self._unit.measures = self._scheduler.take_busy_s(), self._scheduler.take_measures()
         commit = self._store.commit(self._phase.number, self._unit, self._unit.busy_s)
-        self._unit = self._new_unit()
+        self._unit = self._new_unit(after=len(self._store.commits(self._phase.number)))
         self.worked_ms += books.in_ms + books.measured_ms
         self._observers.on_unit_committed(
             UnitCommitted(commit.phase, commit.unit, books.records_in, books.kept, books.filtered, books.quarantined)

@@ -119,6 +119,19 @@ def stage_summaries(plan: Plan, store: Store) -> list[StageSummary]:
     return summaries
 
 
+def outcomes_before(plan: Plan, store: Store, phase: int) -> Mapping[str, Any]:
+    """Return what became of the records up to the end of a phase, for the files that are published there."""
+    shown = attrs.evolve(plan, phases=tuple(each for each in plan.phases if each.number <= phase))
+    summaries = stage_summaries(shown, store)
+    books = [commit.books for commit in store.commits(plan.phases[0].number)]
+    return {
+        "records_in": sum(each.records_in for each in books),
+        "hours_in": round(sum(each.in_ms for each in books) / 3_600_000, 6),
+        "filtered": {each.name: dict(each.reasons) for each in summaries if each.reasons},
+        "quarantined": {each.name: dict(each.codes) for each in summaries if each.codes},
+    }
+
+
 def _performance(planned: PlannedStage[Stage], commits: Sequence[Commit]) -> Mapping[str, Any]:
     """Return a stage's figures; if it cannot say them, what it measured, for the work is done."""
     if isinstance(planned.stage, Source):

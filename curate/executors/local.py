@@ -29,7 +29,8 @@ from curate.engine.protocol.transport import HopSpec
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.errors import InfrastructureError, PlanError
 from curate.executors.leftover_threads import describe_threads, ends_at_exit
-from curate.executors.validators import with_answers
+from curate.executors.time_limit import time_limit
+from curate.executors.validators import positive, with_answers
 from curate.io.rows import encode_row
 from curate.machine import Machine
 from curate.plan import Plan
@@ -40,8 +41,14 @@ from curate.stage import ProcessingStage
 @with_answers
 @attrs.frozen
 class LocalExecutor:
-    """Runs the pipeline in this process, one worker for each hop."""
+    """Runs the pipeline in this process, one worker for each hop.
 
+    Args:
+        setup_timeout_s: the time that the `setup()` of a hop's stages may take; it is enforced where this process is in
+            Python code and has no other alarm.
+    """
+
+    setup_timeout_s: float = attrs.field(default=1800.0, validator=positive)
     name: str = attrs.field(default="local", init=False)
 
     def check(self, plan: Plan) -> None:
@@ -56,7 +63,7 @@ class LocalExecutor:
         check_copyable(plan)
 
     def open(self, hops: Sequence[HopSpec]) -> LocalTransport:
-        return LocalTransport(hops)
+        return LocalTransport(hops, self.setup_timeout_s)
 
     def close(self) -> None:
         pass
@@ -67,11 +74,11 @@ class LocalTransport:
 
     max_in_flight = 1
     setup_attempts = 1
-    setup_timeout_s = float("inf")
     can_kill = False
 
-    def __init__(self, hops: Sequence[HopSpec]) -> None:
+    def __init__(self, hops: Sequence[HopSpec], setup_timeout_s: float = float("inf")) -> None:
         self._specs = hops
+        self.setup_timeout_s = setup_timeout_s
         self._threads = set(threading.enumerate())
         self._directories: dict[int, str] = {}
         """The working directory of each worker whose stages have changed it."""
@@ -87,7 +94,7 @@ class LocalTransport:
         runner = copied_runner(self._specs[hop])
         self._runners.append(runner)
         try:
-            with self._own_directory(worker):
+            with self._own_directory(worker), time_limit(self.setup_timeout_s):
                 runner.setup()
         except InfrastructureError as error:
             self._started.append(WorkerFailed(worker, error))

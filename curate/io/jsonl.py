@@ -19,6 +19,7 @@ import attrs
 from curate.errors import RecordError
 from curate.io.failpoints import failpoint
 from curate.io.format import ManifestFormat, Row, not_counted
+from curate.io.skipped_lines import SkippedLines
 from curate.records import Record, RecordReader
 
 MAX_LINE_BYTES = 16 * 1024 * 1024
@@ -63,6 +64,7 @@ def _count(path: Path) -> int | None:
 def json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
     """Yield the lines of a file that come after number `after`, each with its number, as a record or an error."""
     number = 0
+    skipped: SkippedLines | None = None
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
         if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
@@ -70,10 +72,15 @@ def json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
                 continue
             parsed = RecordError("line_too_long", f"the line is longer than {MAX_LINE_BYTES} bytes")
         elif number <= after:
+            skipped = skipped or SkippedLines(file)
+            skipped.add(number, number)
             continue
         else:
             line = line.removeprefix(_BOM) if number == 1 else line
             if not line.strip():
+                skipped = skipped or SkippedLines(file)
+                first, number = number, number + skipped.newlines()
+                skipped.add(first, number)
                 continue
             parsed = parse_line(line)
         if number > after:

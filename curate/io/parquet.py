@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -16,6 +16,9 @@ from curate.io.plain_values import plain_row
 from curate.records import ID, Record, RecordReader, take
 
 _ROWS_A_GROUP = 16_384
+
+MAX_STRUCT_FIELDS = 100
+"""Objects with more different keys than this, such as one for each speaker, are written as JSON text."""
 
 _SLICE_BYTES = 16 * 1024 * 1024
 """The approximate size of the rows that are converted to records together."""
@@ -103,14 +106,14 @@ def _row_of(batch: Any, arrow: Any) -> Record | RecordError:
 def _write(records: RecordReader, file: BinaryIO) -> None:
     from pyarrow import parquet
 
-    schema = _schema(records)
+    schema = schema_of(records)
     with cast("Any", parquet).ParquetWriter(file, schema, compression="zstd") as writer:
         for group in _groups(records):
-            writer.write_table(_table(group, schema), row_group_size=_ROWS_A_GROUP)
+            writer.write_table(table_of(group, schema), row_group_size=_ROWS_A_GROUP)
             failpoint("publish.during")
 
 
-def _groups(records: RecordReader) -> Iterator[list[Record]]:
+def _groups(records: Iterable[Record]) -> Iterator[list[Record]]:
     rows = iter(records)
     while group := take(rows, _ROWS_A_GROUP):
         for record in group:
@@ -118,7 +121,7 @@ def _groups(records: RecordReader) -> Iterator[list[Record]]:
         yield group
 
 
-def _schema(records: RecordReader) -> Any:
+def schema_of(records: Iterable[Record]) -> Any:
     """Return the columns in the order of their first appearance, each with a type that holds all its values."""
     arrow = _arrow()
     types: dict[str, Any] = {}
@@ -142,6 +145,8 @@ def _schema(records: RecordReader) -> Any:
 
 def _type_of(values: list[Any]) -> Any:
     """Return the type that holds all of these values; JSON text, if there is none."""
+    if _has_many_keys(values):
+        return _json_text()
     try:
         found = _arrow().array(values).type
     except _misfits():
@@ -153,9 +158,17 @@ def _type_for_both(a: Any, b: Any) -> Any:
     arrow = _arrow()
     schemas = [arrow.schema([("value", a)]), arrow.schema([("value", b)])]
     try:
-        return arrow.unify_schemas(schemas, promote_options="permissive").field(0).type
+        both = arrow.unify_schemas(schemas, promote_options="permissive").field(0).type
     except _misfits():
         return _json_text()
+    return _json_text() if _is_wide(both) else both
+
+
+def _is_wide(kind: Any) -> bool:
+    types = _arrow().types
+    if types.is_struct(kind):
+        return kind.num_fields > MAX_STRUCT_FIELDS or any(_is_wide(field.type) for field in kind)
+    return types.is_list(kind) and _is_wide(kind.value_type)
 
 
 def _fits(values: list[Any], kind: Any) -> bool:
@@ -166,6 +179,24 @@ def _fits(values: list[Any], kind: Any) -> bool:
     except _misfits():
         return False
     return True
+
+
+def _has_many_keys(values: Iterable[Any]) -> bool:
+    """Return whether objects, at one place of a column, have more different keys than a struct should have fields."""
+    keys: set[str] = set()
+    inner: dict[str, list[Any]] = {}
+    for value in values:
+        if type(value) is dict:
+            row = cast("dict[str, Any]", value)
+            keys.update(row)
+            if len(keys) > MAX_STRUCT_FIELDS:
+                return True
+            for name, each in row.items():
+                if type(each) in (dict, list):
+                    inner.setdefault(name, []).append(each)
+        elif type(value) is list:
+            inner.setdefault("", []).extend(each for each in cast("list[Any]", value) if type(each) in (dict, list))
+    return any(_has_many_keys(each) for each in inner.values())
 
 
 def _has_empty_struct(kind: Any) -> bool:
@@ -192,7 +223,8 @@ def _arrow() -> Any:
     return pyarrow  # as Any: it has no type stubs
 
 
-def _table(group: list[Record], schema: Any) -> Any:
+def table_of(group: list[Record], schema: Any) -> Any:
+    """Return records as a table of Arrow with the types of a schema from `schema_of`."""
     columns: list[Any] = []
     for field in schema:
         values = [record.get(field.name) for record in group]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
@@ -15,6 +16,9 @@ PROVENANCE = "provenance.json"
 """The file of a data set that names its origin, and the checksum of each of its files."""
 
 PROVENANCE_FORMAT = 1
+
+CHECKSUMS = "checksums.sha256"
+"""The list of checksums of a set with a file for each record, as `sha256sum --check` reads it."""
 
 Damage: TypeAlias = Literal["missing", "size", "content", "unknown"]
 
@@ -67,20 +71,41 @@ def verify_set(folder: Path, on_file: Callable[[str], None] | None = None) -> It
     Raises:
         UsageError: the folder is not a published data set.
     """
-    files = cast("Mapping[str, Mapping[str, Any]]", read_provenance(folder)["files"])
-    for name, published in files.items():
+    described = read_provenance(folder)
+    files = cast("Mapping[str, Mapping[str, Any]]", described["files"])
+    lists = cast("Sequence[str]", described.get("checksums", ()))
+    known = {PROVENANCE}
+    listed = ((name, {"sha256": sha256}) for each in lists for name, sha256 in _listed(folder / each))
+    for name, published in chain(files.items(), listed):
+        known.add(name)
         if on_file is not None:
             on_file(name)
-        path = folder / name
-        if not path.is_file():
-            yield DamagedFile(name, "missing", f"is missing, of {published['size']:,} bytes")
-        elif path.stat().st_size != published["size"]:
-            yield DamagedFile(
-                name, "size", f"has {path.stat().st_size:,} bytes, and was published with {published['size']:,}"
-            )
-        elif describe_file(path)["sha256"] != published["sha256"]:
-            yield DamagedFile(name, "content", "has its size, and other content than was published")
+        damage = _damage(folder / name, name, published)
+        if damage is not None:
+            yield damage
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in files and name != PROVENANCE:
+        if path.is_file() and name not in known:
             yield DamagedFile(name, "unknown", "was not published with this set")
+
+
+def _damage(path: Path, name: str, published: Mapping[str, Any]) -> DamagedFile | None:
+    """Return how a file differs from what was published; None: not at all."""
+    size = published.get("size")
+    if not path.is_file():
+        return DamagedFile(name, "missing", "is missing" if size is None else f"is missing, of {size:,} bytes")
+    found = path.stat().st_size
+    if size is not None and found != size:
+        return DamagedFile(name, "size", f"has {found:,} bytes, and was published with {size:,}")
+    if describe_file(path)["sha256"] != published["sha256"]:
+        return DamagedFile(name, "content", "has other content than was published")
+    return None
+
+
+def _listed(path: Path) -> Iterator[tuple[str, str]]:
+    """Yield the names and checksums of a list; one that is missing has been reported already."""
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
+            for line in lines:
+                sha256, _, name = line.rstrip("\n").partition("  ")
+                yield name, sha256

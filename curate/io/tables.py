@@ -14,6 +14,7 @@ from curate.errors import RecordError
 from curate.io import jsonl
 from curate.io.content import split_header
 from curate.io.format import Row
+from curate.io.skipped_lines import SkippedLines
 from curate.records import Record
 
 NUMBERS = frozenset({"duration", "offset", "sampling_rate", "channels"})
@@ -102,6 +103,7 @@ def _bounded(lines: Iterable[str]) -> Iterator[str]:
 
 def _lines(file: BinaryIO) -> Iterator[tuple[int, str | RecordError]]:
     number = 1  # the names
+    skipped = SkippedLines(file)
     while line := file.readline(jsonl.MAX_LINE_BYTES + 1):
         number += 1
         if len(line) > jsonl.MAX_LINE_BYTES and not line.endswith(b"\n"):
@@ -113,6 +115,9 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, str | RecordError]]:
                 yield number, line.decode()
             except UnicodeDecodeError as error:
                 yield number, RecordError("bad_row", f"the line is not UTF-8: {error.reason} at byte {error.start}")
+        else:
+            first, number = number, number + skipped.newlines()
+            skipped.add(first, number)
 
 
 def _text(line: bytes) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from types import MappingProxyType
 from typing import Any, cast
@@ -18,6 +18,7 @@ from curate.audio import (
 )
 from curate.audio_stage import correct_duration
 from curate.errors import RecordError
+from curate.io.rows import is_finite_number
 from curate.models.clip import Clip, Waveform
 from curate.records import Record
 from curate.stage import WorkerContext
@@ -67,13 +68,22 @@ class ClipLoader:
         recordings: the decoded recordings.
         rate_hz: the sampling rate of the clips.
         filepath_key: the column with the path, for messages.
+        excerpts: `AudioModel.excerpts` of a model that defines it; None: recordings are loaded whole.
     """
 
-    def __init__(self, context: WorkerContext, recordings: RecordingCache, rate_hz: int, filepath_key: str) -> None:
+    def __init__(
+        self,
+        context: WorkerContext,
+        recordings: RecordingCache,
+        rate_hz: int,
+        filepath_key: str,
+        excerpts: Callable[[float], Sequence[tuple[float, float]] | None] | None = None,
+    ) -> None:
         self._context = context
         self._recordings = recordings
         self._rate_hz = rate_hz
         self._filepath_key = filepath_key
+        self._excerpts = excerpts
 
     def load(
         self, records: Iterable[Record], *, max_audio_s: float = DEFAULT_MAX_AUDIO_S, threads: int = 2
@@ -83,16 +93,29 @@ class ClipLoader:
         The `duration` of a record without `offset` is then its decoded length.
         """
 
-        def take(record: Record) -> _Decoded:
-            return _Decoded(*self._recordings.take(record, self._rate_hz))
-
-        with closing(self._ahead(records, take, max_audio_s, threads)) as decoded:
+        with closing(self._ahead(records, self._take, max_audio_s, threads)) as decoded:
             for record, found in decoded:
                 if isinstance(found, RecordError):
                     yield record, found
                 else:
                     yield record, Clip(found.samples, self._rate_hz, MappingProxyType(record))
                 del found  # the generator is suspended while the caller computes, which may need the memory
+
+    def _take(self, record: Record) -> _Decoded:
+        """Return the samples of a record, or those of the model's excerpts of it."""
+        claimed: Any = record.get("duration")
+        if self._excerpts is not None and (not is_finite_number(claimed) or self._excerpts(float(claimed)) is not None):
+            length = self._recordings.length(record)
+            if (excerpts := self._excerpts(length.duration_s)) is not None:
+                return _Decoded(self._joined(record, excerpts), length)
+        return _Decoded(*self._recordings.take(record, self._rate_hz))
+
+    def _joined(self, record: Record, excerpts: Sequence[tuple[float, float]]) -> Waveform:
+        import numpy as np
+
+        start_s = float(record.get("offset") or 0.0)
+        parts = ({**record, "offset": start_s + start, "duration": end - start} for start, end in excerpts)
+        return np.concatenate([self._recordings.take(part, self._rate_hz)[0] for part in parts])
 
     def measure(self, records: Iterable[Record]) -> Generator[tuple[Record, RecordError | None]]:
         """Yield every record with its true `duration`, or with what is wrong with it, in order.

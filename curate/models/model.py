@@ -57,6 +57,16 @@ class AudioModel:
         """
         raise NotImplementedError(f"{type(self).__name__} must define infer(clips)")
 
+    def excerpts(self, duration_s: float) -> Sequence[tuple[float, float]] | None:
+        """Return the parts of a recording that are loaded, `(start, end)` in seconds, in order; None: all of it.
+
+        A model that needs some minutes of a recording keeps hours of it out of memory. The clip has the parts joined.
+
+        Args:
+            duration_s: the length of the recording or segment.
+        """
+        return None
+
     def close(self) -> None:
         """Release the model and its memory. `setup` may be called again."""
 

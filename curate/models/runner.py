@@ -121,7 +121,9 @@ class ModelRunner:
         """
         self.monitor.start_monitoring()
         announced = _Announced(context.announce)
-        loader = ClipLoader(context, self._recordings.of(context, filepath_key), self.model.rate_hz, filepath_key)
+        excerpts = None if type(self.model).excerpts is AudioModel.excerpts else self.model.excerpts
+        recordings = self._recordings.of(context, filepath_key)
+        loader = ClipLoader(context, recordings, self.model.rate_hz, filepath_key, excerpts)
         doubtful = yield from self._run(records, announced, loader)
         if doubtful:
             confirmed = yield from self._measured(doubtful, announced, loader)

@@ -79,6 +79,7 @@ class AudioModelStage(ProcessingStage):
     checkpoint = True
     thread_safe = False
     corrects_duration = True
+    may_overwrite = False
     tuning = frozenset({"batching", "max_batch_s", "memory_share", "saturation_s", "batching_options"})
 
     model_class: ClassVar[type[AudioModel] | None] = None

@@ -20,6 +20,7 @@ from collections.abc import Generator
 from curate.plugin.discovery import BUILTIN as CURATE
 from curate.plugin.host import PluginHost
 from curate.plugin.references import (
+    AudioEngineRef,
     CommandRef,
     ExecutorRef,
     FormatRef,
@@ -37,6 +38,7 @@ from curate.stage import Stage
 
 __all__ = [
     "CURATE",
+    "AudioEngineRef",
     "CommandRef",
     "ExecutorRef",
     "FormatRef",

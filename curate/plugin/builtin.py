@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from curate.errors import RECORD_ERROR_CODES
 from curate.plugin import (
+    AudioEngineRef,
     CommandRef,
     ExecutorRef,
     FormatRef,
@@ -91,6 +92,37 @@ def curate_stages() -> list[StageRef]:
             "curate.stages.measure.bandwidth:AudioBandwidth",
             "Measure the highest frequency that a recording holds",
         ),
+        StageRef(
+            "speech_quality",
+            "curate.stages.measure.speech_quality:SpeechQuality",
+            "Score how good speech sounds, with a model",
+        ),
+        StageRef(
+            "audio_events",
+            "curate.stages.measure.audio_events:AudioEvents",
+            "Find speech, singing and music, with a model",
+        ),
+        StageRef(
+            "spoken_language",
+            "curate.stages.measure.spoken_language:SpokenLanguage",
+            "Identify the language that is spoken, with a model",
+        ),
+        StageRef(
+            "speaker_embedding",
+            "curate.stages.measure.speakers:SpeakerEmbedding",
+            "Compute embeddings of voices, with a model",
+        ),
+        StageRef(
+            "speaker_consistency",
+            "curate.stages.measure.speakers:SpeakerConsistency",
+            "Compare the voices of a recording's two halves, with a model",
+        ),
+        StageRef(
+            "cluster_speakers",
+            "curate.stages.measure.cluster_speakers:ClusterSpeakers",
+            "Group all records into speakers by their embeddings",
+            extra="corpus",
+        ),
         StageRef("pitch", "curate.stages.measure.pitch:VoicePitch", "Measure the fundamental frequency of the voice"),
         StageRef(
             "split_channels",
@@ -161,6 +193,21 @@ def curate_stages() -> list[StageRef]:
             "asr",
             "curate.stages.recognise.asr:AsrStage",
             "Transcribe speech with any recogniser that a plugin announces",
+        ),
+        StageRef(
+            "align",
+            "curate.stages.recognise.align:Align",
+            "Align known text with audio: word times and scores, long audio with long text",
+        ),
+        StageRef(
+            "agreement",
+            "curate.stages.recognise.agreement:Agreement",
+            "Compare the transcripts of several recognisers, and take their majority text",
+        ),
+        StageRef(
+            "select_best",
+            "curate.stages.recognise.select_best:SelectBest",
+            "Select the best of several transcripts of a record",
         ),
         StageRef(
             "word_error_rate",
@@ -278,6 +325,31 @@ def curate_stages() -> list[StageRef]:
             "curate.stages.write.webdataset:WebDatasetWriter",
             "Publish a data set in tars of samples, as WebDataset reads them, packed in workers",
         ),
+        StageRef(
+            "write_shar",
+            "curate.stages.write.shar:SharWriter",
+            "Publish a data set in Lhotse's Shar, packed in workers",
+        ),
+        StageRef(
+            "write_hf",
+            "curate.stages.write.hugging_face:HuggingFaceWriter",
+            "Publish Parquet with recordings and a dataset card, as Hugging Face reads them, packed in workers",
+        ),
+        StageRef(
+            "write_audio",
+            "curate.stages.write.audio_files:AudioFilesWriter",
+            "Publish an audio file for each record, with a manifest, cut in workers",
+        ),
+        StageRef(
+            "write_kaldi",
+            "curate.stages.write.kaldi:KaldiWriter",
+            "Publish a Kaldi data folder with audio cut in workers",
+        ),
+        StageRef(
+            "write_subtitles",
+            "curate.stages.write.subtitles:SubtitlesWriter",
+            "Publish the segments of each recording as SRT, WebVTT, CTM, STM, RTTM or TextGrid",
+        ),
     ]
 
 
@@ -352,6 +424,29 @@ def curate_voice_detectors() -> list[VoiceDetectorRef]:
             "WebRTC's detector: fast and rough",
             extra="webrtc",
         ),
+        VoiceDetectorRef(
+            "nemo",
+            "curate.asr.nemo_speech:NemoVoiceDetector",
+            "MarbleNet models of NVIDIA NeMo",
+            extra="nemo",
+        ),
+    ]
+
+
+@hookimpl
+def curate_audio_engines() -> list[AudioEngineRef]:
+    return [
+        AudioEngineRef(
+            "nemo",
+            f"curate.asr.nemo_speech:{name}",
+            summary,
+            extra="nemo",
+            stage=stage,
+        )
+        for stage, name, summary in (
+            ("spoken_language", "NemoLanguageIdentifier", "Models of NVIDIA NeMo for languages, such as AmberNet"),
+            ("speaker_embedding", "NemoSpeakerEncoder", "Models of NVIDIA NeMo for speakers, such as TitaNet"),
+        )
     ]
 
 

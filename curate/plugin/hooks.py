@@ -11,6 +11,7 @@ import pluggy
 from curate.errors import PluginError
 from curate.plugin import spec
 from curate.plugin.references import (
+    AudioEngineRef,
     CommandRef,
     ExecutorRef,
     FormatRef,
@@ -32,6 +33,7 @@ ANNOUNCING: Mapping[str, type[Reference]] = MappingProxyType(
         "curate_recognisers": RecogniserRef,
         "curate_normalisers": NormaliserRef,
         "curate_voice_detectors": VoiceDetectorRef,
+        "curate_audio_engines": AudioEngineRef,
         "curate_formats": FormatRef,
         "curate_storage_schemes": SchemeRef,
         "curate_report_panels": PanelRef,
@@ -161,6 +163,6 @@ def _checked(hook: str, kind: type[Reference], answer: Any) -> list[Reference]:
 def _check_unique(hook: str, references: Iterable[Reference]) -> None:
     seen: set[str] = set()
     for reference in references:
-        if reference.name in seen:
-            raise PluginError(f"{hook}() announces {reference.name!r} twice")
-        seen.add(reference.name)
+        if reference.label in seen:
+            raise PluginError(f"{hook}() announces {reference.label!r} twice")
+        seen.add(reference.label)

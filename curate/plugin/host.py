@@ -26,6 +26,8 @@ from curate.plugin import files, hooks
 from curate.plugin.discovery import BUILTIN, Candidate, Selection, find_candidates
 from curate.plugin.observers import Observers
 from curate.plugin.references import (
+    ENGINE_STAGES,
+    AudioEngineRef,
     CommandRef,
     ExecutorRef,
     FormatRef,
@@ -85,6 +87,10 @@ class PluginHost:
         self.recognisers = Registry(RecogniserRef, self._rows)
         self.normalisers = Registry(NormaliserRef, self._rows)
         self.voice_detectors = Registry(VoiceDetectorRef, self._rows)
+        self._audio_engines = {
+            stage: Registry(AudioEngineRef, self._rows, lambda reference, stage=stage: reference.stage == stage)
+            for stage in ENGINE_STAGES
+        }
         self.formats = Registry(FormatRef, self._rows)
         self.schemes = Registry(SchemeRef, self._rows)
         self.panels = Registry(PanelRef, self._rows)
@@ -118,6 +124,10 @@ class PluginHost:
     def voice_detector(self, name: str) -> VoiceDetectorRef:
         """Return the voice detector of a plain or qualified name, or raise `PluginError`."""
         return self.voice_detectors.resolve(name)
+
+    def audio_engine(self, stage: str, name: str) -> AudioEngineRef:
+        """Return the engine of a measuring stage by its plain or qualified name, or raise `PluginError`."""
+        return self._audio_engines[stage].resolve(name)
 
     def format_of(self, path: Path | str) -> FormatRef | None:
         """Return the format whose suffix a file's name ends in, the longest suffix first; None: there is none.

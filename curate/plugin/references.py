@@ -6,6 +6,7 @@ Reference
 ├── RecogniserRef    a recogniser class
 ├── NormaliserRef    a function from string to string
 ├── VoiceDetectorRef a voice detector class
+├── AudioEngineRef   the class of a model that a measuring stage runs
 ├── FormatRef        a `curate.io.ManifestFormat`
 ├── SchemeRef        a storage scheme, such as `s3`
 ├── PanelRef         a function that makes panels of the report
@@ -51,6 +52,10 @@ def _check_text(reference: Reference, attribute: attrs.Attribute[Any], value: An
         )
 
 
+ENGINE_STAGES = ("speech_quality", "audio_events", "spoken_language", "speaker_embedding")
+"""The stages that measure audio with an engine of a plugin."""
+
+
 @attrs.frozen
 class Reference:
     """The name of a thing, where it is found, and what it is for.
@@ -79,6 +84,11 @@ class Reference:
     def qualified_name(self) -> str:
         """`distribution/name`, which is unique even if another plugin claims the plain name."""
         return f"{self.distribution}/{self.name}" if self.distribution else self.name
+
+    @property
+    def label(self) -> str:
+        """The name as listings show it; unique within a distribution and kind."""
+        return self.name
 
     def owned_by(self, distribution: str) -> Self:
         """Return this reference as announced by `distribution`."""
@@ -178,6 +188,25 @@ class VoiceDetectorRef(Reference):
         return None if known else "a class that implements curate.signal.VoiceDetector"
 
 
+@attrs.frozen(str=False)
+class AudioEngineRef(Reference):
+    """An engine of a stage that measures audio with a model; `load()` returns its class.
+
+    Args:
+        stage: the stage, one of `ENGINE_STAGES`. `docs/plugins.md` has what its engines must be able to do.
+    """
+
+    kind: ClassVar[str] = "audio engine"
+    plural: ClassVar[str] = "audio_engines"
+
+    stage: str = attrs.field(kw_only=True, validator=attrs.validators.in_(ENGINE_STAGES))
+
+    @property
+    def label(self) -> str:
+        """The name with the stage, as one name may stand for an engine of each."""
+        return f"{self.stage}:{self.name}"
+
+
 def _check_suffixes(reference: Reference, _: attrs.Attribute[Any], value: Any) -> None:
     if not value or not all(isinstance(suffix, str) and suffix.startswith(".") for suffix in value):
         raise PluginError(
@@ -259,6 +288,7 @@ KINDS: tuple[type[Reference], ...] = (
     RecogniserRef,
     NormaliserRef,
     VoiceDetectorRef,
+    AudioEngineRef,
     FormatRef,
     SchemeRef,
     PanelRef,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Generic, TypeVar
 
 from curate.errors import PluginError
@@ -21,15 +21,16 @@ class Registry(Generic[R]):
     Args:
         kind: which references this table takes from the rows.
         rows: all plugins, also those that failed or are switched off: they explain why a name is unknown.
+        belongs: whether a reference of this kind belongs into this table; None: each does.
     """
 
-    def __init__(self, kind: type[R], rows: Sequence[PluginStatus]) -> None:
+    def __init__(self, kind: type[R], rows: Sequence[PluginStatus], belongs: Callable[[R], bool] | None = None) -> None:
         self._kind = kind
         self._rows = rows
         self._owners: dict[str, list[R]] = defaultdict(list)
         for row in rows:
             for reference in row.references:
-                if isinstance(reference, kind):
+                if isinstance(reference, kind) and (belongs is None or belongs(reference)):
                     self._owners[reference.name].append(reference)
 
     def __iter__(self) -> Iterator[R]:

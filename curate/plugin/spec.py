@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         UnitCommitted,
     )
     from curate.plugin.references import (
+        AudioEngineRef,
         CommandRef,
         ExecutorRef,
         FormatRef,
@@ -66,6 +67,11 @@ def curate_normalisers() -> list[NormaliserRef]:  # pyright: ignore[reportReturn
 @hookspec
 def curate_voice_detectors() -> list[VoiceDetectorRef]:  # pyright: ignore[reportReturnType]
     """Announce voice detectors that the stage `voice_activity` can use as its engine."""
+
+
+@hookspec
+def curate_audio_engines() -> list[AudioEngineRef]:  # pyright: ignore[reportReturnType]
+    """Announce engines of `speech_quality`, `audio_events`, `spoken_language` and the stages with speakers."""
 
 
 @hookspec

@@ -73,4 +73,4 @@ class PluginStatus:
         return self._names(CommandRef)
 
     def _names(self, kind: type[Reference]) -> tuple[str, ...]:
-        return tuple(reference.name for reference in self.references if isinstance(reference, kind))
+        return tuple(reference.label for reference in self.references if isinstance(reference, kind))

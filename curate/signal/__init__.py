@@ -6,6 +6,7 @@ does not import numpy.
 """
 
 from curate.signal.bandwidth import Bandwidth, BandwidthMeter
+from curate.signal.engines import EventDetector, QualityMeter, spread_windows
 from curate.signal.levels import LevelMeter, Levels
 from curate.signal.loudness import LoudnessMeter
 from curate.signal.noise import NoiseMeter, SignalToNoise
@@ -16,18 +17,21 @@ from curate.signal.wada import wada_snr_db, wada_table
 __all__ = [
     "Bandwidth",
     "BandwidthMeter",
+    "EventDetector",
     "LevelMeter",
     "Levels",
     "LoudnessMeter",
     "NoiseMeter",
     "Pitch",
     "PitchMeter",
+    "QualityMeter",
     "Segment",
     "SegmentSettings",
     "SignalToNoise",
     "VoiceDetector",
     "VoiceSegments",
     "find_segments",
+    "spread_windows",
     "wada_snr_db",
     "wada_table",
 ]

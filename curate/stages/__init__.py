@@ -19,15 +19,23 @@ if TYPE_CHECKING:
     from curate.stages.corpus.split_dataset import SplitDataset
     from curate.stages.filter.quality import QualityFilter, ValueFilter
     from curate.stages.measure.audio_duration import AudioDuration
+    from curate.stages.measure.audio_events import AudioEvents
     from curate.stages.measure.audio_profile import AudioProfile
     from curate.stages.measure.bandwidth import AudioBandwidth
+    from curate.stages.measure.cluster_speakers import ClusterSpeakers
     from curate.stages.measure.denoise import Denoise
     from curate.stages.measure.levels import AudioLevels
     from curate.stages.measure.normalise_loudness import NormaliseLoudness
     from curate.stages.measure.pitch import VoicePitch
     from curate.stages.measure.snr import SpeechSnr
+    from curate.stages.measure.speakers import SpeakerConsistency, SpeakerEmbedding
+    from curate.stages.measure.speech_quality import SpeechQuality
+    from curate.stages.measure.spoken_language import SpokenLanguage
+    from curate.stages.recognise.agreement import Agreement
+    from curate.stages.recognise.align import Align
     from curate.stages.recognise.asr import AsrStage, DynamicBatchAsrStage, InferenceAsrNemoStage
     from curate.stages.recognise.asr_within_memory import AsrWithinMemory
+    from curate.stages.recognise.select_best import SelectBest
     from curate.stages.segment.join_parts import JoinParts
     from curate.stages.segment.split_channels import SplitChannels
     from curate.stages.segment.split_sentences import SplitSentences
@@ -56,20 +64,30 @@ if TYPE_CHECKING:
     from curate.stages.text.normalise import NormaliseText
     from curate.stages.text.rates import TextRates
     from curate.stages.text.rewrite import InverseNormalise, Punctuate
+    from curate.stages.write.audio_files import AudioFilesWriter
+    from curate.stages.write.hugging_face import HuggingFaceWriter
+    from curate.stages.write.kaldi import KaldiWriter
     from curate.stages.write.merge import Merge
     from curate.stages.write.nemo_tarred import NemoTarredWriter
+    from curate.stages.write.shar import SharWriter
+    from curate.stages.write.subtitles import SubtitlesWriter
     from curate.stages.write.webdataset import WebDatasetWriter
 
 _HOME = {
+    "Agreement": "recognise.agreement",
+    "Align": "recognise.align",
     "AsrStage": "recognise.asr",
     "AsrWithinMemory": "recognise.asr_within_memory",
     "AudioBandwidth": "measure.bandwidth",
     "AudioDuration": "measure.audio_duration",
+    "AudioEvents": "measure.audio_events",
+    "AudioFilesWriter": "write.audio_files",
     "AudioLevels": "measure.levels",
     "AudioProfile": "measure.audio_profile",
     "Balance": "corpus.balance",
     "CharacterErrorRate": "text.error_rates",
     "Charset": "text.charset",
+    "ClusterSpeakers": "measure.cluster_speakers",
     "CommonVoiceReader": "sources.common_voice",
     "Deduplicate": "corpus.deduplicate",
     "Denoise": "measure.denoise",
@@ -77,11 +95,13 @@ _HOME = {
     "FolderReader": "sources.folder",
     "Hallucination": "text.hallucination",
     "HuggingFaceReader": "sources.hugging_face",
+    "HuggingFaceWriter": "write.hugging_face",
     "InferenceAsrNemoStage": "recognise.asr",
     "InverseNormalise": "text.rewrite",
     "JoinParts": "segment.join_parts",
     "JoinTable": "corpus.join_table",
     "KaldiReader": "sources.kaldi",
+    "KaldiWriter": "write.kaldi",
     "LhotseReader": "sources.lhotse_cuts",
     "LibriSpeechReader": "sources.librispeech",
     "LjSpeechReader": "sources.librispeech",
@@ -100,9 +120,14 @@ _HOME = {
     "ReadRecords": "sources.manifest",
     "Sample": "corpus.sample",
     "SegmentsReader": "sources.segments",
+    "SelectBest": "recognise.select_best",
     "SetColumns": "corpus.set_columns",
+    "SharWriter": "write.shar",
     "Shuffle": "corpus.shuffle",
     "Sort": "corpus.sort",
+    "SpeakerConsistency": "measure.speakers",
+    "SpeakerEmbedding": "measure.speakers",
+    "SpeechQuality": "measure.speech_quality",
     "SpeechSnr": "measure.snr",
     "SplitChannels": "segment.split_channels",
     "SplitDataset": "corpus.split_dataset",
@@ -110,6 +135,8 @@ _HOME = {
     "SplitSpeech": "segment.split_speech",
     "SplitTurns": "segment.split_turns",
     "SplitWindows": "segment.split_windows",
+    "SpokenLanguage": "measure.spoken_language",
+    "SubtitlesWriter": "write.subtitles",
     "TextLanguage": "text.language",
     "TextRates": "text.rates",
     "TrimSilence": "segment.trim_silence",
@@ -122,15 +149,20 @@ _HOME = {
 }
 
 __all__ = [
+    "Agreement",
+    "Align",
     "AsrStage",
     "AsrWithinMemory",
     "AudioBandwidth",
     "AudioDuration",
+    "AudioEvents",
+    "AudioFilesWriter",
     "AudioLevels",
     "AudioProfile",
     "Balance",
     "CharacterErrorRate",
     "Charset",
+    "ClusterSpeakers",
     "CommonVoiceReader",
     "Deduplicate",
     "Denoise",
@@ -138,11 +170,13 @@ __all__ = [
     "FolderReader",
     "Hallucination",
     "HuggingFaceReader",
+    "HuggingFaceWriter",
     "InferenceAsrNemoStage",
     "InverseNormalise",
     "JoinParts",
     "JoinTable",
     "KaldiReader",
+    "KaldiWriter",
     "LhotseReader",
     "LibriSpeechReader",
     "LjSpeechReader",
@@ -161,9 +195,14 @@ __all__ = [
     "ReadRecords",
     "Sample",
     "SegmentsReader",
+    "SelectBest",
     "SetColumns",
+    "SharWriter",
     "Shuffle",
     "Sort",
+    "SpeakerConsistency",
+    "SpeakerEmbedding",
+    "SpeechQuality",
     "SpeechSnr",
     "SplitChannels",
     "SplitDataset",
@@ -171,6 +210,8 @@ __all__ = [
     "SplitSpeech",
     "SplitTurns",
     "SplitWindows",
+    "SpokenLanguage",
+    "SubtitlesWriter",
     "TextLanguage",
     "TextRates",
     "TrimSilence",

@@ -16,10 +16,12 @@ from curate.storage.access import identity, open_file, open_range
 from curate.storage.atomic import (
     TEMPORARY,
     describe_file,
+    describe_folder,
     json_checksum,
     read_json,
     replacing,
     sync_directory,
+    sync_folder,
     write_atomically,
     write_json,
 )
@@ -40,6 +42,7 @@ __all__ = [
     "StoredFile",
     "TornArchiveError",
     "describe_file",
+    "describe_folder",
     "identity",
     "json_checksum",
     "lookup",
@@ -53,6 +56,7 @@ __all__ = [
     "scheme_of",
     "split_member",
     "sync_directory",
+    "sync_folder",
     "tar_members",
     "write_atomically",
     "write_json",

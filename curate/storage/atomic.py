@@ -77,6 +77,17 @@ def describe_file(path: Path) -> dict[str, Any]:
         return {"size": file.tell(), "sha256": digest.hexdigest()}
 
 
+def describe_folder(folder: Path) -> dict[str, Any]:
+    """Return how many files a folder has, their size together, and one sha256 of all names and contents."""
+    digest = hashlib.sha256()
+    count, size = 0, 0
+    for path in sorted(folder.iterdir()):
+        described = describe_file(path)
+        count, size = count + 1, size + described["size"]
+        digest.update(f"{described['sha256']}  {path.name}\n".encode(errors="surrogateescape"))
+    return {"count": count, "size": size, "sha256": digest.hexdigest()}
+
+
 def json_checksum(value: Any) -> str:
     """Return the sha256 of a value as JSON, in hexadecimal digits; it does not depend on the order of keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
@@ -97,3 +108,11 @@ def sync_directory(directory: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a folder of files survive a crash of the machine, with the contents of the files."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    sync_directory(folder)

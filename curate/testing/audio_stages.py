@@ -10,7 +10,7 @@ from curate.audio_stage import AudioStage
 from curate.pipeline import Pipeline
 from curate.plugin import PluginHost
 from curate.records import Record
-from curate.stage import ProcessingStage
+from curate.stage import Stage
 from curate.stages import ReadRecords
 from curate.testing.stages import StageContract
 
@@ -51,7 +51,7 @@ class AudioStageContract(StageContract):
 
     def _run_between(self, *, audio_memory: int | None, fuse: bool = True) -> tuple[list[Record], Any]:
         """Return the records behind the stage and its neighbours, and the summary of the run."""
-        neighbours: list[ProcessingStage] = [_Listens(), self.stage().with_(checkpoint=False), _Listens()]
+        neighbours: list[Stage] = [_Listens(), self.stage().with_(checkpoint=False), _Listens()]
         stages = [stage.with_(fuse=fuse) for stage in neighbours]
         pipeline = Pipeline("contract", [ReadRecords(list(self._trial().records)), *stages])
         host = PluginHost(environment={"CURATE_PLUGINS": ""})

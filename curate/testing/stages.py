@@ -22,18 +22,22 @@ import attrs
 import cloudpickle
 
 from curate.audio_stage import AUDIO_COLUMNS
+from curate.composite import CompositeStage
 from curate.fingerprint import describe_value
 from curate.pipeline import Pipeline
 from curate.plugin import PluginHost
 from curate.records import ID, Record
-from curate.stage import ProcessingStage
+from curate.stage import Gather, ProcessingStage, Stage
 from curate.stages import Partition, ReadRecords
 
 
 class StageContract:
-    """Tests of one stage over a few records. Derive from it, name the class `Test…`, and define the two methods."""
+    """Tests of one stage over a few records. Derive from it, name the class `Test…`, and define the two methods.
 
-    def stage(self) -> ProcessingStage:
+    A composite stage and a gather can be tested as well.
+    """
+
+    def stage(self) -> Stage:
         """Return the stage, with the settings to test it with."""
         raise NotImplementedError(f"{type(self).__name__} must define stage(): return the stage to test")
 
@@ -53,29 +57,33 @@ class StageContract:
         first, second, other = _description(stage), _description(stage), _description(self.stage())
         assert first == second, f"the second look at the stage gave {second}, the first one {first}"
         assert first == other, f"two stages that were made alike are described as {first} and {other}"
-        assert stage.cardinality in ("maps", "filters", "splits"), f"cardinality is {stage.cardinality!r}"
+        for part in _parts(stage):
+            if isinstance(part, ProcessingStage):
+                assert part.cardinality in ("maps", "filters", "splits"), f"cardinality is {part.cardinality!r}"
 
     def test_it_can_be_sent_to_a_worker(self) -> None:
         """Workers get pickled copies, before `setup`."""
         stage = self.stage()
         pickler: Any = cloudpickle  # it has no type stubs
-        copy: ProcessingStage = pickler.loads(pickler.dumps(stage))
+        copy: Stage = pickler.loads(pickler.dumps(stage))
         assert _description(copy) == _description(stage), "a pickled copy of the stage is another one"
 
     def test_with_leaves_the_original_alone(self) -> None:
         """`.with_()` returns a copy."""
         stage = self.stage()
         before = _description(stage)
-        changed = stage.with_(name="another-name", batch_size=7)
+        changed = stage.with_(name="another-name")
         assert changed is not stage
-        assert (changed.name, changed.batch_size) == ("another-name", 7)
+        assert changed.name == "another-name"
+        if isinstance(stage, ProcessingStage):
+            assert stage.with_(batch_size=7).batch_size == 7
         assert _description(stage) == before, "with_() has changed the stage that it was called on"
 
     def test_no_record_is_lost_repeated_or_invented(self) -> None:
         """Ids come out as the stage's cardinality says; otherwise the engine blames the stage."""
         outcome = self._outcome()
         broken = [(identity, code) for identity, code in outcome.quarantined if code.startswith("contract_")]
-        assert not broken, f"the stage declares cardinality {self.stage().cardinality!r}, and breaks it for {broken}"
+        assert not broken, f"the stage breaks the cardinality that it declares for {broken}"
         assert len(set(outcome.ids)) == len(outcome.ids), f"an id comes out twice: {outcome.ids}"
 
     def test_every_record_is_accounted_for(self) -> None:
@@ -98,22 +106,26 @@ class StageContract:
 
     def test_it_writes_no_more_than_it_says(self) -> None:
         """Columns that are added stand in `writes()`, unless it returns None."""
-        written = self.stage().writes()
-        if written is None:
-            raise SkipTest("writes() is None: the stage does not say what it writes")
+        written: set[str] = set()
+        for part in _parts(self.stage()):
+            columns = part.writes()
+            if columns is None:
+                raise SkipTest("writes() is None: the stage does not say what it writes")
+            written |= set(columns)
         there = {name for record in self._trial().records for name in record} | {ID}
-        there |= AUDIO_COLUMNS if self.stage().corrects_duration else set()  # the engine writes these
+        corrects = any(getattr(part, "corrects_duration", False) for part in _parts(self.stage()))
+        there |= AUDIO_COLUMNS if corrects else set()  # the engine writes these
         refused = [identity for identity, code in self._outcome().quarantined if code == "contract_undeclared"]
         assert not refused, f"writes() leaves out a column that it adds to {refused[0]}"
         added = {name for row in self._outcome().kept for name in row} - there
-        assert added <= set(written), f"writes() leaves out {sorted(added - set(written))}"
+        assert added <= written, f"writes() leaves out {sorted(added - written)}"
 
     def test_the_columns_that_it_reads_are_enough(self) -> None:
         """A record with no more than the columns of `reads()` fails no more than one with all of them."""
-        needed = set(self.stage().reads()) | {"duration"}
+        needed = {name for part in _parts(self.stage()) for name in part.reads()} | {"duration"}
         bare = [{name: value for name, value in record.items() if name in needed} for record in self._trial().records]
         assert self._run(bare).quarantined == self._outcome().quarantined, (
-            f"reads() says {sorted(self.stage().reads())}, and with these alone other records fail"
+            f"reads() says {sorted(needed)}, and with these alone other records fail"
         )
 
     def _trial(self) -> _Trial:
@@ -174,15 +186,26 @@ class _Trial:
 _TRIALS: weakref.WeakKeyDictionary[type[StageContract], _Trial] = weakref.WeakKeyDictionary()
 
 
-def _description(stage: ProcessingStage) -> dict[str, Any]:
+def _parts(stage: Stage) -> list[Any]:
+    """Return the stages that a composite stands for, to the last level; otherwise the stage itself."""
+    if isinstance(stage, CompositeStage):
+        return [leaf for part in stage.parts() for leaf in _parts(part)]
+    return [stage]
+
+
+def _description(stage: Stage) -> dict[str, Any]:
     """Return everything that a plan asks a stage for."""
+    if isinstance(stage, CompositeStage):
+        return {"name": stage.name, "parts": [_description(part) for part in stage.parts()]}
+    assert isinstance(stage, ProcessingStage | Gather), f"{type(stage).__name__} is a stage of no kind to be tested"
     written = stage.writes()
-    return {
+    described: dict[str, Any] = {
         "name": stage.name,
         "reads": sorted(stage.reads()),
         "writes": None if written is None else sorted(written),
-        "cardinality": stage.cardinality,
-        "resources": stage.resources.to_dict(),
         "settings": {name: describe_value(value) for name, value in stage.settings().items()},
         "fingerprint": describe_value(stage.fingerprint()),
     }
+    if isinstance(stage, ProcessingStage):
+        described |= {"cardinality": stage.cardinality, "resources": stage.resources.to_dict()}
+    return described

@@ -14,6 +14,7 @@ from curate import Pipeline
 from curate.records import Record
 from curate.stages import (
     AudioProfile,
+    ClusterSpeakers,
     Denoise,
     JoinParts,
     Merge,
@@ -23,6 +24,7 @@ from curate.stages import (
     SplitSpeech,
     VoiceActivity,
 )
+from tests.unit.stages.test_model_measures import STAGES
 
 RATE_HZ = 16_000
 
@@ -52,6 +54,8 @@ def run(folder: Path, executor: str, run_dir: Path) -> tuple[bytes, bytes, list[
         VoiceActivity(engine="energy"),
         SplitSpeech(max_s=2.5, merge_gap_s=0.1),
         AudioProfile(),
+        *(make().with_(checkpoint=False) for make in STAGES.values()),  # each phase starts workers
+        ClusterSpeakers(keep_embeddings=True),
         Merge("parts.jsonl"),
         JoinParts(),
         Merge("whole.jsonl"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -262,6 +263,7 @@ TITLES = {
     "errors.md": "Error codes",
     "executors.md": "Executors",
     "glossary.md": "Glossary",
+    "alignment.md": "Alignment and agreement",
     "error-rates.md": "Error rates",
     "gpu.md": "GPUs",
     "guarantees.md": "Guarantees",
@@ -429,3 +431,17 @@ def test_the_pipeline_and_the_format_of_the_page_on_publishing_run(tmp_path: Pat
     )
     assert run("lengths.py", cwd=tmp_path).returncode == 0
     assert (tmp_path / "run" / "lengths" / "all" / "00000-of-00001.jsonl").read_text().startswith('{"name": "corpus-1-')
+
+
+def test_pipeline_of_the_page_on_alignment_is_planned(tmp_path: Path) -> None:
+    first, second = blocks(DOCS["alignment.md"], "yaml")
+    shutil.copy(ROOT / "pipelines" / "quickstart" / "model.nemo", tmp_path)
+    (tmp_path / "chapters.jsonl").write_text('{"audio_filepath": "a.wav", "text": "One. Two."}\n')
+    (tmp_path / "p.yaml").write_text(first)
+    done = run("-m", "curate.cli", "plan", "p.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    other = "use: asr_nemo\n  model_name: model.nemo"
+    several = textwrap.dedent(second).replace("use: asr\n  recogniser: whisper", other)
+    (tmp_path / "p.yaml").write_text(first.partition("  - use: align")[0] + textwrap.indent(several, "  "))
+    done = run("-m", "curate.cli", "plan", "p.yaml", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import functools
+import importlib
 import json
 import os
 import select
@@ -124,14 +125,26 @@ def run(executor_name: str, run_dir: Path, log: Path, failpoint: str = "", count
 
 
 class Life:
-    """One life of a run, in a process of its own."""
+    """One life of a run, in a process of its own.
 
-    def __init__(self, executor_name: str, run_dir: Path, log: Path, failpoint: str = "", count: int = COUNT) -> None:
+    Args:
+        module: the module whose `live` is called.
+    """
+
+    def __init__(
+        self,
+        executor_name: str,
+        run_dir: Path,
+        log: Path,
+        failpoint: str = "",
+        count: int = COUNT,
+        module: str = "tests.faults.durable",
+    ) -> None:
         nursery = _nursery()
         assert nursery.stdin is not None
         assert nursery.stdout is not None
         self._said = nursery.stdout
-        asked = json.dumps([failpoint, executor_name, str(run_dir), str(log), str(count)])
+        asked = json.dumps([failpoint, module, executor_name, str(run_dir), str(log), str(count)])
         nursery.stdin.write(asked.encode() + b"\n")
         nursery.stdin.flush()
         self.pid = int(self._said.readline())
@@ -167,13 +180,13 @@ def nurse() -> None:
     import curate.plugin  # noqa: F401
 
     for line in sys.stdin:
-        failpoint, *arguments = json.loads(line)
+        failpoint, module, *arguments = json.loads(line)
         child = os.fork()
         if not child:
             failpoints.arm(failpoint)
             sys.stdout = sys.stderr
             try:
-                live(arguments)
+                importlib.import_module(module).live(arguments)
             except BaseException:  # noqa: BLE001 (whatever it is, the nursery lives on)
                 traceback.print_exc()
                 os._exit(1)

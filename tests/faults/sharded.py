@@ -21,8 +21,8 @@ from curate.io import failpoints
 from curate.io.provenance import PROVENANCE
 from curate.records import Record
 from curate.stages import NemoTarredWriter, Partition, ReadManifest
+from curate.stages.write.formats import OpenShard, ShardFormat
 from curate.stages.write.nemo_tarred import NemoFormat
-from curate.stages.write.shards import OpenShard, ShardFormat
 from tests.faults.faulty_stages import misbehave
 from tests.shuffled_executor import ShuffledExecutor
 

@@ -111,3 +111,7 @@ def test_damage_is_named_and_repaired_by_the_printed_command(
     assert again.total() <= most
     assert main(["repair", str(run_dir)]) == 0
     assert "nothing is damaged" in capsys.readouterr().out
+
+
+def test_matrix_has_at_least_25_kinds_of_damage_with_names_of_their_own() -> None:
+    assert len({kind.name for kind in KINDS}) == len(KINDS) >= 25

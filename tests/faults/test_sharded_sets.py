@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from curate.engine import Retry, RunOptions
+from curate.engine import Retry, RunOptions, repair_run
 from curate.errors import PlanError
 from curate.io.failpoints import FAILPOINTS
 from tests.faults.sharded import numbers, pipeline, published, run
@@ -134,6 +134,34 @@ def test_a_retry_writes_the_shard_of_the_record_again_and_no_other(tmp_path: Pat
     assert published(tmp_path / "run" / "set") == published(tmp_path / "fresh" / "set")
 
 
+@pytest.mark.parametrize("damage", ["flipped", "missing"])
+def test_a_damaged_shard_is_found_by_its_checksum_and_it_alone_is_written_again(
+    damage: str, manifest: Path, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    made = pipeline(manifest, log=str(log))
+    made.run(run_dir=tmp_path / "run", max_failures=100)
+    log.unlink()
+    shard = sorted((tmp_path / "run" / "shards").rglob("*.tar"))[1]
+    content = bytearray(shard.read_bytes())
+    if damage == "missing":
+        shard.unlink()
+    else:
+        content[600] ^= 1
+        shard.write_bytes(content)  # of the same size
+    named = str(shard.relative_to(tmp_path / "run"))
+    repaired = repair_run(tmp_path / "run")
+    assert [each.path for each, _ in repaired if each.kind == "shard"] == [named]
+    if damage == "flipped":
+        assert (tmp_path / "run" / "damaged" / named).read_bytes() == content
+    made.run(run_dir=tmp_path / "run", max_failures=100)
+    beside = {"4", "6", "7"}  # the shard of a record that fails is packed with it first, and so has to be packed again
+    assert 1 <= len({*log.read_text().split()} - beside) <= 3
+    check_set(tmp_path / "run", left_out={7})
+    assert published(tmp_path / "run" / "set") == undisturbed
+    assert repair_run(tmp_path / "run") == []
+
+
 def test_a_fork_finds_the_shards_that_have_not_changed(manifest: Path, tmp_path: Path) -> None:
     from curate.stages import QualityFilter
 
@@ -163,7 +191,7 @@ def test_a_changed_path_costs_no_work(manifest: Path, tmp_path: Path) -> None:
 def test_without_a_run_directory_shards_cannot_be_packed(manifest: Path) -> None:
     from curate import InfrastructureError
     from curate.stages.write.nemo_tarred import NemoFormat
-    from curate.stages.write.shards import PackShards
+    from curate.stages.write.packing import PackShards
 
     with pytest.raises(InfrastructureError, match="needs a run directory"):
         PackShards(NemoFormat()).setup()

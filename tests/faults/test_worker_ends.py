@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,8 @@ def helpers(tmp_path: Path) -> Iterator[Path]:
     folder.mkdir()
     yield folder
     for note in folder.iterdir():
-        os.kill(int(note.name), signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended by itself, since its pipe was closed
+            os.kill(int(note.name), signal.SIGKILL)
 
 
 @pytest.fixture

@@ -319,6 +319,9 @@ class Names:
     def voice_detector(self, name: str) -> Any:
         raise PluginError(f"unknown voice detector {name!r}")
 
+    def audio_engine(self, stage: str, name: str) -> Any:
+        raise PluginError(f"unknown audio engine {name!r}")
+
     distribution = "pytest"
 
     def load(self) -> Any:

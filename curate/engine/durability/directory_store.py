@@ -8,6 +8,7 @@ the input's order is restored by reading ranges one after the other.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -52,7 +53,7 @@ from curate.engine.durability.redo import PhaseRedo, rows_are_as_before
 from curate.engine.durability.redo_order import ROWS_BEFORE, RedoOrder, read_orders, remove_orders, write_order
 from curate.io.failpoints import failpoint
 from curate.records import Record, RecordReader
-from curate.stage import ShardFile
+from curate.stage import SHARD_MEMBERS, ShardFile
 from curate.storage import TEMPORARY, replacing, sync_directory, write_atomically
 
 UNIT_FOLDERS: tuple[LinesKind, ...] = ("data", "filtered", "quarantine")
@@ -176,8 +177,11 @@ class DirectoryStore:
             if path.relative_to(self._directory) not in named and path.is_file():  # a folder is not the run's
                 path.unlink()
         self._remove_unnamed_audio()
-        for path in (self._directory / SHARD_FOLDER).rglob(f"*{TEMPORARY}*"):
-            path.unlink()
+        for path in sorted((self._directory / SHARD_FOLDER).rglob(f"*{TEMPORARY}*")):
+            if path.is_dir():  # the files of a shard that was not finished
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
         for folder in (self._directory, self._directory / "commits"):
             for path in folder.glob(f"*{TEMPORARY}*"):
                 if path.is_dir():  # a data set that was not finished
@@ -301,10 +305,16 @@ class DirectoryStore:
     def _remove_unnamed_shards(self, phase: int) -> None:
         """Delete the shards of a complete phase that no commit names: of an earlier assignment, or of trials."""
         named = {self._directory / shard.path for shard in self.shards(phase)}
-        for folder in {self._directory.joinpath(*path.relative_to(self._directory).parts[:2]) for path in named}:
-            for path in folder.rglob("*"):
-                if path.is_file() and path not in named:
-                    path.unlink()
+        members = {path.with_suffix(SHARD_MEMBERS) for path in named if path.suffix == ".json"}
+        for top in {self._directory.joinpath(*path.relative_to(self._directory).parts[:2]) for path in named}:
+            for place, folders, files in os.walk(top):
+                for name in files:
+                    if (path := Path(place, name)) not in named:
+                        path.unlink()
+                for name in [name for name in folders if name.endswith(SHARD_MEMBERS)]:
+                    folders.remove(name)
+                    if (path := Path(place, name)) not in members:
+                        shutil.rmtree(path)
 
     def shards(self, phase: int) -> Sequence[ShardFile]:
         found = [

@@ -99,7 +99,7 @@ def _link_shards(old: Path, building: Path) -> None:
     """Take over all shards: a phase that has changed may still have some that have not, and finds them by name."""
     for path in sorted((old / SHARD_FOLDER).rglob("*")):
         target = building / path.relative_to(old)
-        if path.is_file() and TEMPORARY not in path.name:
+        if path.is_file() and TEMPORARY not in str(path.relative_to(old)):
             target.parent.mkdir(parents=True, exist_ok=True)
             _link(path, target)
 

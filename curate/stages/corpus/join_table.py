@@ -46,8 +46,9 @@ class JoinTable(KeyGather):
     7 of a table without types is the 7 of a record; null matches nothing. How many records have a row is logged; none
     at all is an error of `left`.
 
-    A key that is in the table twice is an error, which names it: a join repeats no record. `anti` takes the same key
-    any number of times.
+    A key that is in the table twice is an error, which names it: a join repeats no record. With `repeated: last` its
+    last row counts, as in a log of labels to which corrections are appended. `anti` takes the same key any number of
+    times.
 
     Args:
         table: the path of the table.
@@ -55,6 +56,7 @@ class JoinTable(KeyGather):
         how: `left` or `anti`.
         columns: the columns of the table that are added; empty: all but the keys. A record's own value is overwritten
             where the table has a row.
+        repeated: what becomes of a key with several rows, of `left`: `error`, or `last`, which takes the last of them.
         reason: what the report says of records that `anti` leaves out; empty: `listed in <table>`.
     """
 
@@ -62,12 +64,15 @@ class JoinTable(KeyGather):
     keys: Sequence[str] | Mapping[str, str]
     how: str = "left"
     columns: Sequence[str] = ()
+    repeated: str = "error"
     reason: str = ""
 
     def check(self) -> None:
         super().check()
         if self.how not in ("left", "anti"):
             raise PlanError(f"how={self.how!r:.80}: choose from left, anti")
+        if self.repeated not in ("error", "last"):
+            raise PlanError(f"repeated={self.repeated!r:.80}: choose from error, last")
         if isinstance(self.keys, str) or not self.keys:
             raise PlanError(f"keys={self.keys!r:.80}: must be a list of columns, or a mapping to those of the table")
         if isinstance(self.columns, str):
@@ -78,12 +83,15 @@ class JoinTable(KeyGather):
         for name in (*self._keys().values(), *self.columns):
             if name not in found:
                 raise PlanError(f"{self.table} has no column {name!r}: {closest(name, sorted(found))}")
-        if self.how == "left" and self._path().stat().st_size <= _CHECKED_EARLY_BYTES:
+        if self._refuses_repeated() and self._path().stat().st_size <= _CHECKED_EARLY_BYTES:
             _check_unique(self._path(), tuple(self._keys().values()), *_state(self._path()))
 
     def fingerprint(self) -> Mapping[str, Any]:
         path = self._path()
         return {"table_sha256": _sha256(path, *_state(path))}
+
+    def _refuses_repeated(self) -> bool:
+        return self.how == "left" and self.repeated == "error"
 
     def _path(self) -> Path:
         path = Path(self.table)
@@ -119,10 +127,13 @@ class JoinTable(KeyGather):
         names = tuple(self._keys().values())
         path = keys.scratch / "table.parquet"
         _write_table(self._path(), names, self._added(), path)
-        if self.how == "left":
+        if self._refuses_repeated():
             _refuse_repeated(keys.connection, path, names, self._path())
         equal = " AND ".join(f"keys.key{number} = found.key{number}" for number in range(len(names)))
         table = f"(SELECT * FROM read_parquet('{quoted(path)}'))"
+        if self.how == "left" and self.repeated == "last":
+            by = ", ".join(f"key{number}" for number in range(len(names)))
+            table = f"(SELECT {by}, arg_max(line, number) AS line FROM {table} GROUP BY {by})"
         self._count(keys, table, equal)
         if self.how == "anti":
             reason = (self.reason or f"listed in {self.table}").replace("'", "''")

@@ -30,25 +30,27 @@ class _AsrStage(AudioModelStage):
     """The base class of the ASR stages: writing of transcripts."""
 
     pred_text_key: str = field(default="pred_text", kw_only=True)
+    prefix: str = field(default="", kw_only=True)
     timestamps: bool = field(default=False, kw_only=True)
     confidence: bool = field(default=False, kw_only=True)
 
     def model_columns(self, model: AudioModel) -> Sequence[str]:
         known = transcript_columns(timestamps=self.timestamps, confidence=self.confidence)[1:]
-        return (self.pred_text_key, *known, *_further_columns(model))
+        names = (self.pred_text_key, *known, *_further_columns(model))
+        return tuple(f"{self.prefix}{name}" for name in names)
 
     def row_contract(self, model: AudioModel) -> RowContract:
         return RowContract(type(model).__name__, ("text", *_further_columns(model)), TRANSCRIPT_COLUMNS)
 
     def write_row(self, record: Record, row: Row) -> None:
-        record[self.pred_text_key] = row["text"]
+        record[f"{self.prefix}{self.pred_text_key}"] = row["text"]
         if self.timestamps:
-            record["words"] = row.get("words") or []
+            record[f"{self.prefix}words"] = row.get("words") or []
         if self.confidence:
-            record["confidence"] = row.get("confidence")
+            record[f"{self.prefix}confidence"] = row.get("confidence")
         for name, value in row.items():
             if name not in TRANSCRIPT_COLUMNS:
-                record[name] = value
+                record[f"{self.prefix}{name}"] = value
 
     def checked_model(self) -> AudioModel:
         model = super().checked_model()
@@ -76,6 +78,7 @@ class InferenceAsrNemoStage(_AsrStage):
         model_name: the path of a `.nemo` file, or the name of a pretrained model, which needs a network once.
         filepath_key: the column with the path of the audio; None: the batch's, `audio_filepath` in a run.
         pred_text_key: the column that is written.
+        prefix: what the names of all columns that are written begin with, so that several recognisers write their own.
         timestamps: also write `words`: text, start and end in seconds.
         confidence: also write `confidence`, 0 to 1.
         decoder: `ctc` or `rnnt`, for a hybrid model.
@@ -133,7 +136,7 @@ class InferenceAsrNemoStage(_AsrStage):
         path = local_path(self.model_name)
         if path is None or not path.is_file():
             return {}
-        return {"model_sha256": _sha256(path, path.stat().st_mtime_ns)}
+        return {"model_sha256": file_sha256(path, path.stat().st_mtime_ns)}
 
 
 @dataclass
@@ -177,6 +180,7 @@ class AsrStage(_AsrStage):
         options: the recogniser's own settings.
         filepath_key: the column with the path of the audio; None: the batch's, `audio_filepath` in a run.
         pred_text_key: the column that is written.
+        prefix: what the names of all columns that are written begin with, so that several recognisers write their own.
         timestamps: also write `words`: text, start and end in seconds.
         confidence: also write `confidence`, 0 to 1.
         batching: `length` (records of similar length, at most `max_batch_s` padded seconds together, and at most
@@ -217,7 +221,7 @@ class AsrStage(_AsrStage):
 
 
 @cache
-def _sha256(path: Path, mtime_ns: int) -> str:
+def file_sha256(path: Path, mtime_ns: int) -> str:
     """Return the checksum of a model file, which is read once for each version of it."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

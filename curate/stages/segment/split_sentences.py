@@ -6,14 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from curate.align.scores import mean_score
 from curate.errors import PlanError, RecordError
 from curate.io.rows import is_finite_number
 from curate.records import Record
 from curate.stage import RecordStage, Reject
 from curate.stages.segment.children import OF_THE_WHOLE, PARENT_SPAN, child_of, inherited, numbered
-
-_ENDS = frozenset(".?!…。？！｡।؟۔")
-_CLOSING = "\"'”’»«›‹)]}」』"
+from curate.text.sentences import ends_sentence
 
 Word = dict[str, Any]
 
@@ -28,12 +27,17 @@ class SplitSentences(RecordStage):
     start, and lies from half of the pause before to half of the pause behind it, at most `pad_s`. `part` and `parts`
     number them. A record without words is filtered.
 
+    With `align_prefix`, each child also gets a score like that of the whole, in `<prefix>_score`: of its own words, and
+    of the audio within it that the text does not cover. A sentence that the audio does not have stays by itself, with
+    the score 0, so that a filter removes it by name.
+
     Args:
         words_key: the column with the words.
         text_key: the column that is written.
         min_s: a shorter sentence is joined with the next one.
         max_s: a longer sentence is cut.
         pad_s: the most of a pause that is kept on either side.
+        align_prefix: the prefix of the columns of `align`, if the words are its; empty: they are not.
     """
 
     words_key: str = "words"
@@ -41,6 +45,7 @@ class SplitSentences(RecordStage):
     min_s: float = 1.0
     max_s: float = 30.0
     pad_s: float = 0.2
+    align_prefix: str = ""
 
     cardinality = "splits"
 
@@ -49,13 +54,19 @@ class SplitSentences(RecordStage):
             raise PlanError("split_sentences: min_s must be 0 to max_s, and pad_s 0 or more", self.name)
 
     def reads(self) -> tuple[str, ...]:
-        return (self.words_key, "duration")
+        return (self.words_key, "duration", *self._of_alignment()[1:])
 
     def writes(self) -> tuple[str, ...]:
-        return ("offset", "duration", "part", "parts", PARENT_SPAN, self.text_key, self.words_key)
+        own = ("offset", "duration", "part", "parts", PARENT_SPAN, self.text_key, self.words_key)
+        return own + self._of_alignment()[:1]
 
     def drops(self) -> frozenset[str]:
-        return OF_THE_WHOLE - {"claimed_duration", self.words_key}
+        return OF_THE_WHOLE.union(self._of_alignment()[1:]) - {"claimed_duration", self.words_key}
+
+    def _of_alignment(self) -> tuple[str, ...]:
+        """Return the columns of an alignment, in addition to its words: the score, and what is left over."""
+        prefix = self.align_prefix
+        return (f"{prefix}_score", f"{prefix}_missing", f"{prefix}_uncovered") if prefix else ()
 
     def process_record(self, record: Record) -> Sequence[Record] | Reject:
         words = words_of(record, self.words_key)
@@ -66,7 +77,7 @@ class SplitSentences(RecordStage):
             raise RecordError("missing_column", "the record has no 'duration'; use audio_duration before")
         pieces = [piece for sentence in _sentences(words) for piece in self._cut(sentence)]
         groups = self._joined(pieces)
-        inherits = inherited(record, (self.words_key,))
+        inherits = inherited(record, (self.words_key, *self._of_alignment()))
         return numbered([self._child(record, inherits, groups, place, float(duration)) for place in range(len(groups))])
 
     def _cut(self, words: list[Word]) -> Iterator[list[Word]]:
@@ -83,6 +94,8 @@ class SplitSentences(RecordStage):
         groups: list[list[Word]] = []
         for piece in pieces:
             is_short = groups and groups[-1][-1]["end"] - groups[-1][0]["start"] < self.min_s
+            if self.align_prefix and groups and (_is_absent(piece) or _is_absent(groups[-1])):
+                is_short = False
             if is_short and piece[-1]["end"] - groups[-1][0]["start"] <= self.max_s:
                 groups[-1] = groups[-1] + piece
             else:
@@ -103,7 +116,26 @@ class SplitSentences(RecordStage):
             {**word, "start": round(word["start"] - start_s, 3), "end": round(word["end"] - start_s, 3)}
             for word in words
         ]
+        if self.align_prefix:
+            score_key, _, uncovered_key = self._of_alignment()
+            child[score_key] = _score(words, record.get(uncovered_key))
         return child
+
+
+def _is_absent(words: Sequence[Word]) -> bool:
+    """Return whether the audio has none of the words: `align` gives them no length."""
+    return words[0]["start"] == words[-1]["end"]
+
+
+def _score(words: Sequence[Word], uncovered: Any) -> float | None:
+    """Return the score of the words of a child, and of the audio between them that the text does not cover."""
+    extra_words = sum(
+        float(one["words"])
+        for one in uncovered or ()
+        if words[0]["start"] <= one["start"] and one["end"] <= words[-1]["end"]
+    )
+    score = mean_score((word.get("score") for word in words), extra_words)
+    return None if score is None else round(score, 3)
 
 
 def words_of(record: Record, key: str) -> list[Word]:
@@ -134,7 +166,7 @@ def _sentences(words: Sequence[Word]) -> Iterator[list[Word]]:
     sentence: list[Word] = []
     for word in words:
         sentence.append(word)
-        if word["word"].rstrip().rstrip(_CLOSING)[-1:] in _ENDS:
+        if ends_sentence(word["word"]):
             yield sentence
             sentence = []
     if sentence:

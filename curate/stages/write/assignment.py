@@ -7,7 +7,7 @@ import itertools
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,10 +19,18 @@ from loguru import logger
 from curate.errors import PlanError
 from curate.io.rows import decode_row, encode_row
 from curate.records import Record, audio_ms
-from curate.stage import Gather, Reject
+from curate.stage import Gather, Reject, Source
+from curate.stages.write.formats import ShardFormat
+from curate.stages.write.licenses import check_licenses, is_denied
 
 SHARD = "_shard"
 """The column that carries a record's shard to the stage that packs it: its folder, `#`, and a number."""
+
+SURVEY = "_survey"
+"""The column that carries to the stage that packs a shard what its format must know of the others."""
+
+POSITION = "_position"
+"""The column that carries a record's position in the input past the shards, where it is to be restored."""
 
 _UNSAFE = re.compile(r"[^\w.-]+")
 _STEP_MS = 10
@@ -42,6 +50,8 @@ class AssignShards(Gather):
         shards: how many of each folder.
         shard_records: how many records are in one, about.
         shard_s: how much audio is in one, about, in seconds.
+        format: the format of the shards, if it looks at all records first.
+        deny_licenses: patterns of licenses whose records are filtered.
     """
 
     by: list[str] = field(default_factory=list[str])
@@ -49,14 +59,23 @@ class AssignShards(Gather):
     shards: int | None = None
     shard_records: int | None = None
     shard_s: float | None = None
+    format: ShardFormat | None = None
+    deny_licenses: list[str] = field(default_factory=list[str])
 
     name = "assign"
 
+    @property
+    def reorders(self) -> bool:
+        """Whether the order of the output may differ from that of the input."""
+        return bool(self.by) or self.buckets not in (None, 1)
+
     def reads(self) -> Collection[str]:
-        return (*self.by, *(("duration",) if self.buckets is not None else ()))
+        needed = (("duration",) if self.buckets is not None else ()) + (("license",) if self.deny_licenses else ())
+        return (*self.by, *needed)
 
     def writes(self) -> Collection[str]:
-        return (SHARD,)
+        surveyed = (SURVEY,) if self.format is not None and self.format.surveys else ()
+        return (SHARD, *surveyed, *((POSITION,) if self.reorders else ()))
 
     def check(self) -> None:
         if isinstance(self.buckets, int) and self.buckets < 1:
@@ -66,6 +85,9 @@ class AssignShards(Gather):
         ):
             raise PlanError(f"buckets={self.buckets}: borders in seconds must rise")
 
+    def check_sources(self, sources: Sequence[Source]) -> None:
+        check_licenses(self.name.partition(".")[0], self.deny_licenses, sources)
+
     def gather(self, records: Iterator[Record]) -> Iterator[Record | Reject]:
         import tempfile
 
@@ -73,27 +95,40 @@ class AssignShards(Gather):
             yield from self.gather_again(list(records), Path(scratch))
 
     def gather_again(self, records: Iterable[Record], scratch: Path) -> Iterator[Record | Reject]:
-        borders_ms = self._borders_ms(records)
+        allowed = _Allowed(records, self.deny_licenses)
+        borders_ms = self._borders_ms(allowed)
         totals: dict[str, _Folder] = {}
-        for record in records:
+        for record in allowed:
             label = self._label(borders_ms, record)
             totals.setdefault(label, _Folder()).count(record)
         for folder in totals.values():
             folder.plan(self.shards, self.shard_records, self.shard_s)
-        if self.shards is not None:
-            for label, folder in sorted(totals.items()):
-                if folder.records < self.shards:
-                    logger.warning(
-                        "{}{} has {:,} records for {:,} shards, so it has {:,} shards",
-                        self.name.partition(".")[0],
-                        f", {label}" if label else "",
-                        folder.records,
-                        self.shards,
-                        folder.records,
-                    )
-        with closing(_by_label(records, scratch, partial(self._label, borders_ms), sorted(totals))) as rows:
+        self._warn_of_small_folders(totals)
+        survey = self.format.survey(allowed, scratch) if self.format is not None and self.format.surveys else ""
+        for record in records if self.deny_licenses else ():
+            if is_denied(record.get("license"), self.deny_licenses):
+                yield Reject(record, f"license {record['license']} is denied")
+        ordered = (record if not self.reorders else {**record, POSITION: at} for at, record in enumerate(allowed))
+        with closing(_by_label(ordered, scratch, partial(self._label, borders_ms), sorted(totals))) as rows:
             for label, record in rows:
-                yield {**record, SHARD: f"{label}#{totals[label].next_shard(record)}"}
+                record[SHARD] = f"{label}#{totals[label].next_shard(record)}"
+                if survey:
+                    record[SURVEY] = survey
+                yield record
+
+    def _warn_of_small_folders(self, totals: Mapping[str, _Folder]) -> None:
+        if self.shards is None:
+            return
+        for label, folder in sorted(totals.items()):
+            if folder.records < self.shards:
+                logger.warning(
+                    "{}{} has {:,} records for {:,} shards, so it has {:,} shards",
+                    self.name.partition(".")[0],
+                    f", {label}" if label else "",
+                    folder.records,
+                    self.shards,
+                    folder.records,
+                )
 
     def _borders_ms(self, records: Iterable[Record]) -> Sequence[int]:
         """Return the borders between buckets in milliseconds."""
@@ -117,6 +152,18 @@ class AssignShards(Gather):
         if self.buckets is not None:
             levels.append(f"bucket{bisect_right(borders_ms, audio_ms(record)) + 1}")
         return "/".join(levels)
+
+
+class _Allowed:
+    """The records whose license is not denied, to be read again and again."""
+
+    def __init__(self, records: Iterable[Record], denied: Sequence[str]) -> None:
+        self._records, self._denied = records, denied
+
+    def __iter__(self) -> Iterator[Record]:
+        if not self._denied:
+            return iter(self._records)
+        return (record for record in self._records if not is_denied(record.get("license"), self._denied))
 
 
 class _Folder:
@@ -192,3 +239,43 @@ def _by_label(
             for line in file:
                 yield label, decode_row(line)
         paths[label].unlink()
+
+
+_RESTORED_AT_ONCE = 20_000
+"""This many records are sorted in memory at a time; the others wait in files."""
+
+
+@dataclass
+class RestoreOrder(Gather):
+    """Puts the records behind a sharded writer back into the order of the input."""
+
+    name = "restore"
+    only_orders = True
+
+    def reads(self) -> Collection[str]:
+        return (POSITION,)
+
+    def writes(self) -> Collection[str]:
+        return ()
+
+    def drops(self) -> Collection[str]:
+        return (POSITION,)
+
+    def gather(self, records: Iterator[Record]) -> Iterator[Record | Reject]:
+        import tempfile
+
+        with tempfile.TemporaryDirectory(prefix="curate-") as scratch:
+            yield from self.gather_again(list(records), Path(scratch))
+
+    def gather_again(self, records: Iterable[Record], scratch: Path) -> Iterator[Record | Reject]:
+        ranges = sorted({record[POSITION] // _RESTORED_AT_ONCE for record in records})
+        placed = _by_label(records, scratch, lambda record: str(record[POSITION] // _RESTORED_AT_ONCE), _names(ranges))
+        with closing(placed) as rows:
+            for _, group in itertools.groupby(rows, key=lambda row: row[0]):
+                for record in sorted((record for _, record in group), key=lambda record: record[POSITION]):
+                    del record[POSITION]
+                    yield record
+
+
+def _names(numbers: Sequence[int]) -> list[str]:
+    return [str(number) for number in numbers]

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import io
 import json
-import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, Literal
 
 from curate.audio.encoding import EncodedAudio
 from curate.errors import PlanError, RecordError
 from curate.records import ID, Record
-from curate.stages.write.published import PublishShards, Shard
-from curate.stages.write.shards import OpenShard, ShardedWriter, ShardFormat, member_name
+from curate.stages.write.bins import duration_bins, token_bins
+from curate.stages.write.formats import OpenShard, ShardFormat, member_name
+from curate.stages.write.published import DataSet, PublishShards, Shard
+from curate.stages.write.rows import published_row
+from curate.stages.write.shards import ShardedWriter
+from curate.stages.write.tars import TarShard
 
 _CANARY: Mapping[str, Any] = {
     "pnc": "yes",
@@ -26,23 +27,8 @@ _CANARY: Mapping[str, Any] = {
     "emotion": "<|emo:undefined|>",
 }
 _BINS = 30
-_STEP_S = 0.01
-
-
-class TarShard:
-    """A tar file of a shard: plain headers, without times, owners and modes of this machine."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._tar = tarfile.open(fileobj=file, mode="w|", format=tarfile.USTAR_FORMAT)  # noqa: SIM115
-
-    def add(self, name: str, content: bytes) -> None:
-        member = tarfile.TarInfo(name)
-        member.size = len(content)
-        member.mode = 0o644
-        self._tar.addfile(member, io.BytesIO(content))
-
-    def close(self) -> None:
-        self._tar.close()
+_TOKEN_BINS = 2
+"""How many bins of tokens there are for each of durations."""
 
 
 @dataclass
@@ -65,24 +51,16 @@ class NemoFormat(ShardFormat):
 
     def row(self, record: Record, audio: EncodedAudio, name: str) -> Record:
         """Return the row of the manifest."""
-        text = record.get("text")
-        if text is not None and not isinstance(text, str):
-            raise RecordError("bad_value", f"text must be a string, not {type(text).__name__}")
-        row = {column: value for column, value in record.items() if column not in (ID, "offset", "audio_filepath")}
-        offset = record.get("offset")
-        if offset is not None:
-            row["source_audio_offset"] = offset
-        if "audio_filepath" in record:
-            row["source_audio_filepath"] = record["audio_filepath"]
+        row = published_row(record, audio)
         lang = record.get("lang") or self.lang
         if lang is None:
             raise RecordError("missing_column", "the record has no lang, and the stage has no `lang:` for such records")
-        row |= {"text": text or "", "lang": lang, "sampling_rate": audio.rate_hz}
+        row |= {"text": record.get("text") or "", "lang": lang}
         if self.target != "asr":
             row = {**_CANARY, "source_lang": lang, "target_lang": lang, **row}
         if self.target == "canary_v1":
             row.setdefault("taskname", "asr")
-        return {"audio_filepath": name, "duration": audio.duration_s, **row}
+        return {"audio_filepath": name, **row}
 
 
 class _NemoShard:
@@ -118,15 +96,14 @@ class PublishNemoTarred(PublishShards):
             ".jsonl": f"{folder}sharded_manifests/manifest_{shard.number}.json",
         }
 
-    def write_index(self, shards: Sequence[Shard], folder: Path) -> None:
+    def write_index(self, published: DataSet) -> None:
         entries: list[dict[str, Any]] = []
-        total_s = sum(shard.duration_s for shard in shards) or 1.0
-        folders = [(name, list(of_folder)) for name, of_folder in groupby(shards, key=lambda shard: shard.folder)]
-        for name, of_folder in folders:
-            _write_manifest(of_folder, folder / name / "tarred_audio_manifest.json")
+        total_s = sum(shard.duration_s for shard in published.shards) or 1.0
+        for name, shards in published.by_folder():
+            _write_manifest(shards, published.folder / name / "tarred_audio_manifest.json")
             places = f"{name}/" if name else ""
-            numbers = f"_OP_0..{len(of_folder) - 1}_CL_"
-            weight = sum(shard.duration_s for shard in of_folder) / total_s if self.weights == "hours" else 1.0
+            numbers = f"_OP_0..{len(shards) - 1}_CL_"
+            weight = sum(shard.duration_s for shard in shards) / total_s if self.weights == "hours" else 1.0
             entries.append(
                 {
                     "type": "nemo_tarred",
@@ -136,9 +113,12 @@ class PublishNemoTarred(PublishShards):
                     "tags": {"folder": name} if name else {},
                 }
             )
-        _write_yaml(folder / "input_cfg.yaml", entries)
-        durations = [duration for shard in shards for duration in shard.description["durations"].values()]
-        _write_yaml(folder / "bucket_duration_bins.yaml", {"bucket_duration_bins": duration_bins(durations, _BINS)})
+        write_yaml(published.folder / "input_cfg.yaml", entries)
+        tally = published.tally
+        bins: dict[str, Any] = {"bucket_duration_bins": duration_bins(tally.durations, _BINS)}
+        if tally.tokens and tally.tokens.total() == tally.durations.total():
+            bins["bucket_duration_token_bins"] = token_bins(tally.tokens, _BINS, _TOKEN_BINS)
+        write_yaml(published.folder / "bucket_duration_bins.yaml", bins)
 
 
 def _write_manifest(shards: Sequence[Shard], path: Path) -> None:
@@ -150,21 +130,8 @@ def _write_manifest(shards: Sequence[Shard], path: Path) -> None:
                     manifest.write(line[:-2] + b', "shard_id": %d}\n' % shard.number)
 
 
-def duration_bins(durations: Sequence[float], bins: int) -> list[float]:
-    """Return the upper borders of all bins but the last, so that each holds about as many hours, in seconds."""
-    ordered = sorted(durations)
-    total, passed = sum(ordered), 0.0
-    borders: list[float] = []
-    for duration in ordered:
-        passed += duration
-        if passed >= total * (len(borders) + 1) / bins and len(borders) < bins - 1:
-            border = round(duration + _STEP_S / 2, 2)
-            if not borders or border > borders[-1]:
-                borders.append(border)
-    return [border for border in borders if border < ordered[-1]]
-
-
-def _write_yaml(path: Path, value: Any) -> None:
+def write_yaml(path: Path, value: Any) -> None:
+    """Write a value as YAML."""
     import yaml
 
     path.write_text(yaml.safe_dump(value, sort_keys=False, allow_unicode=True), encoding="utf-8")

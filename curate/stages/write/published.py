@@ -1,11 +1,9 @@
-"""Publishes a data set as a folder: built next to its place, and renamed when it is whole."""
+"""Publishes a data set of shards as a folder: its files are linked, and what describes all of them is written last."""
 
 from __future__ import annotations
 
-import glob
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,12 +13,12 @@ from typing import Any, ClassVar, cast
 
 import attrs
 
-from curate.errors import InfrastructureError, PlanError
-from curate.io.failpoints import failpoint
-from curate.io.provenance import PROVENANCE, PROVENANCE_FORMAT
-from curate.stage import RUN_FOLDERS, ShardFile, ShardPublisher
-from curate.stages.write.places import check_writable
-from curate.storage import TEMPORARY, describe_file, read_json, sync_directory, write_json
+from curate.errors import InfrastructureError
+from curate.io.provenance import PROVENANCE
+from curate.stage import SHARD_MEMBERS, ShardFile, ShardPublisher
+from curate.stages.write.folders import FolderWriter
+from curate.stages.write.tallies import SetTally
+from curate.storage import describe_file, write_json
 
 
 @attrs.frozen
@@ -31,42 +29,55 @@ class Shard:
         folder: its folder in the data set; empty: the data set's own.
         number: its number in this folder, from 0.
         files: its files by their suffix; they must not be changed, but may be linked.
-        description: how many records it has, and their durations by id.
+        members: the folder with its files of single records, if its format has them.
+        records: how many it has.
+        duration_s: of all its records.
     """
 
     folder: str
     number: int
     files: Mapping[str, Path]
-    description: Mapping[str, Any]
+    members: Path
+    records: int
+    duration_s: float
 
-    @property
-    def records(self) -> int:
-        return int(self.description["records"])
 
-    @property
-    def duration_s(self) -> float:
-        return sum(self.description["durations"].values())
+@attrs.frozen
+class DataSet:
+    """A data set that is being published, before the files that describe all of it are written.
+
+    Args:
+        shards: in order; those of one folder follow one another.
+        folder: where the set is being built, with the files of all shards.
+        tally: the hours by values of columns, and the durations of all records.
+        provenance: where the set comes from, and what is in it, without the checksums of its files.
+    """
+
+    shards: Sequence[Shard]
+    folder: Path
+    tally: SetTally
+    provenance: Mapping[str, Any]
+
+    def by_folder(self) -> list[tuple[str, list[Shard]]]:
+        """Return each folder with its shards."""
+        return [(name, list(group)) for name, group in groupby(self.shards, key=lambda shard: shard.folder)]
 
 
 @dataclass
-class PublishShards(ShardPublisher):
+class PublishShards(FolderWriter, ShardPublisher):
     """Publishes shards as a folder; the base of the publishers of each format.
 
-    A format defines `names(shard, count)`, and `write_index(shards, folder)` for the files that describe all shards.
+    A format defines `names(shard, count)`, and `write_index(published)` for the files that describe all shards.
 
     Args:
         path: the folder; a relative path lies inside the run directory.
     """
 
-    path: str | Path
-
     name = "publish"
-    tuning = frozenset({"path"})
     kind: ClassVar[str] = "shards"
-    """The format, as `provenance.json` names it."""
 
     def names(self, shard: Shard, count: int) -> Mapping[str, str]:
-        """Return the names of a shard's files, by suffix, inside the data set.
+        """Return the names of a shard's files, by suffix, inside the data set; what has no name is not published.
 
         Args:
             shard: the shard.
@@ -74,64 +85,30 @@ class PublishShards(ShardPublisher):
         """
         raise NotImplementedError(f"{type(self).__name__} must define names(shard, count)")
 
-    def write_index(self, shards: Sequence[Shard], folder: Path) -> None:
-        """Write the files that describe the data set.
+    def member_folder(self, shard: Shard, count: int) -> str | None:
+        """Return the folder of a shard's files of single records, inside the data set; None: it has none."""
+        return None
 
-        Args:
-            shards: in order; those of one folder follow one another.
-            folder: where the data set is being built, with the files of all shards.
+    def write_index(self, published: DataSet) -> None:
+        """Write the files that describe the data set."""
+
+    def checksum_lists(self, published: DataSet) -> Sequence[str]:
+        """Return the names of files with the checksums of others, as `sha256sum` writes them.
+
+        A set with a file for each record has them there, because `provenance.json` is read as a whole.
         """
-
-    def check(self) -> None:
-        path = Path(os.path.normpath(self.path))
-        check_writable(self.path, path)
-        if path.is_absolute():
-            return
-        if path.parts[:1] in ((), ("..",)):
-            raise PlanError(f"path={str(self.path)!r} must be a folder inside the run directory, or an absolute path")
-        if path.parts[0] in RUN_FOLDERS:
-            raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is reserved for the run's own files")
-
-    def outputs(self) -> tuple[str, ...]:
-        return (os.path.normpath(self.path),)
-
-    def check_place(self, directory: Path) -> None:
-        place = self._place(directory)
-        if not place.exists():
-            return
-        if not place.is_dir() or any(place.iterdir()):
-            owner = read_json(place / PROVENANCE).get("run") if place.is_dir() else None
-            if owner is None:
-                raise PlanError(
-                    f"{place} is there already, and is not a data set that curate has published: "
-                    "choose another path, or move it away"
-                )
-            if owner != str(directory.absolute()):
-                raise PlanError(f"{place} is the data set of another run, {owner}: choose another path, or delete it")
+        return ()
 
     def publish(self, shards: Sequence[ShardFile], directory: Path) -> list[Path]:
-        place = self._place(directory)
-        grouped = list(_grouped(shards))
-        building = place.with_name(f"{place.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
-        try:
-            for left in place.parent.glob(f"{glob.escape(place.name)}{TEMPORARY}*/"):  # by a killed attempt
-                shutil.rmtree(left)
-            building.mkdir(parents=True)
+        tally = SetTally()
+        grouped = list(_grouped(shards, tally))
+        with self.building(directory) as building:
             files = self._link(grouped, building, {str(file.path): file for file in shards})
-            self.write_index(grouped, building)
-            _describe(building, files, grouped, directory, self.kind)
-            _sync(building)
-            failpoint("set.before_rename")
-            _replace(building, place)
-            failpoint("set.after_rename")
-        except OSError as error:
-            raise InfrastructureError(f"cannot publish {place}: {error.strerror or error}") from error
-        finally:
-            shutil.rmtree(building, ignore_errors=True)
-        return [place]
-
-    def _place(self, directory: Path) -> Path:
-        return directory / os.path.normpath(self.path)
+            provenance = {**self.provenance(directory), **_contents(grouped, tally)}
+            published = DataSet(grouped, building, tally, provenance)
+            self.write_index(published)
+            self._describe(published, files)
+        return [self.place(directory)]
 
     def _link(
         self, shards: Sequence[Shard], folder: Path, known: Mapping[str, ShardFile]
@@ -145,77 +122,78 @@ class PublishShards(ShardPublisher):
                 target = folder / name
                 target.parent.mkdir(parents=True, exist_ok=True)
                 source = shard.files[suffix]
-                try:
-                    os.link(source, target)
-                except OSError:  # another file system, or one without hard links
-                    shutil.copyfile(source, target)
+                _link(source, target)
                 files[name] = {"size": known[str(source)].size, "sha256": known[str(source)].sha256}
+            members = self.member_folder(shard, counts[shard.folder])
+            if members is not None:
+                target = folder / members
+                target.mkdir(parents=True)
+                for path in sorted(shard.members.iterdir()):
+                    _link(path, target / path.name)
         return files
 
+    def _describe(self, published: DataSet, files: dict[str, Mapping[str, Any]]) -> None:
+        """Write `provenance.json`, with the checksums of all files that no list has."""
+        building = published.folder
+        lists = list(self.checksum_lists(published))
+        members = {
+            building / folder
+            for _, shards in published.by_folder()
+            for shard in shards
+            if (folder := self.member_folder(shard, len(shards))) is not None
+        }
+        for place, folders, names in os.walk(building):
+            folders[:] = sorted(each for each in folders if Path(place, each) not in members)
+            for each in sorted(names):
+                name = Path(place, each).relative_to(building).as_posix()
+                if name not in files:
+                    files[name] = describe_file(Path(place, each))
+        listed = {"checksums": lists} if lists else {}
+        write_json(building / PROVENANCE, {**published.provenance, **listed, "files": dict(sorted(files.items()))})
 
-def _grouped(files: Sequence[ShardFile]) -> Iterable[Shard]:
-    """Yield shards from their files, which are in order."""
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        os.link(source, target)
+    except FileNotFoundError as error:
+        raise InfrastructureError(
+            f"{source} is missing from the run directory: `curate repair` finds what is lost, and a new run writes it"
+        ) from error
+    except OSError:  # another file system, or one without hard links
+        shutil.copyfile(source, target)
+
+
+def _grouped(files: Sequence[ShardFile], tally: SetTally) -> Iterable[Shard]:
+    """Yield shards from their files, which are in order, and count what is in them."""
     number, folder = 0, None
     for _, of_shard in groupby(files, key=lambda file: (file.position, file.path.name.partition(".")[0])):
         found = list(of_shard)
         by_suffix = {"." + file.path.name.partition(".")[2]: file.path for file in found}
         label = found[0].folder.partition("/")[2]
         number, folder = (number + 1 if label == folder else 0), label
-        description = cast("dict[str, Any]", json.loads(by_suffix.pop(".json").read_bytes()))
-        yield Shard(label, number, by_suffix, description)
+        path = by_suffix.pop(".json")
+        description = cast("dict[str, Any]", json.loads(path.read_bytes()))
+        tally.add(description)
+        total_s = sum(description["durations"].values())
+        yield Shard(label, number, by_suffix, path.with_suffix(SHARD_MEMBERS), int(description["records"]), total_s)
 
 
-def _describe(
-    building: Path, files: dict[str, Mapping[str, Any]], shards: Sequence[Shard], directory: Path, kind: str
-) -> None:
-    """Write `provenance.json`."""
-    run = read_json(directory / "run.json")
-    for path in sorted(building.rglob("*")):
-        name = path.relative_to(building).as_posix()
-        if path.is_file() and name not in files:
-            files[name] = describe_file(path)
+def _contents(shards: Sequence[Shard], tally: SetTally) -> dict[str, Any]:
+    """Return how much is in a set, and in each of its folders."""
     folders: dict[str, dict[str, Any]] = {}
     for shard in shards:
-        folder = folders.setdefault(shard.folder, {"shards": 0, "records": 0, "hours": 0.0})
+        folder = folders.setdefault(shard.folder, {"shards": 0, "records": 0, "audio_s": 0.0})
         folder["shards"] += 1
         folder["records"] += shard.records
-        folder["hours"] += shard.duration_s / 3600
-    write_json(
-        building / PROVENANCE,
-        {
-            "provenance": PROVENANCE_FORMAT,
-            "kind": kind,
-            "run": str(directory.absolute()),
-            "pipeline": run.get("name"),
-            "curate": run.get("curate"),
-            "fingerprint": run.get("fingerprint"),
-            "layout": run.get("layout"),
-            "stages": run.get("settings"),
-            "inputs": run.get("inputs"),
-            "records": sum(shard.records for shard in shards),
-            "hours": round(sum(shard.duration_s for shard in shards) / 3600, 6),
-            "folders": {name: {**each, "hours": round(each["hours"], 6)} for name, each in folders.items()},
-            "files": dict(sorted(files.items())),
-        },
-    )
-
-
-def _sync(building: Path) -> None:
-    """Make a new folder durable."""
-    for path in building.rglob("*"):
-        if path.is_dir():
-            sync_directory(path)
-        elif path.stat().st_nlink == 1:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
-    sync_directory(building)
-
-
-def _replace(building: Path, place: Path) -> None:
-    """Put a new folder in the place of an old one of the same run."""
-    old = building.with_name(f"{building.name}-old")
-    if place.exists():
-        place.rename(old)
-    building.rename(place)
-    sync_directory(place.parent)
-    shutil.rmtree(old, ignore_errors=True)
+        folder["audio_s"] += shard.duration_s
+    for folder in folders.values():
+        folder["audio_s"] = round(folder["audio_s"], 3)
+        folder["hours"] = round(folder["audio_s"] / 3600, 6)
+    audio_s = round(sum(shard.duration_s for shard in shards), 3)
+    return {
+        "records": sum(shard.records for shard in shards),
+        "audio_s": audio_s,
+        "hours": round(audio_s / 3600, 6),
+        "hours_by": tally.hours(),
+        "folders": folders,
+    }

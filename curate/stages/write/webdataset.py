@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO, ClassVar
 
 from curate.audio.encoding import EncodedAudio
-from curate.errors import RecordError
 from curate.records import ID, Record
-from curate.stages.write.nemo_tarred import TarShard
-from curate.stages.write.published import PublishShards, Shard
-from curate.stages.write.shards import OpenShard, ShardedWriter, ShardFormat, member_name
+from curate.stages.write.formats import OpenShard, ShardFormat, member_name
+from curate.stages.write.published import DataSet, PublishShards, Shard
+from curate.stages.write.rows import published_row
+from curate.stages.write.shards import ShardedWriter
+from curate.stages.write.tars import TarShard
 
 
 @dataclass
@@ -32,13 +32,7 @@ class _Samples:
 
     def add(self, record: Record, audio: EncodedAudio) -> None:
         key, text = member_name(record[ID]), record.get("text")
-        if text is not None and not isinstance(text, str):
-            raise RecordError("bad_value", f"text must be a string, not {type(text).__name__}")
-        row = {name: value for name, value in record.items() if name not in (ID, "offset", "audio_filepath")}
-        for name in ("audio_filepath", "offset"):
-            if record.get(name) is not None:
-                row[f"source_{name}"] = record[name]
-        row |= {"key": key, "sampling_rate": audio.rate_hz, "channels": audio.channels}
+        row = {**published_row(record, audio), "key": key}
         description = json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
         self._tar.add(f"{key}.{audio.extension}", audio.content)
         self._tar.add(f"{key}.json", description)
@@ -58,8 +52,9 @@ class PublishWebDataset(PublishShards):
     def names(self, shard: Shard, count: int) -> Mapping[str, str]:
         return {".tar": _name(shard)}
 
-    def write_index(self, shards: Sequence[Shard], folder: Path) -> None:
-        (folder / "shards.txt").write_text("".join(f"{_name(shard)}\n" for shard in shards), encoding="utf-8")
+    def write_index(self, published: DataSet) -> None:
+        names = "".join(f"{_name(shard)}\n" for shard in published.shards)
+        (published.folder / "shards.txt").write_text(names, encoding="utf-8")
 
 
 def _name(shard: Shard) -> str:

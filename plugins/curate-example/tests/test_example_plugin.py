@@ -114,7 +114,11 @@ def test_curate_finds_it_where_it_is_installed() -> None:
 
 def test_everything_that_it_announces_can_be_loaded(host: PluginHost) -> None:
     [row] = [row for row in host.rows() if row.is_file]
-    assert {kind for kind, names in row.provides().items() if not names} == {"schemes", "voice_detectors"}
+    assert {kind for kind, names in row.provides().items() if not names} == {
+        "audio_engines",
+        "schemes",
+        "voice_detectors",
+    }
     for reference in row.references:
         reference.load()
 

@@ -13,7 +13,7 @@ import pytest
 from curate import Pipeline
 from curate.errors import UsageError
 from curate.io.provenance import verify_set
-from curate.stages import NemoTarredWriter, ReadManifest
+from curate.stages import AudioFilesWriter, NemoTarredWriter, ReadManifest
 from tests.unit.engine.hearing import write_noise
 
 
@@ -71,3 +71,18 @@ def test_a_swapped_member_is_found(published: Path) -> None:
 def test_a_folder_without_provenance_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"it has no provenance\.json"):
         list(verify_set(tmp_path))
+
+
+def test_a_damaged_audio_file_among_many_is_named(published: Path, curate: Any) -> None:
+    stages = [
+        ReadManifest(published.parent / "in.jsonl"),
+        AudioFilesWriter(published.parent / "files", shard_records=4),
+    ]
+    Pipeline("files", stages).run(run_dir=published.parent / "another")
+    place = published.parent / "files"
+    assert curate("verify", str(place)).code == 0
+    first, second, *_ = sorted((place / "audio" / "00001").iterdir())
+    first.unlink()
+    second.write_bytes(b"fLaC")
+    found = {Path(each.name).name: each.damage for each in verify_set(place)}
+    assert found == {first.name: "missing", second.name: "content"}

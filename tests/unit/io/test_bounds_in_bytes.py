@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import re
 import subprocess
 import sys
 import tarfile
@@ -10,9 +12,12 @@ from io import BytesIO
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from curate import RecordError
 from curate.errors import MESSAGE_CHARACTERS, PlanError
+from curate.io import skipped_lines
+from curate.io.by_content import read_by_content
 from curate.records import take
 
 LIMITED = """
@@ -93,3 +98,61 @@ def test_checkpoint_with_growing_aliases_is_refused_at_once(tmp_path: Path, conf
             archive.addfile(member, BytesIO(content))
     with pytest.raises(PlanError, match="by YAML aliases"):
         _read_config(path)
+
+
+def test_lines_without_records_are_passed_with_a_line_in_the_log_every_few_seconds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(skipped_lines, "INTERVAL_S", 0.0)
+    path = tmp_path / "blank.jsonl.gz"
+    with gzip.open(path, "wb") as packed:
+        packed.write(b"\n" * 200_000 + b'{"text": "a"}\n' + b"\n" * 200_000)
+    found: list[str] = []
+    logger.enable("curate")
+    sink = logger.add(lambda message: found.append(str(message)), level="INFO", format="{message}")
+    try:
+        assert len(list(read_by_content(path, 0))) == 1
+    finally:
+        logger.remove(sink)
+        logger.disable("curate")
+    numbers = [re.fullmatch(rf"{path}: at line ([\d,]+); the last ([\d,]+) have no record\n", line) for line in found]
+    places = [[int(group.replace(",", "")) for group in each.groups()] for each in numbers if each]
+    assert len(places) == len(found) >= 4
+    assert places == sorted(places, key=lambda place: place[0])
+    assert {number - lines for number, lines in places} == {0, 200_001}
+
+
+SILENT = """
+import sys, time
+from loguru import logger
+from curate import Pipeline
+from curate.stages import Merge, ReadManifest
+logger.enable("curate")
+logger.remove()
+logger.add(sys.stderr, level="INFO", format="{time:x} {message}")
+pipeline = Pipeline("silent", [ReadManifest(sys.argv[1]), Merge("out.jsonl")])
+print(pipeline.run(run_dir=sys.argv[1] + ".run").summary["kept"])
+"""
+
+
+@pytest.mark.soak
+def test_gigabyte_of_newlines_is_read_without_ten_seconds_of_silence(tmp_path: Path) -> None:
+    path = tmp_path / "blank.jsonl.gz"
+    with gzip.open(path, "wb", compresslevel=9) as packed:
+        for _ in range(1000):
+            packed.write(b"\n" * 1_000_000)
+        packed.write(b'{"text": "a"}\n')
+    process = subprocess.Popen(
+        [sys.executable, "-c", SILENT, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    began = last = time.monotonic()
+    longest_s, lines = 0.0, 0
+    for _ in process.stderr:
+        now = time.monotonic()
+        longest_s, last, lines = max(longest_s, now - last), now, lines + 1
+    print(f"{lines} lines in {time.monotonic() - began:.0f} s, {longest_s:.1f} s of silence at most")
+    assert process.wait() == 0
+    assert process.stdout.read() == "1\n"
+    assert longest_s < 10

@@ -133,6 +133,14 @@ def test_key_that_is_twice_in_a_large_table_is_named_when_the_join_starts(
         joined(JoinTable(path, ["speaker"]))
 
 
+def test_last_row_of_a_repeated_key_counts_where_that_is_asked_for(tmp_path: Path) -> None:
+    rows = [{"speaker": "a", "x": 1}, {"speaker": "b", "x": 1}, {"speaker": "a", "x": None}, {"speaker": "b", "x": 9}]
+    found = rows_of(JoinTable(table(tmp_path, *rows), ["speaker"], repeated="last"))
+    assert [row["x"] for row in found] == [None, 9, None, None, None]
+    with pytest.raises(PlanError, match="choose from error, last"):
+        Pipeline("p", [ReadRecords(RECORDS), JoinTable(table(tmp_path, *rows), ["speaker"], repeated="first")]).plan()
+
+
 def test_matches_are_counted(tmp_path: Path, messages: list[str]) -> None:
     joined(JoinTable(table(tmp_path, {"speaker": "a", "x": 1}), ["speaker"]))
     assert any("2 of 5 records have a row in" in message for message in messages)

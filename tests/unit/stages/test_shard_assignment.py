@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from curate.errors import PlanError
 from curate.records import ID, Record
 from curate.stages.write.assignment import SHARD, AssignShards, folder_name
-from curate.stages.write.nemo_tarred import duration_bins
-from curate.stages.write.shards import CutShards, member_name
+from curate.stages.write.bins import duration_bins, token_bins
+from curate.stages.write.formats import member_name
+from curate.stages.write.packing import CutShards
 
 
 def rows(count: int, step: float = 0.0, **columns: Any) -> list[Record]:
@@ -112,12 +112,12 @@ def test_different_ids_have_different_names_without_a_dot() -> None:
 
 
 def test_bins_of_durations_hold_as_many_hours() -> None:
-    durations = [1.0] * 300 + [2.0] * 150 + [3.0] * 100 + [10.0] * 30
-    assert duration_bins(durations, 4) == [1.0, 2.0, 3.0]
-    assert duration_bins([5.0], 30) == []
+    assert duration_bins({100: 300, 200: 150, 300: 100, 1000: 30}, 4) == [1.0, 2.0, 3.0]
+    assert duration_bins({100: 1000, 200: 1, 300: 1}, 4) == [1.0]
+    assert duration_bins({500: 1}, 30) == []
+    assert duration_bins({}, 30) == []
 
 
-@pytest.mark.parametrize("buckets", [0, [], [3.0, 2.0]])
-def test_buckets_that_cannot_be_are_refused(buckets: Any) -> None:
-    with pytest.raises(PlanError, match="buckets="):
-        AssignShards(buckets=buckets).check()
+def test_bins_of_tokens_lie_within_those_of_durations() -> None:
+    lengths = {(100, 5): 40, (100, 20): 10, (200, 10): 10, (200, 50): 2}
+    assert token_bins(lengths, 2, 2) == [[1.0, 5], [1.0, 20], [2.0, 10], [2.0, 50]]
