@@ -384,6 +384,10 @@ class Source(Stage):
         """Return whether bytes added to the end of an input only add records behind the last one (`--grown`)."""
         return False
 
+    def describe_reading(self) -> Mapping[str, Any]:
+        """Return the figures that `summary.json` shows as this source's `performance`; called when all is read."""
+        return {}
+
 
 class Partitioner(Stage):
     """Cuts the stream of records into the batches that travel. Runs in the driver."""

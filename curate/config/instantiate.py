@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from curate.composite import CompositeStage, part_name
 from curate.config.diagnostics import ErrorCollector, config_error
-from curate.config.nodes import MappingNode, Node, blamed, plain, require_mapping
-from curate.config.options import options_of
+from curate.config.nodes import MappingNode, Node, SequenceNode, blamed, describe, plain, require_mapping
+from curate.config.options import is_list_of_stages, options_of
 from curate.config.values import convert
 from curate.errors import UsageError
 from curate.run_time_options import RUN_TIME_OPTIONS, unknown_option
@@ -20,8 +20,15 @@ USE = "use"
 PARTS = "parts"
 
 
-def make_stage(loaded: type[Stage] | Stage, section: MappingNode) -> Stage:
+def make_stage(
+    loaded: type[Stage] | Stage, section: MappingNode, nested: Callable[[Node], Stage] | None = None
+) -> Stage:
     """Return a stage of a class, or a changed copy of an instance (a decorated function), with the section's options.
+
+    Args:
+        loaded: the class or instance.
+        section: the options.
+        nested: makes a stage inside an option whose type is a list of stages.
 
     Raises:
         ConfigError: unknown, missing or ill-typed options; or the stage refuses them.
@@ -31,7 +38,7 @@ def make_stage(loaded: type[Stage] | Stage, section: MappingNode) -> Stage:
     stage = loaded
     with mistakes.collected():
         if isinstance(loaded, type):
-            stage = _made(loaded, own, section)
+            stage = _made(loaded, own, section, nested)
     mistakes.end()
     assert isinstance(stage, Stage)
     with located(section, stage.name):
@@ -129,14 +136,19 @@ def located(node: Node, what: str) -> Generator[None, None, None]:
         raise config_error(blamed(node, text), f"{what}: {text}{node.origin}") from error
 
 
-def _made(cls: type, own: Mapping[str, Node], section: MappingNode) -> Any:
+def _made(
+    cls: type, own: Mapping[str, Node], section: MappingNode, nested: Callable[[Node], Stage] | None = None
+) -> Any:
     """Return an instance of a class from those of the section's options that are its fields."""
     mistakes = ErrorCollector()
     values: dict[str, Any] = {}
     for name, option in options_of(cls).items():
         if name in own:
             with mistakes.collected():
-                values[name] = convert(own[name], option.kind, name)
+                if nested is not None and is_list_of_stages(option.kind):
+                    values[name] = _nested_stages(own[name], name, nested)
+                else:
+                    values[name] = convert(own[name], option.kind, name)
         elif option.required:
             mistakes.messages.append(
                 str(config_error(section.place, f"{cls.__name__} needs {name!r}: write `{name}: …`"))
@@ -144,6 +156,18 @@ def _made(cls: type, own: Mapping[str, Node], section: MappingNode) -> Any:
     mistakes.end()
     with located(section, cls.__name__):
         return cls(**values)
+
+
+def _nested_stages(node: Node, name: str, nested: Callable[[Node], Stage]) -> list[Stage]:
+    if not isinstance(node, SequenceNode):
+        raise config_error(node.place, f"`{name}` must be a list, not {describe(node)}: below it `- use: <name>`")
+    mistakes = ErrorCollector()
+    stages: list[Stage] = []
+    for item in node.items:
+        with mistakes.collected():
+            stages.append(nested(item))
+    mistakes.end()
+    return stages
 
 
 def _unknown(loaded: type[Stage] | Stage, name: str) -> str:

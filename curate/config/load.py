@@ -243,7 +243,7 @@ class _Builder:
         return pipeline
 
     def stage(self, node: Node) -> Stage:
-        return make_stage(self.stage_class(node), _stage_section(node))
+        return make_stage(self.stage_class(node), _stage_section(node), self.stage)
 
     def stage_class(self, node: Node) -> type[Stage] | Stage:
         """Return the class of a stage, or the instance that a decorated function is."""

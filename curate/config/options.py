@@ -10,6 +10,9 @@ from typing import Any
 
 import attrs
 
+from curate.config import converter
+from curate.stage import Stage
+
 
 @attrs.frozen
 class Option:
@@ -50,6 +53,12 @@ def options_of(cls: type) -> dict[str, Option]:
             if field.init
         }
     return {}
+
+
+def is_list_of_stages(kind: Any) -> bool:
+    """Return whether an option is written as a list of stages, each with `use:`."""
+    inner = typing.get_args(kind)
+    return converter.is_list(kind) and len(inner) == 1 and isinstance(inner[0], type) and issubclass(inner[0], Stage)
 
 
 def _resolved(cls: type, name: str, annotation: Any) -> Any:

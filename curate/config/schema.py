@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias, get_args, get_origin
 from curate.audio import AudioSettings
 from curate.composite import CompositeStage
 from curate.config.instantiate import PARTS, USE
-from curate.config.options import options_of
+from curate.config.options import is_list_of_stages, options_of
 from curate.config.overrides import TOP_LEVEL
 from curate.errors import PluginError
 from curate.plugin import PluginHost, StageRef
@@ -198,6 +198,8 @@ def schema_of(kind: Any) -> Schema:
 
 def _form_of(kind: Any) -> Schema:
     origin, arguments = get_origin(kind), get_args(kind)
+    if is_list_of_stages(kind):
+        return {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/stage"}}
     if isinstance(kind, type) and kind in _SCALARS:
         return dict(_SCALARS[kind])
     if isinstance(kind, type) and issubclass(kind, PurePath):

@@ -19,7 +19,7 @@ from curate.engine.protocol.run_status import RunStatus
 from curate.errors import AccountingError
 from curate.monitoring import add_measures
 from curate.plan import Phase, Plan, PlannedStage
-from curate.stage import ProcessingStage, Stage
+from curate.stage import ProcessingStage, Source, Stage
 
 
 @attrs.frozen
@@ -134,6 +134,8 @@ def outcomes_before(plan: Plan, store: Store, phase: int) -> Mapping[str, Any]:
 
 def _performance(planned: PlannedStage[Stage], commits: Sequence[Commit]) -> Mapping[str, Any]:
     """Return a stage's figures; if it cannot say them, what it measured, for the work is done."""
+    if isinstance(planned.stage, Source):
+        return planned.stage.describe_reading()
     measures = add_measures(*(commit.measures.get(planned.name, {}) for commit in commits))
     if not measures or not isinstance(planned.stage, ProcessingStage):
         return {}

@@ -78,6 +78,7 @@ def curate_stages() -> list[StageRef]:
             "curate.stages.sources.hugging_face:HuggingFaceReader",
             "Read audio data sets of Hugging Face",
         ),
+        StageRef("mix", "curate.stages.sources.mix:MixReader", "Mix several inputs, by weights in hours of audio"),
         StageRef(
             "partition",
             "curate.stages.sources.partition:Partition",

@@ -55,7 +55,7 @@ def sections(found: Findings) -> list[Section]:
             "balance",
             "Balance",
             "Every record is accounted for, and so is every millisecond of audio.",
-            [*_balance(found), *_lengths(found), *_channels(found)],
+            [*_balance(found), *_lengths(found), *_channels(found), *_mixtures(found)],
         ),
         Section(
             "distributions",
@@ -181,6 +181,28 @@ def _channels(found: Findings) -> Iterator[Panel]:
     if rows:
         table = Table([Column("Finding", "key"), Column("Records", "number")], rows)
         yield Panel("Channels", "channels", table=table)
+
+
+def _mixtures(found: Findings) -> Iterator[Panel]:
+    """Yield the hours that each input of a mixture should have and has, if there is a mixture."""
+    stages: Mapping[str, Mapping[str, Any]] = (found.run.summary or {}).get("by_stage", {})
+    for name, stage in stages.items():
+        partitions: Mapping[str, Mapping[str, Any]] = stage.get("performance", {}).get("partitions", {})
+        rows: list[tuple[str, ...]] = [
+            (
+                partition,
+                count(row["records"]),
+                f"{row['hours']:,.2f}",
+                share(row["share"]),
+                "" if row["wanted"] is None else share(row["wanted"]),
+                count(row["passes"]),
+            )
+            for partition, row in partitions.items()
+        ]
+        if rows:
+            titles = ("Records", "Hours", "Share", "Share wanted", "Times read")
+            columns = [Column("Input", "key"), *(Column(title, "number") for title in titles)]
+            yield Panel(f"{name}: hours of each input", "mixture", table=Table(columns, rows))
 
 
 def _distributions(found: Findings) -> Iterator[Panel]:

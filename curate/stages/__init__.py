@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from curate.stages.sources.librispeech import LibriSpeechReader, LjSpeechReader
     from curate.stages.sources.manifest import ReadManifest, ReadRecords
     from curate.stages.sources.manifest_source import ManifestSource
+    from curate.stages.sources.mix import MixReader
     from curate.stages.sources.nemo_tarred import NemoTarredReader
     from curate.stages.sources.partition import Partition
     from curate.stages.sources.segments import SegmentsReader
@@ -106,6 +107,7 @@ _HOME = {
     "LjSpeechReader": "sources.librispeech",
     "ManifestSource": "sources.manifest_source",
     "Merge": "write.merge",
+    "MixReader": "sources.mix",
     "NemoTarredReader": "sources.nemo_tarred",
     "NemoTarredWriter": "write.nemo_tarred",
     "NormaliseLoudness": "measure.normalise_loudness",
@@ -180,6 +182,7 @@ __all__ = [
     "LjSpeechReader",
     "ManifestSource",
     "Merge",
+    "MixReader",
     "NemoTarredReader",
     "NemoTarredWriter",
     "NormaliseLoudness",

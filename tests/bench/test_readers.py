@@ -13,7 +13,7 @@ import pytest
 import soundfile
 
 from curate.audio import load
-from curate.stages import ReadManifest
+from curate.stages import MixReader, ReadManifest
 
 pytestmark = pytest.mark.bench
 
@@ -67,3 +67,23 @@ def test_recordings_in_a_tar_are_read_nearly_as_fast_as_files(suffix: str, least
     files = best_of(5, lambda: [load(str(tmp_path / name)) for name in names])
     members = best_of(5, lambda: [load(f"{tmp_path}/shard.tar::{name}") for name in names])
     assert files / members >= least, f"{suffix}: {files / members:.2f} of the rate of plain files"
+
+
+def test_mixing_thirty_partitions_is_nearly_as_fast_as_reading_one(tmp_path: Path) -> None:
+    rows = [{"audio_filepath": f"a/{i}.wav", "duration": 1.5 + i % 7, "text": "one two three"} for i in range(ROWS)]
+    lines = [json.dumps(row) + "\n" for row in rows]
+    (tmp_path / "all.jsonl").write_text("".join(lines))
+    for number in range(30):
+        (tmp_path / f"{number:02}.jsonl").write_text("".join(lines[number::30]))
+    parts = [ReadManifest(str(tmp_path / f"{number:02}.jsonl"), dataset_name=f"p{number}") for number in range(30)]
+    whole = [ReadManifest(str(tmp_path / "all.jsonl"), dataset_name="p0")]
+    weights = {f"p{number}": 1.0 + number % 3 for number in range(30)}
+    times: dict[int, list[float]] = {1: [], 30: []}
+    for _ in range(5):  # in turns
+        for sources in (whole, parts):
+            mixture = MixReader(sources, {f"p{n}": weights[f"p{n}"] for n in range(len(sources))})
+            times[len(sources)].append(best_of(1, lambda mixture=mixture: sum(1 for _ in mixture.read())))
+    plain = best_of(3, lambda: sum(1 for _ in whole[0].read()))
+    ratio = min(times[1]) / min(times[30])
+    print(f"\n30 partitions: {ratio:.2f} of the rate of one; one: {plain / min(times[1]):.2f} of read_manifest")
+    assert ratio >= 0.9

@@ -37,7 +37,8 @@ class Partition(Partitioner):
             up to `max_records` for each; the longest is at most 4/3 of the optimum.
         weights: mix the datasets (by the column `dataset_name`) so that their hours, not their records, are in
             proportion to these weights, as far as they are within twice `max_records` of each other in the input. A
-            dataset without a weight counts 1, and no record is dropped. Batches are then cut in that order.
+            dataset without a weight counts 1, and no record is dropped. Batches are then cut in that order. The source
+            `mix` does so over whole inputs.
         by_length: with `max_records` alone: False cuts in the order of the input, one batch at a time.
     """
 

@@ -120,14 +120,3 @@ def test_rows_of_a_run_are_paired_across_batches(tmp_path: Path, run: int, monke
         expected |= {(earlier, later) for earlier in range(max(start, later - NEIGHBOURS), later)}
         expected |= {(start, later)} if later > start else set()
     assert found == expected
-
-
-@pytest.mark.slow
-def test_recall_on_fifty_thousand_utterances(tmp_path: Path) -> None:
-    texts = list(utterances(50_000))
-    leaders = groups_of(tmp_path, texts)
-    truth = every_near_pair(texts[:20_000])
-    found = sum(leaders[a] == leaders[b] for a, b in truth)
-    print(f"\nrecall {found / len(truth):.4f} of {len(truth)} pairs")
-    assert found >= 0.95 * len(truth)
-    assert all(is_near_duplicate(texts[a], texts[b]) for a, b in leaders.items() if texts[a] != texts[b])

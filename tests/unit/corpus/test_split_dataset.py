@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from curate import InfrastructureError, Pipeline
 from curate.errors import PlanError
@@ -186,3 +188,31 @@ def test_a_mistake_is_found_by_the_plan(settings: dict[str, Any], message: str) 
     stages = [ReadRecords(corpus(range(3))), SplitDataset(**{"audio": "none", **settings})]
     with pytest.raises(PlanError, match=message):
         Pipeline("p", stages).plan()
+
+
+@pytest.mark.parametrize(("audio", "leaked"), [("exact", {"same"}), ("near", {"same", "quiet", "later"})])
+def test_splits_share_no_recording(audio: str, leaked: set[str], tmp_path: Path) -> None:
+    """Copies of speech by other speakers: the same samples in another container, at half the level, 0.2 s later."""
+    noise = np.random.default_rng(0)
+    records: list[Record] = []
+    for number in range(60):
+        samples = np.convolve(noise.standard_normal(12_000) * 0.1, np.ones(4) / 4, "same")
+        forms = {"own": samples}
+        if number % 3 == 0:
+            silence = np.zeros(1_600)
+            forms |= {"same": samples, "quiet": samples / 2, "later": np.concatenate((silence, samples[:-1_600]))}
+        for place, (form, changed) in enumerate(forms.items()):
+            path = tmp_path / f"{number}-{form}.{'flac' if form == 'same' else 'wav'}"
+            soundfile.write(path, np.round(changed * 32_767).astype(np.int16), 8_000)
+            speaker = f"s{(number + 7 * place) % 60}"
+            records.append({"audio_filepath": str(path), "duration": 1.5, "speaker": speaker, "recording": number})
+    settings = {"splits": {"dev": "30%"}, "audio": audio, "text": "none", "tolerance": 0.5, "max_dropped": 0.6}
+    rows = run(tmp_path, records, **settings)
+    kept: dict[str, dict[int, str]] = {form: {} for form in ("own", "same", "quiet", "later")}
+    for row in rows:
+        kept[Path(row["audio_filepath"]).stem.partition("-")[2]][row["recording"]] = row["split"]
+    compared = [splits for form, splits in kept.items() if form == "own" or form in leaked]
+    for number in range(60):
+        assert len({splits[number] for splits in compared if number in splits}) <= 1, number
+    assert 0 < len(records) - len(rows) < 60
+    assert {row["split"] for row in rows} == {"dev", "train"}
