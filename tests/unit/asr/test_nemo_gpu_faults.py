@@ -131,7 +131,7 @@ def test_models_of_one_process_take_turns_on_a_gpu(
     both = threading.Barrier(2)
     models = [loaded("cuda"), loaded("cuda")]
 
-    def through(signals: Any, *_: Any) -> Any:
+    def through(signals: Any, *others: Any) -> Any:
         inside[0] += 1
         most[0] = max(most[0], inside[0])
         for _ in range(1000):

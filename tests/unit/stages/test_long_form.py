@@ -118,7 +118,8 @@ def test_a_segment_in_windows_has_times_from_its_own_start(tmp_path: Path, recor
 def test_vad_windows_follow_the_speech(tmp_path: Path, recording: tuple[str, list[str]]) -> None:
     path, words = recording
     with soundfile.SoundFile(path) as file:
-        heard = _bursts(Clip(file.read(dtype="float32"), RATE_HZ))
+        samples: Any = file.read(dtype="float32")
+        heard = _bursts(Clip(samples, RATE_HZ))
     speech = [[round(word.start_s - 0.02, 3), round(word.end_s + 0.02, 3)] for word in heard]
     record = {"audio_filepath": path, "duration": 95.0, "speech": speech}
     [row] = run(tmp_path, [dict(record)], long_form="vad")
