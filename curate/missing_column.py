@@ -25,7 +25,7 @@ _OTHER_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 
 
 def missing_column_advice(stage: Stage, column: str, columns: Collection[str]) -> str:
-    """Return what to write instead, as a clause; "" if nothing is likely.
+    """Return the column to write instead, as a clause; "" if nothing is likely.
 
     Args:
         stage: the stage that reads the column.

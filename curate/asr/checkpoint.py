@@ -107,7 +107,7 @@ def _recogniser_of(name: str) -> str | None:
         return "whisper" if not owner and _WHISPER.fullmatch(plain) else None
     if "faster-whisper" in plain or "ctranslate2" in plain:
         return "whisper"
-    return "transformers" if any(kind in plain for kind in _OTHER_KINDS) else None
+    return "transformers" if any(kind in name.lower() for kind in _OTHER_KINDS) else None
 
 
 def choose_decoder(checkpoint: Checkpoint, decoder: str | None) -> str:

@@ -87,7 +87,7 @@ class NemoSpeech(EngineModel):
         self._model = None
 
     def outputs(self, windows: Sequence[Samples]) -> list[Any]:
-        """Return what `_output` makes of each window."""
+        """Return the output of each window."""
         if self._device.type == "cpu":
             return [row for window in windows for row in self._forward([window])]
         return self._forward(windows)

@@ -66,7 +66,7 @@ def _with_notes(message: str, error: BaseException) -> str:
 
 
 def report_problem(problem: str) -> int:
-    """Print what is wrong with a run that has reached its end, and return the exit code that goes with it."""
+    """Print the problem of a run that has reached its end, and return the exit code that goes with it."""
     _print(problem)
     return EXIT_NO_RESULT
 

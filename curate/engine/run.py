@@ -474,7 +474,7 @@ class _PhaseRun:
 
 
 def _warn_about_audio(summary: Mapping[str, Any]) -> None:
-    """Log what the audio of records was unlike what the manifest said."""
+    """Log what the audio of records differed from the manifest's."""
     mismatches = sum(each.get("duration_mismatches", 0) for each in summary["audio"].values())
     if mismatches:
         logger.warning("{:,} records had a wrong duration; see claimed_duration and the report", mismatches)

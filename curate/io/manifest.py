@@ -111,7 +111,9 @@ def publish_together(
             written = format or find_format(path)
             if written is None or (written.write is None and written.write_with is None):
                 raise PlanError(f"cannot write {path}: no format that can be written has this suffix")
-            write = partial(_write, written, options or WriteOptions())
+            write = written.write
+            if written.write_with is not None:
+                write = partial(written.write_with, options=options or WriteOptions())
             if isinstance(path, RemotePath):
                 _upload(records, path, write)
                 continue
@@ -123,13 +125,6 @@ def publish_together(
             file = renamed.enter_context(replacing(path, before_rename=partial(failpoint, "publish.after_temporary")))
             write(records, file)
     failpoint("publish.after_rename")
-
-
-def _write(format: ManifestFormat, options: WriteOptions, records: RecordReader, file: BinaryIO) -> None:
-    if format.write_with is not None:
-        format.write_with(records, file, options)
-    elif format.write is not None:
-        format.write(records, file)
 
 
 def _upload(records: RecordReader, path: RemotePath, write: Callable[[RecordReader, BinaryIO], None]) -> None:

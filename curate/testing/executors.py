@@ -141,7 +141,11 @@ class _StopsAtSecondCommit:
 
 def results(run_dir: Path) -> dict[str, Any]:
     """Return the results that law 2 covers: published bytes by sha256, and filtered and failed records with reasons."""
-    found: dict[str, Any] = {name: hashlib.sha256((run_dir / name).read_bytes()).hexdigest() for name in OUTPUTS}
+    found: dict[str, Any] = {
+        name: hashlib.sha256((run_dir / name).read_bytes()).hexdigest()
+        for name in OUTPUTS
+        if (run_dir / name).exists()  # nothing is published where nothing was kept
+    }
     for folder, what in (("filtered", ("reason",)), ("quarantine", ("code", "message"))):
         notes = [json.loads(line) for path in (run_dir / folder).iterdir() for line in path.read_bytes().splitlines()]
         found[folder] = sorted(

@@ -46,7 +46,7 @@ def pipeline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("wer <= 0.3 and", "wer = 0.3 and", r"write == to compare"),
         ("max_batch_s: 30", "resources: {gpus: 64}", r"'asr'.*64"),
         ("model.nemo", "modell.nemo", r"modell\.nemo"),
-        ("path: curated.jsonl", "path: curated.csv", r"curated\.csv.*\.parquet"),
+        ("path: curated.jsonl", "path: curated.xlsx", r"curated\.xlsx.*\.parquet"),
         ("path: curated.jsonl", "path: ../curated.jsonl", r"leaves the run directory"),
     ],
 )

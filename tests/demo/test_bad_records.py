@@ -59,7 +59,7 @@ LINES: list[tuple[str, str | None]] = [
     ('{"audio_filepath": 7}', "bad_path"),
     ('{"audio_filepath": ""}', "bad_path"),
     ('{"audio_filepath": "a\\u0000b.wav"}', "bad_path"),
-    ('{"audio_filepath": "https://example.org/a.wav"}', "bad_path"),
+    ('{"audio_filepath": "ftp://example.org/a.wav"}', "outside_root"),
     ('{"audio_filepath": "nowhere.wav"}', "missing_file"),
     ('{"audio_filepath": "good.wav/x.wav"}', "missing_file"),
     ('{"audio_filepath": "%s.wav"}' % ("x" * 300), "bad_path"),

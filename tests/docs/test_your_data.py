@@ -29,7 +29,11 @@ MADE = {
 """A pipeline on the page → the form of its corpus, and the folder."""
 
 
-@pytest.mark.parametrize("name", FILES)
+REMOTE = {"remote"}
+"""Pipelines over buckets, which tests/faults/test_s3.py runs against a server."""
+
+
+@pytest.mark.parametrize("name", sorted(FILES.keys() - REMOTE))
 def test_pipeline_on_the_page_keeps_the_whole_corpus(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

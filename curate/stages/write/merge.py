@@ -108,28 +108,29 @@ class Merge(Writer):
             self._check_licenses(records)
         if self.columns:
             records = ChosenColumns(records, self.columns)
+        template = os.path.normpath(self.path)
         with ExitStack() as stack:
-            files = self._files(records, directory, stack)
+            if "://" in str(self.path):
+                files = self._claimed(records, directory)
+            elif "{" in template:
+                files = stack.enter_context(_divided(records, template, directory))
+                self._own(list(files), directory)
+            else:
+                files: Mapping[Path, RecordReader] = {directory / template: records}
+                if not (directory / template).is_relative_to(directory):
+                    self._own(list(files), directory)
             if (directory / "audio").is_dir():  # the run has made audio of its own
                 files = {path: with_published_audio(each, path, directory) for path, each in files.items()}
             options = WriteOptions(self.compression, self.row_group_records, self.columns or list(self.planned_columns))
             publish_together(files, format=_format_of(Path(self.path)), options=options)
             return list(files)
 
-    def _files(self, records: RecordReader, directory: Path, stack: ExitStack) -> Mapping[Path, RecordReader]:
-        """Return the files to write, which are this run's own from now on."""
-        if "://" in str(self.path):
-            path = path_of(str(self.path))
-            self.check_place(directory)  # something may have appeared since the run began
-            claim(str(path), directory)
-            return {path: records}
-        template = os.path.normpath(self.path)
-        files: Mapping[Path, RecordReader] = {directory / template: records}
-        if "{" in template:
-            files = stack.enter_context(_divided(records, template, directory))
-        if "{" in template or not (directory / template).is_relative_to(directory):
-            self._own(list(files), directory)
-        return files
+    def _claimed(self, records: RecordReader, directory: Path) -> Mapping[Path, RecordReader]:
+        """Return the object to write, which is this run's own from now on."""
+        path = path_of(str(self.path))
+        self.check_place(directory)  # something may have appeared since the run began
+        claim(str(path), directory)
+        return {path: records}
 
     def _check_licenses(self, records: RecordReader) -> None:
         for record in records:

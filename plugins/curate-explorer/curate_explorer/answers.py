@@ -87,7 +87,7 @@ class Answers:
         return f"coalesce(sum({column.field}), 0)::DOUBLE / 3600" if column is not None and column.numeric else "NULL"
 
     def state(self) -> dict[str, Any]:
-        """Return what the page shows around the table."""
+        """Return the content of the page around the table."""
         index = self.index
         outcomes = index.query(f"SELECT outcome, count(*), {self._hours()} FROM rows GROUP BY ALL")
         return {
@@ -277,7 +277,7 @@ class Answers:
     # Thresholds.
 
     def threshold(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
-        """Return what a filter would keep with another expression, of the records that have reached it.
+        """Return the records and hours that a filter would keep with another expression, of those that have reached it.
 
         Args:
             wanted: `expression`, and `filter` (the stage's name; none: all rows count).

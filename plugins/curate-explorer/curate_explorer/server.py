@@ -165,7 +165,7 @@ class Pages:
 
 
 def _json(answer: Callable[[Mapping[str, Any]], Any]) -> Callable[[Any], Awaitable[Any]]:
-    """Return what responds to an object of JSON with what a function answers to it, in a thread."""
+    """Return an endpoint that takes an object of JSON and responds with the answer of a function, in a thread."""
 
     async def respond(request: Any) -> Any:
         body = await request.body()

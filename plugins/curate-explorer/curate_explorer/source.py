@@ -117,7 +117,7 @@ class ManifestSource:
 
 
 def open_source(path: Path, roots: Sequence[str] | None = None) -> RunSource | ManifestSource:
-    """Return what a path holds.
+    """Return the source at a path.
 
     Raises:
         PlanError: it is neither a run directory nor a manifest.

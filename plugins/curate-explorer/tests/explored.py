@@ -47,13 +47,13 @@ def write_corpus(folder: Path, records: int = 40) -> Path:
         if number % 7 or not number:
             soundfile.write(path, 0.1 * random.standard_normal(int(length_s * 8000)), 8000)
         text = HOSTILE if number == 2 else f"one two three number {number}"
-        said = text.replace("three", "four").replace("two", "too") if number % 5 == 0 else text
+        transcript = text.replace("three", "four").replace("two", "too") if number % 5 == 0 else text
         rows.append(
             {
                 "audio_filepath": path.name,
                 "duration": 1.0,
                 "text": text,
-                "pred_text": said,
+                "pred_text": transcript,
                 "lang": ("en", "de")[number % 2],
             }
         )
@@ -84,7 +84,7 @@ def filtered_run(folder: Path, records: list[dict[str, Any]], expression: str) -
         Partition(max_records=64),
         WordErrorRate(),
         QualityFilter(expression),
-        Merge(str(folder / "kept.jsonl")),
+        Merge("kept.jsonl"),
     ]
     return Pipeline("filtered", stages)
 

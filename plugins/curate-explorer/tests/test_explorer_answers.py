@@ -85,7 +85,7 @@ def test_index_is_made_once_and_again_when_the_manifest_has_changed(tmp_path: Pa
     assert index_of([*ODD, {"text": "one more"}], tmp_path).rows == 5
 
 
-def test_expressions_keep_what_the_filter_keeps_for_records_of_any_kind(tmp_path: Path) -> None:
+def test_expressions_and_the_filter_agree_on_records_of_any_kind(tmp_path: Path) -> None:
     dice = random.Random(3)
 
     def value(*kinds: str) -> Any:

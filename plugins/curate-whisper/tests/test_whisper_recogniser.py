@@ -53,7 +53,8 @@ def test_tiny_in_a_batch_and_alone_gives_the_same_rows(
         assert " ".join(word["word"] for word in spoken) == row["text"]
         assert spoken[-1]["end"] <= clip.duration_s
         assert clip.duration_s < 3 or spoken[-1]["start"] > 0.3 * clip.duration_s
-        assert -1.5 < row["avg_logprob"] < 0 <= row["no_speech_prob"] < 0.6 < row["compression_ratio"] + 0.2
+        assert -1.5 < row["avg_logprob"] < 0 <= row["no_speech_prob"] < 0.6
+        assert 0 < row["compression_ratio"] < 2.4
 
 
 def test_base_detects_english_and_obeys_the_record(base: Path, clips: list[Clip], corpus_wer: Wer) -> None:

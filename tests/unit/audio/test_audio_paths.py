@@ -40,8 +40,7 @@ def wav(tmp_path: Path) -> Path:
     [
         "",
         "a\0.wav",
-        "https://example.org/a.wav",
-        "s3://bucket/a.wav",
+        "ftp://example.org/a.wav",
         "file:///a.wav",
         b"a.wav",
         7,

@@ -44,7 +44,8 @@ def test_what_cannot_be_played_says_why(tmp_path: Path) -> None:
             (broken, "not_audio"),
             (root / "fifo.wav", "not_a_regular_file"),
             (root / "gone.wav", "missing_file"),
-            ("http://example.com/a.wav", "bad_path"),
+            ("http://example.com/a.wav", "outside_root"),
+            ("a\0.wav", "bad_path"),
         ):
             clip = clips.clip(str(path), None, None)
             assert clip.mp3 is None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from pyarrow import parquet
 
 from curate import Pipeline
 from curate.errors import InfrastructureError, PlanError
+from curate.records import Record
 from curate.stages import Merge, Partition, QualityFilter, ReadManifest, ReadRecords
 
 RECORDS: list[dict[str, Any]] = [
@@ -76,12 +78,12 @@ def test_two_writers_cannot_share_a_file() -> None:
         pipeline(Merge("out.jsonl"), Merge("./x/../out.jsonl")).plan()
 
 
-def test_nothing_kept_is_an_empty_file(tmp_path: Path) -> None:
-    Pipeline(
-        "none", [ReadRecords(RECORDS), QualityFilter("duration > 99"), Merge("out.jsonl"), Merge("out.parquet")]
-    ).run(run_dir=tmp_path)
-    assert (tmp_path / "out.jsonl").read_bytes() == b""
-    assert parquet.ParquetFile(tmp_path / "out.parquet").metadata.num_rows == 0
+def test_nothing_kept_publishes_nothing(tmp_path: Path) -> None:
+    stages = [ReadRecords(RECORDS), QualityFilter("duration > 99"), Merge("out.jsonl"), Merge("out.parquet")]
+    result = Pipeline("none", stages).run(run_dir=tmp_path)
+    assert list(tmp_path.glob("out.*")) == []
+    assert not result.outputs
+    assert "nothing was kept" in result.problem
 
 
 def test_a_template_gives_one_file_for_each_value(tmp_path: Path) -> None:
@@ -153,9 +155,22 @@ def test_a_denied_license_is_a_mistake_in_the_plan_where_a_source_has_it(tmp_pat
         Pipeline("merge", [ReadManifest(tmp_path / "in.jsonl", roots="/"), merge]).run(run_dir=tmp_path / "run")
 
 
+class NoRecords:
+    """A reader of no records."""
+
+    def __iter__(self) -> Iterator[Record]:
+        return iter(())
+
+    def lines(self) -> Iterator[bytes]:
+        return iter(())
+
+
 def test_parquet_of_nothing_has_the_columns_of_the_plan(tmp_path: Path) -> None:
-    stages = [ReadRecords(RECORDS), QualityFilter("duration > 100"), Merge("out.parquet")]
-    Pipeline("merge", stages).run(run_dir=tmp_path)
+    plan = Pipeline("merge", [ReadRecords(RECORDS), QualityFilter("duration > 100"), Merge("out.parquet")]).plan()
+    merge = plan.stages[-1].stage
+    assert isinstance(merge, Merge)
+    merge.planned_columns = sorted(plan.stages[-1].columns or ())
+    merge.write(NoRecords(), tmp_path)
     schema = parquet.read_schema(tmp_path / "out.parquet")
     assert schema.names == ["duration", "meta", "text"]
     assert str(schema.field("duration").type) == "double"

@@ -12,7 +12,7 @@ from curate import AudioBatch, Pipeline
 from curate.cli import main
 from curate.errors import PlanError
 from curate.records import Record
-from curate.stages import NormaliseText, QualityFilter, ReadRecords, SetColumns, TextRates
+from curate.stages import Merge, NormaliseText, QualityFilter, ReadRecords, SetColumns, TextRates
 from curate.testing import StageContract
 
 RECORDS = [{"text": "one two", "duration": 2.0, "speaker": "a"}, {"text": "three", "duration": 1.0, "speaker": "b"}]
@@ -121,6 +121,7 @@ def test_plan_names_columns_that_are_overwritten() -> None:
         TextRates(),
         SetColumns(columns={"chars_per_s": "round(chars_per_s)", "new": "1"}, drop=["speaker"]),
         SetColumns(constants={"speaker": "x"}).with_(name="again"),
+        Merge("out.jsonl"),
     ]
     plan = Pipeline("p", stages).plan()
     assert plan.notes == (
