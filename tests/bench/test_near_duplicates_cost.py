@@ -17,7 +17,7 @@ from tests.made_up import every_near_pair, utterances
 pytest.importorskip("duckdb", reason="needs duckdb: pip install 'curate-speech[corpus]'")
 
 JUDGED = 20_000
-"""The first utterances, whose pairs are known by brute force."""
+"""The first utterances of a million, whose pairs are known by brute force; of 50,000 a quarter of the work."""
 
 SCRIPT = Path(__file__).with_name("near_duplicates.py")
 PEER = os.environ.get("CURATE_DATATROVE_PYTHON", "")
@@ -33,7 +33,7 @@ def measured(python: str, program: str, manifest: Path, folder: Path) -> dict[st
     return figures
 
 
-def judge(texts: list[str], out: Path) -> None:
+def judge(texts: list[str], out: Path, judged: int) -> None:
     """Check that nearly every near pair of the first texts is in one group, and that no group has a false pair."""
     from curate.corpus.similarity import is_near_duplicate
 
@@ -43,7 +43,7 @@ def judge(texts: list[str], out: Path) -> None:
             leader = json.loads(line)["duplicate_of"]
             leaders.append(position if leader is None else int(leader.rpartition(":")[2]) - 1)
     assert len(leaders) == len(texts)
-    truth = every_near_pair(texts[:JUDGED])
+    truth = every_near_pair(texts[:judged])
     found = sum(leaders[one] == leaders[other] for one, other in truth)
     marked = [(position, leader) for position, leader in enumerate(leaders) if position != leader]
     false = [
@@ -71,10 +71,10 @@ def test_near_duplicates_are_found_in_bounded_memory_and_less_time_than_by_datat
     with manifest.open("w") as file:
         file.writelines(json.dumps({"text": text, "duration": 3.0}) + "\n" for text in texts)
     own = measured(sys.executable, "curate", manifest, tmp_path / "curate")
-    judge(texts, tmp_path / "curate" / "run" / "out.jsonl")
+    judge(texts, tmp_path / "curate" / "run" / "out.jsonl", min(JUDGED, count // 5))
     assert own["driver_mb"] + WORKERS * own["worker_mb"] <= 1024
     if not PEER:
         pytest.skip("found as expected; the time needs CURATE_DATATROVE_PYTHON, see near_duplicates.py")
     peer = measured(PEER, "datatrove", manifest, tmp_path / "datatrove")
     print(f"of datatrove's: wall {own['wall_s'] / peer['wall_s']:.2f}, CPU {own['cpu_s'] / peer['cpu_s']:.2f}")
-    assert own["cpu_s"] <= 0.5 * peer["cpu_s"]  # wall times of one after the other need a quiet machine
+    assert own["wall_s"] <= 0.5 * peer["wall_s"]  # one after the other: it needs a quiet machine

@@ -30,7 +30,8 @@ ROOT = Path(__file__).parents[2]
 MODEL = str(QUICKSTART / "model.nemo")
 
 
-def pipeline(manifest: Path) -> Pipeline:
+def pipeline(manifest: Path, *, workers: int | None = None) -> Pipeline:
+    """Return the pipeline; `workers` is the number that each stage with a model has."""
     stages = [
         ReadManifest(manifest),
         Partition(max_records=4),
@@ -44,6 +45,7 @@ def pipeline(manifest: Path) -> Pipeline:
         QualityFilter("align_score >= 0.9"),
         Merge("utterances.jsonl"),
     ]
+    stages[2:7] = [stage.with_(workers=workers) for stage in stages[2:7]]
     return Pipeline("opinions", stages)
 
 
@@ -61,9 +63,7 @@ def results(run_dir: Path) -> tuple[bytes, bytes]:
 def main(executor: str, run_dir: str, manifest: str) -> None:
     failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
     options = RunOptions(unit_bytes=2000)
-    job = pipeline(Path(manifest))
-    job.stages[2:7] = [stage.with_(workers=2) for stage in job.stages[2:7]]
-    job.run(executor=executor, run_dir=run_dir, max_failures=10, options=options)
+    pipeline(Path(manifest), workers=2).run(executor=executor, run_dir=run_dir, max_failures=10, options=options)
 
 
 if __name__ == "__main__":

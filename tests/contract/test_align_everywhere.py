@@ -54,7 +54,7 @@ def test_right_sentences_are_kept_and_decoders_agree(undisturbed: tuple[bytes, b
 def test_ray_has_the_same_bytes(
     ray_cluster: Any, manifest: Path, undisturbed: tuple[bytes, bytes], tmp_path: Path
 ) -> None:
-    pipeline(manifest).run(executor="ray", run_dir=tmp_path, max_failures=10)
+    pipeline(manifest, workers=1).run(executor="ray", run_dir=tmp_path, max_failures=10)
     assert results(tmp_path) == undisturbed
 
 
