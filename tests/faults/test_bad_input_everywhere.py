@@ -62,7 +62,7 @@ PATHS: list[tuple[Any, str]] = [
     ("/etc/hostname", "outside_root"),
     ("../secret.wav", "outside_root"),
     ("/dev/zero", "outside_root"),
-    ("https://example.org/a.wav", "bad_path"),
+    ("https://example.org/a.wav", "outside_root"),
     ("pipe:|id", "missing_file"),
     ("a\0b.wav", "bad_path"),
     ("", "bad_path"),
