@@ -82,7 +82,8 @@ class Hunt:
             at_most += (len(self.damage) - before) * durable.largest_unit(place / "run")
             assert rework(place / "log") <= at_most
             yield place / "run"
-            if self.done.total() >= self._kills:
+            # A quick machine may be killed before there is anything to damage: then further runs are.
+            if self.done.total() >= self._kills and (self.damage or number >= 20):
                 print(
                     f"\n{self._executor.partition('@')[0]}: killed {dict(self.done)}, damaged {len(self.damage)} files,"
                 )
