@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -111,31 +111,32 @@ def publish_together(
             written = format or find_format(path)
             if written is None or (written.write is None and written.write_with is None):
                 raise PlanError(f"cannot write {path}: no format that can be written has this suffix")
-            write = written.write
-            if written.write_with is not None:
-                write = partial(written.write_with, options=options or WriteOptions())
             if isinstance(path, RemotePath):
-                _upload(records, path, write)
-                continue
-            try:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise InfrastructureError(f"cannot create {path.parent}: {error.strerror or error}") from error
-            failpoint("publish.before_write")
-            file = renamed.enter_context(replacing(path, before_rename=partial(failpoint, "publish.after_temporary")))
-            write(records, file)
+                file = renamed.enter_context(_uploading(path))
+            else:
+                try:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                except OSError as error:
+                    raise InfrastructureError(f"cannot create {path.parent}: {error.strerror or error}") from error
+                failpoint("publish.before_write")
+                temporary = replacing(path, before_rename=partial(failpoint, "publish.after_temporary"))
+                file = renamed.enter_context(temporary)
+            if written.write_with is not None:
+                written.write_with(records, file, options or WriteOptions())
+            elif written.write is not None:
+                written.write(records, file)
     failpoint("publish.after_rename")
 
 
-def _upload(records: RecordReader, path: RemotePath, write: Callable[[RecordReader, BinaryIO], None]) -> None:
+@contextmanager
+def _uploading(path: RemotePath) -> Generator[BinaryIO]:
     failpoint("publish.before_write")
     try:
         with path.writing() as file:
-            write(records, file)
+            yield file
             failpoint("publish.after_temporary")
     except OSError as error:
         raise InfrastructureError(f"cannot write {path}: {error}") from error
-    failpoint("publish.after_rename")
 
 
 @functools.lru_cache(maxsize=1024)

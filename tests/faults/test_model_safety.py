@@ -52,5 +52,7 @@ def test_no_code_asks_for_code_from_a_hub_or_for_pickled_weights() -> None:
     roots = [Path(curate.__file__).parent, *(Path(__file__).parents[2] / name for name in ("plugins", "pipelines"))]
     files = [path for root in roots for path in root.rglob("*") if path.suffix in (".py", ".yaml")]
     assert len(files) > 100
-    asks = re.compile(r"trust_remote_code|weights_only\s*[=:]\s*False|torch\.load\((?!.*weights_only=True)|joblib\.load|unsafe_load")
+    asks = re.compile(
+        r"trust_remote_code|weights_only\s*[=:]\s*False|torch\.load\((?!.*weights_only=True)|joblib\.load|unsafe_load"
+    )
     assert [path for path in files if asks.search(path.read_text(encoding="utf-8"))] == []
