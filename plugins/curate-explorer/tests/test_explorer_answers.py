@@ -12,8 +12,6 @@ import pytest
 pytest.importorskip("curate_explorer", reason="the plugin is not installed: make .venv/.dev-all")
 pytest.importorskip("duckdb", reason="needs duckdb: make .venv/.dev-all")
 
-from explored import filtered_run
-
 from curate.engine import ErrorBudget, RunOptions, RunReader
 from curate.errors import PlanError, RecordError
 from curate.expressions import Expression
@@ -22,6 +20,7 @@ from curate_explorer.answers import Answers, filters_of
 from curate_explorer.index import Index
 from curate_explorer.polygon import inside
 from curate_explorer.source import RunSource, open_source
+from tests.explored import filtered_run
 
 LENIENT = ErrorBudget(max_failure_ratio=1.0)
 ODD: list[dict[str, Any]] = [

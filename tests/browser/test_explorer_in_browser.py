@@ -15,12 +15,9 @@ pytest.importorskip("starlette", reason="needs starlette: make .venv/.dev-all")
 pytest.importorskip("uvicorn", reason="needs uvicorn: make .venv/.dev-all")
 
 import soundfile
-from explored import HOSTILE, Server, explored, run_corpus
 
 from curate.engine import RunReader
-from tests.browser.conftest import browser as browser
-
-pytestmark = pytest.mark.browser
+from tests.explored import HOSTILE, Server, explored, run_corpus
 
 
 @pytest.fixture(scope="module")

@@ -121,7 +121,7 @@ class Server:
 @contextmanager
 def explored(target: Path, cache: Path, *options: str) -> Generator[Server]:
     """Serve a run or a manifest until the block ends; it is stopped as Ctrl-C would."""
-    plugin = Path(__file__).parents[1] / "curate_explorer/plugin.py"
+    plugin = Path(__file__).parents[1] / "plugins/curate-explorer/curate_explorer/plugin.py"
     added = () if _installed() else ("--plugins-file", str(plugin))
     asked = ("explore", str(target), "--no-open", "--cache", str(cache), *options)
     process = subprocess.Popen(
