@@ -148,7 +148,9 @@ info = soundfile.info(path)
 record = {"audio_filepath": str(path), "duration": info.duration, "text": text}
 [record] = stage.process(AudioBatch([record])).data
 assert record["align_score"] > 0.98, record["align_score"]
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+# ru_maxrss begins with the size of the process that has started this one
+status = Path("/proc/self/status").read_text()
+peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
 cpu = resource.getrusage(resource.RUSAGE_SELF).ru_utime
 print(f"{info.duration:.0f} s, {len(record['words'])} words: {(peak - before) / 1e6:.0f} MB more, {cpu:.0f} s CPU")
 print(peak - before)
