@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,28 +29,39 @@ def told() -> dict[str, str | None]:
 
 @dataclass
 class Tells(RecordStage):
-    """Writes what its worker has been given into a file, and into every record."""
+    """Writes what its worker has been given into a file, and into every record.
+
+    Args:
+        folder: of the files.
+        others: the number of workers that must have begun before a record is processed; 20 s are waited at most.
+    """
 
     folder: str
+    others: int = 0
 
     def writes(self) -> tuple[str, ...]:
         return (self.name,)
 
     def setup(self) -> None:
-        (Path(self.folder) / f"{self.name}-{os.getpid()}").write_text(json.dumps(told()))
+        file = Path(self.folder) / f"{self.name}-{os.getpid()}"
+        file.with_suffix(".part").write_text(json.dumps(told()))
+        file.with_suffix(".part").rename(file)
 
     def process_record(self, record: dict[str, Any]) -> dict[str, Any]:
+        deadline = time.monotonic() + 20
+        while len(given(Path(self.folder), self.name)) < self.others and time.monotonic() < deadline:
+            os.sched_yield()
         return {**record, self.name: told()}
 
 
 def given(folder: Path, stage: str) -> list[dict[str, str]]:
     """Return what the workers of a stage were given."""
-    return [json.loads(path.read_text()) for path in folder.glob(f"{stage}-*")]
+    return [json.loads(path.read_text()) for path in folder.glob(f"{stage}-*") if path.suffix != ".part"]
 
 
-def pipeline(folder: Path, **asked: tuple[int | None, Resources]) -> Pipeline:
+def pipeline(folder: Path, *, others: int = 0, **asked: tuple[int | None, Resources]) -> Pipeline:
     stages = [
-        Tells(str(folder)).with_(name=name, workers=workers, resources=resources)
+        Tells(str(folder), others).with_(name=name, workers=workers, resources=resources)
         for name, (workers, resources) in asked.items()
     ]
     rows = [{"x": x, "duration": 1.0} for x in range(200)]
@@ -88,7 +100,7 @@ def test_several_gpus_and_names_of_gpus(tmp_path: Path) -> None:
 
 
 def test_a_stage_that_does_not_say_gets_a_worker_for_every_gpu(tmp_path: Path) -> None:
-    asked = pipeline(tmp_path, free=(None, Resources(gpus=1, cpus=0)))
+    asked = pipeline(tmp_path, others=4, free=(None, Resources(gpus=1, cpus=0)))
     asked.run(MultiprocessingExecutor(gpus=FOUR, cpus=8))
     assert sorted(worker["CUDA_VISIBLE_DEVICES"] for worker in given(tmp_path, "free")) == list(FOUR)
 
