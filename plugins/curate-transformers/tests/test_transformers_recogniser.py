@@ -13,6 +13,9 @@ import pytest
 from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.models import AudioModel, Clip
 from curate.testing import AudioModelContract
+
+pytest.importorskip("curate_transformers", reason="the plugin is not installed: make .venv/.dev-all")
+
 from curate_transformers import plugin
 from curate_transformers.recogniser import TransformersRecogniser
 

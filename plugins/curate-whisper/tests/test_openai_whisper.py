@@ -11,6 +11,9 @@ import pytest
 
 from curate.models import AudioModel, Clip
 from curate.testing import AudioModelContract
+
+pytest.importorskip("curate_whisper", reason="the plugin is not installed: make .venv/.dev-all")
+
 from curate_whisper.openai_whisper import OpenAIWhisperRecogniser
 
 pytest.importorskip("torch")

@@ -5,6 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+pytest.importorskip("curate_whisper", reason="the plugin is not installed: make .venv/.dev-all")
+
 from curate_whisper import plugin
 from curate_whisper.openai_whisper import OpenAIWhisperRecogniser
 from curate_whisper.whisper import WhisperRecogniser

@@ -12,6 +12,9 @@ import pytest
 from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.models import AudioModel, Clip
 from curate.testing import AudioModelContract
+
+pytest.importorskip("curate_whisper", reason="the plugin is not installed: make .venv/.dev-all")
+
 from curate_whisper.whisper import WhisperRecogniser
 
 Wer = Callable[[list[str], list[str]], float]
