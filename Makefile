@@ -13,7 +13,7 @@ MANIFESTS := pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := --numprocesses $(JOBS) --dist loadgroup
 LONG := bench or soak
-REST := ray or processes or browser or slow
+REST := ray or processes or browser or slow or extras
 
 # Measured 92 and 98 % with the core alone.
 FLOOR := 90

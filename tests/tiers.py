@@ -20,6 +20,12 @@ NEEDS = {"browser": ("playwright", "playwright"), "nemo": ("nemo", "nemo_toolkit
 GROUPS = ("ray", "nemo", "browser")
 """Marks whose tests share one process of pytest-xdist: a cluster, models and a browser are started once. First wins."""
 
+LIGHT_PLUGINS = ("curate-example", "curate-pocketsphinx")
+"""Plugins that `.dev` has; the tests of all others need `.dev-all`."""
+
+WITH_EXTRAS = ("test_real_models", "test_voice_activity")
+"""Modules outside of `plugins` whose tests need a plugin's model."""
+
 EXECUTOR_PARAMETERS = ("place", "executor", "name")
 """Parameters of tests whose value is an executor, or the name of one."""
 
@@ -41,6 +47,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         folder = _folder(item)
         if folder in FOLDERS:
             item.add_marker(FOLDERS[folder])
+        if _needs_extras(item):
+            item.add_marker("extras")
         if _uses_ray(item):
             item.add_marker("ray")
         marks = {mark.name for mark in item.iter_markers()}
@@ -53,6 +61,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _folder(item: pytest.Item) -> str:
     """Return the folder of `tests` that a test lies in; empty for a plugin's test."""
     return item.path.relative_to(_TESTS).parts[0] if item.path.is_relative_to(_TESTS) else ""
+
+
+def _needs_extras(item: pytest.Item) -> bool:
+    plugins = _TESTS.parent / "plugins"
+    if item.path.is_relative_to(plugins):
+        return item.path.relative_to(plugins).parts[0] not in LIGHT_PLUGINS
+    return item.path.stem in WITH_EXTRAS
 
 
 def _uses_ray(item: pytest.Item) -> bool:
