@@ -61,7 +61,7 @@ def given(folder: Path, stage: str) -> list[dict[str, str]]:
 
 def pipeline(folder: Path, *, others: int = 0, **asked: tuple[int | None, Resources]) -> Pipeline:
     stages = [
-        Tells(str(folder), others).with_(name=name, workers=workers, resources=resources)
+        Tells(str(folder), workers or others).with_(name=name, workers=workers, resources=resources)
         for name, (workers, resources) in asked.items()
     ]
     rows = [{"x": x, "duration": 1.0} for x in range(200)]
