@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from curate.bench.batch_size import input_of
-from curate.bench.history import append, basis_of, last_alike
+from curate.bench.history import basis_of, remember
 from curate.bench.packing import pack_records
 from curate.bench.trial import Bench, Trial
 from curate.errors import UsageError
@@ -235,11 +235,7 @@ def bench_approaches(
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         trials=tuple(trials),
     )
-    if history is not None:
-        before = last_alike(history, report.basis, ApproachReport.from_dict)
-        append(history, report.to_dict())
-        report = attrs.evolve(report, before=before)
-    return report
+    return remember(report, history, ApproachReport.from_dict)
 
 
 class _Comparison:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from curate.bench.history import append, basis_of, last_alike
+from curate.bench.history import basis_of, remember
 from curate.bench.trial import Bench, RepeatedRecords, Trial
 from curate.errors import UsageError
 from curate.machine import Machine
@@ -182,11 +182,7 @@ def bench_batch_sizes(
         when=datetime.now(UTC).isoformat(timespec="seconds"),
         trials=tuple(trials),
     )
-    if history is not None:
-        before = last_alike(history, report.basis, BatchSizeReport.from_dict)
-        append(history, report.to_dict())
-        report = attrs.evolve(report, before=before)
-    return report
+    return remember(report, history, BatchSizeReport.from_dict)
 
 
 def _trials(bench: Bench, settings: Sequence[Mapping[str, Any]], replicas: Sequence[int]) -> Iterator[Trial]:

@@ -7,7 +7,7 @@ import json
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import attrs
 from loguru import logger
@@ -18,6 +18,16 @@ from curate.records import ID, Record
 from curate.stage import ProcessingStage
 
 _T = TypeVar("_T")
+
+
+class _Report(attrs.AttrsInstance, Protocol):
+    @property
+    def basis(self) -> str: ...
+
+    def to_dict(self) -> dict[str, Any]: ...
+
+
+_R = TypeVar("_R", bound=_Report)
 
 
 def basis_of(stage: ProcessingStage, records: Sequence[Record], executor: str, machine: Machine) -> str:
@@ -35,6 +45,20 @@ def basis_of(stage: ProcessingStage, records: Sequence[Record], executor: str, m
         platform.node(),
     ]
     return hashlib.sha256(json.dumps(alike, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def remember(report: _R, history: Path | None, read: Callable[[Mapping[str, Any]], _R]) -> _R:
+    """Append a report to the history, and return it with the previous report on its basis; as it is without a history.
+
+    Args:
+        report: has `basis`, `before` and `to_dict`.
+        read: returns a report from the data of `to_dict`.
+    """
+    if history is None:
+        return report
+    before = last_alike(history, report.basis, read)
+    append(history, report.to_dict())
+    return attrs.evolve(report, before=before)
 
 
 def append(history: Path, described: Mapping[str, Any]) -> None:
