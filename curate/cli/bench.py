@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,28 @@ NOISE_OF_RUNS = 0.1
 """The share by which two runs of the same code differ in addition to the spread of the passes in each of them."""
 
 
+_COMPARING = (
+    click.option("--limit", default=200, show_default=True, help="How many records of the input to work on."),
+    click.option("--repeats", default=3, show_default=True, help="How often each is measured; the median counts."),
+    click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+    click.option(
+        "--plot", type=click.Path(path_type=Path), help="Also draw it: a path that ends with .svg, .png or .pdf."
+    ),
+    click.option(
+        "--history",
+        type=click.Path(path_type=Path),
+        help="Where measurements are kept, to be compared with; runs/<name>.bench.jsonl by default.",
+    ),
+)
+
+
+def _compares(verb: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of every comparison to a verb."""
+    for option in reversed(_COMPARING):
+        verb = option(verb)
+    return verb
+
+
 @click.group()
 def bench() -> None:
     """Measure on your own data before choosing a setting."""
@@ -32,15 +55,7 @@ def bench() -> None:
 @click.option("--sizes", default="1,2,4,8,16,32,64", show_default=True, help="Batch sizes to try; 1 is always tried.")
 @click.option("--budgets", default="", help="Also try length-aware batches of these seconds, for example 50,100,200.")
 @click.option("--replicas", default="1", show_default=True, help="Numbers of workers to try each of them with.")
-@click.option("--limit", default=200, show_default=True, help="How many records of the input to work on.")
-@click.option("--repeats", default=3, show_default=True, help="How often each is measured; the median counts.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Also draw it: a path that ends with .svg, .png or .pdf.")
-@click.option(
-    "--history",
-    type=click.Path(path_type=Path),
-    help="Where measurements are kept, to be compared with; runs/<name>.bench.jsonl by default.",
-)
+@_compares
 def batch_size(
     session: Session,
     configured: Configured,
@@ -106,15 +121,7 @@ def batch_size(
 @click.option("--stage", "stage_name", metavar="NAME", help="The ASR stage; by default the first.")
 @click.option("--batch-size", default=8, show_default=True, help="The clips of a batch.")
 @click.option("--workers", default=2, show_default=True, help="The processes of `processes`.")
-@click.option("--limit", default=200, show_default=True, help="How many records of the input to work on.")
-@click.option("--repeats", default=3, show_default=True, help="How often each is measured; the median counts.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@click.option("--plot", type=click.Path(path_type=Path), help="Also draw it: a path that ends with .svg, .png or .pdf.")
-@click.option(
-    "--history",
-    type=click.Path(path_type=Path),
-    help="Where measurements are kept, to be compared with; runs/<name>.bench.jsonl by default.",
-)
+@_compares
 def compare_approaches(
     session: Session,
     configured: Configured,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from curate.cli.run_origin import from_run, origin_of_run
 from curate.cli.session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -23,14 +24,7 @@ if TYPE_CHECKING:
 @click.option(
     "--fork", type=click.Path(path_type=Path), metavar="NEW_DIR", help="The new run directory; RUN-2 by default."
 )
-@click.option(
-    "--pipeline",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="The pipeline file, if it has moved since the run began.",
-)
-@click.option("--executor", metavar="NAME", help="Where to run; by default the executor of the run.")
-@click.option("--allow-imports", is_flag=True, help="Allow classes that no plugin announces in the file.")
+@from_run
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON, and nothing else.")
 @pass_session
 def refilter(
@@ -49,7 +43,6 @@ def refilter(
     The short form of `curate run … --set stages.<filter>.expression=… --fork NEW_DIR`: phases before the filter are
     taken over, and RUN stays as it is.
     """
-    from curate.cli.quarantine import origin_of_run
     from curate.cli.run import run_configured
     from curate.config import load_pipeline
     from curate.engine import RunOptions
