@@ -48,7 +48,7 @@ def refilter(
     from curate.engine import RunOptions
 
     place = run_dir.absolute()
-    new = _free_directory(place) if fork is None else fork.absolute()
+    new = free_directory(place) if fork is None else fork.absolute()
     session, file, folder, origin = origin_of_run(session, place, pipeline)
     with chdir(folder):  # relative paths in the file are relative to it
         made: dict[str, Any] = {
@@ -73,7 +73,7 @@ def refilter(
         run_configured(session, configured, options, as_json=as_json)
 
 
-def _free_directory(run_dir: Path) -> Path:
+def free_directory(run_dir: Path) -> Path:
     """Return the first of RUN-2, RUN-3, … that does not exist."""
     names = (run_dir.with_name(f"{run_dir.name}-{number}") for number in itertools.count(2))
     return next(name for name in names if not name.exists())

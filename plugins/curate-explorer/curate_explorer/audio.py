@@ -13,7 +13,9 @@ from typing import Any, Final
 import attrs
 
 from curate.audio import load, probe
+from curate.audio.files import RUN_SCHEME
 from curate.errors import RecordError
+from curate.storage import scheme_of
 
 MAX_S: Final = 180.0
 """The most of a recording that is sent; a longer one is cut, and the page says so."""
@@ -68,7 +70,7 @@ class Clips:
         path = record.get("audio_filepath")
         if not isinstance(path, str) or not path:
             raise RecordError("missing_column", "the record has no audio_filepath")
-        if not _has_scheme(path):
+        if scheme_of(path) is None and not path.startswith(RUN_SCHEME):
             path = os.fspath(self._base / path)
         info = probe(path, roots=self._roots)
         offset_s = max(0.0, _number(record.get("offset")) or 0.0)
@@ -80,11 +82,6 @@ class Clips:
         buffer = io.BytesIO()
         soundfile.write(buffer, samples, rate_hz, format="WAV", subtype="PCM_16")
         return Clip(buffer.getvalue(), whole_s)
-
-
-def _has_scheme(path: str) -> bool:
-    """Return whether a path is a URL or new audio of a run (`run:audio/…`), and not one of the file system."""
-    return path.partition(":")[0].isalnum() and ":" in path and not Path(path).exists()
 
 
 def _number(value: Any) -> float | None:

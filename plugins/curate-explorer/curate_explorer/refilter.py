@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
+from curate.cli.refilter import free_directory
 from curate.engine import RunReader
 from curate.expressions import Expression
 from curate_explorer.selection import SelectionError
@@ -43,19 +42,10 @@ class Refilter:
         run, name = self._run, str(wanted.get("filter") or "")
         if run is None or name not in self._filters or not run.origin.get("file"):
             return None
-        origin, folder = run.origin, run.run_dir.resolve()
-        sets = [f"--set={each}" for each in origin.get("sets") or ()]
-        plugins = [f"--plugins-file={each}" for each in origin.get("plugins_files") or ()]
-        expression = json.dumps(str(wanted.get("expression") or ""), ensure_ascii=False)
-        return [
-            *plugins,
-            "run",
-            str(origin["file"]),
-            f"--run-dir={folder}",
-            *sets,
-            f"--set=stages.{name}.expression={expression}",
-            f"--fork={_free(folder)}",
-        ]
+        expression = str(wanted.get("expression") or "")
+        run_dir = run.run_dir.absolute()
+        # `--` is for an expression that begins with a minus sign.
+        return ["refilter", "--fork", str(free_directory(run_dir)), "--stage", name, "--", str(run_dir), expression]
 
     def start(self, wanted: Mapping[str, Any]) -> dict[str, Any]:
         """Start the fork.
@@ -70,10 +60,9 @@ class Refilter:
             raise SelectionError("this run is not from a pipeline file; run it again in Python with fork=…")
         if self._process is not None and self._process.poll() is None:
             raise SelectionError("a fork is still at work")
-        self._target, self._output = arguments[-1].partition("=")[2], []
+        self._target, self._output = arguments[arguments.index("--fork") + 1], []
         process = subprocess.Popen(
             [sys.executable, "-m", "curate.cli", *arguments],
-            cwd=self._run.origin.get("folder") or None,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -106,11 +95,3 @@ class Refilter:
         """Stop a fork that is still at work; the same command resumes it."""
         if self._process is not None and self._process.poll() is None:
             self._process.terminate()
-
-
-def _free(folder: Path) -> Path:
-    """Return a run directory beside another that does not exist yet: `runs/today-2`."""
-    number = 2
-    while (target := folder.with_name(f"{folder.name}-{number}")).exists():
-        number += 1
-    return target
