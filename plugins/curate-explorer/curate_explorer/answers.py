@@ -12,11 +12,11 @@ import attrs
 
 from curate.engine import RunReader
 from curate.expressions import Expression
+from curate.text.aligned_units import aligned_units
 from curate_explorer.annotations import Annotations
 from curate_explorer.expression_sql import kept_sql
 from curate_explorer.index import Column, Index
 from curate_explorer.selection import FACETS, Selection, SelectionError, field_of, numeric_column, selected
-from curate_explorer.word_differences import word_differences
 
 MAX_ROWS: Final = 200
 FACET_VALUES: Final = 40
@@ -26,6 +26,7 @@ SAMPLED_VALUES: Final = 20_000
 MAX_DISTINCT: Final = 300
 """A column of text with more values than about this many is no facet; it is searched instead."""
 BORDERLINE: Final = 4
+DIFFERENT_WORDS: Final = 400
 _NEAR_ROWS: Final = 5_000
 """Rows up to this offset are found by DuckDB's top-n; deeper ones in an order that is made once and kept."""
 _KEPT_ORDERS: Final = 4
@@ -186,7 +187,7 @@ class Answers:
         row["label"] = None if label is None else {"verdict": label.verdict, "text": label.text, "note": label.note}
         values = row["values"]
         texts = [values.get(name) for name in ("text", "pred_text")]
-        row["differences"] = word_differences(*texts) if all(isinstance(text, str) for text in texts) else None
+        row["differences"] = _differences(*texts) if all(isinstance(text, str) for text in texts) else None
         row["way"] = self._way(row)
         return row
 
@@ -344,6 +345,13 @@ class Answers:
             )
             sides[side] = self._rows([number for (number,) in found])
         return sides
+
+
+def _differences(reference: str, hypothesis: str) -> list[dict[str, str]]:
+    """Return the pairs of words of two texts, whose case is not compared."""
+    expected, recognised = (text.split()[:DIFFERENT_WORDS] for text in (reference, hypothesis))
+    pairs = aligned_units(expected, recognised, str.casefold)
+    return [{"kind": kind, "reference": one, "hypothesis": other} for kind, one, other in pairs]
 
 
 def _shown(column: Column, value: Any) -> Any:
