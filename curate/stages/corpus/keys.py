@@ -13,12 +13,11 @@ from typing import Any, Self
 from curate.audio import Audio
 from curate.audio_stage import AudioStage
 from curate.errors import RecordError
-from curate.fingerprint import describe_code
 from curate.plugin import resolved_setting
 from curate.records import AudioBatch, Record
 from curate.resolution import PluginLookup
 from curate.stage import ProcessingStage
-from curate.stages.text.error_rates import resolve_normaliser
+from curate.stages.text.error_rates import describe_normaliser, resolve_normaliser
 from curate.stages.text.normalise import text_of
 from curate.text.languages import language_code
 from curate.text.normalisers import takes_language
@@ -64,11 +63,7 @@ class TextKeys(ProcessingStage):
         resolved_setting(self, "normaliser")
 
     def fingerprint(self) -> Mapping[str, Any]:
-        found = resolved_setting(self, "normaliser")
-        return {
-            "normaliser_code": getattr(found.value, "fingerprint", None) or describe_code(found.value),
-            "normaliser_version": found.version,
-        }
+        return describe_normaliser(resolved_setting(self, "normaliser"))
 
     def reads(self) -> tuple[str, ...]:
         return (self.text_key,)

@@ -11,11 +11,10 @@ from curate.align import AlignmentModel
 from curate.errors import PlanError
 from curate.fingerprint import describe_code
 from curate.models import AudioModel, AudioModelStage, CtcModel
-from curate.models.model import describe_misfit
 from curate.models.stage import build_model
 from curate.plugin import resolved_setting
-from curate.resolution import PluginLookup, Resolved
-from curate.stages.recognise.asr import file_sha256
+from curate.resolution import PluginLookup
+from curate.stages.recognise.asr import file_sha256, resolve_recogniser
 
 
 @dataclass
@@ -62,11 +61,7 @@ class Align(AudioModelStage):
     name = "align"
 
     def resolve(self, host: PluginLookup) -> Self:
-        reference = host.recogniser(self.recogniser)
-        found = reference.load()
-        if misfit := describe_misfit(found):
-            raise PlanError(f"recogniser {self.recogniser!r} of {reference.distribution or 'a plugin'}: {misfit}")
-        return self.with_resolved(recogniser=Resolved(found, reference.distribution))
+        return self.with_resolved(recogniser=resolve_recogniser(self.recogniser, host))
 
     def check(self) -> None:
         if not self.context_s >= 0 or not self.window_s >= 2 * self.context_s + 1:

@@ -171,11 +171,7 @@ class AsrStage(TranscribingStage):
     name = "asr"
 
     def resolve(self, host: PluginLookup) -> Self:
-        reference = host.recogniser(self.recogniser)
-        found = reference.load()
-        if misfit := describe_misfit(found):
-            raise PlanError(f"recogniser {self.recogniser!r} of {reference.distribution or 'a plugin'}: {misfit}")
-        return self.with_resolved(recogniser=Resolved(found, reference.distribution))
+        return self.with_resolved(recogniser=resolve_recogniser(self.recogniser, host))
 
     def make_model(self) -> AudioModel:
         asked = {"timestamps": self.needs_words, "confidence": self.confidence}
@@ -190,6 +186,20 @@ class AsrStage(TranscribingStage):
             "recogniser_code": describe_code(found.value),
             "recogniser_version": found.version,
         }
+
+
+def resolve_recogniser(name: str, host: PluginLookup) -> Resolved:
+    """Return the class that a `recogniser` setting names.
+
+    Raises:
+        PluginError: no plugin announces it, or it cannot be imported.
+        PlanError: it is not an audio model.
+    """
+    reference = host.recogniser(name)
+    found = reference.load()
+    if misfit := describe_misfit(found):
+        raise PlanError(f"recogniser {name!r} of {reference.distribution or 'a plugin'}: {misfit}")
+    return Resolved(found, reference.distribution)
 
 
 @cache

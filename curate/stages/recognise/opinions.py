@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 from curate.errors import PlanError, RecordError
-from curate.fingerprint import describe_code
 from curate.plugin import resolved_setting
 from curate.records import Record
 from curate.resolution import PluginLookup
 from curate.stage import RecordStage
-from curate.stages.text.error_rates import resolve_normaliser
+from curate.stages.text.error_rates import describe_normaliser, resolve_normaliser
 from curate.text.error_rates import ErrorRate, character_errors, word_errors
 from curate.text.languages import language_code
 from curate.text.normalisers import matches_digit_groups, takes_language
@@ -38,12 +37,7 @@ class OpinionsStage(RecordStage):
             raise PlanError(f"text_keys={self.text_keys!r:.80}: a column is named twice", self.name)
 
     def fingerprint(self) -> Mapping[str, Any]:
-        found = resolved_setting(self, "normaliser")
-        code = getattr(found.value, "fingerprint", None)  # of a rule file
-        return {
-            "normaliser_code": describe_code(found.value) if code is None else code,
-            "normaliser_version": found.version,
-        }
+        return describe_normaliser(resolved_setting(self, "normaliser"))
 
     def reads(self) -> Sequence[str]:
         return tuple(self.text_keys)

@@ -41,6 +41,15 @@ def resolve_normaliser(name: str, host: PluginLookup) -> Resolved:
     return found
 
 
+def describe_normaliser(found: Resolved) -> dict[str, Any]:
+    """Return the part of a stage's fingerprint that is its normaliser: the code, or the fingerprint of a rule file."""
+    code = getattr(found.value, "fingerprint", None)  # of a rule file
+    return {
+        "normaliser_code": describe_code(found.value) if code is None else code,
+        "normaliser_version": found.version,
+    }
+
+
 def resolve_rewriter(name: str, host: PluginLookup) -> Resolved:
     """Return the function that an `engine` setting names, in the same ways; see `curate.text.rewriting`."""
     return _normaliser(name, host)
@@ -72,12 +81,7 @@ class _ErrorRateStage(RecordStage):
             raise PlanError(f"null_reference={self._null_reference()!r:.80}: choose from {', '.join(NULL_REFERENCES)}")
 
     def fingerprint(self) -> Mapping[str, Any]:
-        found = resolved_setting(self, "normaliser")
-        code = getattr(found.value, "fingerprint", None)  # of a rule file
-        return {
-            "normaliser_code": describe_code(found.value) if code is None else code,
-            "normaliser_version": found.version,
-        }
+        return describe_normaliser(resolved_setting(self, "normaliser"))
 
     def reads(self) -> tuple[str, ...]:
         return (self.text_key, self.pred_text_key)

@@ -9,12 +9,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from curate.errors import PlanError, RecordError
-from curate.fingerprint import describe_code
 from curate.plugin import resolved_setting
 from curate.records import Record
 from curate.resolution import PluginLookup, Resolved
 from curate.stage import RecordStage
-from curate.stages.text.error_rates import resolve_normaliser
+from curate.stages.text.error_rates import describe_normaliser, resolve_normaliser
 from curate.text.languages import language_code
 from curate.text.normalisers import takes_language
 from curate.text.rule_files import build_rules, load_rules, preset_rules
@@ -60,11 +59,9 @@ class NormaliseText(RecordStage):
         resolved_setting(self, "normaliser")
 
     def fingerprint(self) -> Mapping[str, Any]:
-        found = resolved_setting(self, "normaliser")
         rules: Sequence[Any] = resolved_setting(self, "rules").value
         return {
-            "normaliser_code": getattr(found.value, "fingerprint", None) or describe_code(found.value),
-            "normaliser_version": found.version,
+            **describe_normaliser(resolved_setting(self, "normaliser")),
             "rules_code": [each.fingerprint for each in rules],
         }
 

@@ -28,7 +28,7 @@ _MOST_NAME_BYTES = 200
 _MOST_VALUE_CHARS = 150
 _OWN_FIELDS = frozenset({"id", "stem"})
 _FILES_IN_MEMORY = 64
-"""The names are compared in so many parts, of which one is in memory at a time."""
+"""The number of parts in which the names are compared; one of them is in memory at a time."""
 
 
 @dataclass
