@@ -306,7 +306,7 @@ class Answers:
         }
 
     def _reached(self, stage: FilterStage | None) -> tuple[str, list[Any]]:
-        """Return the rows that have come to a filter: it filtered them, or they went on to later stages."""
+        """Return the rows that have reached a filter: it filtered them, or they went on to later stages."""
         if stage is None:
             return "TRUE", []
         here = [stage.name, *stage.after]

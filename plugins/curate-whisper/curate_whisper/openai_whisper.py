@@ -8,26 +8,26 @@ once for all clips.
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from curate.asr import Transcript
-from curate.errors import InfrastructureError, PlanError
-from curate.models import AudioModel, Clip, ModelCapabilities, Row, Rows
+import attrs
+
+from curate.errors import InfrastructureError
+from curate.models import Clip, ModelCapabilities
 from curate_whisper import settings
 from curate_whisper.batched_decoding import BatchedDecoding, DecodedTokens, DecodingSteps
-from curate_whisper.languages import has_blanks, language_of, whisper_code
-from curate_whisper.model_files import SIZES, check_name, local_path, missing, model_sha256
-from curate_whisper.word_times import FRAME_S, words_of
+from curate_whisper.model_files import SIZES, check_name, local_path, missing
+from curate_whisper.windowed import DecodedClip, StagedClips, WindowedRecogniser
+from curate_whisper.word_times import FRAME_S
 
 NAME = "openai_whisper"
 _SAMPLES = int(settings.RATE_HZ * settings.WINDOW_S)
 
 
-class OpenAIWhisperRecogniser(AudioModel):
+class OpenAIWhisperRecogniser(WindowedRecogniser):
     """A Whisper model in OpenAI's format, run by torch.
 
     A clip is at most 30 s long; the stage cuts longer records, see `long_form`. Clips of digital silence get an empty
@@ -52,7 +52,8 @@ class OpenAIWhisperRecogniser(AudioModel):
         PlanError: a value that cannot be.
     """
 
-    window_s = settings.WINDOW_S
+    recogniser_name = NAME
+    weights_file = "model.pt"
 
     def __init__(
         self,
@@ -70,141 +71,39 @@ class OpenAIWhisperRecogniser(AudioModel):
         download: bool = False,
     ) -> None:
         check_name(NAME, model, SIZES, hub=False)
-        settings.check_common(
-            NAME, beam_size=1, condition_on_previous_text=condition_on_previous_text, max_new_tokens=max_new_tokens
+        super().__init__(
+            model,
+            language=language,
+            lang_key=lang_key,
+            beam_size=1,
+            temperature=temperature,
+            condition_on_previous_text=condition_on_previous_text,
+            max_new_tokens=max_new_tokens,
+            timestamps=timestamps,
+            confidence=confidence,
+            scores=scores,
+            report_language=report_language,
+            download=download,
         )
-        if language is not None and whisper_code(language) is None:
-            raise PlanError(f"{NAME}: language={language!r} is not the tag of a language, such as en or de-DE")
-        self.writes = settings.columns(
-            timestamps=timestamps, confidence=confidence, scores=scores, report_language=report_language
-        )
-        self.model = model
-        self.language = whisper_code(language)
-        self.lang_key = lang_key
-        self.temperatures = settings.temperatures(NAME, temperature)
-        self.max_new_tokens = max_new_tokens
-        self.timestamps = timestamps
-        self.confidence = confidence
-        self.scores = scores
-        self.report_language = report_language
-        self.download = download
-        self._loaded: _Loaded | None = None
 
-    def fingerprint(self) -> Mapping[str, Any]:
-        """Return the checksum of the model's file."""
-        sha256 = model_sha256(local_path(self.model), "model.pt")
-        return {} if sha256 is None else {"model_sha256": sha256}
-
-    def setup(self) -> None:
-        """Load the model; a second call does nothing.
-
-        Raises:
-            InfrastructureError: the model is missing, broken, or does not run on the device.
-        """
-        if self._loaded is None:
-            loaded = _Loaded(self)
-            if self.language is not None and self.language not in loaded.languages:
-                raise InfrastructureError(f"{NAME}: language={self.language!r}: this model does not transcribe it")
-            self._loaded = loaded
-
-    def close(self) -> None:
-        """Release the model."""
-        self._loaded = None
+    def load(self) -> _Loaded:
+        loaded = _Loaded(self)
+        if self.language is not None and self.language not in loaded.languages:
+            raise InfrastructureError(f"{NAME}: language={self.language!r}: this model does not transcribe it")
+        return loaded
 
     def capabilities(self) -> ModelCapabilities:
         """Return those of torch's device, and that spectrograms are computed ahead, in another thread."""
-        import attrs
-
-        loaded = self._set_up()
-        return attrs.evolve(super().capabilities(), stage=self._stage, runtime_info=loaded.runtime_info)
+        return attrs.evolve(super().capabilities(), stage=self.staged, runtime_info=self.loaded().runtime_info)
 
     @property
     def counted(self) -> DecodingSteps:
         """How many steps the decoder has made since `setup`."""
-        return self._set_up().decoding.counted
-
-    def infer(self, clips: Sequence[Clip]) -> Callable[[], Rows]:
-        """Recognise clips as one batch, and return the function that spells out the tokens.
-
-        Raises:
-            RecordError: a clip is longer than 30 s, not finite, or in a language that the model does not have.
-        """
-        staged = clips if isinstance(clips, _StagedClips) else self._stage(clips)
-        decoded = self._set_up().decode(self, staged) if staged.audible else []
-
-        def rows() -> list[Row]:
-            found = dict(zip(staged.audible, decoded, strict=True))
-            return [self._row(found.get(index), clip) for index, clip in enumerate(staged)]
-
-        return rows
+        return self.loaded().decoding.counted
 
     def tokens(self, clips: Sequence[Clip]) -> list[list[int]]:
         """Return the tokens of a batch of clips, none of them silent."""
-        return [one.decoded.tokens for one in self._set_up().decode(self, self._stage(clips))]
-
-    def _stage(self, clips: Sequence[Clip]) -> _StagedClips:
-        loaded = self._set_up()
-        audible = [index for index, clip in enumerate(clips) if settings.is_audible(clip)]
-        languages = [
-            self.language or language_of(clips[index].record, self.lang_key, loaded.languages) for index in audible
-        ]
-        return _StagedClips(clips, audible, languages, loaded.features([clips[index] for index in audible]))
-
-    def _set_up(self) -> _Loaded:
-        if self._loaded is None:
-            raise InfrastructureError(f"{NAME}: infer() was called before setup()")
-        return self._loaded
-
-    def _row(self, found: _Decoded | None, clip: Clip) -> Row:
-        if found is None:
-            row = Transcript("").row(timestamps=self.timestamps, confidence=self.confidence)
-            scores, language = settings.NO_SCORES, None
-        else:
-            spell = self._set_up().spell
-            decoded, language = found.decoded, found.language
-            text = spell(decoded.tokens).strip()
-            average = decoded.log_prob / (len(decoded.tokens) + 1)
-            words = None
-            if self.timestamps:
-                words = words_of(
-                    text,
-                    decoded.tokens,
-                    found.jumps,
-                    found.probabilities if self.confidence else None,
-                    spell,
-                    clip.duration_s,
-                    has_blanks=has_blanks(language),
-                )
-            confidence = round(min(1.0, math.exp(average)), 3) if self.confidence and text else None
-            row = Transcript(text, confidence, words).row(timestamps=self.timestamps, confidence=self.confidence)
-            scores = settings.score_row(decoded.no_speech_prob, average, text)
-        return {
-            **row,
-            **(scores if self.scores else {}),
-            **({settings.LANGUAGE: language} if self.report_language else {}),
-        }
-
-
-class _StagedClips(list[Clip]):
-    """Clips with the spectrograms of those that are not silent."""
-
-    def __init__(self, clips: Sequence[Clip], audible: list[int], languages: list[str | None], features: Any) -> None:
-        super().__init__(clips)
-        self.audible = audible
-        self.languages = languages
-        self.features = features
-
-
-class _Decoded:
-    """The tokens of one clip, its language, and when the decoder attended to each token."""
-
-    __slots__ = ("decoded", "jumps", "language", "probabilities")
-
-    def __init__(self, decoded: DecodedTokens, language: str) -> None:
-        self.decoded = decoded
-        self.language = language
-        self.jumps: list[int] = []
-        self.probabilities: list[float] = []
+        return [one.tokens for one in self.loaded().decode(self, self.staged(clips))]
 
 
 class _Loaded:
@@ -265,7 +164,7 @@ class _Loaded:
         # One at a time: the spectrogram's range is relative to the loudest frame of all that it is given.
         return torch.stack([audio.log_mel_spectrogram(one, bins) for one in padded])
 
-    def decode(self, recogniser: OpenAIWhisperRecogniser, staged: _StagedClips) -> list[_Decoded]:
+    def decode(self, recogniser: OpenAIWhisperRecogniser, staged: StagedClips) -> list[DecodedClip]:
         torch = self._torch
         with torch.inference_mode():
             features = staged.features.to(self._device, self._dtype)
@@ -285,7 +184,11 @@ class _Loaded:
                             temperature=temperature,
                             generator=generator,
                         )
-            found = [_Decoded(one, language) for one, language in zip(decoded, languages, strict=True) if one]
+            found = [
+                DecodedClip(one.tokens, language, _average(one), one.no_speech_prob)
+                for one, language in zip(decoded, languages, strict=True)
+                if one
+            ]
         if recogniser.timestamps:
             for one, mel, index in zip(found, features, staged.audible, strict=True):
                 self._align(one, mel, staged[index].duration_s)
@@ -304,8 +207,7 @@ class _Loaded:
         return tokens
 
     def _is_doubtful(self, decoded: DecodedTokens) -> bool:
-        average = decoded.log_prob / (len(decoded.tokens) + 1)
-        return average < -1.0 or settings.compression_ratio(self.spell(decoded.tokens)) > 2.4
+        return settings.is_doubtful(self.spell(decoded.tokens), _average(decoded))
 
     def _generator(self, clip: Clip, temperature: float) -> Any:
         """Return the source of a clip's draws, seeded by its record, so that its neighbours make no difference."""
@@ -315,20 +217,20 @@ class _Loaded:
         generator.manual_seed(int.from_bytes(digest[:7], "big"))
         return generator
 
-    def _align(self, found: _Decoded, mel: Any, duration_s: float) -> None:
-        if not found.decoded.tokens:
+    def _align(self, found: DecodedClip, mel: Any, duration_s: float) -> None:
+        if not found.tokens:
             return
         frames = max(2, min(3000, round(100 * duration_s)))
         timings: Any = self._timing.find_alignment(
-            self.model, self._tokenizer(found.language), found.decoded.tokens, mel, frames
+            self.model, self._tokenizer(found.language), found.tokens, mel, frames
         )
         for timing in timings:
             found.jumps += [round(timing.start / FRAME_S)] * len(timing.tokens)
             found.probabilities += [float(timing.probability)] * len(timing.tokens)
         found.jumps.append(round(timings[-1].end / FRAME_S) if timings else 0)
-        lacking = len(found.decoded.tokens) + 1 - len(found.jumps)
+        lacking = len(found.tokens) + 1 - len(found.jumps)
         found.jumps += [found.jumps[-1]] * lacking
-        found.probabilities += [0.0] * (len(found.decoded.tokens) - len(found.probabilities))
+        found.probabilities += [0.0] * (len(found.tokens) - len(found.probabilities))
 
     def _tokenizer(self, language: str) -> Any:
         if language not in self._by_language:
@@ -339,6 +241,11 @@ class _Loaded:
                 task="transcribe",
             )
         return self._by_language[language]
+
+
+def _average(decoded: DecodedTokens) -> float:
+    """Return the mean logarithm of the tokens' probabilities, that of the end included."""
+    return decoded.log_prob / (len(decoded.tokens) + 1)
 
 
 def _suppressed(tokenizer: Any) -> list[int]:

@@ -86,6 +86,16 @@ def compression_ratio(text: str) -> float:
     return len(written) / len(zlib.compress(written)) if written else 0.0
 
 
+def mean_probability(avg_logprob: float) -> float:
+    """Return the mean probability of the tokens, rounded."""
+    return round(min(1.0, math.exp(avg_logprob)), _DIGITS)
+
+
+def is_doubtful(text: str, avg_logprob: float) -> bool:
+    """Return whether a transcript loops, or the model is unsure of it, by Whisper's own limits."""
+    return compression_ratio(text) > 2.4 or avg_logprob < -1.0
+
+
 def score_row(no_speech_prob: float, avg_logprob: float, text: str) -> dict[str, Any]:
     """Return the columns of `SCORES`, rounded, because their last bits depend on batch and threads."""
     values = (no_speech_prob, avg_logprob, compression_ratio(text))

@@ -7,7 +7,7 @@ of a batch are encoded and decoded together. Finished ones leave the batch, so n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,13 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from curate.asr import Transcript
 from curate.errors import InfrastructureError, PlanError
-from curate.models import AudioModel, Clip, ModelCapabilities, Row, Rows
+from curate.models import Clip, ModelCapabilities
 from curate_whisper import settings
-from curate_whisper.languages import has_blanks, language_of, whisper_code
-from curate_whisper.model_files import DISTILLED, SIZES, check_name, local_path, missing, model_sha256
-from curate_whisper.word_times import words_of
+from curate_whisper.model_files import DISTILLED, SIZES, check_name, local_path, missing
+from curate_whisper.windowed import DecodedClip, StagedClips, WindowedRecogniser
 
 NAME = "whisper"
 COMPUTE_TYPES = ("auto", "int8", "int8_float16", "int8_bfloat16", "float16", "bfloat16", "float32")
@@ -32,7 +30,7 @@ _FRAMES = 3000
 _MEDIAN = 7
 
 
-class WhisperRecogniser(AudioModel):
+class WhisperRecogniser(WindowedRecogniser):
     """A Whisper model in CTranslate2's format.
 
     A clip is at most 30 s long; the stage cuts longer records, see `long_form`. Clips of digital silence get an empty
@@ -62,7 +60,8 @@ class WhisperRecogniser(AudioModel):
         PlanError: a value that cannot be.
     """
 
-    window_s = settings.WINDOW_S
+    recogniser_name = NAME
+    weights_file = "model.bin"
 
     def __init__(
         self,
@@ -82,37 +81,23 @@ class WhisperRecogniser(AudioModel):
         download: bool = False,
     ) -> None:
         check_name(NAME, model, (*SIZES, *DISTILLED), hub=True)
-        settings.check_common(
-            NAME,
+        super().__init__(
+            model,
+            language=language,
+            lang_key=lang_key,
             beam_size=beam_size,
+            temperature=temperature,
             condition_on_previous_text=condition_on_previous_text,
             max_new_tokens=max_new_tokens,
+            timestamps=timestamps,
+            confidence=confidence,
+            scores=scores,
+            report_language=report_language,
+            download=download,
         )
         if compute_type not in COMPUTE_TYPES:
             raise PlanError(f"{NAME}: compute_type must be one of {', '.join(COMPUTE_TYPES)}, not {compute_type!r}")
-        if language is not None and whisper_code(language) is None:
-            raise PlanError(f"{NAME}: language={language!r} is not the tag of a language, such as en or de-DE")
-        self.writes = settings.columns(
-            timestamps=timestamps, confidence=confidence, scores=scores, report_language=report_language
-        )
-        self.model = model
-        self.language = whisper_code(language)
-        self.lang_key = lang_key
-        self.beam_size = beam_size
         self.compute_type = compute_type
-        self.temperatures = settings.temperatures(NAME, temperature)
-        self.max_new_tokens = max_new_tokens
-        self.timestamps = timestamps
-        self.confidence = confidence
-        self.scores = scores
-        self.report_language = report_language
-        self.download = download
-        self._loaded: _Loaded | None = None
-
-    def fingerprint(self) -> Mapping[str, Any]:
-        """Return the checksum of the model's file."""
-        sha256 = model_sha256(local_path(self.model), "model.bin")
-        return {} if sha256 is None else {"model_sha256": sha256}
 
     def notes(self) -> Sequence[str]:
         """Return that sampled texts are not reproducible, where they are allowed."""
@@ -120,122 +105,14 @@ class WhisperRecogniser(AudioModel):
             return ()
         return ("temperature above 0 samples texts: two runs may differ; temperature: 0 makes them reproducible",)
 
-    def setup(self) -> None:
-        """Load the model; a second call does nothing.
-
-        Raises:
-            InfrastructureError: the model is missing, broken, or does not run on the device.
-        """
-        if self._loaded is None:
-            self._loaded = _Loaded(self)
-            try:
-                self._loaded.check_language(self.language)
-            except InfrastructureError:
-                self.close()
-                raise
-
-    def close(self) -> None:
-        """Release the model."""
-        self._loaded = None
+    def load(self) -> _Loaded:
+        loaded = _Loaded(self)
+        loaded.check_language(self.language)
+        return loaded
 
     def capabilities(self) -> ModelCapabilities:
         """Return that spectrograms are computed ahead, in another thread."""
-        loaded = self._set_up()
-        return ModelCapabilities(stage=self._stage, runtime_info=loaded.runtime_info)
-
-    def infer(self, clips: Sequence[Clip]) -> Callable[[], Rows]:
-        """Recognise clips as one batch, and return the function that spells out the tokens.
-
-        Raises:
-            RecordError: a clip is longer than 30 s, not finite, or in a language that the model does not have.
-        """
-        staged = clips if isinstance(clips, _StagedClips) else self._stage(clips)
-        loaded = self._set_up()
-        decoded = loaded.decode(self, staged) if staged.audible else []
-
-        def rows() -> list[Row]:
-            found = dict(zip(staged.audible, decoded, strict=True))
-            return [self._row(found.get(index), clip) for index, clip in enumerate(staged)]
-
-        return rows
-
-    def _stage(self, clips: Sequence[Clip]) -> _StagedClips:
-        loaded = self._set_up()
-        audible = [index for index, clip in enumerate(clips) if settings.is_audible(clip)]
-        languages = [
-            self.language or language_of(clips[index].record, self.lang_key, loaded.languages) for index in audible
-        ]
-        features = [loaded.features(clips[index].samples) for index in audible]
-        return _StagedClips(clips, audible, languages, np.stack(features) if features else None)
-
-    def _set_up(self) -> _Loaded:
-        if self._loaded is None:
-            raise InfrastructureError(f"{NAME}: infer() was called before setup()")
-        return self._loaded
-
-    def _row(self, decoded: _Decoded | None, clip: Clip) -> Row:
-        if decoded is None:
-            row = Transcript("").row(timestamps=self.timestamps, confidence=self.confidence)
-            scores, language = settings.NO_SCORES, None
-        else:
-            row = self._transcript(decoded, clip.duration_s).row(timestamps=self.timestamps, confidence=self.confidence)
-            scores = settings.score_row(decoded.no_speech_prob, decoded.avg_logprob, decoded.text)
-            language = decoded.language
-        return {
-            **row,
-            **(scores if self.scores else {}),
-            **({settings.LANGUAGE: language} if self.report_language else {}),
-        }
-
-    def _transcript(self, decoded: _Decoded, duration_s: float) -> Transcript:
-        words = None
-        if self.timestamps:
-            words = words_of(
-                decoded.text,
-                decoded.tokens,
-                decoded.jumps,
-                decoded.probabilities if self.confidence else None,
-                self._set_up().spell,
-                duration_s,
-                has_blanks=has_blanks(decoded.language),
-            )
-        confidence = (
-            round(min(1.0, float(np.exp(decoded.avg_logprob))), 3) if self.confidence and decoded.text else None
-        )
-        return Transcript(decoded.text, confidence, words)
-
-
-class _StagedClips(list[Clip]):
-    """Clips with the spectrograms of those that are not silent."""
-
-    def __init__(
-        self,
-        clips: Sequence[Clip],
-        audible: list[int],
-        languages: list[str | None],
-        features: NDArray[np.float32] | None,
-    ) -> None:
-        super().__init__(clips)
-        self.audible = audible
-        self.languages = languages
-        self.features = features
-
-
-class _Decoded:
-    """The tokens of one clip."""
-
-    __slots__ = ("avg_logprob", "jumps", "language", "no_speech_prob", "probabilities", "text", "tokens")
-
-    def __init__(
-        self, tokens: list[int], text: str, language: str, *, avg_logprob: float, no_speech_prob: float
-    ) -> None:
-        self.tokens = tokens
-        self.text = text
-        self.language = language
-        self.avg_logprob = avg_logprob
-        self.no_speech_prob = no_speech_prob
-        self.jumps: list[int] = []
-        self.probabilities: list[float] = []
+        return ModelCapabilities(stage=self.staged, runtime_info=self.loaded().runtime_info)
 
 
 class _Loaded:
@@ -280,22 +157,27 @@ class _Loaded:
                 f"{NAME}: language={language!r}: this model transcribes {', '.join(self.languages)} only"
             )
 
-    def features(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the spectrogram of a clip, padded with silence to the window that the model was trained on."""
+    def features(self, clips: Sequence[Clip]) -> NDArray[np.float32] | None:
+        """Return the spectrograms, (clips, mel bins, 3000), padded with silence to the window of training."""
+        if not clips:
+            return None
+        return np.stack([self._spectrogram(clip.samples) for clip in clips])
+
+    def _spectrogram(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         padded = np.zeros(_SAMPLES, np.float32)
         padded[: min(len(samples), _SAMPLES)] = samples[:_SAMPLES]
         return np.asarray(self._extract(padded, padding=0)[:, :_FRAMES], dtype=np.float32)
 
-    def decode(self, recogniser: WhisperRecogniser, staged: _StagedClips) -> list[_Decoded]:
+    def decode(self, recogniser: WhisperRecogniser, staged: StagedClips) -> list[DecodedClip]:
         encoded = self._model.encode(staged.features)
         languages = self._languages(encoded, staged.languages)
         durations_s = [staged[index].duration_s for index in staged.audible]
         decoded = self._generate(recogniser, encoded, languages, recogniser.temperatures[0])
         for temperature in recogniser.temperatures[1:]:
-            doubtful = [index for index, one in enumerate(decoded) if _is_doubtful(one)]
+            doubtful = [index for index, one in enumerate(decoded) if self._is_doubtful(one)]
             if not doubtful:
                 break
-            again = self._model.encode(staged.features[doubtful])  # type: ignore[index]
+            again = self._model.encode(staged.features[doubtful])
             tried = self._generate(recogniser, again, [languages[index] for index in doubtful], temperature)
             for index, one in zip(doubtful, tried, strict=True):
                 decoded[index] = one
@@ -305,7 +187,7 @@ class _Loaded:
 
     def _generate(
         self, recogniser: WhisperRecogniser, encoded: Any, languages: list[str], temperature: float
-    ) -> list[_Decoded]:
+    ) -> list[DecodedClip]:
         prompts = [[*self._tokenizer(one).sot_sequence, self._tokenizer(one).no_timestamps] for one in languages]
         search = {"beam_size": recogniser.beam_size} if temperature == 0 else {"beam_size": 1, "sampling_topk": 0}
         results = self._generator.generate(
@@ -321,12 +203,11 @@ class _Loaded:
         )
         return [self._decoded(result, language) for result, language in zip(results, languages, strict=True)]
 
-    def _decoded(self, result: Any, language: str) -> _Decoded:
+    def _decoded(self, result: Any, language: str) -> DecodedClip:
         tokens = [token for token in result.sequences_ids[0] if token < self._end]
         count = len(result.sequences_ids[0])
-        return _Decoded(
+        return DecodedClip(
             tokens,
-            self.spell(tokens).strip(),
             language,
             avg_logprob=float(result.scores[0]) * count / (count + 1),  # its score is the mean without the end token
             no_speech_prob=float(result.no_speech_prob),
@@ -340,13 +221,14 @@ class _Loaded:
         detected = self._generator.detect_language(encoded)
         return [one or found[0][0][2:-2] for one, found in zip(given, detected, strict=True)]
 
-    def _align(self, staged: _StagedClips, encoded: Any, decoded: list[_Decoded], durations_s: Sequence[float]) -> None:
+    def _align(
+        self, staged: StagedClips, encoded: Any, decoded: list[DecodedClip], durations_s: Sequence[float]
+    ) -> None:
         """Find when the decoder attends to each token; one call for each language of the batch."""
         for language in dict.fromkeys(one.language for one in decoded):
             chosen = [index for index, one in enumerate(decoded) if one.language == language and one.tokens]
             if not chosen:
                 continue
-            assert staged.features is not None
             part = encoded if len(chosen) == len(decoded) else self._model.encode(staged.features[chosen])
             frames = [max(2, min(_FRAMES, round(100 * durations_s[index]))) for index in chosen]
             found = self._generator.align(
@@ -359,6 +241,9 @@ class _Loaded:
             for index, alignment in zip(chosen, found, strict=True):
                 decoded[index].jumps = _jumps(alignment.alignments, len(decoded[index].tokens))
                 decoded[index].probabilities = list(alignment.text_token_probs)
+
+    def _is_doubtful(self, decoded: DecodedClip) -> bool:
+        return settings.is_doubtful(self.spell(decoded.tokens).strip(), decoded.avg_logprob)
 
     def _tokenizer(self, language: str) -> Any:
         if language not in self._by_language:
@@ -374,10 +259,6 @@ class _Loaded:
             return download(str(recogniser.model), local_files_only=not recogniser.download)
         except (OSError, ValueError) as error:  # the hub's errors are of these classes
             raise missing(NAME, recogniser.model, error) from error
-
-
-def _is_doubtful(decoded: _Decoded) -> bool:
-    return settings.compression_ratio(decoded.text) > 2.4 or decoded.avg_logprob < -1.0
 
 
 def _jumps(alignments: Sequence[tuple[int, int]], tokens: int) -> list[int]:
