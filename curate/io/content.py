@@ -173,6 +173,8 @@ def split_header(line: str, delimiter: str) -> list[str]:
     """Return the names in the first row of a table, without the blanks around them."""
     if delimiter == "\t":
         return [name.strip() for name in line.split("\t")]
+    if len(line) > csv.field_size_limit():  # the limit is one of the process, and no field is longer than its line
+        csv.field_size_limit(len(line))
     return [name.strip() for name in next(csv.reader([line], delimiter=delimiter), list[str]())]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import csv
 import gzip
 import json
 import lzma
@@ -123,6 +124,15 @@ class TestTables:
         monkeypatch.setattr(jsonl, "MAX_LINE_BYTES", 1000)
         with pytest.raises(InfrastructureError, match="row at line 2 does not end"):
             rows(path, b'a,b\n1,"2\n' + b"3,4\n" * 1000)
+
+    def test_long_first_row_is_judged_whatever_the_process_has_limited(self, path: Path) -> None:
+        before = csv.field_size_limit(10)
+        try:
+            path.write_bytes(b"[" * 3000 + b",a\n1,2\n")
+            assert judge_content(path).form == "json lines"
+            assert rows(path, b"a_long_name,b\n1,2\n") == [(2, {"a_long_name": "1", "b": "2"})]
+        finally:
+            csv.field_size_limit(before)
 
     @pytest.mark.parametrize("first", [b"12,0.5", b"text,text", b"one word", b'{"a": 1},2', b"a\r,b", b"\na,b"])
     def test_first_row_that_names_no_columns_is_not_a_table(self, path: Path, first: bytes) -> None:
