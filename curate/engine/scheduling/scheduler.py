@@ -86,6 +86,7 @@ class Scheduler:
         reads_ahead: whether the input may be asked for a batch that no worker has room for yet, to share out its last
             batches well; not where the input waits for results.
         stopping: whether the run is to stop: batches that no worker has begun are then left to a later attempt.
+        on_ready: called once, when each hop has a worker that is set up.
         clock: seconds that never go back.
     """
 
@@ -96,6 +97,7 @@ class Scheduler:
         *,
         reads_ahead: bool = True,
         stopping: Callable[[], bool] = lambda: False,
+        on_ready: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
@@ -114,6 +116,8 @@ class Scheduler:
         """The batches that stay whole and wait for a verdict, by the number of each suspect's own task."""
         self._reads_ahead = reads_ahead
         self._stopping = stopping
+        self._on_ready = on_ready
+        self._unready = {hop.number for hop in self._hops}
         self._exhausted = False
         self._numbers = itertools.count(1)
         self._measures: dict[str, Any] = {}
@@ -300,8 +304,7 @@ class Scheduler:
             case RecordsAnnounced():
                 hop.workers.record_announcement(worker, event)
             case WorkerReady():
-                hop.workers.mark_ready(worker)
-                self._autoscaler.record_ready(hop)
+                self._handle_ready(hop, worker)
             case BatchUnreadable():
                 flight = hop.workers.release(worker, event.number)
                 self._bisect(hop, flight.task, f"the worker could not read the record: {event.reason}")
@@ -309,6 +312,14 @@ class Scheduler:
                 self._on_failed(hop, worker, event)
             case WorkerDied():
                 self._on_died(hop, worker, event)
+
+    def _handle_ready(self, hop: HopState, worker: WorkerState) -> None:
+        hop.workers.mark_ready(worker)
+        self._autoscaler.record_ready(hop)
+        if hop.number in self._unready:
+            self._unready.remove(hop.number)
+            if not self._unready:
+                self._on_ready()
 
     def _on_result(self, hop: HopState, worker: WorkerState, event: ResultReceived) -> None:
         flight = hop.record_result(worker, event.result)
