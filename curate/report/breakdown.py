@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 
-from curate.records import audio_ms
+from curate.records import Record, audio_ms
 from curate.report.samples import Fate
 from curate.report.sanitize import printable
 
@@ -57,7 +57,7 @@ class Breakdown:
             if group is None:
                 full = len(groups) >= MAX_VALUES
                 group = self._others.setdefault(column, Group()) if full else groups.setdefault(value, Group())
-            ms = audio_ms(record)
+            ms = audio_ms(cast("Record", record))
             group.records += 1
             group.ms += ms
             if fate == "kept":
