@@ -333,7 +333,8 @@ class _PhaseRun:
             [HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=blamed) for hop in hops]
         )
         try:
-            self._scheduler = Scheduler(transport, hops, stopping=self._is_stopping, on_ready=self._note_ready)
+            on_ready = partial(self._report_progress, ready=True)
+            self._scheduler = Scheduler(transport, hops, stopping=self._is_stopping, on_ready=on_ready)
             try:
                 for settled in self._scheduler.run(incoming):
                     self._settle(settled)
@@ -435,13 +436,11 @@ class _PhaseRun:
         self._settle(settled)
         return not self._is_stopping()
 
-    def _note_ready(self) -> None:
-        self._ready_s = time.monotonic() - self._began
-        self._report_progress(always=True)
-
-    def _report_progress(self, *, ended: bool = False, always: bool = False) -> None:
+    def _report_progress(self, *, ended: bool = False, ready: bool = False) -> None:
         now = time.monotonic()
-        if not (ended or always) and now - self._reported_s < PROGRESS_EVERY_S:
+        if ready:
+            self._ready_s = now - self._began
+        elif not ended and now - self._reported_s < PROGRESS_EVERY_S:
             return
         self._reported_s = now
         flows = follow_stages(self._stages, self._counts.records_in, [self._stage_counts])

@@ -108,7 +108,7 @@ class Scheduler:
             for number, hop in enumerate(hops)
         ]
         self._hop_of: dict[int, HopState] = {}
-        self._autoscaler = Autoscaler(transport, self._hops, clock)
+        self._autoscaler = Autoscaler(transport, self._hops, clock, on_ready)
         self._deadlines = Deadlines(transport, self._hops, clock) if transport.can_kill else None
         self._isolation: CrashIsolation | None = None
         """What is known about the records on which workers died; None while none has died."""
@@ -116,8 +116,6 @@ class Scheduler:
         """The batches that stay whole and wait for a verdict, by the number of each suspect's own task."""
         self._reads_ahead = reads_ahead
         self._stopping = stopping
-        self._on_ready = on_ready
-        self._unready = {hop.number for hop in self._hops}
         self._exhausted = False
         self._numbers = itertools.count(1)
         self._measures: dict[str, Any] = {}
@@ -304,7 +302,8 @@ class Scheduler:
             case RecordsAnnounced():
                 hop.workers.record_announcement(worker, event)
             case WorkerReady():
-                self._handle_ready(hop, worker)
+                hop.workers.mark_ready(worker)
+                self._autoscaler.record_ready(hop)
             case BatchUnreadable():
                 flight = hop.workers.release(worker, event.number)
                 self._bisect(hop, flight.task, f"the worker could not read the record: {event.reason}")
@@ -312,14 +311,6 @@ class Scheduler:
                 self._on_failed(hop, worker, event)
             case WorkerDied():
                 self._on_died(hop, worker, event)
-
-    def _handle_ready(self, hop: HopState, worker: WorkerState) -> None:
-        hop.workers.mark_ready(worker)
-        self._autoscaler.record_ready(hop)
-        if hop.number in self._unready:
-            self._unready.remove(hop.number)
-            if not self._unready:
-                self._on_ready()
 
     def _on_result(self, hop: HopState, worker: WorkerState, event: ResultReceived) -> None:
         flight = hop.record_result(worker, event.result)

@@ -47,6 +47,8 @@ def test_a_phase_is_told_of_from_its_begin_to_its_end() -> None:
     first, *_, last = told.events
     assert (first.records_in, first.ended, set(first.came)) == (0, False, {0})
     assert (last.ended, last.records_in, last.kept, last.filtered) == (True, 10, 2, 8)
+    assert (first.workers, first.ready_s) == ((0,), None)
+    assert last.ready_s is not None and 0 <= last.ready_s <= last.elapsed_s
     assert dict(zip(last.stages, last.came, strict=True)) == {
         "read_records": 10,
         "quality_filter": 10,
