@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from curate.cli.interruption import STOPPING
@@ -54,20 +54,34 @@ class _PhaseClock:
         """Return the estimated time until the phase ends; None: the total or the speed is not known."""
         return self.rate(event).left_s(event.total, event.records_in)
 
+    def loads(self, event: RunProgress, stages: Collection[str]) -> str:
+        """Return that the phase loads models, and for which of its stages; empty once a record is finished."""
+        names = [stage for stage in event.stages if stage in stages]
+        if event.ended or not names or self.rate(event).records:
+            return ""
+        return f"loading the model{'s' if len(names) > 1 else ''} of {', '.join(names)}"
+
 
 def _reached(event: RunProgress) -> Rate:
     return Rate(event.elapsed_s, event.records_in, event.audio_s)
 
 
 class LiveProgress:
-    """An observer that draws the progress several times a second, from the last event."""
+    """An observer that draws the progress several times a second, from the last event.
 
-    def __init__(self, console: Console, stop: StopRequest | None = None) -> None:
+    Args:
+        console: the terminal.
+        stop: the request to stop the run.
+        models: the stages that load a model, which is shown until the first record of their phase is finished.
+    """
+
+    def __init__(self, console: Console, stop: StopRequest | None = None, models: Collection[str] = ()) -> None:
         from rich.live import Live
         from rich.spinner import Spinner
 
         self._console = console
         self._stop = stop
+        self._models = models
         self._spinner = Spinner("dots")
         self._phase = _PhaseClock()
         self._event: RunProgress | None = None
@@ -110,7 +124,8 @@ class LiveProgress:
         if event is None:
             self._spinner.update(text=Text("starting"))
             return Group(*stopping, self._spinner)
-        self._spinner.update(text=Text(f"phase {event.phase}: {_worked(event, self._phase)}"))
+        worked = self._phase.loads(event, self._models) or _worked(event, self._phase)
+        self._spinner.update(text=Text(f"phase {event.phase}: {worked}"))
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(overflow="ellipsis", no_wrap=True)
         table.add_column(no_wrap=True, width=_BAR_WIDTH)
@@ -129,10 +144,14 @@ class LineProgress:
     Args:
         say: prints a line.
         clock: seconds that never go back.
+        models: the stages that load a model, which the line at the beginning of their phase says.
     """
 
-    def __init__(self, say: Say, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, say: Say, clock: Callable[[], float] = time.monotonic, models: Collection[str] = ()
+    ) -> None:
         self._say = say
+        self._models = models
         self._clock = clock
         self._phase = _PhaseClock()
         self._printed = 0.0
@@ -151,7 +170,9 @@ class LineProgress:
     @hookimpl
     def curate_on_progress(self, event: RunProgress) -> None:
         if self._phase.begins(event):
-            self._print(f"phase {event.phase} begins: {', '.join(event.stages)}", self._fields("phase_began", event))
+            loads = self._phase.loads(event, self._models)
+            line = f"phase {event.phase} begins: {', '.join(event.stages)}{'; ' if loads else ''}{loads}"
+            self._print(line, self._fields("phase_began", event))
         elif event.ended:
             line = f"phase {event.phase} has ended: {_worked(event, self._phase)}, {_left_out(event)}"
             self._print(line, self._fields("phase_ended", event))
@@ -193,12 +214,13 @@ class LineProgress:
 
 
 def progress_on(
-    console: Console, *, as_json: bool = False, stop: StopRequest | None = None
+    console: Console, *, as_json: bool = False, stop: StopRequest | None = None, models: Collection[str] = ()
 ) -> LiveProgress | LineProgress:
     """Return the live display on a terminal, lines elsewhere; with `as_json`, lines of JSON.
 
     Args:
         stop: the request to stop the run, which the live display shows.
+        models: the stages that load a model.
     """
 
     def say(line: str, fields: Mapping[str, Any]) -> None:
@@ -208,7 +230,9 @@ def progress_on(
         else:
             console.print(line, soft_wrap=True)
 
-    return LiveProgress(console, stop) if console.is_terminal and not as_json else LineProgress(say)
+    if console.is_terminal and not as_json:
+        return LiveProgress(console, stop, models)
+    return LineProgress(say, models=models)
 
 
 def _resumed(event: RunStarted) -> str:

@@ -103,6 +103,28 @@ def test_a_terminal_gets_a_display_with_the_rate_of_each_stage() -> None:
     assert re.search(r"asr ━+ 180 9\.0 records/s", text)
 
 
+def test_a_phase_with_a_model_names_its_loading_until_a_record_is_finished() -> None:
+    console, out = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None), io.StringIO()
+    progress = progress_on(console, models=["asr"])
+    assert isinstance(progress, LiveProgress)
+
+    def drawn(event: RunProgress) -> str:
+        progress.curate_on_progress(event)
+        with console.capture() as shown:
+            console.print(progress._drawn())
+        return shown.get()
+
+    assert "phase 0: loading the model of asr" in drawn(BEGIN)
+    assert "loading" not in drawn(LATER)
+    written = LineProgress(lambda line, _: print(line, file=out), models=["asr", "align"])
+    written.curate_on_progress(attrs.evolve(BEGIN, stages=("read",)))
+    written.curate_on_progress(attrs.evolve(BEGIN, phase=1, stages=("asr", "align")))
+    assert out.getvalue().splitlines() == [
+        "phase 0 begins: read",
+        "phase 1 begins: asr, align; loading the models of asr, align",
+    ]
+
+
 def test_how_long_it_will_take_is_told_where_the_total_is_known() -> None:
     progress, out, now = lines()
     progress.curate_on_progress(attrs.evolve(BEGIN, total=1000))
