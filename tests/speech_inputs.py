@@ -153,7 +153,7 @@ READERS = ("smith", "jones")
 
 @dataclass(frozen=True)
 class Chapter:
-    """The sentences of a chapter that were read, one that is only in the recording, and one that is only in the text."""
+    """The sentences of a chapter that were read, the one that its text lacks, and the one that was not read."""
 
     read: list[str]
     only_spoken: str

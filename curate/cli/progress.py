@@ -147,9 +147,7 @@ class LineProgress:
         models: the stages that load a model, which the line at the beginning of their phase says.
     """
 
-    def __init__(
-        self, say: Say, clock: Callable[[], float] = time.monotonic, models: Collection[str] = ()
-    ) -> None:
+    def __init__(self, say: Say, clock: Callable[[], float] = time.monotonic, models: Collection[str] = ()) -> None:
         self._say = say
         self._models = models
         self._clock = clock

@@ -56,9 +56,11 @@ def walk(page: str, folder: Path, *, plugins: Sequence[str] = (), sets: Sequence
         "set -euo pipefail",
         f'curate() {{ {shlex.join([sys.executable, "-m", "curate.cli", *not_installed(*plugins)])} "$@"; }}',
     ]
-    more = shlex.join([part for each in sets for part in ("--set", each)] + (["--executor", executor] if executor else []))
-    for line in commands(page):
-        script.append(f"{line} {more}" if line.startswith(("curate run", "curate plan")) else line)
+    more = shlex.join(
+        [part for each in sets for part in ("--set", each)] + (["--executor", executor] if executor else [])
+    )
+    takes = ("curate run", "curate plan")
+    script += [f"{line} {more}" if line.startswith(takes) else line for line in commands(page)]
     done = subprocess.run(
         ["bash", "-c", "\n".join(script)],
         cwd=folder,
@@ -117,7 +119,9 @@ def test_read_speech_is_cleaned_divided_and_published(tmp_path: Path, model: Pat
     assert len(by_speaker) == len(speech_inputs.READ_BY), "a speaker is in two splits"
     assert "all as published" in printed and (run_dir / "published" / "README.md").is_file()
     parquet: Any = importlib.import_module("pyarrow.parquet")
-    published = [row for file in (run_dir / "published" / "data").iterdir() for row in parquet.read_table(file).to_pylist()]
+    published = [
+        row for file in (run_dir / "published" / "data").iterdir() for row in parquet.read_table(file).to_pylist()
+    ]
     assert sorted(row["text"] for row in published) == sorted(row["text"] for row in kept)
     assert all(row["audio"]["bytes"] for row in published)
     assert (tmp_path / "runs" / "read-speech-strict" / "summary.json").is_file()
@@ -171,7 +175,9 @@ def test_calls_become_utterances_of_one_speaker_each(tmp_path: Path, model: Path
     }
     assert len({(row["call"], row["split"]) for row in kept}) == 3, "both sides of a call are in one split"
     assert "all as published" in printed
-    published = {line.split()[1] for file in run_dir.glob("published/*/utt2spk") for line in file.read_text().splitlines()}
+    published = {
+        line.split()[1] for file in run_dir.glob("published/*/utt2spk") for line in file.read_text().splitlines()
+    }
     assert {name.replace("_", "-") for name in published} == set(spoken)
     assert len((run_dir / "turns" / "morning.stm").read_text().splitlines()) >= 4
 
@@ -202,6 +208,8 @@ def test_books_become_sentences_whose_text_was_read(tmp_path: Path) -> None:
 @pytest.mark.ray
 def test_the_same_bytes_come_from_one_process_a_machine_and_a_cluster(tmp_path: Path) -> None:
     printed = walk("cluster.md", tmp_path)
-    one, *others = ((tmp_path / "runs" / name / "curated.jsonl").read_bytes() for name in ("here", "machine", "cluster"))
+    one, *others = (
+        (tmp_path / "runs" / name / "curated.jsonl").read_bytes() for name in ("here", "machine", "cluster")
+    )
     assert one and others == [one, one]
     assert "finished" in printed
