@@ -96,14 +96,13 @@ def own_recordings(project: Path, *, here: bool) -> list[str]:
     readme = (project / "README.md").read_text(encoding="utf-8")
     section = readme.partition(SECTION)[2].partition("\n## ")[0]
     install = [] if here else ["make demo-light", "source .venv/bin/activate", *INSTALLED.findall(section)]
-    python = sys.executable if here else "python3"
-    run = f"{python} -m curate.cli"
+    python, run = ("python3", "curate") if not here else (sys.executable, f"{sys.executable} -m curate.cli")
     if here and not _has_explorer():
         run += " --plugins-file plugins/curate-explorer/curate_explorer/plugin.py"
     explored = f'{python} tests/docs/newcomer.py --explore {run} "$@"'
     return [
         *install,
-        f'curate() {{ if [ "$1" = explore ]; then {explored}; else {run} "$@"; fi; }}',
+        f'curate() {{ if [ "$1" = explore ]; then {explored}; else command {run} "$@"; fi; }}',
         *steps(section, here=here),
     ]
 
