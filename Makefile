@@ -103,13 +103,13 @@ $(VENV)/.dev: $(MANIFESTS) | $(BIN)/python
 	touch $@
 
 $(VENV)/.light: $(MANIFESTS) | $(BIN)/python
-	@echo "Installing curate, without torch, into $(VENV): LIGHT_SIZE."
+	@echo "Installing curate, without torch, into $(VENV): 0.3 GB, a minute"
 	$(PIP) --editable .
 	touch $@
 
 # torch goes first and by its exact version: left to a resolver, it would bring its newest CUDA build
 $(VENV)/.demo: $(MANIFESTS) | $(BIN)/python
-	@echo "Installing torch and NeMo into $(VENV): DEMO_SIZE. (make demo-light needs neither.)"
+	@echo "Installing torch and NeMo into $(VENV): 2.2 GB or more, some minutes (make demo-light needs neither.)"
 	@echo "1 of 2: torch"
 	$(PIP) torch
 	@echo "2 of 2: NeMo and curate"
