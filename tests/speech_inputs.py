@@ -83,18 +83,20 @@ def write_common_voice(folder: Path) -> None:
     (folder / "clips").mkdir(parents=True)
     rows: list[tuple[str, str, str]] = []
 
-    def add(name: str, speaker: str, samples: Samples | None, sentence: str) -> None:
-        if samples is not None:
-            quiet = recording([samples], pause_s=0.3)
-            soundfile.write(folder / "clips" / f"{name}.mp3", quiet, RATE_HZ, format="MP3")
+    def add(name: str, speaker: str, spoken: str, sentence: str, snr_db: float | None = None) -> None:
+        if spoken:
+            samples = recording([clip(spoken)], pause_s=0.3)
+            if snr_db is not None:
+                samples = with_noise(samples, white_noise(len(samples)), snr_db)
+            soundfile.write(folder / "clips" / f"{name}.mp3", samples, RATE_HZ, format="MP3")
         rows.append((speaker, f"{name}.mp3", sentence))
 
     for speaker, names in READ_BY.items():
         for name in names:
-            add(name, speaker, clip(name), text(name))
-    add("other_text", "anna", clip("cards_003"), text("0920"))
-    add("noisy", "ben", with_noise(clip("cards_002"), white_noise(len(clip("cards_002"))), -5), text("cards_002"))
-    add("missing", "dan", None, "this recording was never uploaded")
+            add(name, speaker, name, text(name))
+    add("other_text", "anna", "cards_003", text("0920"))
+    add("noisy", "ben", "cards_002", text("cards_002"), snr_db=-5)
+    add("missing", "dan", "", "this recording was never uploaded")
     shutil.copy(folder / "clips" / "0880.mp3", folder / "clips" / "again.mp3")
     rows.append(("anna", "again.mp3", text("0880")))
     lines = ["client_id\tpath\tsentence\tup_votes\tdown_votes\tlocale"]

@@ -1,4 +1,4 @@
-"""pipelines/signal, which `make demo-light` runs: measures without a model find recordings that are not clean speech."""
+"""pipelines/signal, which `make demo-light` runs: measures without a model find what is not clean speech."""
 
 from __future__ import annotations
 
