@@ -136,7 +136,7 @@ def test_podcasts_become_utterances_without_music_and_repetitions(tmp_path: Path
     run_dir = tmp_path / "runs" / "podcasts"
     kept = rows(run_dir / "utterances.jsonl")
     spoken = " ".join(row["text"].lower() for row in kept)
-    for words in ("disposed young man", "go forward", "eight of spades", "your country"):
+    for words in ("he was not", "go forward", "eight of spades", "ask what you can do"):
         assert words in spoken
     assert spoken.count("made amiable") == 1, "the advertisement is in both episodes"
     assert all(row["offset"] >= 5 for row in kept), "the jingle ends at 5.2 s"
@@ -178,7 +178,7 @@ def test_calls_become_utterances_of_one_speaker_each(tmp_path: Path, model: Path
     published = {
         line.split()[1] for file in run_dir.glob("published/*/utt2spk") for line in file.read_text().splitlines()
     }
-    assert {name.replace("_", "-") for name in published} == set(spoken)
+    assert {name.rpartition("-")[0] for name in published} == set(spoken)
     assert len((run_dir / "turns" / "morning.stm").read_text().splitlines()) >= 4
 
 
@@ -188,7 +188,7 @@ def test_calls_become_utterances_of_one_speaker_each(tmp_path: Path, model: Path
 def test_books_become_sentences_whose_text_was_read(tmp_path: Path) -> None:
     chapters = speech_inputs.write_books(tmp_path / "books")
     (tmp_path / "ctc.nemo").symlink_to(ROOT / "pipelines" / "quickstart" / "model.nemo")
-    sets = ["vars.splits={test: 40%}", "vars.split_tolerance=0.9", "vars.min_snr_db=5", "vars.min_bandwidth_hz=2000"]
+    sets = ["vars.splits={test: 60%}", "vars.split_tolerance=0.9", "vars.min_snr_db=5", "vars.min_bandwidth_hz=2000"]
     printed = walk("audiobooks.md", tmp_path, sets=[*sets, "vars.min_s=0.5"], executor="local")
     run_dir = tmp_path / "runs" / "audiobooks"
     kept: dict[str, list[str]] = {}
