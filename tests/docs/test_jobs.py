@@ -42,29 +42,44 @@ def not_installed(*plugins: str) -> list[str]:
     return [f"--plugins-file={PLUGINS / name / name.replace('-', '_') / 'plugin.py'}" for name in missing]
 
 
-def walk(page: str, folder: Path, *, plugins: Sequence[str] = (), sets: Sequence[str] = (), executor: str = "") -> str:
-    """Run the commands of a page in a folder; return what they printed.
+def script_of(
+    page: str,
+    *,
+    plugins: Sequence[str] = (),
+    sets: Sequence[str] = (),
+    executor: str = "",
+    only: tuple[str, ...] = ("",),
+) -> str:
+    """Return the commands of a page as a script of the shell, for the Python that runs this.
 
     Args:
+        page: its name in `docs`.
         plugins: what the page installs.
         sets: settings in addition, for a corpus as small as this.
         executor: the executor, if it is not the file's own.
+        only: how the commands begin that are run.
     """
-    (folder / "pipelines").symlink_to(ROOT / "pipelines")
-    path = os.pathsep.join([str(ROOT), *map(str, PLUGINS.glob("*/")), os.environ.get("PYTHONPATH", "")])
-    script = [
-        "set -euo pipefail",
-        f'curate() {{ {shlex.join([sys.executable, "-m", "curate.cli", *not_installed(*plugins)])} "$@"; }}',
-    ]
-    more = shlex.join(
-        [part for each in sets for part in ("--set", each)] + (["--executor", executor] if executor else [])
-    )
+    command = shlex.join([sys.executable, "-m", "curate.cli", *not_installed(*plugins)])
+    more = [part for each in sets for part in ("--set", each)] + (["--executor", executor] if executor else [])
+    lines = [line for line in commands(page) if line.startswith(only)]
     takes = ("curate run", "curate plan")
-    script += [f"{line} {more}" if line.startswith(takes) else line for line in commands(page)]
+    chosen = [f"{line} {shlex.join(more)}" if line.startswith(takes) else line for line in lines]
+    return "\n".join(["set -euo pipefail", f'curate() {{ {command} "$@"; }}', *chosen])
+
+
+def environment() -> dict[str, str]:
+    """Return the environment of a page's commands: this project and its plugins are found."""
+    path = [str(ROOT), *map(str, PLUGINS.glob("*/")), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
+
+
+def walk(page: str, folder: Path, **how: Any) -> str:
+    """Run the commands of a page in a folder, see `script_of`; return what they printed."""
+    (folder / "pipelines").symlink_to(ROOT / "pipelines")
     done = subprocess.run(
-        ["bash", "-c", "\n".join(script)],
+        ["bash", "-c", script_of(page, **how)],
         cwd=folder,
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,
