@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from curate.cli.interruption import STOPPING
@@ -65,20 +65,35 @@ def _reached(event: RunProgress) -> Rate:
     return Rate(event.elapsed_s - (event.ready_s or 0.0), event.records_in, event.audio_s)
 
 
-def _is_loading(event: RunProgress) -> bool:
-    """Return whether the phase has workers of which none has finished its set-up."""
-    return bool(event.workers) and event.ready_s is None and not event.ended
+def _setting_up(event: RunProgress, models: Collection[str]) -> str:
+    """Return that the workers of the phase are set up, and which of its stages load a model; empty afterwards."""
+    if event.ended or event.ready_s is not None or not event.workers:
+        return ""
+    return _loading(event, models) or "setting up workers"
+
+
+def _loading(event: RunProgress, models: Collection[str]) -> str:
+    """Return for which stages of a phase models are loaded; empty where it has none."""
+    names = [stage for stage in event.stages if stage in models]
+    return f"loading the model{'s' if len(names) > 1 else ''} of {', '.join(names)}" if names else ""
 
 
 class LiveProgress:
-    """An observer that draws the progress several times a second, from the last event."""
+    """An observer that draws the progress several times a second, from the last event.
 
-    def __init__(self, console: Console, stop: StopRequest | None = None) -> None:
+    Args:
+        console: the terminal.
+        stop: the request to stop the run.
+        models: the stages that load a model, which is shown until the first worker of their phase is set up.
+    """
+
+    def __init__(self, console: Console, stop: StopRequest | None = None, models: Collection[str] = ()) -> None:
         from rich.live import Live
         from rich.spinner import Spinner
 
         self._console = console
         self._stop = stop
+        self._models = models
         self._spinner = Spinner("dots")
         self._phase = _PhaseClock()
         self._event: RunProgress | None = None
@@ -121,7 +136,7 @@ class LiveProgress:
         if event is None:
             self._spinner.update(text=Text("starting"))
             return Group(*stopping, self._spinner)
-        doing = "loading models" if _is_loading(event) else _worked(event, self._phase)
+        doing = _setting_up(event, self._models) or _worked(event, self._phase)
         self._spinner.update(text=Text(f"phase {event.phase}: {doing}"))
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(overflow="ellipsis", no_wrap=True)
@@ -145,12 +160,18 @@ class LineProgress:
         say: prints a line.
         clock: seconds that never go back.
         heartbeat_s: the time without a line after which there is a heartbeat.
+        models: the stages that load a model, which the line at the beginning of their phase says.
     """
 
     def __init__(
-        self, say: Say, clock: Callable[[], float] = time.monotonic, heartbeat_s: float = HEARTBEAT_SECONDS
+        self,
+        say: Say,
+        clock: Callable[[], float] = time.monotonic,
+        heartbeat_s: float = HEARTBEAT_SECONDS,
+        models: Collection[str] = (),
     ) -> None:
         self._say = say
+        self._models = models
         self._clock = clock
         self._heartbeat_s = heartbeat_s
         self._phase = _PhaseClock()
@@ -179,8 +200,8 @@ class LineProgress:
         if event is None or event.ended or now - self._printed < self._heartbeat_s:
             return
         name, at_work = f"phase {event.phase} ({', '.join(event.stages)})", f"at work for {_long(now - self._began)}"
-        if _is_loading(event):
-            line = f"{name}: {at_work}; loading models"
+        if doing := _setting_up(event, self._models):
+            line = f"{name}: {at_work}; {doing}"
         else:
             known = event.total is not None
             done = f"{event.records_in:,} of {counted(event.total or 0)}" if known else counted(event.records_in)
@@ -197,7 +218,9 @@ class LineProgress:
         self._event, self._changed = event, self._clock()
         if self._phase.begins(event):
             self._began = self._changed
-            self._print(f"phase {event.phase} begins: {', '.join(event.stages)}", self._fields("phase_began", event))
+            loading = _loading(event, self._models)
+            line = f"phase {event.phase} begins: {', '.join(event.stages)}{'; ' if loading else ''}{loading}"
+            self._print(line, self._fields("phase_began", event))
         elif event.ended:
             line = f"phase {event.phase} has ended: {_worked(event, self._phase)}, {_left_out(event)}"
             self._print(line, self._fields("phase_ended", event))
@@ -240,12 +263,13 @@ class LineProgress:
 
 
 def progress_on(
-    console: Console, *, as_json: bool = False, stop: StopRequest | None = None
+    console: Console, *, as_json: bool = False, stop: StopRequest | None = None, models: Collection[str] = ()
 ) -> LiveProgress | LineProgress:
     """Return the live display on a terminal, lines elsewhere; with `as_json`, lines of JSON.
 
     Args:
         stop: the request to stop the run, which the live display shows.
+        models: the stages that load a model.
     """
 
     def say(line: str, fields: Mapping[str, Any]) -> None:
@@ -255,7 +279,9 @@ def progress_on(
         else:
             console.print(line, soft_wrap=True)
 
-    return LiveProgress(console, stop) if console.is_terminal and not as_json else LineProgress(say)
+    if console.is_terminal and not as_json:
+        return LiveProgress(console, stop, models)
+    return LineProgress(say, models=models)
 
 
 def _resumed(event: RunStarted) -> str:

@@ -102,7 +102,10 @@ def run_configured(
         if not session.quiet:
             if session.messages.is_terminal and not session.json_lines:
                 stack.enter_context(without_decoder_notes())
-            progress = stack.enter_context(progress_on(session.messages, as_json=session.json_lines, stop=options.stop))
+            models = [stage.name for stage in configured.pipeline.stages if hasattr(stage, "make_model")]
+            progress = stack.enter_context(
+                progress_on(session.messages, as_json=session.json_lines, stop=options.stop, models=models)
+            )
             shown = isinstance(progress, LiveProgress)
             stack.enter_context(session.host.observed_by(progress))
         stack.enter_context(orderly_stop(options.stop, shown=shown))

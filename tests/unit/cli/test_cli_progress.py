@@ -101,7 +101,7 @@ def test_heartbeat_names_the_stages_and_the_records_done_where_no_line_came_for_
     progress.beat()
     beats = [line for line in out.getvalue().splitlines() if "at work for" in line]
     assert beats == [
-        "phase 0 (read, asr): at work for 60 s; loading models",
+        "phase 0 (read, asr): at work for 60 s; setting up workers",
         "phase 0 (read, asr): at work for 6 min; 200 of 1,000 records done, no new result for 5 min",
     ]
 
@@ -135,13 +135,13 @@ def test_speed_does_not_count_the_time_of_loading() -> None:
     assert "100.0 times real time" in out.getvalue()
 
 
-def test_display_names_the_loading_of_models() -> None:
+def test_display_shows_the_set_up_of_workers() -> None:
     console = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None)
     progress = LiveProgress(console)
     progress.curate_on_progress(attrs.evolve(BEGIN, workers=(0,)))
     with console.capture() as shown:
         console.print(progress._drawn())
-    assert "phase 0: loading models" in shown.get()
+    assert "phase 0: setting up workers" in shown.get()
 
 
 def test_a_run_that_goes_on_says_so_and_counts_its_own_speed_only() -> None:
@@ -169,6 +169,28 @@ def test_a_terminal_gets_a_display_with_the_rate_of_each_stage() -> None:
     assert "200 records, 0.56 h of audio, 100.0 times real time 20 filtered, 0 quarantined" in text
     assert re.search(r"read ━+ 200 10\.0 records/s", text)
     assert re.search(r"asr ━+ 180 9\.0 records/s", text)
+
+
+def test_a_phase_with_a_model_names_its_loading_until_a_record_is_finished() -> None:
+    console, out = Console(file=io.StringIO(), force_terminal=True, width=80, color_system=None), io.StringIO()
+    progress = progress_on(console, models=["asr"])
+    assert isinstance(progress, LiveProgress)
+
+    def drawn(event: RunProgress) -> str:
+        progress.curate_on_progress(event)
+        with console.capture() as shown:
+            console.print(progress._drawn())
+        return shown.get()
+
+    assert "phase 0: loading the model of asr" in drawn(attrs.evolve(BEGIN, workers=(0,)))
+    assert "loading" not in drawn(attrs.evolve(LATER, workers=(1,), ready_s=1.0))
+    written = LineProgress(lambda line, _: print(line, file=out), models=["asr", "align"])
+    written.curate_on_progress(attrs.evolve(BEGIN, stages=("read",)))
+    written.curate_on_progress(attrs.evolve(BEGIN, phase=1, stages=("asr", "align")))
+    assert out.getvalue().splitlines() == [
+        "phase 0 begins: read",
+        "phase 1 begins: asr, align; loading the models of asr, align",
+    ]
 
 
 def test_how_long_it_will_take_is_told_where_the_total_is_known() -> None:
