@@ -81,7 +81,7 @@ OVERLAPS = """() => [...document.querySelectorAll('[data-chart]')].flatMap((plac
     });
   return texts.flatMap((one, at) => texts.slice(at + 1)
     .filter((other) => Math.min(one.right, other.right) - Math.max(one.x, other.x) > 1
-      && Math.min(one.bottom, other.bottom) - Math.max(one.y, other.y) > 2)
+      && Math.min(one.bottom, other.bottom) - Math.max(one.y, other.y) > -2)  // the boxes are of small letters
     .map((other) => `${place.closest('[id]').id}: ${one.text} | ${other.text}`));
 })"""
 
