@@ -123,7 +123,7 @@ def varied_run(folder: Path) -> Path:
     ]
     run_dir = folder / "run"
     host = PluginHost(environment={"CURATE_PLUGINS": ""})
-    expression = "wer <= 0.5 and 0.1 <= duration <= 3"
+    expression = "wer <= 0.5 and 0.01 <= duration <= 3"
     pipeline(records, folder, name="varied", expression=expression).run(
         run_dir=run_dir, host=host, max_failure_ratio=1.0
     )
