@@ -2,7 +2,7 @@
 """Runs the commands of README and tutorial in order, from a clone to a data set and a plugin, as a newcomer would.
 
     python3 tests/docs/newcomer.py           # in an empty environment: makes one, by the commands of the pages
-    python3 tests/docs/newcomer.py --light   # README's own recordings alone: no torch, no NeMo
+    python3 tests/docs/newcomer.py --light   # README's own recordings alone: no torch, no NeMo (or --tutorial)
     python3 tests/docs/newcomer.py --here    # with the Python that runs it, which has curate installed
 
 The tracked files are copied to an empty folder first. Blocks of Python and YAML that begin with `# file: …` or
@@ -70,7 +70,8 @@ def main() -> int:
     """Walk the path; return the exit code of the first step that fails."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--here", action="store_true", help="use this Python's packages, and set nothing up")
-    parser.add_argument("--light", action="store_true", help="only what needs no model")
+    parser.add_argument("--light", action="store_true", help="README's own recordings alone, which need no model")
+    parser.add_argument("--tutorial", action="store_true", help="the tutorial alone")
     parser.add_argument("--explore", nargs=argparse.REMAINDER, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.explore:
@@ -81,10 +82,11 @@ def main() -> int:
         project = copy_of_the_project(Path(folder))
         shutil.copytree(project / "pipelines" / "quickstart" / "data", project / "recordings")
         environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-        script = own_recordings(project, here=here)
+        script = [] if arguments.tutorial else own_recordings(project, here=here)
         if not arguments.light:
             tutorial = steps((project / "docs" / "tutorial.md").read_text(encoding="utf-8"), here=here)
             script += within_this_environment(tutorial, Path(folder) / "site") if here else tutorial
+        script = [curate_function(here=here), *script]
         if here:
             environment["PYTHONPATH"] = os.pathsep.join([str(project), str(Path(folder) / "site")])
         words = ["bash", "-euxo", "pipefail", "-c", "\n".join(script)]
@@ -96,15 +98,16 @@ def own_recordings(project: Path, *, here: bool) -> list[str]:
     readme = (project / "README.md").read_text(encoding="utf-8")
     section = readme.partition(SECTION)[2].partition("\n## ")[0]
     install = [] if here else ["make demo-light", "source .venv/bin/activate", *INSTALLED.findall(section)]
+    return [*install, *steps(section, here=here)]
+
+
+def curate_function(*, here: bool) -> str:
+    """Return the shell's function `curate`, by which `curate explore` is asked as by a browser, and then ends."""
     python, run = ("python3", "curate") if not here else (sys.executable, f"{sys.executable} -m curate.cli")
     if here and not _has_explorer():
         run += " --plugins-file plugins/curate-explorer/curate_explorer/plugin.py"
     explored = f'{python} tests/docs/newcomer.py --explore {run} "$@"'
-    return [
-        *install,
-        f'curate() {{ if [ "$1" = explore ]; then {explored}; else command {run} "$@"; fi; }}',
-        *steps(section, here=here),
-    ]
+    return f'curate() {{ if [ "$1" = explore ]; then {explored}; else command {run} "$@"; fi; }}'
 
 
 def _has_explorer() -> bool:

@@ -156,7 +156,7 @@ def test_every_built_in_stage_is_in_the_reference() -> None:
 @pytest.mark.timeout(600)
 def test_the_newcomers_path_runs_from_the_first_run_to_a_plugin() -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "docs" / "newcomer.py"), "--here"],
+        [sys.executable, str(ROOT / "tests" / "docs" / "newcomer.py"), "--here", "--tutorial"],
         capture_output=True,
         text=True,
         timeout=590,

@@ -228,3 +228,18 @@ def test_the_same_bytes_come_from_one_process_a_machine_and_a_cluster(tmp_path: 
     )
     assert one and others == [one, one]
     assert "finished" in printed
+
+
+@needs("duckdb", "starlette", "uvicorn")
+def test_the_readmes_own_recordings_go_from_a_folder_to_a_published_set() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tests" / "docs" / "newcomer.py"), "--here", "--light"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=280,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert "explored 56 records" in done.stdout
+    assert re.search(r"dataset: \d files of a hf set, 49 records, .*: all as published", done.stdout)
