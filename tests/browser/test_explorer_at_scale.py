@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import statistics
 import time
 from pathlib import Path
@@ -60,6 +59,7 @@ ASKED: dict[str, list[tuple[str, dict[str, Any]]]] = {
 @pytest.mark.soak
 @pytest.mark.timeout(1800)
 def test_a_million_records_are_explored_without_waiting(browser: Any, tmp_path: Path) -> None:
+    """It needs an idle machine."""
     run = synthetic_run(tmp_path / "run", RECORDS)
     with explored(run, tmp_path / "cache", complete=False) as server:
         began = time.perf_counter()
@@ -77,10 +77,9 @@ def test_a_million_records_are_explored_without_waiting(browser: Any, tmp_path: 
         memory = used(server)["memory"]
         print(f"most memory {memory / 1e6:,.0f} MB")
     assert memory <= MEMORY_BYTES
-    busy = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))  # others at work on the machine take their share
-    assert first_s <= FIRST_SCREEN_S * busy
-    assert index_s <= INDEX_S * busy
-    assert {name: s for name, s in slowest.items() if s > ANSWER_S * busy} == {}
+    assert first_s <= FIRST_SCREEN_S
+    assert index_s <= INDEX_S
+    assert {name: s for name, s in slowest.items() if s > ANSWER_S} == {}
 
 
 def measured(server: Server, name: str, questions: list[tuple[str, dict[str, Any]]]) -> float:
