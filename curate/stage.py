@@ -375,6 +375,22 @@ class Source(Stage):
         """Return the files that are read; a resumed run is refused when one of them has changed."""
         return ()
 
+    listing_may_grow: ClassVar[bool] = True
+    """Whether what has been found since may be read behind what was there when a run began (`--grown`)."""
+
+    def listing(self) -> Iterator[str] | None:
+        """Yield the names of what folders and patterns of the settings hold now, in the order in which they are read.
+
+        None: the settings name all inputs. A run lists once, and reads what was there then in every attempt.
+        """
+        return None
+
+    def use_listing(self, names: Iterable[str] | None) -> None:
+        """Read what these names name, in this order, instead of what is there now; None: again what is there.
+
+        The names can be iterated again.
+        """
+
     def licenses(self) -> Collection[str]:
         """Return the licenses that the settings give to records, for writers that deny some."""
         license = getattr(self, "license", "")

@@ -18,7 +18,14 @@ from curate.engine.durability.correction import corrected_stages
 from curate.engine.durability.damage import find_commits
 from curate.engine.durability.directory_store import DirectoryStore, read_commits
 from curate.engine.durability.fork import fork_run
-from curate.engine.durability.inputs import changed_input, check_grown, describe_inputs
+from curate.engine.durability.inputs import (
+    changed_input,
+    check_grown,
+    describe_inputs,
+    store_inputs,
+    stored_inputs,
+)
+from curate.engine.durability.listing import Listing, copy_listing, extended, keep_listing, listing_of
 from curate.engine.durability.lock import DriverLock, is_lock
 from curate.engine.durability.run_differences import describe_difference
 from curate.engine.protocol.options import RunOptions
@@ -60,25 +67,32 @@ class RunDirectory:
                 is at work in it.
             InfrastructureError: it cannot be written.
         """
+        held = ExitStack()
+        source = _source_of(plan)
+        if source is not None:
+            held.callback(source.use_listing, None)  # the stage is the caller's, and may be used again
         try:
-            described = _describe(plan, options)
             if options.fork is not None:
-                path = _forked(path, options.fork, described)
+                listing = _resumed_listing(path, plan, options)
+                path = _forked(path, options.fork, _describe(plan, options, listing))
             _check_outputs(path, plan)
             if path.exists() and not is_run(path) and _holds_other_things(path):
                 raise RunDirectoryError(
                     f"{path} is not empty and holds no run; choose an empty or a new directory with --run-dir"
                 )
             path.mkdir(parents=True, exist_ok=True)
-            with ExitStack() as stack:
-                lock = stack.enter_context(DriverLock(path, on_beat))
-                described = _settle(path, plan, described, options)
-                directory = cls(path, plan, lock, described)
-                held = stack.pop_all()
+            lock = held.enter_context(DriverLock(path, on_beat))
+            listing = _resumed_listing(path, plan, options) or _new_listing(path, plan)
+            described = _settle(path, plan, _describe(plan, options, listing), options, listing)
+            directory = cls(path, plan, lock, described)
         except OSError as error:
+            held.close()
             raise InfrastructureError(
                 f"cannot run in {path}: {error.filename or path}: {error.strerror or error}"
             ) from error
+        except BaseException:
+            held.close()
+            raise
         with held:
             yield directory
 
@@ -139,7 +153,9 @@ def _repair(path: Path) -> str:
     return f"`{repair_command(path)}`"
 
 
-def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOptions) -> Mapping[str, Any]:
+def _settle(
+    path: Path, plan: Plan, described: Mapping[str, Any], options: RunOptions, listing: Listing | None
+) -> Mapping[str, Any]:
     """Compare the run in a directory with the one to start, or describe the new run in `run.json`.
 
     Returns:
@@ -155,8 +171,8 @@ def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOp
         described = {**described, **kept}
         write_run(path, described)
         return described
-    source = plan.stages[0].stage
-    can_grow = source.can_grow if options.grown and isinstance(source, Source) else None
+    source = _source_of(plan)
+    can_grow = source.can_grow if options.grown and source is not None else None
     corrected = None if options.retry is None else corrected_stages(path, before, described, fingerprints_of(before))
     if corrected is not None:
         correction = {"stages": corrected, "fingerprint": before["fingerprint"], "at": _now()}
@@ -170,13 +186,19 @@ def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOp
             path / "run.json",
         )
     _compare(path, before, described, can_grow)
-    if corrected is None and before["inputs"] == described["inputs"] and options.origin in (None, before.get("origin")):
+    is_same = before["inputs"] == described["inputs"] and before.get("listing") == described.get("listing")
+    if corrected is None and is_same and options.origin in (None, before.get("origin")):
         return before
-    if options.grown and changed_input(before["inputs"], described["inputs"]):
+    is_longer = listing is not None and bool(listing.more)
+    if options.grown and (is_longer or changed_input(before["inputs"], described["inputs"])):
         _reopen(path, described)
+    if listing is not None and listing.more and source is not None:
+        source.use_listing(keep_listing(path, listing))
+    known = {was["path"]: was for was in before["inputs"]}
     inputs = [
-        {**was, **now} if was["size"] == now["size"] else now  # keeps a checksum from an earlier attempt
-        for was, now in zip(before["inputs"], described["inputs"], strict=True)
+        # keeps a checksum from an earlier attempt
+        {**was, **now} if (was := known.get(now["path"])) is not None and was["size"] == now["size"] else now
+        for now in described["inputs"]
     ]
     described = {**described, **kept, "inputs": inputs, "origin": described["origin"] or before.get("origin")}
     write_run(path, described)
@@ -191,7 +213,8 @@ def write_run(path: Path, described: Mapping[str, Any]) -> None:
     """
     (path / COPIES).mkdir(exist_ok=True)
     for folder in (path, path / COPIES):
-        write_json(folder / "run.json", described, checksum=True)
+        write_json(folder / "run.json", store_inputs(described, folder), checksum=True)
+    copy_listing(path)
 
 
 def _read_or_recover(path: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -208,9 +231,10 @@ def _read_or_recover(path: Path, now: Mapping[str, Any]) -> dict[str, Any] | Non
     if before is not None and before["format"] != _FORMAT:
         return before  # to be refused, whatever else is wrong with it
     if not problem:
-        return before
+        return before if before is None else stored_inputs(before, path)
     copy, lost = read_run_file(copy_of(path, "run.json"))
     if copy is not None and not lost:
+        copy = stored_inputs(copy, path)
         _warn_and_move(path, problem, "written again from its copy")
         write_run(path, copy)
         return copy
@@ -264,7 +288,7 @@ def _forked(old: Path, new: Path, described: Mapping[str, Any]) -> Path:
         return new
     if new.exists() and _holds_other_things(new):
         raise RunDirectoryError(f"--fork {new}: it is not empty and holds no run; choose an empty or a new directory")
-    before = read_run(old)
+    before = stored_inputs(read_run(old), old)
     changed = changed_input(before["inputs"], described["inputs"])
     if changed:
         raise RunDirectoryError(f"--fork: {changed} since the run in {old} began, so none of its records can be used")
@@ -290,8 +314,40 @@ def _has_begun(path: Path) -> bool:
     return (path / "summary.json").exists() or (commits.is_dir() and any(commits.glob("*.json")))
 
 
-def _describe(plan: Plan, options: RunOptions) -> dict[str, Any]:
+def _source_of(plan: Plan) -> Source | None:
     source = plan.stages[0].stage
+    return source if isinstance(source, Source) else None
+
+
+def _resumed_listing(path: Path, plan: Plan, options: RunOptions) -> Listing | None:
+    """Let the source read what was listed when the run in a directory began; None: there is no such run."""
+    source = _source_of(plan)
+    if source is None or not _has_begun(path):
+        return None
+    described, problem = read_run_file(path / "run.json")
+    if described is None or problem:
+        described, _ = read_run_file(copy_of(path, "run.json"))
+    listing = listing_of(path, described)
+    if listing is not None:
+        listing = extended(listing, source, grown=options.grown)
+        source.use_listing(listing)
+    return listing
+
+
+def _new_listing(path: Path, plan: Plan) -> Listing | None:
+    """List what the source finds now, in the run directory, and let it read that; None: its settings name all."""
+    source = _source_of(plan)
+    names = None if source is None else source.listing()
+    if source is None or names is None:
+        return None
+    listing = keep_listing(path, names)
+    source.use_listing(listing)
+    return listing
+
+
+def _describe(plan: Plan, options: RunOptions, listing: Listing | None) -> dict[str, Any]:
+    source = _source_of(plan)
+    inputs = () if source is None else source.inputs()
     return {
         "format": _FORMAT,
         "curate": __version__,
@@ -302,7 +358,8 @@ def _describe(plan: Plan, options: RunOptions) -> dict[str, Any]:
         "writers": [planned.name for planned in plan.stages if planned.kind == "writer"],
         "settings": plan.settings,
         "audio_roots": None if plan.audio_roots is None else list(plan.audio_roots),
-        "inputs": describe_inputs(source.inputs() if isinstance(source, Source) else (), checksums=options.checksums),
+        "inputs": describe_inputs(inputs, checksums=options.checksums, listed=listing is not None),
+        **({} if listing is None else {"listing": listing.described}),
         "origin": options.origin,
     }
 
