@@ -376,17 +376,17 @@ class Source(Stage):
         return ()
 
     listing_may_grow: ClassVar[bool] = True
-    """Whether what has been found since may be read behind what was there when a run began (`--grown`)."""
+    """Whether files that have appeared since may be read behind those of the run's list (`--grown`)."""
 
     def listing(self) -> Iterator[str] | None:
         """Yield the names of what folders and patterns of the settings hold now, in the order in which they are read.
 
-        None: the settings name all inputs. A run lists once, and reads what was there then in every attempt.
+        None: the settings name all inputs. A run lists once, and every attempt reads the files of that list.
         """
         return None
 
     def use_listing(self, names: Iterable[str] | None) -> None:
-        """Read what these names name, in this order, instead of what is there now; None: again what is there.
+        """Read the files of these names, in this order, instead of those there now; None: again those there now.
 
         The names can be iterated again.
         """

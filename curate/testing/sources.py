@@ -58,8 +58,8 @@ class SourceContract:
             rest = _read(self.source(tmp_path), identity)
             assert rest == whole[place + 1 :], f"read(after={identity!r}) does not yield the records after this one"
 
-    def test_it_reads_what_it_has_listed(self, tmp_path: Path) -> None:
-        """A run lists folders and patterns once, and reads what was there then in every attempt."""
+    def test_its_listing_has_all_that_it_reads(self, tmp_path: Path) -> None:
+        """A run lists folders and patterns once, and every attempt reads the files of that list."""
         source = self.source(tmp_path)
         names = source.listing()
         if names is None:
@@ -68,7 +68,7 @@ class SourceContract:
         whole = _read(source)
         source.use_listing(listed)
         assert _read(source) == whole, "the records of what listing() names are others than those of the source"
-        assert list(source.listing() or ()) == listed, "listing() must yield what is there now"
+        assert list(source.listing() or ()) == listed, "listing() must yield the files that are there now"
 
     def test_its_columns_are_those_of_its_records(self, tmp_path: Path) -> None:
         """Columns that are declared are found in a record at least, and records have no others."""

@@ -1,7 +1,6 @@
-"""A manifest through a reader and a filter, or through a plain loop, in a process of its own.
+"""A manifest through a reader and a filter, by themselves or in a run, or through a plain loop, in a process of its own.
 
-    python -m tests.bench.reading PATH WORK_DIR      the pipeline
-    python -m tests.bench.reading PATH WORK_DIR loop
+    python -m tests.bench.reading PATH WORK_DIR read|run|loop
 
 Prints the CPU seconds without imports, the peak of memory in MB, and the number of records kept.
 """
@@ -12,10 +11,13 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from curate import Pipeline
+from curate import AudioBatch, Pipeline
+from curate.io.rows import encode_row
+from curate.records import take
 from curate.stages import Merge, QualityFilter, ReadManifest
 
 ROOT = Path(__file__).parents[2]
@@ -48,9 +50,9 @@ def write_manifest(form: str, path: Path, count: int) -> Path:
     return path
 
 
-def measure(path: Path, work_dir: Path, *more: str) -> dict[str, float]:
+def measure(path: Path, work_dir: Path, side: str) -> dict[str, float]:
     """Run one side; return its `cpu_s`, `peak_mb` and `kept`."""
-    command = [sys.executable, "-m", "tests.bench.reading", str(path), str(work_dir), *more]
+    command = [sys.executable, "-m", "tests.bench.reading", str(path), str(work_dir), side]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -66,16 +68,29 @@ def _loop(path: Path, out: Path) -> int:
     return kept
 
 
-def _pipeline(path: Path, run_dir: Path) -> int:
+def _read(path: Path, out: Path) -> int:
+    stage = QualityFilter("duration <= 5")
+    stage.setup()
+    records: Iterator[Any] = ReadManifest(str(path)).read()
+    kept = 0
+    with out.open("wb") as file:
+        while data := take(records, 1024):
+            for record in cast("AudioBatch", stage.process(AudioBatch(data))).data:
+                file.write(encode_row(record))
+                kept += 1
+    return kept
+
+
+def _run(path: Path, run_dir: Path) -> int:
     stages: list[Any] = [ReadManifest(str(path)), QualityFilter("duration <= 5"), Merge("out.jsonl")]
     return Pipeline("reading", stages).run(run_dir=run_dir).summary["kept"]
 
 
-def main(path: str, work_dir: str, *more: str) -> None:
+def main(path: str, work_dir: str, side: str) -> None:
     began = time.process_time()
     place = Path(work_dir)
     place.mkdir(exist_ok=True)
-    kept = _loop(Path(path), place / "out.jsonl") if "loop" in more else _pipeline(Path(path), place / "run")
+    kept = {"loop": _loop, "read": _read, "run": _run}[side](Path(path), place / f"{side}.jsonl")
     cpu_s = time.process_time() - began
     peak_kb = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
     print(json.dumps({"cpu_s": cpu_s, "peak_mb": peak_kb / 1024, "kept": kept}))

@@ -170,19 +170,18 @@ def _sha256(file: BinaryIO, size: int) -> str:
 INPUTS = "inputs.jsonl"
 """The file of a run's inputs, and of its copy, where there are too many for `run.json`."""
 
-_MOST_IN_RUN_FILE = 100
+MOST_IN_RUN_FILE = 100
+"""The most inputs that are described in `run.json` itself."""
 
 
 def store_inputs(described: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Return the content of `run.json`, of whose inputs all but the first are in a file next to it if they are many.
+    """Return the content of `run.json`, of whose inputs all but the first are in a file next to it.
 
     Args:
         described: the description of the run.
         folder: where the file is written.
     """
     inputs: list[dict[str, Any]] = described["inputs"]
-    if len(inputs) <= _MOST_IN_RUN_FILE:
-        return dict(described)
     digest = hashlib.sha256()
     with replacing(folder / INPUTS) as file:
         for entry in inputs:
@@ -190,7 +189,7 @@ def store_inputs(described: Mapping[str, Any], folder: Path) -> dict[str, Any]:
             digest.update(line)
             file.write(line)
     kept = {"count": len(inputs), "sha256": digest.hexdigest()}
-    return {**described, "inputs": inputs[:_MOST_IN_RUN_FILE], "all_inputs": kept}
+    return {**described, "inputs": inputs[:MOST_IN_RUN_FILE], "all_inputs": kept}
 
 
 def stored_inputs(described: Mapping[str, Any], directory: Path) -> dict[str, Any]:

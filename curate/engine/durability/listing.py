@@ -1,6 +1,6 @@
-"""What a source has found in folders and by patterns: listed once, when a run begins, and kept in its run directory.
+"""The files that a source has found in folders and by patterns, listed once, when a run begins.
 
-Every attempt reads what was listed then, so a file that has appeared since moves no record to another position. The
+Every attempt reads the files of this list, so one that has appeared since moves no record to another position. The
 names are lines of JSON, so that a million of them are never held in memory.
 """
 
@@ -88,8 +88,8 @@ def extended(listing: Listing, source: Source, *, grown: bool) -> Listing:
         return listing
     if not grown:
         logger.warning(
-            "{:,} files have appeared since the run began, {} among them; the run reads what was there then; curate run"
-            " with --grown reads them behind it",
+            "{:,} files have appeared since the run began, {} among them; the run reads the others; curate run with "
+            "--grown reads these behind them",
             len(new),
             new[0],
         )

@@ -19,6 +19,7 @@ from curate.engine.durability.damage import find_commits
 from curate.engine.durability.directory_store import DirectoryStore, read_commits
 from curate.engine.durability.fork import fork_run
 from curate.engine.durability.inputs import (
+    MOST_IN_RUN_FILE,
     changed_input,
     check_grown,
     describe_inputs,
@@ -68,12 +69,9 @@ class RunDirectory:
             InfrastructureError: it cannot be written.
         """
         held = ExitStack()
-        source = _source_of(plan)
-        if source is not None:
-            held.callback(source.use_listing, None)  # the stage is the caller's, and may be used again
         try:
             if options.fork is not None:
-                listing = _resumed_listing(path, plan, options)
+                listing = _listing(path, plan, options, held, of_new_run=False)
                 path = _forked(path, options.fork, _describe(plan, options, listing))
             _check_outputs(path, plan)
             if path.exists() and not is_run(path) and _holds_other_things(path):
@@ -82,7 +80,7 @@ class RunDirectory:
                 )
             path.mkdir(parents=True, exist_ok=True)
             lock = held.enter_context(DriverLock(path, on_beat))
-            listing = _resumed_listing(path, plan, options) or _new_listing(path, plan)
+            listing = _listing(path, plan, options, held)
             described = _settle(path, plan, _describe(plan, options, listing), options, listing)
             directory = cls(path, plan, lock, described)
         except OSError as error:
@@ -171,8 +169,8 @@ def _settle(
         described = {**described, **kept}
         write_run(path, described)
         return described
-    source = _source_of(plan)
-    can_grow = source.can_grow if options.grown and source is not None else None
+    source = plan.stages[0].stage
+    can_grow = source.can_grow if options.grown and isinstance(source, Source) else None
     corrected = None if options.retry is None else corrected_stages(path, before, described, fingerprints_of(before))
     if corrected is not None:
         correction = {"stages": corrected, "fingerprint": before["fingerprint"], "at": _now()}
@@ -192,7 +190,7 @@ def _settle(
     is_longer = listing is not None and bool(listing.more)
     if options.grown and (is_longer or changed_input(before["inputs"], described["inputs"])):
         _reopen(path, described)
-    if listing is not None and listing.more and source is not None:
+    if listing is not None and listing.more and isinstance(source, Source):
         source.use_listing(keep_listing(path, listing))
     known = {was["path"]: was for was in before["inputs"]}
     inputs = [
@@ -212,9 +210,11 @@ def write_run(path: Path, described: Mapping[str, Any]) -> None:
         InfrastructureError: one of them cannot be written.
     """
     (path / COPIES).mkdir(exist_ok=True)
+    is_short = len(described["inputs"]) <= MOST_IN_RUN_FILE
     for folder in (path, path / COPIES):
-        write_json(folder / "run.json", store_inputs(described, folder), checksum=True)
-    copy_listing(path)
+        write_json(folder / "run.json", described if is_short else store_inputs(described, folder), checksum=True)
+    if "listing" in described:
+        copy_listing(path)
 
 
 def _read_or_recover(path: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -314,40 +314,41 @@ def _has_begun(path: Path) -> bool:
     return (path / "summary.json").exists() or (commits.is_dir() and any(commits.glob("*.json")))
 
 
-def _source_of(plan: Plan) -> Source | None:
+def _listing(
+    path: Path, plan: Plan, options: RunOptions, held: ExitStack, *, of_new_run: bool = True
+) -> Listing | None:
+    """Let the source read the files that were there when the run in a directory began; None: its settings name all.
+
+    Args:
+        path: the run directory.
+        plan: the plan.
+        options: the options of this attempt.
+        held: closed at the end of the attempt: the stage is the caller's, and may be used again.
+        of_new_run: whether the files that are there now are listed where no run has begun.
+    """
     source = plan.stages[0].stage
-    return source if isinstance(source, Source) else None
-
-
-def _resumed_listing(path: Path, plan: Plan, options: RunOptions) -> Listing | None:
-    """Let the source read what was listed when the run in a directory began; None: there is no such run."""
-    source = _source_of(plan)
-    if source is None or not _has_begun(path):
+    names = source.listing() if isinstance(source, Source) else None
+    if names is None or not isinstance(source, Source):
         return None
-    described, problem = read_run_file(path / "run.json")
-    if described is None or problem:
-        described, _ = read_run_file(copy_of(path, "run.json"))
-    listing = listing_of(path, described)
+    listing: Listing | None = None
+    if _has_begun(path):
+        described, problem = read_run_file(path / "run.json")
+        if described is None or problem:
+            described, _ = read_run_file(copy_of(path, "run.json"))
+        listing = listing_of(path, described)
     if listing is not None:
         listing = extended(listing, source, grown=options.grown)
+    elif of_new_run:
+        listing = keep_listing(path, names)
+    if listing is not None:
+        held.callback(source.use_listing, None)
         source.use_listing(listing)
     return listing
 
 
-def _new_listing(path: Path, plan: Plan) -> Listing | None:
-    """List what the source finds now, in the run directory, and let it read that; None: its settings name all."""
-    source = _source_of(plan)
-    names = None if source is None else source.listing()
-    if source is None or names is None:
-        return None
-    listing = keep_listing(path, names)
-    source.use_listing(listing)
-    return listing
-
-
 def _describe(plan: Plan, options: RunOptions, listing: Listing | None) -> dict[str, Any]:
-    source = _source_of(plan)
-    inputs = () if source is None else source.inputs()
+    source = plan.stages[0].stage
+    inputs = source.inputs() if isinstance(source, Source) else ()
     return {
         "format": _FORMAT,
         "curate": __version__,

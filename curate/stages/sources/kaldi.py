@@ -120,7 +120,7 @@ class KaldiReader(FolderSource):
 
 
 def _is_text(value: object) -> bool:
-    """Return whether a value is no string with bytes that are not UTF-8."""
+    """Return whether a value has no bytes that are not UTF-8."""
     return not isinstance(value, str) or value.isascii() or not any("\udc80" <= each <= "\udcff" for each in value)
 
 

@@ -106,22 +106,17 @@ class RowSource(ColumnSettings, Source):
 
     def files(self) -> Sequence[Path]:
         """Return the files whose rows are read: those that a run has listed, or else those that are there now."""
-        return self.row_files() if self._listed is None else self._listed
-
-    @property
-    def _listed(self) -> Sequence[Path] | None:
-        return getattr(self, "_files_of_run", None)
+        listed: Sequence[Path] | None = getattr(self, "_files_of_run", None)
+        return self.row_files() if listed is None else listed
 
     def listing(self) -> Iterator[str] | None:
         found = list(map(str, self.row_files()))
-        return None if set(found) <= {str(path_of(path)) for path in self.given()} else iter(found)
+        return None if set(found) <= set(self.given()) else iter(found)
 
     def use_listing(self, names: Iterable[str] | None) -> None:
         self._files_of_run = None if names is None else [path_of(name) for name in names]
 
-    def inputs(self) -> Sequence[Path]:
-        """Return the files that are read."""
-        return self.files()
+    inputs = files
 
     def check(self) -> None:
         check_exist(self.roots)
@@ -257,10 +252,10 @@ class ManifestSource(RowSource):
         Raises:
             PlanError: a file is missing, a pattern matches no file, or a file would be read twice.
         """
-        given = listed_paths(self.manifest)
+        given = [self.manifest] if isinstance(self.manifest, str | Path) else list(self.manifest)
         if not given:
             raise PlanError("manifest is empty: give one path or several")
-        files = [path for pattern in given for path in matching_files(pattern)]
+        files = [path for pattern in given for path in matching_files(str(pattern))]
         seen: set[str] = set()
         for path in files:
             real = str(path.resolve())
@@ -270,7 +265,7 @@ class ManifestSource(RowSource):
         return files
 
     def given(self) -> Collection[str]:
-        return listed_paths(self.manifest)
+        return [str(path) for path in ([self.manifest] if isinstance(self.manifest, str | Path) else self.manifest)]
 
     @property
     def described_input(self) -> str:

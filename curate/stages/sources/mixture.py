@@ -50,8 +50,8 @@ class HoursDraw:
     """Draws partitions at random, so that the seconds taken from each are in proportion to its weight.
 
     Partitions are drawn in blocks. The chances of a block are what each partition is owed by its end, in records of its
-    mean length, so a block corrects the one before, and the seconds taken never depend on how long records are. Whoever
-    takes a record adds its length to `taken_s`, and one to `records`.
+    mean length, so a block corrects the one before, and the seconds taken never depend on how long records are. The
+    caller adds the length of each record that it takes to `taken_s`, and one to `records`.
 
     Args:
         weights: the share of each partition, by its number.

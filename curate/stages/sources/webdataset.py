@@ -72,7 +72,7 @@ class ShardsReader(Source):
 
     def listing(self) -> Iterator[str] | None:
         found = list(map(str, self._found()))
-        return None if set(found) <= {str(path_of(name)) for name in expand(self.shards)} else iter(found)
+        return None if set(found) <= set(expand(self.shards)) else iter(found)
 
     def use_listing(self, names: Iterable[str] | None) -> None:
         self._shards_of_run = None if names is None else [path_of(name) for name in names]
