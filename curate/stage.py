@@ -375,13 +375,16 @@ class Source(Stage):
         """Return the files that are read; a resumed run is refused when one of them has changed."""
         return ()
 
+    lists: bool = False
+    """Whether folders or patterns of the settings are looked into; where not, the settings name all inputs."""
+
     listing_may_grow: ClassVar[bool] = True
     """Whether files that have appeared since may be read behind those of the run's list (`--grown`)."""
 
     def listing(self) -> Iterator[str] | None:
         """Yield the names of what folders and patterns of the settings hold now, in the order in which they are read.
 
-        None: the settings name all inputs. A run lists once, and every attempt reads the files of that list.
+        None: there are none. A run lists once, and every attempt reads the files of that list.
         """
         return None
 

@@ -1,4 +1,4 @@
-"""A manifest through a reader and a filter, by themselves or in a run, or through a plain loop, in a process of its own.
+"""A manifest through a reader and a filter, alone or in a run, or through a plain loop, in a process of its own.
 
     python -m tests.bench.reading PATH WORK_DIR read|run|loop
 

@@ -69,9 +69,11 @@ class RunDirectory:
             InfrastructureError: it cannot be written.
         """
         held = ExitStack()
+        source = plan.stages[0].stage
+        lists = isinstance(source, Source) and source.lists
         try:
             if options.fork is not None:
-                listing = _listing(path, plan, options, held, of_new_run=False)
+                listing = _listing(path, plan, options, held, of_new_run=False) if lists else None
                 path = _forked(path, options.fork, _describe(plan, options, listing))
             _check_outputs(path, plan)
             if path.exists() and not is_run(path) and _holds_other_things(path):
@@ -80,7 +82,7 @@ class RunDirectory:
                 )
             path.mkdir(parents=True, exist_ok=True)
             lock = held.enter_context(DriverLock(path, on_beat))
-            listing = _listing(path, plan, options, held)
+            listing = _listing(path, plan, options, held) if lists else None
             described = _settle(path, plan, _describe(plan, options, listing), options, listing)
             directory = cls(path, plan, lock, described)
         except OSError as error:

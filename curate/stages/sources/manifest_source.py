@@ -51,6 +51,8 @@ class RowSource(ColumnSettings, Source):
     expects: ClassVar[str] = "one record a row"
     """What messages say that a file should hold."""
 
+    lists = True
+
     audio_folder: ClassVar[str] = ""
     """The folder that audio paths in a file of rows are relative to, relative to the folder of that file."""
 
@@ -262,6 +264,7 @@ class ManifestSource(RowSource):
             if real in seen:
                 raise PlanError(f"the manifest {path} is listed twice: its records would be read twice")
             seen.add(real)
+        self.lists = len(files) != len(given) or any(str(a) != str(b) for a, b in zip(files, given, strict=True))
         return files
 
     def given(self) -> Collection[str]:

@@ -189,6 +189,10 @@ class MixReader(Source):
     def inputs(self) -> Sequence[Path]:
         return [path for source in self.sources for path in source.inputs()]
 
+    @property
+    def lists(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return any(source.lists for source in self.sources)
+
     def listing(self) -> Iterator[str] | None:
         listings = [source.listing() for source in self.sources]
         if all(names is None for names in listings):

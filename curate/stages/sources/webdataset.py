@@ -39,6 +39,8 @@ class ShardsReader(Source):
         dataset_name: written into the column `dataset_name`, unless empty.
     """
 
+    lists = True
+
     shards: str | Path | Sequence[str | Path]
     roots: str | Path | Sequence[str | Path] = ()
     dataset_name: str = ""
