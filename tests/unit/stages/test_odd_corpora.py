@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import soundfile
 from loguru import logger
@@ -34,7 +35,7 @@ from curate.stages import (
 
 def tone(form: str = "WAV") -> bytes:
     file = io.BytesIO()
-    soundfile.write(file, [0.1] * 8000, 16_000, format=form)
+    soundfile.write(file, np.full(8000, 0.1), 16_000, format=form)
     return file.getvalue()
 
 
@@ -161,7 +162,7 @@ def lhotse(folder: Path) -> Stage:
 
 def segments(folder: Path) -> Stage:
     files(folder, {f"{name}.wav": tone() for name in ("a", "b", "c")})
-    soundfile.write(folder / "b.wav", [0.1] * 20_000, 16_000)
+    soundfile.write(folder / "b.wav", np.full(20_000, 0.1), 16_000)
     srt = "\ufeff1\r\n0:00 --> 0:01\r\nno fraction\r\n\r\n2\n00:02,000 --> 00:01,000\nback\n\n3\n00:01 --> x\nodd\n"
     stm = ";; comment\na 1 s 0.0 0.4 <o> hi\na 1 s x 1 hi\nzz 1 s 0 0.4 no recording\n"
     rttm = "SPEAKER c 1 0.1 0.2 <NA> <NA> s1 <NA> <NA>\nSPEAKER c 1 0 0 <NA> <NA> s2 <NA> <NA>\nSPEAKER c 1 x 1\n"
