@@ -43,6 +43,8 @@ from curate.storage import Scheme
 
 KEPT_BY_THE_RUN = RUN_FOLDERS | {
     "claims.json",
+    "inputs.jsonl",
+    "listing.jsonl",
     "run.json",
     "state.json",
     "summary.json",

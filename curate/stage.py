@@ -375,6 +375,25 @@ class Source(Stage):
         """Return the files that are read; a resumed run is refused when one of them has changed."""
         return ()
 
+    lists: bool = False
+    """Whether folders or patterns of the settings are looked into; where not, the settings name all inputs."""
+
+    listing_may_grow: ClassVar[bool] = True
+    """Whether files that have appeared since may be read behind those of the run's list (`--grown`)."""
+
+    def listing(self) -> Iterator[str] | None:
+        """Yield the names of what folders and patterns of the settings hold now, in the order in which they are read.
+
+        None: there are none. A run lists once, and every attempt reads the files of that list.
+        """
+        return None
+
+    def use_listing(self, names: Iterable[str] | None) -> None:
+        """Read the files of these names, in this order, instead of those there now; None: again those there now.
+
+        The names can be iterated again.
+        """
+
     def licenses(self) -> Collection[str]:
         """Return the licenses that the settings give to records, for writers that deny some."""
         license = getattr(self, "license", "")

@@ -135,6 +135,24 @@ class S3Server:
         return sorted(key for key in found if not key.startswith(".nanio"))
 
 
+class GoogleServer(S3Server):
+    """nanio without signatures, by the interface of XML that Google shares with S3, which `gs://` uses."""
+
+    def start(self) -> None:
+        script = (
+            "import pathlib, sys, uvicorn; from nanio.app import build_app; from nanio.config import Settings; "
+            "app = build_app(Settings(data_dir=pathlib.Path(sys.argv[1]), auth_disabled=True)); "
+            "uvicorn.run(app, host='127.0.0.1', port=int(sys.argv[2]), log_level='error', access_log=False)"
+        )
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", script, str(self.folder), str(self.port)],
+            env={**os.environ, "PYTHONPATH": "", "NANIO_ACCESS_KEY": "none", "NANIO_SECRET_KEY": "none"},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        wait_for_port(self.port, self._process)
+
+
 def wait_for_port(port: int, process: Any) -> None:
     """Wait until a server accepts connections."""
     until = time.monotonic() + 60

@@ -7,6 +7,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from functools import cache
 from importlib import import_module
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 # libsndfile answers SF_COUNT_MAX (2**63 - 1) for "unknown".
 _UNKNOWN_FRAMES = 1 << 62
+
+_HELD_BYTES = 4 << 20
+"""A recording in a tar is held while it is decoded, up to this size: libsndfile asks for 8 KB at a time."""
 
 _NAMED = Path("/dev/fd")
 """The folder in which some systems name every open descriptor."""
@@ -86,8 +90,15 @@ def open_decoder(
         patches: bytes to show in place of the file's own, as `(offset, bytes)`.
         prefix: bytes to show before the file's first.
     """
-    descriptor = file.stored.descriptor if file.is_whole and not patches and not prefix else None
-    source: Any = _PatchedFile(file, patches, prefix) if descriptor is None else _source(descriptor)
+    source: Any
+    if not file.is_whole or patches or prefix:
+        source = _PatchedFile(file, patches, prefix)
+    elif file.stored.descriptor is not None:
+        source = _source(file.stored.descriptor)
+    elif not file.stored.is_remote and file.size <= _HELD_BYTES:
+        source = BytesIO(file.pread(file.size, 0))
+    else:
+        source = _PatchedFile(file, (), b"")
     try:
         sound = _forward_sound_file()(source, closefd=False)
     except _soundfile().LibsndfileError as error:

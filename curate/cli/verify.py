@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import attrs
 import click
@@ -12,14 +11,30 @@ from curate.plural import counted
 
 
 @click.command()
-@click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
+@click.argument("place", metavar="FOLDER")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def verify(folder: Path, as_json: bool) -> None:
-    """Check every file of a published data set against its provenance.json; exit 1 if one is damaged or missing."""
-    from curate.io.provenance import read_provenance, verify_set
+def verify(place: str, as_json: bool) -> None:
+    """Check every file of a published data set against its provenance.json; exit 1 if one is damaged or missing.
 
-    described = read_provenance(folder)
-    damaged = list(verify_set(folder))
+    FOLDER may be the URL of a set, such as s3://bucket/set.
+    """
+    from curate.errors import InfrastructureError, UsageError
+    from curate.io.provenance import read_provenance, verify_set
+    from curate.storage import StoreError, path_of
+    from curate.storage.scheme import store_of
+
+    try:
+        folder = path_of(place.rstrip("/") if "://" in place else place)
+        store_of(place)
+    except (LookupError, ValueError) as error:
+        raise UsageError(f"{place} cannot be read: {error}") from error
+    except StoreError as error:
+        raise UsageError(f"{place}: {error}") from error
+    try:
+        described = read_provenance(folder)
+        damaged = list(verify_set(folder))
+    except StoreError as error:
+        raise InfrastructureError(str(error)) from error
     if as_json:
         found = {
             "folder": str(folder),

@@ -74,6 +74,9 @@ def _features(schema: Any) -> dict[str, Any]:
         features: Any = described["info"]["features"]
     except (ValueError, KeyError, TypeError):
         return {}
+    if not isinstance(features, dict):
+        return {}
+    features = cast("dict[str, Any]", features)
     return {name: value for name, value in features.items() if isinstance(value, dict)}
 
 

@@ -83,10 +83,17 @@ def verify_set(folder: Path, on_file: Callable[[str], None] | None = None) -> It
         damage = _damage(folder / name, name, published)
         if damage is not None:
             yield damage
-    for path in sorted(folder.rglob("*")):
-        name = path.relative_to(folder).as_posix()
-        if path.is_file() and name not in known:
+    for path in _all_files(folder):
+        name = str(path).removeprefix(f"{folder}/")
+        if name not in known and path.is_file():
             yield DamagedFile(name, "unknown", "was not published with this set")
+
+
+def _all_files(folder: Path) -> list[Path]:
+    try:
+        return sorted(folder.rglob("*"))
+    except LookupError:  # of a web server, which lists nothing: files that were never published are not found there
+        return []
 
 
 def _damage(path: Path, name: str, published: Mapping[str, Any]) -> DamagedFile | None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from curate.storage.file import StoredFile
-from curate.storage.tar import TornArchiveError
+from curate.storage.tar import TornArchiveError, packed_as
 
 _HELD_BYTES = 64 * 2**20
 """At most this much of row groups is held, so that neighbours are read once."""
@@ -29,7 +29,7 @@ def read_value(file: StoredFile, head: bytes, member: str) -> bytes:
         ValueError: the file is neither Parquet nor Arrow.
     """
     if not head.startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")):
-        raise ValueError(f"{file.identity.uri} is neither a tar nor Parquet nor Arrow, and has no members")
+        raise ValueError(f"{file.identity.uri} is neither a tar nor Parquet nor Arrow{packed_as(head)}")
     column, _, number = member.rpartition("/")
     if not column or not number.isdecimal() or number.startswith("0"):
         raise FileNotFoundError(errno.ENOENT, f"{member!r:.200} is not <column>/<row>, with rows from 1")
@@ -44,7 +44,11 @@ def read_value(file: StoredFile, head: bytes, member: str) -> bytes:
         _hold(key, rows)
     value = rows[row - first] if row - first < len(rows) else None
     if value is None:
-        raise FileNotFoundError(errno.ENOENT, f"{own.uri} has no recording in column {column!r}, row {number}")
+        raise FileNotFoundError(
+            errno.ENOENT,
+            f"{own.uri} has no recording in column {column!r}, row {number}; "
+            "write the set with its recordings embedded",
+        )
     return value
 
 

@@ -50,6 +50,11 @@ class StoredFile(io.RawIOBase):
         """The operating system's descriptor of the open file; None: it has none, use `pread`."""
         return None
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether every range that is read costs a round trip, so that no more should be read than is needed."""
+        return True
+
     @abstractmethod
     def pread(self, length: int, offset: int) -> bytes:
         """Return `length` bytes from `offset`, fewer only at the end.

@@ -31,6 +31,8 @@ _VARIABLES = (
     "GOOGLE_SKIP_SIGNATURE",
 )
 
+_CHOOSING = ("STORAGE_EMULATOR_HOST", *_VARIABLES)
+
 
 class GcsScheme(ObjectScheme):
     """The objects of Google Cloud Storage."""
@@ -42,7 +44,8 @@ class GcsScheme(ObjectScheme):
 
     def place(self, uri: str) -> Place:
         bucket, key = split_url(uri)
-        return Place(self.store_for(bucket, lambda: self._store(bucket)), key, uri)
+        chosen = (bucket, *map(os.environ.get, _CHOOSING))  # a notebook may change them
+        return Place(self.store_for(chosen, lambda: self._store(bucket)), key, uri)
 
     def _store(self, bucket: str) -> Any:
         options: dict[str, Any] = {}

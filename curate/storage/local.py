@@ -36,6 +36,10 @@ class LocalFile(StoredFile):
     def descriptor(self) -> int:
         return self._descriptor
 
+    @property
+    def is_remote(self) -> bool:
+        return False
+
     def fileno(self) -> int:
         return self._descriptor
 

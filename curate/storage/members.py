@@ -39,6 +39,10 @@ class MemberFile(StoredFile):
         self._whole = whole
         self._offset = offset
 
+    @property
+    def is_remote(self) -> bool:
+        return self._whole.is_remote
+
     def pread(self, length: int, offset: int) -> bytes:
         return self._whole.pread(max(0, min(length, self.size - offset)), self._offset + offset)
 
@@ -53,6 +57,10 @@ class BytesFile(StoredFile):
     def __init__(self, identity: Identity, content: bytes) -> None:
         super().__init__(identity)
         self._content = content
+
+    @property
+    def is_remote(self) -> bool:
+        return False
 
     def pread(self, length: int, offset: int) -> bytes:
         return self._content[offset : offset + max(0, length)]

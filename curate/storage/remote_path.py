@@ -89,6 +89,10 @@ class RemotePath(PosixPath):
         """Yield the objects below this URL that match, in the order of their names."""
         yield from (RemotePath(one.uri) for one in matching_urls(f"{self}/{pattern}"))
 
+    def rglob(self, pattern: str, **options: Any) -> Generator[RemotePath, None, None]:
+        """Yield the objects at any depth below this URL that match, in the order of their names."""
+        yield from self.glob(f"**/{pattern}")
+
 
 def path_of(given: str | Path) -> Path:
     """Return a path, or the path of a URL.

@@ -6,7 +6,8 @@ in the middle is an error with its place, and never the end.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 
 import attrs
 
@@ -17,6 +18,16 @@ _MAX_NAME_BYTES = 1 << 20
 _FILES = frozenset({b"0", b"\0", b"7"})
 _LONG_NAME, _PAX, _PAX_GLOBAL = b"L", b"x", b"g"
 _HEADER_BYTES_PER_READ = 16 * _BLOCK
+
+_COMPRESSED: Mapping[bytes, str] = MappingProxyType(
+    {
+        b"\x1f\x8b": "gzip",
+        b"\x28\xb5\x2f\xfd": "zstd",
+        b"BZh": "bzip2",
+        b"\xfd7zXZ": "xz",
+        b"PK\x03\x04": "zip",
+    }
+)
 
 
 class TornArchiveError(OSError):
@@ -41,6 +52,12 @@ class TarMember:
 def is_tar(head: bytes) -> bool:
     """Return whether the first 512 bytes of a file are a tar's."""
     return len(head) >= _BLOCK and (head[257:262] == b"ustar" or _checksum(head) == _number(head[148:156]))
+
+
+def packed_as(head: bytes) -> str:
+    """Return a clause about the compression of a file that begins with these bytes; "" if it has none."""
+    name = next((name for magic, name in _COMPRESSED.items() if head.startswith(magic)), None)
+    return "" if name is None else f" but {name}, in which no member can be found by its place; unpack it first"
 
 
 def tar_members(file: StoredFile) -> Iterator[TarMember]:
@@ -105,7 +122,12 @@ def _header(file: StoredFile, at: int, held: tuple[int, bytes]) -> tuple[bytes, 
 
 
 def _torn(file: StoredFile, at: int, why: str) -> TornArchiveError:
-    return TornArchiveError(f"{file.identity.uri} is not a whole tar: at byte {at}, {why}")
+    packed = "" if at else packed_as(file.pread(_BLOCK, 0))
+    return TornArchiveError(
+        f"{file.identity.uri} is not a tar{packed}"
+        if packed
+        else f"{file.identity.uri} is not a whole tar: at byte {at}, {why}"
+    )
 
 
 def _name(header: bytes) -> str:

@@ -58,6 +58,18 @@ class SourceContract:
             rest = _read(self.source(tmp_path), identity)
             assert rest == whole[place + 1 :], f"read(after={identity!r}) does not yield the records after this one"
 
+    def test_its_listing_has_all_that_it_reads(self, tmp_path: Path) -> None:
+        """A run lists folders and patterns once, and every attempt reads the files of that list."""
+        source = self.source(tmp_path)
+        names = source.listing()
+        if names is None:
+            return
+        listed = list(names)
+        whole = _read(source)
+        source.use_listing(listed)
+        assert _read(source) == whole, "the records of what listing() names are others than those of the source"
+        assert list(source.listing() or ()) == listed, "listing() must yield the files that are there now"
+
     def test_its_columns_are_those_of_its_records(self, tmp_path: Path) -> None:
         """Columns that are declared are found in a record at least, and records have no others."""
         source = self.source(tmp_path)

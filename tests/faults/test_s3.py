@@ -26,6 +26,7 @@ pytestmark = needs_s3
 
 _ROOT = Path(__file__).parents[2]
 _CLIPS, _IN_TAR = 6, 12
+_INDEX = "tarred_audio_manifest.json"
 
 
 @pytest.fixture
@@ -265,6 +266,7 @@ def test_data_set_in_shards_is_published_below_a_url_whole_and_the_index_last(
     assert (tmp_path / "s3/speech/sets/one/audio_0.tar").stat().st_mtime_ns == before
     with pytest.raises(PlanError, match="is the data set of another run"):
         run("other", 3)
+    _verify(tmp_path, server)
     server.put("sets/two/mine.txt", b"x")
     written = stages.NemoTarredWriter("s3://speech/sets/two", lang="en")
     two = Pipeline("two", [stages.ReadManifest("s3://speech/manifest.jsonl"), written])
@@ -272,6 +274,53 @@ def test_data_set_in_shards_is_published_below_a_url_whole_and_the_index_last(
         two.run(run_dir=tmp_path / "two")
     storage.delete("s3://speech/sets/two/mine.txt")
     assert list(storage.listing("s3://speech/sets/two/")) == []
+
+
+def _verify(folder: Path, server: S3Server) -> None:
+    """Check that `curate verify` passes the set as it was published, and names each object that is not so any more."""
+
+    def verify(url: str, **environment: str) -> tuple[int, str, Any]:
+        done = subprocess.run(
+            [sys.executable, "-m", "curate.cli", "verify", url, "--json"],
+            env={**os.environ, "CURATE_PLUGINS": "", "PYTHONPATH": str(_ROOT), **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, " ".join(done.stderr.split()), json.loads(done.stdout) if done.stdout else None
+
+    code, problem, found = verify("s3://speech/sets/one/")
+    assert (code, problem) == (0, "") and found["kind"] == "nemo_tarred" and found["damaged"] == []
+
+    def put(name: str, content: bytes) -> None:
+        with storage.path_of(f"s3://speech/sets/one/{name}").writing() as file:  # type: ignore[attr-defined]
+            file.write(content)
+
+    before = {name: server.get(f"sets/one/{name}") for name in ("audio_0.tar", "audio_1.tar", _INDEX)}
+    flipped = bytearray(before["audio_0.tar"])
+    flipped[700] ^= 1
+    put("audio_0.tar", bytes(flipped))
+    put("audio_1.tar", before["audio_1.tar"][:-512])
+    storage.delete(f"s3://speech/sets/one/{_INDEX}")
+    put("notes/mine.txt", b"x")
+    code, _, found = verify("s3://speech/sets/one")
+    named = {each["name"]: each["damage"] for each in found["damaged"]}
+    assert code == 1 and named == {
+        "audio_0.tar": "content",
+        "audio_1.tar": "size",
+        _INDEX: "missing",
+        "notes/mine.txt": "unknown",
+    }
+    for name, content in before.items():
+        put(name, content)
+    storage.delete("s3://speech/sets/one/notes/mine.txt")
+    assert verify("s3://speech/sets/one")[0] == 0
+    code, problem, _ = verify("s3://speech/sets/none")
+    assert code == 2 and "s3://speech/sets/none is not a published data set" in problem
+    code, problem, _ = verify("s3://speech/sets/one", AWS_SECRET_ACCESS_KEY="wrong")
+    assert code == 4 and "the credentials are refused (SignatureDoesNotMatch)" in problem
+    code, problem, _ = verify("box://speech/sets/one")
+    assert code == 2 and "storage scheme 'box' is not registered" in problem
 
 
 def _wait_for(path: Path, process: Any) -> None:

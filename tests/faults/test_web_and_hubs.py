@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from curate import Pipeline
+from curate import Pipeline, storage
 from curate.audio import load
 from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.stages import AudioDuration, Merge, ReadManifest
 from curate.storage import StoreError, identity, open_file
 from curate.testing.audio import write_tone
-from tests.object_servers import free_port, needs_remote, wait_for_port, web_server
+from tests.object_servers import GoogleServer, free_port, needs_remote, needs_s3, wait_for_port, web_server
 
 pytestmark = needs_remote
 
@@ -152,6 +152,39 @@ def _google() -> Iterator[str]:
         process.wait()
 
 
+@needs_s3
+def test_bucket_of_google_is_written_and_listed_by_the_interface_it_shares_with_s3(
+    tmp_path: Path, monkeypatch: Any
+) -> None:
+    """No emulator takes objects by Google's XML interface, but a server of S3 does, whose requests are the same."""
+    server = GoogleServer(tmp_path / "google")
+    server.start()
+    try:
+        monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{server.port}")
+        server.put("clips/a.wav", write_tone(tmp_path / "a.wav", 2.0).read_bytes())
+        for name in ("1", "2"):
+            server.put(
+                f"m/{name}.jsonl", b'{"audio_filepath": "gs://speech/clips/a.wav", "text": "%s"}\n' % name.encode()
+            )
+        reader = ReadManifest("gs://speech/m/*.jsonl", roots="gs://speech")
+        chain = [reader, AudioDuration(), Merge("gs://speech/out/kept.jsonl")]
+        result = Pipeline("google", chain).run(run_dir=tmp_path / "run")
+        assert [str(path) for path in result.outputs] == ["gs://speech/out/kept.jsonl"]
+        rows = [json.loads(line) for line in server.get("out/kept.jsonl").splitlines()]
+        assert [(row["text"], row["duration"]) for row in rows] == [("1", 2.0), ("2", 2.0)]
+        with pytest.raises(PlanError, match=r"gs://speech/out/kept.jsonl is there already"):
+            Pipeline("google", chain).run(run_dir=tmp_path / "other")
+        large = tmp_path / "large"
+        large.write_bytes(bytes(range(256)) * (12 << 12))  # sent in parts
+        storage.upload(large, "gs://speech/large")
+        assert server.get("large") == large.read_bytes()
+        assert [one.uri for one in storage.listing("gs://speech/out/")] == ["gs://speech/out/kept.jsonl"]
+        storage.delete("gs://speech/large")
+        assert "large" not in server.names()
+    finally:
+        server.kill()
+
+
 def test_bucket_of_google_is_read(tmp_path: Path, monkeypatch: Any) -> None:
     with _google() as url:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", url)
@@ -160,7 +193,7 @@ def test_bucket_of_google_is_read(tmp_path: Path, monkeypatch: Any) -> None:
             request = urllib.request.Request(f"{url}{path}", content, {"Content-Type": kind})
             urllib.request.urlopen(request, timeout=20).close()
 
-        # the emulator takes objects by Google's JSON interface only, and `gs://` is written by the other one
+        # this emulator takes objects by Google's JSON interface only, and `gs://` is written by the other one
         post("/storage/v1/b?project=x", b'{"name": "speech"}', "application/json")
         add = "/upload/storage/v1/b/speech/o?uploadType=media&name="
         post(f"{add}clips/a.wav", write_tone(tmp_path / "a.wav", 10.0).read_bytes(), "audio/wav")

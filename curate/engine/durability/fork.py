@@ -17,6 +17,7 @@ from curate.engine.durability.commit_resolution import CurrentCommits
 from curate.engine.durability.copies import COPIES, copy_of
 from curate.engine.durability.damage import damaged_files, damaged_run
 from curate.engine.durability.directory_store import AUDIO_FOLDER, SHARD_FOLDER, UNIT_FOLDERS, resolved_commits
+from curate.engine.durability.listing import LISTING
 from curate.engine.durability.redo_order import read_orders
 from curate.storage import TEMPORARY, sync_directory
 
@@ -63,6 +64,8 @@ def fork_run(
                 copy_of(building, f"{commit.unit}.json").write_bytes((old / name).read_bytes())
             _link(old / f"commits/complete-{phase}.json", building / f"commits/complete-{phase}.json")
         _link_shards(old, building)
+        if (old / LISTING).is_file():
+            _link(old / LISTING, building / LISTING)
         for folder in (*UNIT_FOLDERS, "commits", *_audio_folders(building)):
             sync_directory(building / folder)
         fingerprints = [before["fingerprint"], *before.get("forked_from", {}).get("fingerprints", ())]

@@ -4,31 +4,36 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from curate.engine.durability.copies import copy_of
 from curate.errors import InfrastructureError, RunDirectoryError
 from curate.records import Failed, Record
 from curate.stage import Source
-from curate.storage import Identity, RemotePath, path_of
+from curate.storage import Identity, RemotePath, path_of, replacing
 
 _EDGE_BYTES = 65_536
 _BLOCK_BYTES = 1 << 20
 _REQUESTS = 16
 
 
-def describe_inputs(paths: Sequence[Path], *, checksums: bool) -> list[dict[str, Any]]:
+def describe_inputs(paths: Sequence[Path], *, checksums: bool, listed: bool = False) -> list[dict[str, Any]]:
     """Return the description of the input files for `run.json`.
 
     Args:
         paths: the files.
         checksums: whether to read them whole, for their sha256; otherwise size, time of change and both ends are kept.
+        listed: whether they were found earlier, so that one may be gone; it is left out.
     """
     described: list[dict[str, Any]] = []
     known = identities(paths) if RemotePath in map(type, paths) else [_identity(path) for path in paths]
     for path, found in zip(paths, known, strict=True):
+        if found is None and listed:
+            continue
         if found is None:
             raise FileNotFoundError(errno.ENOENT, "the input is gone", str(path))
         entry: dict[str, Any] = {"path": str(path.resolve()), "size": found.size, "mtime_ns": found.mtime_ns}
@@ -109,7 +114,7 @@ def _is_same(old: Mapping[str, Any], new: Mapping[str, Any]) -> bool:
 def check_grown(
     before: Sequence[Mapping[str, Any]], now: Sequence[Mapping[str, Any]], can_grow: Callable[[Path], bool]
 ) -> None:
-    """Check that the inputs have not changed, except for lines that were added at the end of the last one.
+    """Check that the inputs have not changed, except for lines at the end of the last one, and inputs behind it.
 
     Args:
         can_grow: whether more bytes at the end of a file are more records, as its source says.
@@ -117,12 +122,18 @@ def check_grown(
     Raises:
         RunDirectoryError: something else has.
     """
+    if not before:
+        return
     *first_old, last_old = before
+    added = now[len(before) :]
+    now = now[: len(before)]
     if [entry["path"] for entry in before] != [entry["path"] for entry in now] or changed_input(first_old, now[:-1]):
         raise RunDirectoryError(
             "--grown: only the last input may have grown, and "
-            f"{changed_input(before, now)}; records are numbered through all inputs, so use a new --run-dir"
+            f"{changed_input(before, [*now, *added])}; records are numbered through all inputs, so use a new --run-dir"
         )
+    if not changed_input([last_old], now[-1:]):
+        return
     path, size = path_of(last_old["path"]), int(last_old["size"])
     if not can_grow(path):
         raise RunDirectoryError(f"--grown: the format of {path} cannot grow at its end; use a new --run-dir")
@@ -154,3 +165,48 @@ def _sha256(file: BinaryIO, size: int) -> str:
         digest.update(block)
         size -= len(block)
     return digest.hexdigest()
+
+
+INPUTS = "inputs.jsonl"
+"""The file of a run's inputs, and of its copy, where there are too many for `run.json`."""
+
+MOST_IN_RUN_FILE = 100
+"""The most inputs that are described in `run.json` itself."""
+
+
+def store_inputs(described: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return the content of `run.json`, of whose inputs all but the first are in a file next to it.
+
+    Args:
+        described: the description of the run.
+        folder: where the file is written.
+    """
+    inputs: list[dict[str, Any]] = described["inputs"]
+    digest = hashlib.sha256()
+    with replacing(folder / INPUTS) as file:
+        for entry in inputs:
+            line = json.dumps(entry).encode() + b"\n"
+            digest.update(line)
+            file.write(line)
+    kept = {"count": len(inputs), "sha256": digest.hexdigest()}
+    return {**described, "inputs": inputs[:MOST_IN_RUN_FILE], "all_inputs": kept}
+
+
+def stored_inputs(described: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """Return the description of a run with all its inputs, from the content of `run.json`.
+
+    Raises:
+        RunDirectoryError: the file of its inputs is damaged, and so is its copy.
+    """
+    wanted: Any = described.get("all_inputs")
+    if wanted is None:
+        return dict(described)
+    for path in (directory / INPUTS, copy_of(directory, INPUTS)):
+        content = path.read_bytes() if path.is_file() else b""
+        if hashlib.sha256(content).hexdigest() == wanted["sha256"]:
+            others = {name: value for name, value in described.items() if name != "all_inputs"}
+            return {**others, "inputs": list(map(json.loads, content.splitlines()))}
+    raise RunDirectoryError(
+        f"{directory / INPUTS} is damaged or missing, and so is its copy: whether the inputs have changed is not "
+        "known; use a new --run-dir"
+    )

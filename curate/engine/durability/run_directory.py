@@ -18,7 +18,15 @@ from curate.engine.durability.correction import corrected_stages
 from curate.engine.durability.damage import find_commits
 from curate.engine.durability.directory_store import DirectoryStore, read_commits
 from curate.engine.durability.fork import fork_run
-from curate.engine.durability.inputs import changed_input, check_grown, describe_inputs
+from curate.engine.durability.inputs import (
+    MOST_IN_RUN_FILE,
+    changed_input,
+    check_grown,
+    describe_inputs,
+    store_inputs,
+    stored_inputs,
+)
+from curate.engine.durability.listing import Listing, copy_listing, extended, keep_listing, listing_of
 from curate.engine.durability.lock import DriverLock, is_lock
 from curate.engine.durability.run_differences import describe_difference
 from curate.engine.protocol.options import RunOptions
@@ -60,25 +68,31 @@ class RunDirectory:
                 is at work in it.
             InfrastructureError: it cannot be written.
         """
+        held = ExitStack()
+        source = plan.stages[0].stage
+        lists = isinstance(source, Source) and source.lists
         try:
-            described = _describe(plan, options)
             if options.fork is not None:
-                path = _forked(path, options.fork, described)
+                listing = _listing(path, plan, options, held, of_new_run=False) if lists else None
+                path = _forked(path, options.fork, _describe(plan, options, listing))
             _check_outputs(path, plan)
             if path.exists() and not is_run(path) and _holds_other_things(path):
                 raise RunDirectoryError(
                     f"{path} is not empty and holds no run; choose an empty or a new directory with --run-dir"
                 )
             path.mkdir(parents=True, exist_ok=True)
-            with ExitStack() as stack:
-                lock = stack.enter_context(DriverLock(path, on_beat))
-                described = _settle(path, plan, described, options)
-                directory = cls(path, plan, lock, described)
-                held = stack.pop_all()
+            lock = held.enter_context(DriverLock(path, on_beat))
+            listing = _listing(path, plan, options, held) if lists else None
+            described = _settle(path, plan, _describe(plan, options, listing), options, listing)
+            directory = cls(path, plan, lock, described)
         except OSError as error:
+            held.close()
             raise InfrastructureError(
                 f"cannot run in {path}: {error.filename or path}: {error.strerror or error}"
             ) from error
+        except BaseException:
+            held.close()
+            raise
         with held:
             yield directory
 
@@ -139,7 +153,9 @@ def _repair(path: Path) -> str:
     return f"`{repair_command(path)}`"
 
 
-def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOptions) -> Mapping[str, Any]:
+def _settle(
+    path: Path, plan: Plan, described: Mapping[str, Any], options: RunOptions, listing: Listing | None
+) -> Mapping[str, Any]:
     """Compare the run in a directory with the one to start, or describe the new run in `run.json`.
 
     Returns:
@@ -170,13 +186,19 @@ def _settle(path: Path, plan: Plan, described: Mapping[str, Any], options: RunOp
             path / "run.json",
         )
     _compare(path, before, described, can_grow)
-    if corrected is None and before["inputs"] == described["inputs"] and options.origin in (None, before.get("origin")):
+    is_same = before["inputs"] == described["inputs"] and before.get("listing") == described.get("listing")
+    if corrected is None and is_same and options.origin in (None, before.get("origin")):
         return before
-    if options.grown and changed_input(before["inputs"], described["inputs"]):
+    is_longer = listing is not None and bool(listing.more)
+    if options.grown and (is_longer or changed_input(before["inputs"], described["inputs"])):
         _reopen(path, described)
+    if listing is not None and listing.more and isinstance(source, Source):
+        source.use_listing(keep_listing(path, listing))
+    known = {was["path"]: was for was in before["inputs"]}
     inputs = [
-        {**was, **now} if was["size"] == now["size"] else now  # keeps a checksum from an earlier attempt
-        for was, now in zip(before["inputs"], described["inputs"], strict=True)
+        # keeps a checksum from an earlier attempt
+        {**was, **now} if (was := known.get(now["path"])) is not None and was["size"] == now["size"] else now
+        for now in described["inputs"]
     ]
     described = {**described, **kept, "inputs": inputs, "origin": described["origin"] or before.get("origin")}
     write_run(path, described)
@@ -190,8 +212,11 @@ def write_run(path: Path, described: Mapping[str, Any]) -> None:
         InfrastructureError: one of them cannot be written.
     """
     (path / COPIES).mkdir(exist_ok=True)
+    is_short = len(described["inputs"]) <= MOST_IN_RUN_FILE
     for folder in (path, path / COPIES):
-        write_json(folder / "run.json", described, checksum=True)
+        write_json(folder / "run.json", described if is_short else store_inputs(described, folder), checksum=True)
+    if "listing" in described:
+        copy_listing(path)
 
 
 def _read_or_recover(path: Path, now: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -208,9 +233,10 @@ def _read_or_recover(path: Path, now: Mapping[str, Any]) -> dict[str, Any] | Non
     if before is not None and before["format"] != _FORMAT:
         return before  # to be refused, whatever else is wrong with it
     if not problem:
-        return before
+        return before if before is None else stored_inputs(before, path)
     copy, lost = read_run_file(copy_of(path, "run.json"))
     if copy is not None and not lost:
+        copy = stored_inputs(copy, path)
         _warn_and_move(path, problem, "written again from its copy")
         write_run(path, copy)
         return copy
@@ -264,7 +290,7 @@ def _forked(old: Path, new: Path, described: Mapping[str, Any]) -> Path:
         return new
     if new.exists() and _holds_other_things(new):
         raise RunDirectoryError(f"--fork {new}: it is not empty and holds no run; choose an empty or a new directory")
-    before = read_run(old)
+    before = stored_inputs(read_run(old), old)
     changed = changed_input(before["inputs"], described["inputs"])
     if changed:
         raise RunDirectoryError(f"--fork: {changed} since the run in {old} began, so none of its records can be used")
@@ -290,8 +316,41 @@ def _has_begun(path: Path) -> bool:
     return (path / "summary.json").exists() or (commits.is_dir() and any(commits.glob("*.json")))
 
 
-def _describe(plan: Plan, options: RunOptions) -> dict[str, Any]:
+def _listing(
+    path: Path, plan: Plan, options: RunOptions, held: ExitStack, *, of_new_run: bool = True
+) -> Listing | None:
+    """Let the source read the files that were there when the run in a directory began; None: its settings name all.
+
+    Args:
+        path: the run directory.
+        plan: the plan.
+        options: the options of this attempt.
+        held: closed at the end of the attempt: the stage is the caller's, and may be used again.
+        of_new_run: whether the files that are there now are listed where no run has begun.
+    """
     source = plan.stages[0].stage
+    names = source.listing() if isinstance(source, Source) else None
+    if names is None or not isinstance(source, Source):
+        return None
+    listing: Listing | None = None
+    if _has_begun(path):
+        described, problem = read_run_file(path / "run.json")
+        if described is None or problem:
+            described, _ = read_run_file(copy_of(path, "run.json"))
+        listing = listing_of(path, described)
+    if listing is not None:
+        listing = extended(listing, source, grown=options.grown)
+    elif of_new_run:
+        listing = keep_listing(path, names)
+    if listing is not None:
+        held.callback(source.use_listing, None)
+        source.use_listing(listing)
+    return listing
+
+
+def _describe(plan: Plan, options: RunOptions, listing: Listing | None) -> dict[str, Any]:
+    source = plan.stages[0].stage
+    inputs = source.inputs() if isinstance(source, Source) else ()
     return {
         "format": _FORMAT,
         "curate": __version__,
@@ -302,7 +361,8 @@ def _describe(plan: Plan, options: RunOptions) -> dict[str, Any]:
         "writers": [planned.name for planned in plan.stages if planned.kind == "writer"],
         "settings": plan.settings,
         "audio_roots": None if plan.audio_roots is None else list(plan.audio_roots),
-        "inputs": describe_inputs(source.inputs() if isinstance(source, Source) else (), checksums=options.checksums),
+        "inputs": describe_inputs(inputs, checksums=options.checksums, listed=listing is not None),
+        **({} if listing is None else {"listing": listing.described}),
         "origin": options.origin,
     }
 

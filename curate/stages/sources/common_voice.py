@@ -43,16 +43,36 @@ class CommonVoiceReader(FolderSource):
         folder = Path(self.folder)
         for split in splits:
             if not (folder / f"{split}.tsv").is_file():
+                below = sorted(path.parent for path in folder.glob(f"*/{split}.tsv"))
+                if below:
+                    raise PlanError(f"{folder} has a folder for each language; name one, such as {below[0]}")
                 known = sorted(path.stem for path in folder.glob("*.tsv"))
                 raise PlanError(f"{folder} has no {split}.tsv: {closest(split, known)}")
         return [folder / f"{split}.tsv" for split in dict.fromkeys(splits)]
 
+    def given(self) -> Collection[str]:
+        return [str(path) for path in self.row_files()]  # their names are fixed
+
     def read_rows(self, path: Path, after: int) -> Iterator[Row]:
         lang = self._folder_lang(path)
         for number, row in read_rows(path, after=after):
+            if not isinstance(row, RecordError) and not row.get("path"):
+                row = RecordError("missing_column", "the row has no 'path'")
             yield number, row if isinstance(row, RecordError) else self._record(row, path, lang)
 
+    def check_records(self, path: Path, records: Sequence[Record]) -> None:
+        columns = declared_columns(path)
+        if columns is not None and "path" not in columns:
+            raise PlanError(
+                f"{path} has no column 'path', so it is not Common Voice's: it has {', '.join(columns)}; read_manifest "
+                "reads other tables"
+            )
+        super().check_records(path, records)
+
     def _record(self, row: Record, path: Path, lang: str | None) -> Record:
+        clip = row.get("path")
+        if isinstance(clip, str) and "." not in clip:  # as the first releases have it
+            row["path"] = f"{clip}.mp3"
         record = {_NAMES.get(name, name): value for name, value in row.items()}
         if self.filepath_key != "audio_filepath":
             record[self.filepath_key] = record.pop("audio_filepath", None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -60,9 +60,16 @@ class FolderReader(FolderSource):
         return sum(1 for _ in self.recordings())
 
     def recordings(self) -> Iterator[str]:
-        """Yield the paths of the recordings relative to the folder, sorted folder by folder."""
-        suffixes = tuple(self._suffixes())
-        yield from _walk(str(self.folder), "", suffixes)
+        """Yield the paths of the recordings relative to the folder: those that a run has listed, or those there now."""
+        listed: Iterable[str] | None = getattr(self, "_recordings_of_run", None)
+        return self.listing() if listed is None else iter(listed)
+
+    def listing(self) -> Iterator[str]:
+        """Yield the paths of the recordings that are there now, relative to the folder, sorted folder by folder."""
+        return _walk(str(self.folder), "", tuple(self._suffixes()))
+
+    def use_listing(self, names: Iterable[str] | None) -> None:
+        self._recordings_of_run = names
 
     def read_rows(self, path: Path, after: int) -> Iterator[Row]:
         fields = self._fields()
@@ -92,15 +99,19 @@ class FolderReader(FolderSource):
             try:
                 with path.open("rb") as file:
                     content = file.read(MAX_LINE_BYTES + 1)
-            except FileNotFoundError:
+            except (FileNotFoundError, IsADirectoryError):
                 continue
+            except PermissionError as error:
+                return RecordError("unreadable_file", f"cannot read {path}: {error.strerror}")
             except OSError as error:
                 raise InfrastructureError(f"cannot read {path}: {error.strerror or error}") from error
             if len(content) > MAX_LINE_BYTES:
                 return RecordError("line_too_long", f"{path} is longer than {MAX_LINE_BYTES} bytes")
             if suffix == ".json":
                 row = parse_line(content)
-                return row if isinstance(row, RecordError) else with_known_names(row)
+                return (
+                    RecordError(row.code, f"{path}: {row}") if isinstance(row, RecordError) else with_known_names(row)
+                )
             try:
                 return {"text": " ".join(content.decode("utf-8-sig").split())}
             except UnicodeDecodeError as error:

@@ -104,6 +104,7 @@ def keyed_lines(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield the number, the key and the value of each `key value` line."""
     with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
         for number, line in enumerate(file, start=1):
+            line = line.removeprefix("\ufeff") if number == 1 else line
             key, _, value = line.strip().replace("\t", " ", 1).partition(" ")
             if key:
                 yield number, key, value.strip()

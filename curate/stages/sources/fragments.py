@@ -1,13 +1,12 @@
-"""Reads several sources at once: each is cut into fragments of records, which threads read ahead."""
+"""Sources cut into fragments of records, which threads read ahead."""
 
 from __future__ import annotations
 
 import contextvars
 import threading
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import count, islice
+from queue import SimpleQueue
 
 from curate.records import ID, Failed, Record, string_bytes
 from curate.stage import Source
@@ -16,10 +15,46 @@ _HELD_RECORDS = 32_768
 _HELD_BYTES = 64 * 1024 * 1024
 """The records, and the bytes of their strings, that all partitions together hold about at most."""
 
-_MOST_RECORDS = 64
+_MOST_RECORDS = 32
 """Small, so that the fragments of dozens of partitions stay in the processor's cache."""
 
 _FEWEST_RECORDS = 4
+
+
+class ReadAhead:
+    """Threads that read fragments as they are asked for.
+
+    A queue costs a tenth of a pool's futures, which at these sizes of fragments would be a tenth of all.
+
+    Args:
+        threads: their number.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._asked: SimpleQueue[FragmentReader | None] = SimpleQueue()
+        self._has_ended = False
+        self._threads = [
+            threading.Thread(target=self._work, name=f"mix-{number}", daemon=True) for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def ask(self, reader: FragmentReader) -> None:
+        """Have the next fragment of a reader read."""
+        self._asked.put(reader)
+
+    def close(self) -> None:
+        """End the threads; what has been asked for and not begun is not read."""
+        self._has_ended = True
+        for _ in self._threads:
+            self._asked.put(None)
+        for thread in self._threads:
+            thread.join()
+
+    def _work(self) -> None:
+        while (reader := self._asked.get()) is not None:
+            if not self._has_ended:
+                reader.read_ahead()
 
 
 class FragmentReader:
@@ -29,32 +64,29 @@ class FragmentReader:
 
     Args:
         source: read from its first record on.
-        pool: the threads; None: fragments are read where they are asked for.
+        threads: read ahead; None: fragments are read where they are asked for.
         prefetch: the number of fragments that are read ahead.
         partitions: the number of readers that share the memory.
         repeats: begin again at the end, without rows that are not records, and with ids `<id>#2`, `<id>#3` and so on.
     """
 
     def __init__(
-        self, source: Source, pool: ThreadPoolExecutor | None, *, prefetch: int, partitions: int, repeats: bool
+        self, source: Source, threads: ReadAhead | None, *, prefetch: int, partitions: int, repeats: bool
     ) -> None:
         self._source = source
-        self._pool = pool
+        self._threads = threads
         self._prefetch = prefetch
         self._repeats = repeats
         held = max(1, partitions * (prefetch + 1))
         self._most = min(_MOST_RECORDS, max(_FEWEST_RECORDS, _HELD_RECORDS // held))
         self._most_bytes = _HELD_BYTES // held
         self._lock = threading.Lock()
-        self._ready: deque[list[Record | Failed]] = deque()
-        self._asked: deque[Future[None]] = deque()
+        self._ready: SimpleQueue[list[Record | Failed] | BaseException] = SimpleQueue()
+        self._asked = 0
+        self._is_begun = False
         self._records: Iterator[Record | Failed] | None = None
         # plugins are looked up through a context variable, which threads do not inherit
         self._context = contextvars.copy_context()
-
-    def __iter__(self) -> Iterator[Record | Failed]:
-        while fragment := self._fragment():
-            yield from fragment
 
     def close(self) -> None:
         """Close the files, once no thread reads."""
@@ -63,32 +95,42 @@ class FragmentReader:
             if close is not None:
                 close()
 
-    def _fragment(self) -> list[Record | Failed]:
-        """Return the next fragment; an empty one is the end."""
-        if self._pool is None:
-            self._read()
-            return self._ready.popleft()
-        while len(self._asked) <= self._prefetch:
-            self._asked.append(self._pool.submit(self._read))
-        self._asked.popleft().result()
-        return self._ready.popleft()
+    def next_fragment(self) -> Iterator[Record | Failed]:
+        """Return the records of the next fragment; none is the end. Without threads, the first one has all records."""
+        if self._threads is None:
+            fresh, self._is_begun = not self._is_begun, True
+            return self._all() if fresh else iter(())
+        while self._asked <= self._prefetch:
+            self._threads.ask(self)
+            self._asked += 1
+        found = self._ready.get()
+        self._asked -= 1
+        if isinstance(found, BaseException):
+            raise found
+        return iter(found)
 
-    def _read(self) -> None:
+    def read_ahead(self) -> None:
         """Read one fragment; the order of fragments is that in which the lock is held, whichever thread holds it."""
         with self._lock:
-            self._ready.append(self._context.run(self._taken))
+            try:
+                self._ready.put(self._context.run(self._taken))
+            except BaseException as error:  # noqa: BLE001 (raised where the fragment is asked for)
+                self._ready.put(error)
 
     def _taken(self) -> list[Record | Failed]:
-        if self._records is None:
-            self._records = self._passes() if self._repeats else iter(self._source.read())
         taken: list[Record | Failed] = []
         size = 0
-        for item in islice(self._records, self._most):
+        for item in islice(self._all(), self._most):
             taken.append(item)
             size += string_bytes(item.record if isinstance(item, Failed) else item)
             if size >= self._most_bytes:
                 break
         return taken
+
+    def _all(self) -> Iterator[Record | Failed]:
+        if self._records is None:
+            self._records = self._passes() if self._repeats else iter(self._source.read())
+        return self._records
 
     def _passes(self) -> Iterator[Record | Failed]:
         found = False

@@ -15,7 +15,7 @@ from curate.io.parquet import rows_of
 from curate.io.parquet_schema import parquet_source
 from curate.stages.sources.audio_roots import root_paths
 from curate.stages.sources.known_names import with_known_names
-from curate.stages.sources.manifest_source import RowSource, matching_files
+from curate.stages.sources.manifest_source import RowSource, listed_paths, matching_files
 from curate.storage import SEPARATOR, RemotePath, open_file
 from curate.storage.columnar import arrow_batches
 
@@ -48,11 +48,13 @@ class HuggingFaceReader(RowSource):
     audio: str = ""
 
     def row_files(self) -> Sequence[Path]:
-        given = [self.path] if isinstance(self.path, str | Path) else list(self.path)
         files: list[Path] = []
-        for one in given:
-            files += _files_in(Path(one)) if Path(one).is_dir() else matching_files(str(one))
+        for one in listed_paths(self.path):
+            files += _files_in(Path(one)) if Path(one).is_dir() else matching_files(one)
         return files
+
+    def given(self) -> Collection[str]:
+        return listed_paths(self.path)
 
     @property
     def described_input(self) -> str:
@@ -84,7 +86,7 @@ class HuggingFaceReader(RowSource):
         schema = _schema_of(path)
         audio = self._audio_column(path, schema)
         labels = _labels_of(schema, path)
-        others = [name for name in schema.names if name not in audio_columns(schema)]
+        others = [name for name in schema.names if name not in (*audio_columns(schema), audio)]
         where = str(path.absolute())
         for number, row in _rows_without(path, schema, others, after):
             if isinstance(row, RecordError):
@@ -103,7 +105,11 @@ class HuggingFaceReader(RowSource):
         if len(found) != 1:
             raise PlanError(
                 f"{path} has {len(found) or 'no'} columns of recordings"
-                + (f" ({', '.join(found)}); choose one with audio: …" if found else f" among {', '.join(schema.names)}")
+                + (
+                    f" ({', '.join(found)}); choose one with audio: …"
+                    if found
+                    else f" (structs of bytes and path) among {', '.join(schema.names)}"
+                )
             )
         return found[0]
 
@@ -111,8 +117,8 @@ class HuggingFaceReader(RowSource):
         if not _is_columnar(path):
             return None
         schema = _schema_of(path)
-        self._audio_column(path, schema)
-        names = [name for name in schema.names if name not in audio_columns(schema)]
+        audio = self._audio_column(path, schema)
+        names = [name for name in schema.names if name not in (*audio_columns(schema), audio)]
         record = with_known_names(dict.fromkeys([self.filepath_key, *names]))
         split = {} if _split_of(path) is None else {"split": None}
         return list(record | split)
@@ -126,11 +132,15 @@ class HuggingFaceReader(RowSource):
 def _files_in(folder: Path) -> list[Path]:
     """Return the files of rows in a folder, by the form that it has."""
     if (folder / "dataset_dict.json").is_file():
-        splits: list[str] = json.loads((folder / "dataset_dict.json").read_text(encoding="utf-8"))["splits"]
-        return [path for split in splits for path in _files_in(folder / split)]
+        return [
+            path for split in _named_in(folder / "dataset_dict.json", "splits") for path in _files_in(folder / split)
+        ]
     if (folder / "state.json").is_file():
-        state: Any = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        return [folder / one["filename"] for one in state["_data_files"]]
+        files = [folder / name for name in _named_in(folder / "state.json", "_data_files")]
+        missing = [path for path in files if not path.is_file()]
+        if missing:
+            raise PlanError(f"{missing[0]} is missing, which {folder / 'state.json'} names; copy the whole folder")
+        return files
     metadata = [path for name in _METADATA for path in sorted(folder.rglob(name))]
     if metadata:
         return metadata
@@ -141,6 +151,19 @@ def _files_in(folder: Path) -> list[Path]:
             "metadata.jsonl or Parquet files"
         )
     return tables
+
+
+def _named_in(path: Path, key: str) -> list[str]:
+    """Return the names in a list of one of the files that `save_to_disk` writes."""
+    described = _json_of(path.read_bytes(), str(path))
+    found: Any = cast("dict[str, Any]", described).get(key) if isinstance(described, dict) else None
+    names: list[Any] = [
+        cast("dict[str, Any]", one).get("filename") if isinstance(one, dict) else one
+        for one in (cast("list[Any]", found) if isinstance(found, list) else [None])
+    ]
+    if not all(isinstance(name, str) for name in names):
+        raise PlanError(f"{path} is damaged: it has no list of names under {key!r}; write the data set again")
+    return names
 
 
 def _is_columnar(path: Path) -> bool:
@@ -180,16 +203,38 @@ def _labels_of(schema: Any, path: Path) -> Mapping[str, list[str]]:
     """Return the names of the classes in each column of class labels."""
     metadata: dict[bytes, bytes] = schema.metadata or {}
     described: Any = {}
+    info = path.parent / "dataset_info.json"
     if b"huggingface" in metadata:
-        described = json.loads(metadata[b"huggingface"]).get("info", {}).get("features") or {}
-    elif (path.parent / "dataset_info.json").is_file():
-        described = json.loads((path.parent / "dataset_info.json").read_text(encoding="utf-8")).get("features") or {}
-    features = cast("dict[str, Any]", described)
+        described = _member(_json_of(metadata[b"huggingface"], f"the metadata of {path}"), "info")
+    elif info.is_file():
+        described = _json_of(info.read_bytes(), str(info))
+    features = _member(described, "features")
     return {name: about["names"] for name, about in features.items() if _is_label(about)}
 
 
+def _json_of(content: bytes, where: str) -> Any:
+    """Return a value of JSON.
+
+    Raises:
+        PlanError: it is none.
+    """
+    try:
+        return json.loads(content)
+    except ValueError as error:
+        raise PlanError(f"{where} is damaged: {error}; write the data set again") from error
+
+
+def _member(value: Any, name: str) -> dict[str, Any]:
+    """Return an object within another one; an empty one where there is none."""
+    found: Any = cast("dict[str, Any]", value).get(name) if isinstance(value, dict) else None
+    return cast("dict[str, Any]", found) if isinstance(found, dict) else {}
+
+
 def _is_label(about: Any) -> bool:
-    return isinstance(about, dict) and cast("dict[str, Any]", about).get("_type") == "ClassLabel"
+    if not isinstance(about, dict):
+        return False
+    found = cast("dict[str, Any]", about)
+    return found.get("_type") == "ClassLabel" and isinstance(found.get("names"), list)
 
 
 def _batches(path: Path) -> Iterator[Any]:

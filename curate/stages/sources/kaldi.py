@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +51,9 @@ class KaldiReader(FolderSource):
         segments = Path(self.folder) / "segments"
         return [segments if segments.is_file() else Path(self.folder) / "wav.scp"]
 
+    def given(self) -> Collection[str]:
+        return [str(path) for path in self.row_files()]  # their names are fixed
+
     def inputs(self) -> Sequence[Path]:
         names = ("wav.scp", "segments", *_BY_UTTERANCE, "spk2gender", "reco2dur")
         return [path for name in names if (path := Path(self.folder) / name).is_file()]
@@ -83,10 +86,21 @@ class KaldiReader(FolderSource):
             if isinstance(row, RecordError):
                 yield number, row
                 continue
-            record: Record = {self.filepath_key: self._place(str(row.pop("place"))), **row}
+            place = str(row.pop("place"))
+            if not place:
+                yield number, RecordError("bad_row", f"{key!r:.80} has no path")
+                continue
+            record: Record = {self.filepath_key: self._place(place), **row}
             for column, values in by_utterance.items():
                 if (found := values.get(key)) is not None:
                     record.setdefault(column, number_of(found) if column == "duration" else found)
+            wrong = next((name for name in ("utterance_id", *by_utterance) if not _is_text(record.get(name))), None)
+            if wrong is not None:
+                yield (
+                    number,
+                    RecordError("bad_row", f"{wrong} of {key!r:.80} is not UTF-8; convert the file with iconv"),
+                )
+                continue
             if key in lengths:
                 record.setdefault("duration", number_of(lengths[key]))
             if record.get("speaker") in genders:
@@ -103,6 +117,11 @@ class KaldiReader(FolderSource):
     def _place(self, place: str) -> str:
         folder = Path(self.relative_to) if self.relative_to else Path(self.folder)
         return place if place.startswith("/") else str(folder.absolute() / place)
+
+
+def _is_text(value: object) -> bool:
+    """Return whether a value has no bytes that are not UTF-8."""
+    return not isinstance(value, str) or value.isascii() or not any("\udc80" <= each <= "\udcff" for each in value)
 
 
 def _segment(key: str, value: str, recordings: Mapping[str, str]) -> Record | RecordError:

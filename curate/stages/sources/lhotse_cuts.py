@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -11,10 +11,13 @@ from curate.errors import PlanError, RecordError
 from curate.io import Row, read_rows
 from curate.records import Record
 from curate.stages.sources.audio_roots import root_paths
-from curate.stages.sources.manifest_source import RowSource, matching_files
+from curate.stages.sources.manifest_source import RowSource, listed_paths, matching_files
 from curate.storage import SEPARATOR
 
 _TOLERANCE_S = 1e-3
+_RESERVED = frozenset({"offset", "duration", "channel"})
+"""Columns by which audio is found: a custom field of such a name is left out where a cut has none of its own."""
+
 _OF_SUPERVISIONS = (("speaker", "speaker"), ("language", "lang"), ("gender", "gender"))
 
 
@@ -40,17 +43,19 @@ class LhotseReader(RowSource):
     relative_to: str | Path = ""
 
     def row_files(self) -> Sequence[Path]:
-        given = [self.path] if isinstance(self.path, str | Path) else list(self.path)
         files: list[Path] = []
-        for one in given:
+        for one in listed_paths(self.path):
             if Path(one).is_dir():
                 cuts = sorted(Path(one).glob("cuts.*.jsonl*")) or sorted(Path(one).glob("*cuts*.jsonl*"))
                 if not cuts:
                     raise PlanError(f"{one} has no files of cuts (cuts.*.jsonl.gz)")
                 files += cuts
             else:
-                files += matching_files(str(one))
+                files += matching_files(one)
         return files
+
+    def given(self) -> Collection[str]:
+        return listed_paths(self.path)
 
     @property
     def described_input(self) -> str:
@@ -65,10 +70,14 @@ class LhotseReader(RowSource):
 
     def _record(self, cut: Record, path: Path) -> Record | RecordError:
         recording: Any = cut.get("recording")
-        if cut.get("type", "MonoCut") not in ("MonoCut", "MultiCut") or not isinstance(recording, dict):
+        if "sources" in cut or ("recording_id" in cut and "recording" not in cut):
+            kind = "recording" if "sources" in cut else "supervision"
             return RecordError(
-                "bad_row", f"a {cut.get('type', 'cut')!s:.40} without one recording of its own is not read"
+                "bad_row", f"the row is a {kind} and not a cut; join both with lhotse's CutSet.from_manifests(...)"
             )
+        if cut.get("type", "MonoCut") not in ("MonoCut", "MultiCut") or not isinstance(recording, dict):
+            kind = f"a {cut.get('type', 'cut')!s:.40} without one recording of its own"
+            return RecordError("bad_row", f"{kind} is not read; save its audio with cuts.save_audios() or to_shar()")
         about = cast("dict[str, Any]", recording)
         place = self._place(cut, about, path)
         if isinstance(place, RecordError):
@@ -78,20 +87,29 @@ class LhotseReader(RowSource):
         if start or _differs(cut.get("duration"), about.get("duration")):
             record["offset"] = start
         record |= {"utterance_id": cut.get("id"), "recording_id": about.get("id")}
-        supervisions: list[Any] = cut.get("supervisions") or []
-        record |= _from_supervisions(supervisions)
+        supervisions: Any = cut.get("supervisions") or []
+        if not isinstance(supervisions, list) or not all(map(_is_supervision, cast("list[Any]", supervisions))):
+            return RecordError("bad_row", "the cut's supervisions are not as Lhotse writes them")
+        record |= _from_supervisions(cast("list[Mapping[str, Any]]", supervisions))
         channels: Any = cut.get("channel")
         if len(about.get("channel_ids") or ()) > 1 and isinstance(channels, int):
             record["channel"] = channels
-        return {**_custom_of(cut), **record}
+        return {**{name: value for name, value in _custom_of(cut).items() if name not in _RESERVED}, **record}
 
     def _place(self, cut: Record, recording: Mapping[str, Any], path: Path) -> str | RecordError:
         """Return where the audio of a cut lies."""
         sources = cast("list[Any]", recording.get("sources") or [])
         source: Any = sources[0] if len(sources) == 1 else None
         if not isinstance(source, dict) or recording.get("transforms"):
-            return RecordError("bad_row", "the cut's recording has several sources, or is changed when it is read")
-        kind, name = str(cast("Any", source).get("type")), str(cast("Any", source).get("source"))
+            return RecordError(
+                "bad_row",
+                "the cut's recording has several sources, or is changed when it is read; save its audio with "
+                "cuts.save_audios() or to_shar()",
+            )
+        about = cast("dict[str, Any]", source)
+        kind, name = str(about.get("type")), about.get("source")
+        if not isinstance(name, str) or (kind in ("file", "url") and not name):
+            return RecordError("bad_row", "the cut's recording has a source without a place")
         if kind == "shar":
             tar = path.with_name(path.name.replace("cuts.", "recording.", 1).partition(".jsonl")[0] + ".tar")
             return f"{tar.absolute()}{SEPARATOR}{cut.get('id')}"
@@ -100,7 +118,24 @@ class LhotseReader(RowSource):
             return name if name.startswith("/") else str(folder.absolute() / name)
         if kind == "url":
             return name
-        return RecordError("bad_row", f"a recording from a {kind:.40} is not read; nothing is executed")
+        if kind == "memory":
+            return RecordError(
+                "bad_row", "the cut's recording is in the manifest itself; save it with cuts.to_shar() or save_audios()"
+            )
+        return RecordError(
+            "bad_row", f"a recording from a {kind:.40} is not read, and nothing is executed; save it to a file"
+        )
+
+
+def _is_supervision(part: Any) -> bool:
+    if not isinstance(part, dict):
+        return False
+    about = cast("dict[str, Any]", part)
+    texts = (about.get(name) for name in ("text", *(old for old, _ in _OF_SUPERVISIONS)))
+    times = (about.get(name) for name in ("start", "duration"))
+    return all(text is None or isinstance(text, str) for text in texts) and all(
+        time is None or (isinstance(time, int | float) and not isinstance(time, bool)) for time in times
+    )
 
 
 def _custom_of(part: Mapping[str, Any]) -> Record:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
+
+from loguru import logger
 
 from curate.errors import RecordError
 from curate.io import Row
@@ -32,18 +34,39 @@ class LibriSpeechReader(FolderSource):
 
     suffix: str = ".flac"
 
+    def check(self) -> None:
+        super().check()
+        chapters = {path.parent for path in self.files()}
+        speakers = {chapter.parent for chapter in chapters}
+        without = [
+            str(folder)
+            for speaker in sorted(speakers)
+            for folder in sorted(speaker.iterdir())
+            if folder not in chapters and folder.is_dir() and any(folder.glob(f"*{self.suffix}"))
+        ]
+        if without:
+            logger.warning(
+                "{:,} folders have recordings and no .trans.txt, so nothing is read there: {}{}",
+                len(without),
+                without[0],
+                ", …" if len(without) > 1 else "",
+            )
+
     def row_files(self) -> Sequence[Path]:
         return self.found_files("**/*.trans.txt")
 
     def inputs(self) -> Sequence[Path]:
         table = self._speaker_table()
-        return [*self.row_files(), *([] if table is None else [table])]
+        return [*self.files(), *([] if table is None else [table])]
 
     def read_rows(self, path: Path, after: int) -> Iterator[Row]:
         speakers = self._speakers()
         split = path.parent.parent.parent.name
         for number, line in _lines(path, after):
-            utterance, _, text = line.partition(" ")
+            if isinstance(line, RecordError):
+                yield number, line
+                continue
+            utterance, _, text = line.replace("\t", " ", 1).partition(" ")
             speaker, _, rest = utterance.partition("-")
             if not rest:
                 yield number, RecordError("bad_row", f"{utterance!r:.80} is not speaker-chapter-utterance")
@@ -97,27 +120,36 @@ class LjSpeechReader(FolderSource):
     def row_files(self) -> Sequence[Path]:
         return self.found_files("metadata.csv")
 
+    def given(self) -> Collection[str]:
+        return [str(path) for path in self.row_files()]  # their names are fixed
+
     def read_rows(self, path: Path, after: int) -> Iterator[Row]:
         for number, line in _lines(path, after):
-            cells = line.split("|")
-            if len(cells) not in (2, 3):
-                yield number, RecordError("bad_row", f"the line has {len(cells)} cells between bars, not 2 or 3")
+            if isinstance(line, RecordError):
+                yield number, line
                 continue
-            record: Record = {
-                self.filepath_key: f"{cells[0]}{self.suffix}",
-                "text": cells[1],
-                "utterance_id": cells[0],
-            }
+            cells = line.split("|")
+            name = cells[0].removeprefix(f"{self.audio_folder}/").removesuffix(self.suffix)
+            if len(cells) not in (2, 3) or not name:
+                problem = (
+                    f"the line has {len(cells)} cells between bars, not 2 or 3" if name else "the line has no name"
+                )
+                yield number, RecordError("bad_row", f"{problem}; a transcript cannot have a bar")
+                continue
+            record: Record = {self.filepath_key: f"{name}{self.suffix}", "text": cells[1], "utterance_id": name}
             yield number, record | {"text_norm": cells[2]} if len(cells) == 3 else record
 
     def can_grow(self, path: Path) -> bool:
         return True
 
 
-def _lines(path: Path, after: int) -> Iterator[tuple[int, str]]:
-    """Yield the lines after number `after` that are not blank; bytes that are not UTF-8 stay visible."""
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
+def _lines(path: Path, after: int) -> Iterator[tuple[int, str | RecordError]]:
+    """Yield the lines after number `after` that are not blank; one that is not UTF-8 is an error."""
+    with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
-            line = line.removeprefix("\ufeff") if number == 1 else line
-            if number > after and line.strip():
-                yield number, line.strip()
+            if number <= after or not line.strip():
+                continue
+            try:
+                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+            except UnicodeDecodeError as error:
+                yield number, RecordError("bad_row", f"the line is not UTF-8: {error.reason} at byte {error.start}")

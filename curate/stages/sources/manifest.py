@@ -58,7 +58,7 @@ class ReadManifest(ManifestSource):
         return can_grow(path) if format is None else format.can_grow
 
     def check(self) -> None:
-        for path in self.row_files():
+        for path in self.files():
             if _format_of(path) is None and judge_content(path).form == "parquet":
                 check_parquet(path, self._unread(path))
         super().check()

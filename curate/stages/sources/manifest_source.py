@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -50,6 +50,8 @@ class RowSource(ColumnSettings, Source):
 
     expects: ClassVar[str] = "one record a row"
     """What messages say that a file should hold."""
+
+    lists = True
 
     audio_folder: ClassVar[str] = ""
     """The folder that audio paths in a file of rows are relative to, relative to the folder of that file."""
@@ -98,15 +100,29 @@ class RowSource(ColumnSettings, Source):
         if self.dataset_name:
             record["dataset_name"] = self.dataset_name
 
+    def given(self) -> Collection[str]:
+        """Return the paths in the settings, of which some may be patterns or folders; none: all are looked for."""
+        return ()
+
     # The interface of sources, for the plan and the run.
 
-    def inputs(self) -> Sequence[Path]:
-        """Return the files that are read."""
-        return self.row_files()
+    def files(self) -> Sequence[Path]:
+        """Return the files whose rows are read: those that a run has listed, or else those that are there now."""
+        listed: Sequence[Path] | None = getattr(self, "_files_of_run", None)
+        return self.row_files() if listed is None else listed
+
+    def listing(self) -> Iterator[str] | None:
+        found = list(map(str, self.row_files()))
+        return None if set(found) <= set(self.given()) else iter(found)
+
+    def use_listing(self, names: Iterable[str] | None) -> None:
+        self._files_of_run = None if names is None else [path_of(name) for name in names]
+
+    inputs = files
 
     def check(self) -> None:
         check_exist(self.roots)
-        sampled = {path: self._first_rows(path) for path in self.row_files()}
+        sampled = {path: self._first_rows(path) for path in self.files()}
         if not any(sampled.values()):
             raise PlanError(f"the manifest {self.described_input} has no rows")
         self._check_names(sampled)
@@ -122,7 +138,7 @@ class RowSource(ColumnSettings, Source):
     @property
     def described_input(self) -> str:
         """The input as messages name it."""
-        return ", ".join(map(str, self.row_files()))
+        return ", ".join(map(str, self.files()))
 
     def check_records(self, path: Path, records: Sequence[Record]) -> None:
         """Check the first records of a file.
@@ -162,17 +178,17 @@ class RowSource(ColumnSettings, Source):
         return root_paths(self.roots) if self.roots else [path.parent / self.audio_folder]
 
     def count(self) -> int | None:
-        counts = [self.count_rows(path) for path in self.row_files()]
+        counts = [self.count_rows(path) for path in self.files()]
         return None if None in counts else sum(filter(None, counts))
 
     def audio_roots(self) -> tuple[str, ...] | None:
-        local = (str(root.absolute()) for path in self.row_files() for root in self.roots_of(path))
+        local = (str(root.absolute()) for path in self.files() for root in self.roots_of(path))
         return tuple(dict.fromkeys([*local, *root_urls(self.roots)]))
 
     def record_columns(self) -> Collection[str] | None:
         shape = self.shape()
         names: set[str] = set()
-        for path in self.row_files():
+        for path in self.files():
             declared = self.declared_columns(path)
             rows: list[Any] = self._first_rows(path) if declared is None else [dict.fromkeys(declared)]
             for row in rows:
@@ -181,7 +197,7 @@ class RowSource(ColumnSettings, Source):
         return names - {ID} | ({"dataset_name"} if self.dataset_name else set())
 
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
-        files = {str(path): path for path in self.row_files()}
+        files = {str(path): path for path in self.files()}
         first, last = next(iter(files)), 0
         if after is not None:
             first, _, number = after.rpartition(":")
@@ -248,11 +264,20 @@ class ManifestSource(RowSource):
             if real in seen:
                 raise PlanError(f"the manifest {path} is listed twice: its records would be read twice")
             seen.add(real)
+        self.lists = len(files) != len(given) or any(str(a) != str(b) for a, b in zip(files, given, strict=True))
         return files
+
+    def given(self) -> Collection[str]:
+        return [str(path) for path in ([self.manifest] if isinstance(self.manifest, str | Path) else self.manifest)]
 
     @property
     def described_input(self) -> str:
         return str(self.manifest)
+
+
+def listed_paths(given: str | Path | Sequence[str | Path]) -> list[str]:
+    """Return the paths of a setting that takes one or several."""
+    return [str(path) for path in ([given] if isinstance(given, str | Path) else given)]
 
 
 def matching_files(pattern: str) -> list[Path]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,11 +18,13 @@ from curate.io import read_rows
 from curate.records import ID, Failed, Record
 from curate.resolution import PluginLookup
 from curate.stage import Source
-from curate.stages.sources.fragments import FragmentReader
+from curate.stages.sources.fragments import FragmentReader, ReadAhead
 from curate.stages.sources.mixture import HoursDraw, hours_weights, normalised
+from curate.storage import RemotePath
 
 _HOUR_S = 3_600.0
 _MOST_NAMED = 5
+_REMOTE_THREADS = 4
 
 
 @dataclass
@@ -48,7 +49,8 @@ class MixReader(Source):
             when the first one ends; `{hours: 500}`: after these hours. An input that ends earlier is then read again,
             and its records have the ids `<id>#2`, `<id>#3` and so on.
         seed: another number gives another order.
-        max_workers: the threads that read ahead; 0: none.
+        max_workers: the threads that read ahead; None: 4 where an input lies behind a URL, and none where all are
+            files, which are read faster without.
         prefetch: the fragments that are read ahead of each input.
     """
 
@@ -61,8 +63,10 @@ class MixReader(Source):
     beta_language: float | None = None
     stop: str | Mapping[str, float] = "all"
     seed: int = 0
-    max_workers: int = 4
+    max_workers: int | None = None
     prefetch: int = 1
+
+    listing_may_grow = False
 
     tuning = frozenset({"max_workers", "prefetch"})
 
@@ -103,7 +107,7 @@ class MixReader(Source):
                 raise PlanError(f"{kind} is not a source; mix a manifest that it has written")
         self._check_weighing()
         for name in ("max_workers", "prefetch"):
-            if getattr(self, name) < 0:
+            if (getattr(self, name) or 0) < 0:
                 raise PlanError(f"{name}={getattr(self, name)}: must be at least 0")
 
     def _check_weighing(self) -> None:
@@ -185,6 +189,21 @@ class MixReader(Source):
     def inputs(self) -> Sequence[Path]:
         return [path for source in self.sources for path in source.inputs()]
 
+    @property
+    def lists(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return any(source.lists for source in self.sources)
+
+    def listing(self) -> Iterator[str] | None:
+        listings = [source.listing() for source in self.sources]
+        if all(names is None for names in listings):
+            return None
+        return (f"{place}:{name}" for place, names in enumerate(listings) for name in names or ())
+
+    def use_listing(self, names: Iterable[str] | None) -> None:
+        for place, source in enumerate(self.sources):
+            if names is None or source.listing() is not None:
+                source.use_listing(None if names is None else _NamesOfSource(names, f"{place}:"))
+
     def can_grow(self, path: Path) -> bool:
         raise RunDirectoryError(
             "--grown: a mixture draws from all its inputs, so more lines change its order; use a new --run-dir"
@@ -211,10 +230,10 @@ class MixReader(Source):
     # ---------------------------------------------------------------- the records
 
     def read(self, after: str | None = None) -> Iterator[Record | Failed]:
+        return self._mixed() if after is None else self._mixed_after(after)
+
+    def _mixed_after(self, after: str) -> Iterator[Record | Failed]:
         items = self._mixed()
-        if after is None:
-            yield from items
-            return
         for item in items:
             if (item.record if isinstance(item, Failed) else item)[ID] == after:
                 yield from items
@@ -236,57 +255,53 @@ class MixReader(Source):
     def _mixed(self) -> Iterator[Record | Failed]:
         names = self.partitions()
         weights = self._shares(names) if self._is_weighed else None
-        records, seconds = [0] * len(names), [0.0] * len(names)
-        last: list[Record | None] = [None] * len(names)
+        tally = _Tally([_key_of(source)[0] for source in self.sources])
         with ExitStack() as stack:
-            pool = None
-            if self.max_workers and self.prefetch:
-                pool = ThreadPoolExecutor(min(self.max_workers, len(names)), thread_name_prefix="mix")
+            wanted = self._remote_threads() if self.max_workers is None else self.max_workers
+            threads = ReadAhead(min(wanted, len(names))) if wanted and self.prefetch else None
             readers = [
                 FragmentReader(
-                    source, pool, prefetch=self.prefetch, partitions=len(names), repeats=self._stop_s is not None
+                    source, threads, prefetch=self.prefetch, partitions=len(names), repeats=self._stop_s is not None
                 )
                 for source in self.sources
             ]
             for reader in readers:
                 stack.enter_context(closing(reader))
-            if pool is not None:
-                stack.callback(pool.shutdown, wait=True, cancel_futures=True)  # before the readers are closed
-            order = self._joined(readers) if weights is None else self._drawn(readers, weights)
-            for place, item, duration_s in order:
-                if isinstance(item, dict):
-                    item["dataset_name"] = item.get("dataset_name") or _key_of(self.sources[place])[0]
-                    records[place] += 1
-                    seconds[place] += duration_s
-                    last[place] = item
-                yield item
-        self._note(names, weights, records, seconds, list(map(_passes, last)))
+            if threads is not None:
+                stack.callback(threads.close)  # before the readers are closed
+            yield from _joined(readers, tally) if weights is None else self._drawn(readers, weights, tally)
+        self._note(names, weights, tally)
 
-    def _joined(self, readers: Sequence[FragmentReader]) -> Iterator[tuple[int, Record | Failed, float]]:
-        for place, reader in enumerate(readers):
-            for item in reader:
-                yield place, item, _seconds(item)
+    def _remote_threads(self) -> int:
+        return _REMOTE_THREADS if any(isinstance(path, RemotePath) for path in self.inputs()) else 0
 
     def _drawn(
-        self, readers: Sequence[FragmentReader], weights: Sequence[float]
-    ) -> Iterator[tuple[int, Record | Failed, float]]:
-        draw, items, left = HoursDraw(weights, self.seed), [iter(reader) for reader in readers], len(readers)
-        stop_s, total_s, next_place, take = self._stop_s or math.inf, 0.0, draw.next, draw.take
-        while left and total_s < stop_s:
-            place = next_place()
-            item = next(items[place], None)
-            if item is None:
-                if self.stop == "first":
+        self, readers: Sequence[FragmentReader], weights: Sequence[float], tally: _Tally
+    ) -> Iterator[Record | Failed]:
+        draw, total_s, stop_s = HoursDraw(weights, self.seed), 0.0, self._stop_s or math.inf
+        fragments: list[Iterator[Record | Failed]] = [iter(()) for _ in readers]
+        count, taken_s, records = tally.count, draw.taken_s, draw.records
+        while not draw.has_ended:
+            for place in draw.block():
+                item = next(fragments[place], None)
+                if item is None:
+                    fragments[place] = readers[place].next_fragment()
+                    item = next(fragments[place], None)
+                if item is None:
+                    if self.stop == "first":
+                        return
+                    if self._stop_s is not None:
+                        raise InfrastructureError(f"{self.partitions()[place]} has no records to repeat")
+                    draw.end(place)
+                    break  # the other draws of the block are of shares that no longer hold
+                if isinstance(item, dict):
+                    duration_s = count(place, item)
+                    taken_s[place] += duration_s
+                    total_s += duration_s
+                records[place] += 1
+                yield item
+                if total_s >= stop_s:
                     return
-                if self._stop_s is not None:
-                    raise InfrastructureError(f"{self.partitions()[place]} has no records to repeat")
-                draw.end(place)
-                left -= 1
-                continue
-            duration_s = _seconds(item)
-            take(place, duration_s)
-            total_s += duration_s
-            yield place, item, duration_s
 
     def _shares(self, names: Sequence[str]) -> list[float]:
         """Return the share of each partition."""
@@ -314,10 +329,9 @@ class MixReader(Source):
         self,
         names: Sequence[str],
         weights: Sequence[float] | None,
-        records: Sequence[int],
-        seconds: Sequence[float],
-        passes: Sequence[int],
+        tally: _Tally,
     ) -> None:
+        records, seconds, passes = tally.records, tally.seconds, tally.passes()
         total = sum(seconds) or 1.0
         self._realised = {
             name: {
@@ -336,6 +350,65 @@ class MixReader(Source):
             logger.warning("the mixture ended with the first input that did; the records behind are left out")
 
 
+class _NamesOfSource:
+    """The names in a mixture's listing that are those of one source.
+
+    Args:
+        names: all names.
+        prefix: of those of the source; it is removed.
+    """
+
+    def __init__(self, names: Iterable[str], prefix: str) -> None:
+        self._names = names
+        self._prefix = prefix
+
+    def __iter__(self) -> Iterator[str]:
+        prefix = self._prefix
+        return (name.removeprefix(prefix) for name in self._names if name.startswith(prefix))
+
+
+class _Tally:
+    """The records and the seconds of audio of each partition, counted as its records are yielded.
+
+    Args:
+        corpora: the name of each partition's corpus, for records without a `dataset_name`.
+    """
+
+    def __init__(self, corpora: Sequence[str]) -> None:
+        self._corpora = corpora
+        self.records = [0] * len(corpora)
+        self.seconds = [0.0] * len(corpora)
+        self._last: list[Record | None] = [None] * len(corpora)
+
+    def count(self, place: int, item: Record) -> float:
+        """Count a record of a partition, name its corpus in it, and return the seconds that it counts."""
+        if not item.get("dataset_name"):
+            item["dataset_name"] = self._corpora[place]
+        duration_s: Any = item.get("duration")
+        if type(duration_s) is not float or duration_s <= 0:
+            duration_s = _seconds(item)
+        self.records[place] += 1
+        self.seconds[place] += duration_s
+        self._last[place] = item
+        return duration_s
+
+    def passes(self) -> list[int]:
+        """Return how many times each partition has been begun, by the id of its last record."""
+        return [_passes(last) for last in self._last]
+
+
+def _joined(readers: Sequence[FragmentReader], tally: _Tally) -> Iterator[Record | Failed]:
+    for place, reader in enumerate(readers):
+        has_more = True
+        while has_more:
+            has_more = False
+            for item in reader.next_fragment():
+                has_more = True
+                if isinstance(item, dict):
+                    tally.count(place, item)
+                yield item
+
+
 def _key_of(source: Source) -> tuple[str, str]:
     """Return the corpus and the language of a source."""
     return str(getattr(source, "dataset_name", "") or source.name), str(getattr(source, "lang", "") or "")
@@ -350,7 +423,6 @@ def _seconds(item: Record | Failed) -> float:
 
 
 def _passes(last: Record | None) -> int:
-    """Return how many times an input has been begun, by its last record."""
     times = "" if last is None else last[ID].rpartition("#")[2]
     return int(times) if times.isdecimal() and last is not None and "#" in last[ID] else 1
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from bisect import bisect
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
 from typing import TypeVar
@@ -11,11 +10,13 @@ from typing import TypeVar
 _Name = TypeVar("_Name")
 
 SLACK_S = 600.0
-"""The audio over which draws are left to chance: a partition is at most its share of this, and one record, ahead."""
+"""The audio over which draws are left to chance, at least; then the chances follow what the partitions are owed."""
 
-_FIRST_REDRAWN, _REDRAWN = 16, 512
-"""The number of draws after which the chances follow what the partitions are still owed: few at first, while it is not
-known how long their records are, and then twice as many each time."""
+_RECORDS_EACH = 4
+"""The same in records of each partition, where there are so many partitions that their shares of `SLACK_S` are less."""
+
+_FIRST_DRAWS = 16
+"""The draws of the first block, while it is not known how long records are; each later block has at most twice more."""
 
 
 def hours_weights(
@@ -48,8 +49,9 @@ def normalised(weights: Mapping[_Name, float]) -> dict[_Name, float]:
 class HoursDraw:
     """Draws partitions at random, so that the seconds taken from each are in proportion to its weight.
 
-    A partition is not drawn while it is ahead by more than its share of `SLACK_S`, and the chances of the others follow
-    what they are owed. So the seconds taken never depend on how long the records of a partition are.
+    Partitions are drawn in blocks. The chances of a block are what each partition is owed by its end, in records of its
+    mean length, so a block corrects the one before, and the seconds taken never depend on how long records are. The
+    caller adds the length of each record that it takes to `taken_s`, and one to `records`.
 
     Args:
         weights: the share of each partition, by its number.
@@ -59,41 +61,52 @@ class HoursDraw:
     def __init__(self, weights: Sequence[float], seed: int) -> None:
         self._random = random.Random(seed)
         self._weights = list(weights)
+        self._places = range(len(weights))
         self._open = [weight > 0 for weight in weights]
-        self._taken = [0.0] * len(weights)
-        """Seconds since the last partition ended, for then the shares change."""
-        self._records = [0] * len(weights)
+        self.taken_s = [0.0] * len(weights)
+        """Seconds taken from each partition since the last one ended, for then the shares change."""
+        self.records = [0] * len(weights)
+        """Records taken from each partition since then."""
         self._mean_s = [1.0] * len(weights)
         self._renormalise()
 
-    def next(self) -> int:
-        """Return the number of a partition.
+    @property
+    def has_ended(self) -> bool:
+        """Whether all partitions have."""
+        return not any(self._open)
+
+    def block(self) -> list[int]:
+        """Return the numbers of the partitions to take the next records from, in order.
 
         Raises:
-            IndexError: all have ended.
+            ValueError: all have ended.
         """
-        if self._draws_left <= 0:
-            self._redraw()
-        self._draws_left -= 1
-        chance, edges, limit = self._random.random, self._edges, self._sum + SLACK_S
-        taken, shares, whole = self._taken, self._shares, self._edges[-1]
-        for _ in range(16):
-            place = bisect(edges, chance() * whole)
-            if taken[place] <= shares[place] * limit:
-                return place
-        self._redraw()
-        return self._most_owed()
-
-    def take(self, place: int, seconds: float) -> None:
-        """Note that a record of a partition was taken."""
-        self._taken[place] += seconds
-        self._records[place] += 1
-        self._sum += seconds
+        if self.has_ended:
+            raise ValueError("all partitions have ended")
+        taken_s, shares = self.taken_s, self._shares
+        self._mean_s = [
+            taken / records if records and taken else mean_s
+            for taken, records, mean_s in zip(taken_s, self.records, self._mean_s, strict=True)
+        ]
+        # shares are of seconds, so a record drawn has this length in the mean
+        per_record_s = 1 / sum(share / mean_s for share, mean_s in zip(shares, self._mean_s, strict=True))
+        slack_s = max(SLACK_S, _RECORDS_EACH * len(shares) * per_record_s)
+        limit = sum(taken_s) + slack_s
+        edges = list(
+            accumulate(
+                max(0.0, share * limit - taken) / mean_s
+                for share, taken, mean_s in zip(shares, taken_s, self._mean_s, strict=True)
+            )
+        )
+        # with more draws than the slack has records, a block would overshoot what it corrects
+        draws = max(1, min(self._most_draws, int(slack_s / per_record_s)))
+        self._most_draws = 2 * draws
+        return self._random.choices(self._places, cum_weights=edges, k=draws)
 
     def end(self, place: int) -> None:
         """Note that a partition has no more records; the others share the rest in proportion to their weights."""
         self._open[place] = False
-        if any(self._open):
+        if not self.has_ended:
             self._renormalise()
 
     def _renormalise(self) -> None:
@@ -101,34 +114,6 @@ class HoursDraw:
         self._shares = [
             weight / total if is_open else 0.0 for weight, is_open in zip(self._weights, self._open, strict=True)
         ]
-        self._taken = [0.0] * len(self._weights)
-        self._records = [0] * len(self._weights)
-        self._sum = 0.0
-        self._draws_left = 0
-        self._window = _FIRST_REDRAWN
-
-    def _redraw(self) -> None:
-        """Set the chances: the records that each partition is owed by the end of the slack."""
-        limit = self._sum + SLACK_S
-        self._mean_s = [
-            taken / records if records else mean_s
-            for taken, records, mean_s in zip(self._taken, self._records, self._mean_s, strict=True)
-        ]
-        owed = [
-            max(0.0, share * limit - taken) / mean_s
-            for share, taken, mean_s in zip(self._shares, self._taken, self._mean_s, strict=True)
-        ]
-        if not any(owed):
-            most = self._most_owed()
-            owed = [float(place == most) for place in range(len(owed))]
-        self._edges = list(accumulate(owed))
-        self._draws_left = self._window
-        self._window = min(_REDRAWN, 2 * self._window)
-
-    def _most_owed(self) -> int:
-        limit = self._sum + SLACK_S
-        owed = [
-            (share * limit - taken if is_open else float("-inf"))
-            for share, taken, is_open in zip(self._shares, self._taken, self._open, strict=True)
-        ]
-        return owed.index(max(owed))
+        self.taken_s[:] = [0.0] * len(self._weights)
+        self.records[:] = [0] * len(self._weights)
+        self._most_draws = _FIRST_DRAWS

@@ -11,7 +11,7 @@ from curate.errors import PlanError, RecordError
 from curate.io import Row, count_rows, declared_columns, read_rows
 from curate.stages.sources.audio_roots import root_paths
 from curate.stages.sources.manifest_source import RowSource, matching_files
-from curate.storage import SEPARATOR, path_of, scheme_of
+from curate.storage import SEPARATOR, scheme_of
 
 _NUMBERED = re.compile(r"(?:_OP_|\{)(\d+)\.\.(\d+)(?:_CL_|\})")
 _SUB = re.compile(r"-sub\d+(?=\.[^.]*$)")
@@ -41,6 +41,9 @@ class NemoTarredReader(RowSource):
     def row_files(self) -> Sequence[Path]:
         return [path for name in expand(self.manifest) for path in matching_files(name)]
 
+    def given(self) -> Collection[str]:
+        return expand(self.manifest)
+
     @property
     def described_input(self) -> str:
         return str(self.manifest)
@@ -48,14 +51,15 @@ class NemoTarredReader(RowSource):
     def roots_of(self, path: Path) -> list[Path]:
         if self.roots:
             return root_paths(self.roots)
-        return list(dict.fromkeys(tar.parent for tar in self._tars().values()))
+        return list(dict.fromkeys(tar.parent for tar in self._tars(path).values()))
 
     def check(self) -> None:
-        self._tars()
+        for path in {path.parent: path for path in self.files()}.values():
+            self._tars(path)
         super().check()
 
     def read_rows(self, path: Path, after: int) -> Iterator[Row]:
-        tars = self._tars()
+        tars = self._tars(path)
         number_of_file = _number_in(path)
         for number, row in read_rows(path, after=after):
             if isinstance(row, RecordError):
@@ -64,10 +68,16 @@ class NemoTarredReader(RowSource):
             shard, name = row.get("shard_id", number_of_file), row.get(self.filepath_key)
             if not isinstance(name, str):
                 yield number, RecordError("missing_column", f"the row has no {self.filepath_key!r}")
+            elif not isinstance(shard, int) or isinstance(shard, bool):
+                yield number, RecordError("bad_value", f"shard_id = {shard!r:.40} is not the number of a tar")
             elif shard not in tars:
-                yield number, RecordError("missing_file", f"there is no tar with the number {shard!r:.40}")
+                known = f"{min(tars)} to {max(tars)}" if tars else "none"
+                yield (
+                    number,
+                    RecordError("missing_file", f"there is no tar with the number {shard} (there are {known})"),
+                )
             else:
-                member = f"{tars[shard].absolute()}{SEPARATOR}{_SUB.sub('', name)}"
+                member = f"{tars[shard].absolute()}{SEPARATOR}{_SUB.sub('', name.removeprefix('./'))}"
                 yield number, {**row, self.filepath_key: member}
 
     def declared_columns(self, path: Path) -> Collection[str] | None:
@@ -76,8 +86,8 @@ class NemoTarredReader(RowSource):
     def count_rows(self, path: Path) -> int | None:
         return count_rows(path)
 
-    def _tars(self) -> Mapping[int | None, Path]:
-        """Return the tars by their numbers.
+    def _tars(self, manifest: Path) -> Mapping[int, Path]:
+        """Return the tars of a manifest by their numbers.
 
         Raises:
             PlanError: there are none, or two have one number.
@@ -85,14 +95,16 @@ class NemoTarredReader(RowSource):
         if self.tars:
             files = [path for name in expand(self.tars) for path in matching_files(name)]
         else:
-            folder = path_of(next(iter(expand(self.manifest)))).parent
+            folder = manifest.parent  # of buckets, each has its own
             places = [place for place in (folder, folder.absolute().parent) if any(place.glob("audio_*.tar"))]
             files = sorted(places[0].glob("audio_*.tar")) if places else []
         if not files:
-            raise PlanError(f"there are no tars audio_<number>.tar near {self.manifest}; name them with tars: …")
-        found: dict[int | None, Path] = {}
+            raise PlanError(f"there are no tars audio_<number>.tar near {manifest}; name them with tars: …")
+        found: dict[int, Path] = {}
         for path in files:
             number = _number_in(path)
+            if number is None:
+                raise PlanError(f"tars: {path} has no number in its name, by which a row finds its tar")
             if number in found:
                 raise PlanError(f"{found[number]} and {path} have the same number; name the tars with tars: …")
             found[number] = path

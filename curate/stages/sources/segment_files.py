@@ -22,7 +22,7 @@ and `recording` (the name of the recording, where the file names one).
 MAX_FILE_BYTES = 64 * 2**20
 """A file of one recording's segments is not larger."""
 
-_ARROW = re.compile(r"((?:\d+:)?\d+:\d+[.,]\d+)\s*-->\s*((?:\d+:)?\d+:\d+[.,]\d+)")
+_ARROW = re.compile(r"((?:\d+:)?\d+:\d+(?:[.,]\d+)?)\s*-->\s*((?:\d+:)?\d+:\d+(?:[.,]\d+)?)")
 _TAG = re.compile(r"<[^>\n]{0,200}>|\{\\[^}\n]{0,200}\}")
 _VOICE = re.compile(r"<v(?:\.[^ >]*)?\s+([^>]{1,200})>")
 _PAUSE_S = 0.5
@@ -34,6 +34,10 @@ def read_subtitles(path: Path) -> Iterator[Turn]:
     for block in re.split(r"\n[ \t]*\n", _text_of(path)):
         match = _ARROW.search(block)
         if match is None:
+            wrong = next((line for line in block.splitlines() if "-->" in line), "")
+            if wrong and not block.lstrip().startswith("NOTE"):
+                number += 1
+                yield number, RecordError("bad_row", f"{wrong:.80} are not the times of a cue")
             continue
         number += 1
         begins, ends = map(_clock, match.groups())
@@ -171,7 +175,7 @@ def read_stm(path: Path) -> Iterator[Turn]:
     """Yield the lines of STM: recording, channel, speaker, begin, end, labels and the transcript."""
     for number, cells in enumerate(_cells(path), start=1):
         if isinstance(cells, RecordError) or len(cells) < 5 or not _are_numbers(cells[3], cells[4]):
-            yield number, RecordError("bad_row", f"line {number} is not STM")
+            yield number, RecordError("bad_row", f"{_shown(cells)} is not STM")
             continue
         rest = cells[5:]
         record: Record = {
@@ -194,7 +198,10 @@ def read_rttm(path: Path) -> Iterator[Turn]:
         if isinstance(cells, RecordError) or cells[0] == "SPEAKER":
             number += 1
             if isinstance(cells, RecordError) or len(cells) < 8 or not _are_numbers(cells[3], cells[4]):
-                yield number, RecordError("bad_row", f"turn {number} is not RTTM")
+                yield number, RecordError("bad_row", f"{_shown(cells)} is not RTTM")
+                continue
+            if float(cells[4]) == 0:
+                yield number, RecordError("bad_segment", f"the turn at {cells[3]} s is empty")
                 continue
             record: Record = {"recording": cells[1], "offset": float(cells[3])}
             yield number, record | {"duration": float(cells[4]), "speaker": cells[7]}
@@ -224,6 +231,10 @@ def _cells(path: Path) -> Iterator[list[str] | RecordError]:
                 continue
             if text.strip() and not text.startswith(";"):
                 yield text.split()
+
+
+def _shown(cells: list[str] | RecordError) -> str:
+    return f"{' '.join(cells) if isinstance(cells, list) else cells!s:.80}"
 
 
 def _channel(name: str) -> Record:

@@ -60,8 +60,6 @@ class SegmentsReader(FolderSource):
     def _record(self, turn: Record, path: Path, folder: Path, recordings: Mapping[str, str]) -> Record | RecordError:
         name = str(turn.pop("recording", path.stem))
         if name not in recordings:
-            name = path.stem if len(recordings) == 1 and path.stem in recordings else name
-        if name not in recordings:
             return RecordError("missing_file", f"{folder} has no recording {name!r:.80}")
         return {self.filepath_key: str(folder.absolute() / recordings[name]), **turn}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 from curate.composite import CompositeStage
 from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.io.jsonl import MAX_LINE_BYTES, parse_line
+from curate.io.rows import is_finite_number
 from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record
 from curate.stage import RecordStage, Reject, Source, Stage
 from curate.stages.sources.audio_roots import check_exist, root_paths, root_urls
@@ -18,10 +19,13 @@ from curate.stages.sources.known_names import AUDIO_SUFFIXES, with_known_names
 from curate.stages.sources.manifest_source import matching_files
 from curate.stages.sources.nemo_tarred import expand
 from curate.stages.sources.record_shape import ColumnSettings, bcp_47
-from curate.storage import SEPARATOR, StoredFile, open_file, tar_members
+from curate.storage import SEPARATOR, StoredFile, open_file, path_of, tar_members
 from curate.storage.tar import TarMember
 
 _SHARD = "shard"
+_ERROR = "_sample_error"
+"""The column of a sample that cannot be read: the code and the message."""
+
 _TEXTS = frozenset({"txt", "lab", "text", "transcript"})
 
 
@@ -34,6 +38,8 @@ class ShardsReader(Source):
         roots: the folders that audio may lie in; by default those of the tars.
         dataset_name: written into the column `dataset_name`, unless empty.
     """
+
+    lists = True
 
     shards: str | Path | Sequence[str | Path]
     roots: str | Path | Sequence[str | Path] = ()
@@ -66,7 +72,18 @@ class ShardsReader(Source):
         for identity, path in files:
             yield {ID: identity, _SHARD: str(path.absolute()), **named}
 
-    def _files(self) -> list[Path]:
+    def listing(self) -> Iterator[str] | None:
+        found = list(map(str, self._found()))
+        return None if set(found) <= set(expand(self.shards)) else iter(found)
+
+    def use_listing(self, names: Iterable[str] | None) -> None:
+        self._shards_of_run = None if names is None else [path_of(name) for name in names]
+
+    def _files(self) -> Sequence[Path]:
+        listed: Sequence[Path] | None = getattr(self, "_shards_of_run", None)
+        return self._found() if listed is None else listed
+
+    def _found(self) -> list[Path]:
         return [path for name in expand(self.shards) for path in matching_files(name)]
 
 
@@ -110,6 +127,9 @@ class SplitShard(ColumnSettings, RecordStage):
         for key, members in itertools.groupby(tar_members(file), key=lambda member: _key_of(member.name)):
             if PurePosixPath(key).name:
                 sample = self._sample(file, shard, key, list(members))
+                if _ERROR in sample:
+                    yield sample
+                    continue
                 sample = sample if shape is None else shape.apply(sample)
                 if isinstance(sample.get("lang"), str):
                     sample["lang"] = bcp_47(sample["lang"])
@@ -118,20 +138,35 @@ class SplitShard(ColumnSettings, RecordStage):
     def _sample(self, file: StoredFile, shard: str, key: str, members: list[TarMember]) -> Record:
         audio: Record = {}
         about: Record = {}
+        place = f"{shard}{SEPARATOR}{key}"
+        names = [member.name for member in members]
+        if len(set(names)) < len(names):
+            twice = next(name for name in names if names.count(name) > 1)
+            return _unreadable(key, RecordError("bad_row", f"{place}: the tar has {twice!r:.200} more than once"))
         for member in members:
             extension = member.name[len(key) + 1 :]
             kind = extension.rpartition(".")[2].lower()
             if f".{kind}" in AUDIO_SUFFIXES:
                 column = extension if audio else self.filepath_key
                 audio[column] = f"{shard}{SEPARATOR}{member.name}"
-            elif kind == "json":
-                about |= _json_of(file, member)
-            elif kind in _TEXTS:
-                about["text" if extension == kind else extension] = _text_of(file, member)
-            elif kind == "cls":
-                about[extension] = _text_of(file, member)
+            elif kind == "json" or kind in _TEXTS or kind == "cls":
+                found = _columns_of(file, member, kind, extension)
+                if isinstance(found, RecordError):
+                    error = RecordError(found.code, f"{shard}{SEPARATOR}{member.name}: {found}"[:500])
+                    return {**audio, **_unreadable(key, error)}
+                about |= found
         about = {name: value for name, value in about.items() if name not in (ID, self.filepath_key)}
-        return {**audio, **with_known_names(about), "key": key}
+        about = with_known_names(about)
+        for name in ("duration", "offset"):
+            value: Any = about.get(name)
+            if value is not None and not (is_finite_number(value) and value >= 0):
+                error = RecordError("bad_value", f"{place}: {name} = {value!r:.80} is not a number of seconds")
+                return {**audio, **_unreadable(key, error)}
+        return {**audio, **about, "key": key}
+
+
+def _unreadable(key: str, error: RecordError) -> Record:
+    return {"key": key, _ERROR: [error.code, str(error)]}
 
 
 def _key_of(name: str) -> str:
@@ -140,17 +175,29 @@ def _key_of(name: str) -> str:
     return f"{folder}{slash}{last.partition('.')[0]}"
 
 
-def _json_of(file: StoredFile, member: TarMember) -> Record:
-    parsed = parse_line(_content(file, member)) if member.size <= MAX_LINE_BYTES else RecordError("line_too_long", "")
-    return {"json_error": f"{member.name}: {parsed}"[:300]} if isinstance(parsed, RecordError) else parsed
+def _columns_of(file: StoredFile, member: TarMember, kind: str, extension: str) -> Record | RecordError:
+    """Return the columns that a file of a sample becomes, or what is wrong with it."""
+    if member.size > MAX_LINE_BYTES:
+        return RecordError("line_too_long", f"it is longer than {MAX_LINE_BYTES} bytes")
+    content = file.pread(member.size, member.offset)
+    if kind == "json":
+        return parse_line(content)
+    try:
+        text = " ".join(content.decode("utf-8-sig").split())
+    except UnicodeDecodeError as error:
+        return RecordError("bad_row", f"it is not UTF-8: {error.reason} at byte {error.start}")
+    return {"text" if kind in _TEXTS and extension.lower() == kind else extension: text}
 
 
-def _text_of(file: StoredFile, member: TarMember) -> str:
-    return " ".join(_content(file, member).decode("utf-8-sig", errors="replace").split())
+@dataclass
+class SampleStage(RecordStage):
+    """Sends a sample to quarantine whose `.json` or `.txt` could not be read; the other samples of its tar continue."""
 
-
-def _content(file: StoredFile, member: TarMember) -> bytes:
-    return file.pread(min(member.size, MAX_LINE_BYTES), member.offset)
+    def process_record(self, record: Record) -> Record:
+        if _ERROR in record:
+            code, message = record[_ERROR]
+            raise RecordError(code, message)
+        return record
 
 
 @dataclass
@@ -180,4 +227,5 @@ class WebDatasetReader(ColumnSettings, CompositeStage):
         return (
             ShardsReader(self.shards, self.roots, self.dataset_name).with_(name="shards"),
             SplitShard(filepath_key=self.filepath_key, **settings).with_(name="samples"),
+            SampleStage().with_(name="readable"),
         )

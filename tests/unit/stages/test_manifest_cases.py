@@ -187,3 +187,16 @@ def test_keys_of_their_own_are_read_in_little_memory(folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert int(done.stdout) <= MAX_MEMORY_MB
+
+
+def test_plan_over_a_dictionary_of_large_values_needs_little_memory(folder: Path) -> None:
+    """1 KB on disk, 20 GB as Python objects: one value of a megabyte, in a dictionary, 20,000 times."""
+    large = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * 20_000, pyarrow.int32()), ["z" * 1_000_000])
+    parquet.write_table(pyarrow.table({"audio_filepath": ["a.wav"] * 20_000, "extra": large}), "bomb.parquet")
+    script = (
+        "from pathlib import Path\nfrom curate import Pipeline\nfrom curate.stages import Merge, ReadManifest\n"
+        "Pipeline('p', [ReadManifest('bomb.parquet'), Merge('out.jsonl')]).plan()\n"
+        "print(int(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0]) // 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert int(done.stdout) <= 200
