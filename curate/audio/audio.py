@@ -19,7 +19,7 @@ from curate.audio.channels import (
     measure_levels,
     require_channel,
 )
-from curate.audio.files import Roots
+from curate.audio.files import AudioFile, Roots
 from curate.audio.reader import BYTES_PER_SAMPLE, FrameReader
 from curate.audio.recording import block_frames
 from curate.audio.resampling import cut_to, require_finite, resample_blocks
@@ -132,6 +132,11 @@ class Audio:
         audio = cls(reader, offset_s, end_s, settings=settings, record=record)
         audio._owns_reader = True
         return audio
+
+    @property
+    def file(self) -> AudioFile:
+        """The open file of the recording, as it is decoded from."""
+        return self._reader.recording.file
 
     @property
     def rate_hz(self) -> int:

@@ -52,6 +52,8 @@ class _Recording:
         return self.reader.forget(blocking=blocking) and all(dropped)
 
     def _in_use(self) -> list[Audio]:
+        if not self._audios:  # of most recordings that are open: every new record looks at all of them
+            return []
         with self._lock:
             return list(self._audios)
 
@@ -148,7 +150,7 @@ class RecordingCache:
         if record.get("offset") is not None:
             audio = self.audio(record)
             return audio.take_samples(rate_hz), AudioLength.of(audio)
-        with self._alone(record) as audio:
+        with self.alone(record) as audio:
             return audio.take_samples(rate_hz), AudioLength.of(audio)
 
     def length(self, record: Mapping[str, Any]) -> AudioLength:
@@ -159,12 +161,16 @@ class RecordingCache:
         """
         if record.get("offset") is not None:
             return AudioLength.of(self.audio(record))
-        with self._alone(record) as audio:
+        with self.alone(record) as audio:
             return AudioLength.of(audio)
 
     @contextmanager
-    def _alone(self, record: Mapping[str, Any]) -> Generator[Audio]:
-        """Open the whole recording of a record for one use."""
+    def alone(self, record: Mapping[str, Any]) -> Generator[Audio]:
+        """Open the recording of a record for one use, after which it is closed and nothing of it is held.
+
+        Raises:
+            RecordError: as `audio`.
+        """
         path, offset_s, end_s = segment_of(record, self._filepath_key)
         reader = FrameReader(path, self._roots, on_decode=self._count_decode, on_block=self._count_block)
         with closing(reader):

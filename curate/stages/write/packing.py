@@ -28,6 +28,12 @@ SHARD_FOLDER = "shards"
 DESCRIPTION = ".json"
 """The suffix of the description of a shard: its records, its length, and the checksums of its files."""
 
+_PARTS = ("offset", "channel", "channel_selector")
+"""The columns of records that share their recording with others."""
+
+_sorted = json.JSONEncoder(sort_keys=True).encode
+"""As `json.dumps(…, sort_keys=True)`, which makes a new encoder in each call."""
+
 _EARLIER = (SHARD, SURVEY)
 """The columns that the assignment has added for this stage alone."""
 
@@ -124,7 +130,7 @@ class PackShards(ProcessingStage):
         digest = hashlib.sha256(self._described.encode())
         digest.update(survey.encode(errors="surrogatepass"))
         for row in rows:
-            digest.update(json.dumps(row, sort_keys=True).encode())
+            digest.update(_sorted(row).encode())
         for each in more:
             digest.update(each.encode(errors="surrogatepass"))
         return digest.hexdigest()[:32]
@@ -186,13 +192,12 @@ class PackShards(ProcessingStage):
         return key, described
 
     def _add(self, shard: OpenShard, record: Record) -> float:
-        audio = self._recordings.audio(record)
-        is_whole = all(record.get(name) is None for name in ("offset", "channel", "channel_selector"))
-        path, roots = record[self.filepath_key], self.context.audio_roots
-        try:
-            encoded = self.encoding.encode(audio, path, roots, is_whole=is_whole)
-        finally:
-            audio.forget()
+        if all(record.get(name) is None for name in _PARTS):
+            with self._recordings.alone(record) as audio:
+                encoded = self.encoding.encode(audio, is_whole=True)
+        else:
+            with self._recordings.audio(record) as audio:
+                encoded = self.encoding.encode(audio, is_whole=False)
         shard.add({**record, "duration": encoded.duration_s}, encoded)
         return encoded.duration_s
 
