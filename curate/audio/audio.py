@@ -105,6 +105,7 @@ class Audio:
         self._on_unlike_channels = on_unlike_channels
         self._on_cut = on_cut
         self._lock = threading.RLock()
+        self._place: tuple[int, int | None] | None = None
         self._span: tuple[int, int] | None = None
         self._native: Samples | None = None
         self._levels: ChannelLevels | None = None
@@ -351,7 +352,9 @@ class Audio:
     def _located(self) -> tuple[int, int | None]:
         if self._span is not None:
             return self._span
-        return self._reader.locate(self._offset_s, self._end_s, self._settings.end_tolerance_s)
+        if self._place is None:
+            self._place = self._reader.locate(self._offset_s, self._end_s, self._settings.end_tolerance_s)
+        return self._place
 
     def _frames(self) -> tuple[int, int]:
         """The first frame of the segment and the one behind its last, once it is known that they are there."""

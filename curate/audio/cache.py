@@ -44,7 +44,10 @@ class _Recording:
             self._audios.add(audio)
 
     def held_bytes(self) -> int:
-        return self.reader.held_bytes + sum(audio.held_bytes for audio in self._in_use())
+        whole = self.reader.held_bytes
+        if not self._audios:  # as of most: every new record looks at all recordings that are open
+            return whole
+        return whole + sum(audio.held_bytes for audio in self._in_use())
 
     def forget(self, *, blocking: bool) -> bool:
         """Drop what is held; False when some of it is in use and was left."""
@@ -52,8 +55,6 @@ class _Recording:
         return self.reader.forget(blocking=blocking) and all(dropped)
 
     def _in_use(self) -> list[Audio]:
-        if not self._audios:  # of most recordings that are open: every new record looks at all of them
-            return []
         with self._lock:
             return list(self._audios)
 

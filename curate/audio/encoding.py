@@ -177,11 +177,14 @@ def encode_samples(samples: Samples, rate_hz: int, codec: Codec, *, bit_depth: i
     low, high = float(samples.min()), float(samples.max())  # NaN if there is one
     if not math.isfinite(low) or not math.isfinite(high):
         raise RecordError("non_finite", "the audio holds NaN or infinite samples")
-    content = _opus(samples, rate_hz) if codec == "opus" else _with_soundfile(samples, rate_hz, codec, bit_depth)
+    if codec == "opus":
+        content = _opus(samples, rate_hz)
+    else:
+        content = _with_soundfile(samples, rate_hz, codec, bit_depth, low, high)
     return EncodedAudio(content, codec, rate_hz, channels, len(samples))
 
 
-def _with_soundfile(samples: Samples, rate_hz: int, codec: Codec, bit_depth: int) -> bytes:
+def _with_soundfile(samples: Samples, rate_hz: int, codec: Codec, bit_depth: int, low: float, high: float) -> bytes:
     import soundfile
 
     file = io.BytesIO()
@@ -190,21 +193,22 @@ def _with_soundfile(samples: Samples, rate_hz: int, codec: Codec, bit_depth: int
             soundfile.write(file, samples, rate_hz, format="MP3", subtype="MPEG_LAYER_III")
         else:
             options: dict[str, Any] = {"compression_level": _FLAC_LEVEL} if codec == "flac" else {}
-            integers, subtype = _integers(samples, bit_depth)
+            integers, subtype = _integers(samples, bit_depth, is_limited=-1 <= low and high <= 1 - 2**-15)
             soundfile.write(file, integers, rate_hz, format=codec.upper(), subtype=subtype, **options)
     except soundfile.LibsndfileError as error:
         raise RecordError("unsupported_rate", f"{codec} cannot hold {rate_hz} Hz: {error.error_string}") from error
     return file.getvalue()
 
 
-def _integers(samples: Samples, bit_depth: int) -> tuple[np.ndarray[Any, Any], str]:
+def _integers(samples: Samples, bit_depth: int, *, is_limited: bool) -> tuple[np.ndarray[Any, Any], str]:
     import numpy as np
 
     full_scale = 1 << (bit_depth - 1)
     # A power of two scales floats of any size exactly, and 24 bits are all that the smaller ones hold.
     scaled = samples * samples.dtype.type(full_scale)
     np.rint(scaled, out=scaled)
-    np.clip(scaled, -full_scale, full_scale - 1, out=scaled)
+    if not is_limited:
+        np.clip(scaled, -full_scale, full_scale - 1, out=scaled)
     if bit_depth == 16:
         return scaled.astype(np.int16), "PCM_16"
     return scaled.astype(np.int32) << 8, "PCM_24"
