@@ -94,6 +94,8 @@ class PackShards(ProcessingStage):
         if context.run_directory is None:
             raise InfrastructureError(f"stage {self.name!r} writes shards, which needs a run directory: run_dir=…")
         self._folder = Path(context.run_directory)
+        self._durable: set[Path] = set()
+        """The folders of shards whose own names this worker has made durable."""
         self._recordings = RecordingCache() if context.recordings is None else context.recordings(self.filepath_key)
         described = [type(self.format).__qualname__, describe_value(self.format), describe_value(self.encoding)]
         self._described = json.dumps([described, describe_value(context.audio or AudioSettings())], sort_keys=True)
@@ -217,10 +219,12 @@ class PackShards(ProcessingStage):
             shutil.rmtree(_members(description), ignore_errors=True)  # of an attempt that was killed here
             members.rename(_members(description))
             described["members"] = describe_folder(_members(description))
-        write_atomically(description, json.dumps(described).encode() + b"\n")
+        write_atomically(description, json.dumps(described).encode() + b"\n")  # makes the names before it durable, too
         failpoint("shard.after_description")
-        for folder in (place, *place.relative_to(self._folder).parents):
-            sync_directory(self._folder / folder)
+        if place not in self._durable:
+            for folder in place.relative_to(self._folder).parents:
+                sync_directory(self._folder / folder)
+            self._durable.add(place)
         return described
 
     def _report(self, folder: Path, key: str, files: Mapping[str, Any]) -> None:
