@@ -167,7 +167,6 @@ def encode_samples(samples: Samples, rate_hz: int, codec: Codec, *, bit_depth: i
     Raises:
         RecordError: `zero_samples`, `non_finite`, `unsupported_rate`, `unsupported_channels`.
     """
-    import numpy as np
 
     channels = 1 if samples.ndim == 1 else int(samples.shape[1])
     if samples.size == 0:
@@ -193,7 +192,7 @@ def _with_soundfile(samples: Samples, rate_hz: int, codec: Codec, bit_depth: int
             soundfile.write(file, samples, rate_hz, format="MP3", subtype="MPEG_LAYER_III")
         else:
             options: dict[str, Any] = {"compression_level": _FLAC_LEVEL} if codec == "flac" else {}
-            integers, subtype = _integers(samples, bit_depth, is_limited=-1 <= low and high <= 1 - 2**-15)
+            integers, subtype = _integers(samples, bit_depth, is_limited=low >= -1 and high <= 1 - 2**-15)
             soundfile.write(file, integers, rate_hz, format=codec.upper(), subtype=subtype, **options)
     except soundfile.LibsndfileError as error:
         raise RecordError("unsupported_rate", f"{codec} cannot hold {rate_hz} Hz: {error.error_string}") from error

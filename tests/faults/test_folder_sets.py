@@ -1,4 +1,4 @@
-"""Sets of folders, and of Parquet, are published whole by runs that are killed at every place where they are written."""
+"""Sets of folders, and of Parquet, are published whole by runs that are killed at every place of writing them."""
 
 from __future__ import annotations
 

@@ -179,7 +179,7 @@ def test_a_fork_finds_the_shards_that_have_not_changed(manifest: Path, tmp_path:
     assert check == [number for number in range(COUNT) if number not in (7, 24)]
 
 
-@pytest.mark.parametrize("shards", [16, 1024])
+@pytest.mark.parametrize("shards", [16, pytest.param(1024, marks=pytest.mark.soak)])
 def test_every_record_is_a_member_of_one_shard_and_a_row_of_its_manifest(shards: int, tmp_path: Path) -> None:
     count, lengths_s = 1023, (0.02, 0.04, 0.08, 0.1)
     for length_s in lengths_s:
