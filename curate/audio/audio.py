@@ -19,7 +19,7 @@ from curate.audio.channels import (
     measure_levels,
     require_channel,
 )
-from curate.audio.files import Roots
+from curate.audio.files import AudioFile, Roots
 from curate.audio.reader import BYTES_PER_SAMPLE, FrameReader
 from curate.audio.recording import block_frames
 from curate.audio.resampling import cut_to, require_finite, resample_blocks
@@ -105,6 +105,7 @@ class Audio:
         self._on_unlike_channels = on_unlike_channels
         self._on_cut = on_cut
         self._lock = threading.RLock()
+        self._place: tuple[int, int | None] | None = None
         self._span: tuple[int, int] | None = None
         self._native: Samples | None = None
         self._levels: ChannelLevels | None = None
@@ -132,6 +133,11 @@ class Audio:
         audio = cls(reader, offset_s, end_s, settings=settings, record=record)
         audio._owns_reader = True
         return audio
+
+    @property
+    def file(self) -> AudioFile:
+        """The open file of the recording, as it is decoded from."""
+        return self._reader.recording.file
 
     @property
     def rate_hz(self) -> int:
@@ -346,7 +352,9 @@ class Audio:
     def _located(self) -> tuple[int, int | None]:
         if self._span is not None:
             return self._span
-        return self._reader.locate(self._offset_s, self._end_s, self._settings.end_tolerance_s)
+        if self._place is None:
+            self._place = self._reader.locate(self._offset_s, self._end_s, self._settings.end_tolerance_s)
+        return self._place
 
     def _frames(self) -> tuple[int, int]:
         """The first frame of the segment and the one behind its last, once it is known that they are there."""

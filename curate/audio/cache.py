@@ -44,7 +44,10 @@ class _Recording:
             self._audios.add(audio)
 
     def held_bytes(self) -> int:
-        return self.reader.held_bytes + sum(audio.held_bytes for audio in self._in_use())
+        whole = self.reader.held_bytes
+        if not self._audios:  # as of most: every new record looks at all recordings that are open
+            return whole
+        return whole + sum(audio.held_bytes for audio in self._in_use())
 
     def forget(self, *, blocking: bool) -> bool:
         """Drop what is held; False when some of it is in use and was left."""
@@ -148,7 +151,7 @@ class RecordingCache:
         if record.get("offset") is not None:
             audio = self.audio(record)
             return audio.take_samples(rate_hz), AudioLength.of(audio)
-        with self._alone(record) as audio:
+        with self.alone(record) as audio:
             return audio.take_samples(rate_hz), AudioLength.of(audio)
 
     def length(self, record: Mapping[str, Any]) -> AudioLength:
@@ -159,12 +162,16 @@ class RecordingCache:
         """
         if record.get("offset") is not None:
             return AudioLength.of(self.audio(record))
-        with self._alone(record) as audio:
+        with self.alone(record) as audio:
             return AudioLength.of(audio)
 
     @contextmanager
-    def _alone(self, record: Mapping[str, Any]) -> Generator[Audio]:
-        """Open the whole recording of a record for one use."""
+    def alone(self, record: Mapping[str, Any]) -> Generator[Audio]:
+        """Open the recording of a record for one use, after which it is closed and nothing of it is held.
+
+        Raises:
+            RecordError: as `audio`.
+        """
         path, offset_s, end_s = segment_of(record, self._filepath_key)
         reader = FrameReader(path, self._roots, on_decode=self._count_decode, on_block=self._count_block)
         with closing(reader):

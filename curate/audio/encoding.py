@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import io
+import math
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from curate.audio.audio import Audio
-from curate.audio.files import Roots, open_file
 from curate.audio.sniff import SNIFFED_BYTES
 from curate.errors import PlanError, RecordError
 
@@ -96,20 +96,18 @@ class AudioEncoding:
             if find_spec("av") is None:
                 raise PlanError("codec='opus' needs PyAV: pip install 'curate-speech[av]'")
 
-    def encode(self, audio: Audio, path: str, roots: Roots, *, is_whole: bool) -> EncodedAudio:
+    def encode(self, audio: Audio, *, is_whole: bool) -> EncodedAudio:
         """Return a record's audio as a file.
 
         Args:
-            audio: the record's.
-            path: of its file, which is copied where that is allowed.
-            roots: the folders that files may be read from.
+            audio: the record's; its file is copied where that is allowed.
             is_whole: whether the record is the whole file, without an `offset` and a channel of its own.
 
         Raises:
             RecordError: it cannot be decoded, or not encoded with this codec.
         """
         if self.copy and is_whole:
-            copied = self._copied(audio, path, roots)
+            copied = self._copied(audio)
             if copied is not None:
                 return copied
         rate_hz = self.rate_hz or self._rate_for(audio.rate_hz)
@@ -133,18 +131,15 @@ class AudioEncoding:
             return rate_hz
         return next((rate for rate in rates if rate >= rate_hz), rates[-1])
 
-    def _copied(self, audio: Audio, path: str, roots: Roots) -> EncodedAudio | None:
+    def _copied(self, audio: Audio) -> EncodedAudio | None:
         """Return the file as it is if that is what encoding should give; None: it is not."""
-        with open_file(path, roots) as file:
-            if file.size > _MOST_COPIED_BYTES or codec_of(file.pread(SNIFFED_BYTES, 0)) != self.codec:
-                return None
-            fits = self.rate_hz in (None, audio.rate_hz) and (self.channels == "all" or audio.channels == 1)
-            if not fits:
-                return None
-            frames = round(audio.duration_s * audio.rate_hz)  # by its header, and its last frame is there
-            return EncodedAudio(
-                file.pread(file.size, 0), self.codec, audio.rate_hz, audio.channels, frames, copied=True
-            )
+        file, rate_hz, channels = audio.file, audio.rate_hz, audio.channels
+        if file.size > _MOST_COPIED_BYTES or codec_of(file.pread(SNIFFED_BYTES, 0)) != self.codec:
+            return None
+        if self.rate_hz not in (None, rate_hz) or (self.channels == "mono" and channels > 1):
+            return None
+        frames = round(audio.duration_s * rate_hz)  # by its header, and its last frame is there
+        return EncodedAudio(file.pread(file.size, 0), self.codec, rate_hz, channels, frames, copied=True)
 
 
 def codec_of(head: bytes) -> Codec | None:
@@ -172,20 +167,23 @@ def encode_samples(samples: Samples, rate_hz: int, codec: Codec, *, bit_depth: i
     Raises:
         RecordError: `zero_samples`, `non_finite`, `unsupported_rate`, `unsupported_channels`.
     """
-    import numpy as np
 
     channels = 1 if samples.ndim == 1 else int(samples.shape[1])
     if samples.size == 0:
         raise RecordError("zero_samples", "audio without samples cannot be written")
     if channels > _MAX_CHANNELS[codec]:
         raise RecordError("unsupported_channels", f"{codec} holds {_MAX_CHANNELS[codec]} channels, not {channels}")
-    if not np.isfinite(samples).all():
+    low, high = float(samples.min()), float(samples.max())  # NaN if there is one
+    if not math.isfinite(low) or not math.isfinite(high):
         raise RecordError("non_finite", "the audio holds NaN or infinite samples")
-    content = _opus(samples, rate_hz) if codec == "opus" else _with_soundfile(samples, rate_hz, codec, bit_depth)
+    if codec == "opus":
+        content = _opus(samples, rate_hz)
+    else:
+        content = _with_soundfile(samples, rate_hz, codec, bit_depth, low, high)
     return EncodedAudio(content, codec, rate_hz, channels, len(samples))
 
 
-def _with_soundfile(samples: Samples, rate_hz: int, codec: Codec, bit_depth: int) -> bytes:
+def _with_soundfile(samples: Samples, rate_hz: int, codec: Codec, bit_depth: int, low: float, high: float) -> bytes:
     import soundfile
 
     file = io.BytesIO()
@@ -194,20 +192,22 @@ def _with_soundfile(samples: Samples, rate_hz: int, codec: Codec, bit_depth: int
             soundfile.write(file, samples, rate_hz, format="MP3", subtype="MPEG_LAYER_III")
         else:
             options: dict[str, Any] = {"compression_level": _FLAC_LEVEL} if codec == "flac" else {}
-            integers, subtype = _integers(samples, bit_depth)
+            integers, subtype = _integers(samples, bit_depth, is_limited=low >= -1 and high <= 1 - 2**-15)
             soundfile.write(file, integers, rate_hz, format=codec.upper(), subtype=subtype, **options)
     except soundfile.LibsndfileError as error:
         raise RecordError("unsupported_rate", f"{codec} cannot hold {rate_hz} Hz: {error.error_string}") from error
     return file.getvalue()
 
 
-def _integers(samples: Samples, bit_depth: int) -> tuple[np.ndarray[Any, Any], str]:
+def _integers(samples: Samples, bit_depth: int, *, is_limited: bool) -> tuple[np.ndarray[Any, Any], str]:
     import numpy as np
 
     full_scale = 1 << (bit_depth - 1)
     # A power of two scales floats of any size exactly, and 24 bits are all that the smaller ones hold.
-    scaled = np.rint(samples * samples.dtype.type(full_scale))
-    np.clip(scaled, -full_scale, full_scale - 1, out=scaled)
+    scaled = samples * samples.dtype.type(full_scale)
+    np.rint(scaled, out=scaled)
+    if not is_limited:
+        np.clip(scaled, -full_scale, full_scale - 1, out=scaled)
     if bit_depth == 16:
         return scaled.astype(np.int16), "PCM_16"
     return scaled.astype(np.int32) << 8, "PCM_24"

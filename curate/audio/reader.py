@@ -89,6 +89,9 @@ class FrameReader:
     @property
     def recording(self) -> Recording:
         """The open file; opens it."""
+        recording = self._recording  # without the lock, because it is asked for several times for every block
+        if recording is not None:
+            return recording
         with self._lock:
             if self._recording is None:
                 self._recording = self._stack.enter_context(open_recording(self._path, self._roots))

@@ -110,6 +110,8 @@ class Recording:
     def _go_to(self, position: int) -> None:
         if position == self._position:
             return
+        if self._position < 0 and not self.seeks_exactly:
+            self.restart()
         if self.seeks_exactly:
             if self.decoder.seek(position):
                 self._position = position
@@ -129,13 +131,15 @@ class Recording:
         return block
 
     def reaches(self, frames: int) -> bool:
-        """Return whether the file has at least this many frames; leave the decoder at the beginning."""
+        """Return whether the file has at least this many frames; the next `read` finds its place by itself."""
         try:
-            return frames == 0 or (self.decoder.seek(frames - 1) and len(self.decoder.read(1)) == 1)
+            if frames == 0 or (self.decoder.seek(frames - 1) and len(self.decoder.read(1)) == 1):
+                self._position = -1  # opening a decoder again takes longer than seeking, and few are read afterwards
+                return True
         except DecoderError:
-            return False
-        finally:
-            self.restart()
+            pass
+        self.restart()
+        return False
 
     def _require_scale(self, block: Samples) -> None:
         """Raise for a float file that holds integers: their level would be 90 dB over full scale."""

@@ -40,7 +40,7 @@ def resample_blocks(
         piece = mono if resampler is None else resampler.push(mono)
         if len(piece):
             if pending is not None:
-                yield _checked(pending, name)
+                yield pending if resampler is None else _checked(pending, name)
                 yielded += len(pending)
             pending = piece
     last = np.zeros(0, np.float32) if resampler is None else resampler.finish()
@@ -49,7 +49,8 @@ def resample_blocks(
     length = max(0, resampled_frames(frames, rate_in_hz, rate_out_hz) - yielded)
     if yielded + length == 0:
         raise RecordError("zero_samples", f"{name} is shorter than one sample of the result")
-    yield _checked(rest[:length] if len(rest) >= length else np.pad(rest, (0, length - len(rest))), name)
+    exact = rest[:length] if len(rest) >= length else np.pad(rest, (0, length - len(rest)))
+    yield exact if resampler is None else _checked(exact, name)
 
 
 def cut_to(pieces: Iterable[Samples], size: int) -> Iterator[Samples]:

@@ -70,10 +70,8 @@ def write_json(path: Path, value: Any, *, checksum: bool = False) -> None:
 
 def describe_file(path: Path) -> dict[str, Any]:
     """Return the size of a file, and the sha256 of its content."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
+    with path.open("rb", buffering=0) as file:
+        digest = hashlib.file_digest(file, "sha256")
         return {"size": file.tell(), "sha256": digest.hexdigest()}
 
 

@@ -103,7 +103,7 @@ def test_one_worker_is_as_fast_as_a_plain_loop(utterances: list[Record], tmp_pat
 def test_copying_is_faster_than_encoding(utterances: list[Record], tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     rows: list[Record] = []
-    for number in range(400):
+    for number in range(UTTERANCES):  # as many, because a run has costs of its own
         soundfile.write(tmp_path / f"{number}.flac", noise(rng, UTTERANCE_S), RATE_HZ)
         path = str(tmp_path / f"{number}.flac")
         rows.append({"audio_filepath": path, "duration": UTTERANCE_S, "text": "word"})

@@ -1,6 +1,6 @@
 """A pipeline that publishes shards, to be killed in a process of its own.
 
-python -m tests.faults.sharded EXECUTOR RUN_DIR INPUT
+python -m tests.faults.sharded EXECUTOR RUN_DIR INPUT [FORMS]
 """
 
 from __future__ import annotations
@@ -20,7 +20,15 @@ from curate.audio.encoding import EncodedAudio
 from curate.io import failpoints
 from curate.io.provenance import PROVENANCE
 from curate.records import Record
-from curate.stages import NemoTarredWriter, Partition, ReadManifest
+from curate.stages import (
+    AudioFilesWriter,
+    HuggingFaceWriter,
+    KaldiWriter,
+    NemoTarredWriter,
+    Partition,
+    ReadManifest,
+    SharWriter,
+)
 from curate.stages.write.formats import OpenShard, ShardFormat
 from curate.stages.write.nemo_tarred import NemoFormat
 from tests.faults.faulty_stages import misbehave
@@ -79,6 +87,17 @@ def pipeline(manifest: Path, log: str = "", broken: str = "") -> Pipeline:
     return Pipeline("sharded", [ReadManifest(manifest), Partition(max_records=4), writer])
 
 
+def folders(manifest: Path) -> Pipeline:
+    """Return a pipeline that publishes all formats with a folder of files or an index over all shards."""
+    writers = [
+        AudioFilesWriter("audio_files", shard_records=13),
+        HuggingFaceWriter("hf", shard_records=13, by="split"),
+        SharWriter("shar", shard_records=13),
+        KaldiWriter("kaldi", shard_records=13),
+    ]
+    return Pipeline("folders", [ReadManifest(manifest), *writers])
+
+
 def published(folder: Path) -> dict[str, str]:
     """Return the files of a data set with their checksums, without what names the run."""
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != PROVENANCE)
@@ -94,19 +113,20 @@ def numbers(folder: Path) -> list[int]:
     ]
 
 
-def run(executor: str, run_dir: Path, manifest: Path, place: str = "") -> int:
-    """Run the pipeline in a process of its own, which may be killed at a place, and return its exit status."""
+def run(executor: str, run_dir: Path, manifest: Path, place: str = "", forms: str = "nemo") -> int:
+    """Run a pipeline in a process of its own, which may be killed at a place, and return its exit status."""
     environment = {**os.environ, failpoints.VARIABLE: place}
-    command = [sys.executable, "-m", "tests.faults.sharded", executor, str(run_dir), str(manifest)]
+    command = [sys.executable, "-m", "tests.faults.sharded", executor, str(run_dir), str(manifest), forms]
     return subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, timeout=120).returncode
 
 
-def main(executor: str, run_dir: str, manifest: str) -> None:
+def main(executor: str, run_dir: str, manifest: str, forms: str = "nemo") -> None:
     from curate.engine import RunOptions
 
     failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
     chosen = ShuffledExecutor() if executor == "shuffled" else executor
-    pipeline(Path(manifest)).run(chosen, run_dir=run_dir, max_failures=100, options=RunOptions(unit_bytes=2000))
+    made = folders(Path(manifest)) if forms == "folders" else pipeline(Path(manifest))
+    made.run(chosen, run_dir=run_dir, max_failures=100, options=RunOptions(unit_bytes=2000))
 
 
 if __name__ == "__main__":

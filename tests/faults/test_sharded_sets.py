@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from curate import Pipeline
 from curate.engine import Retry, RunOptions, repair_run
 from curate.errors import PlanError
 from curate.io.failpoints import FAILPOINTS
+from curate.stages import NemoTarredWriter, ReadRecords
 from tests.faults.sharded import numbers, pipeline, published, run
 from tests.unit.engine.hearing import write_noise
 
@@ -175,6 +177,34 @@ def test_a_fork_finds_the_shards_that_have_not_changed(manifest: Path, tmp_path:
     assert published(tmp_path / "old" / "set") == before
     check = sorted(numbers(tmp_path / "new" / "set"))
     assert check == [number for number in range(COUNT) if number not in (7, 24)]
+
+
+@pytest.mark.parametrize("shards", [16, pytest.param(1024, marks=pytest.mark.soak)])
+def test_every_record_is_a_member_of_one_shard_and_a_row_of_its_manifest(shards: int, tmp_path: Path) -> None:
+    count, lengths_s = 1023, (0.02, 0.04, 0.08, 0.1)
+    for length_s in lengths_s:
+        write_noise(tmp_path / f"{length_s}.wav", length_s)
+    rows = [
+        {"audio_filepath": str(tmp_path / f"{length_s}.wav"), "duration": length_s, "number": number}
+        for number in range(count)
+        for length_s in [lengths_s[number % 4]]
+    ]
+    writer = NemoTarredWriter("set", shards=shards, buckets=[0.03, 0.05, 0.06, 0.09], codec="wav", lang="en")
+    Pipeline("buckets", [ReadRecords(rows), writer]).run(run_dir=tmp_path / "run")
+    folder = tmp_path / "run" / "set"
+    buckets = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    assert buckets == ["bucket1", "bucket2", "bucket4", "bucket5"]  # nothing is between 0.05 and 0.06 s
+    found: list[int] = []
+    for name in buckets:
+        tars = list((folder / name).glob("audio_*.tar"))
+        assert len(tars) == min(shards, len(rows[int(name[-1]) - 1 - (name > "bucket3") :: 4]))
+        for tar in tars:
+            rows_of = folder / name / "sharded_manifests" / tar.name.replace("audio_", "manifest_")
+            lines = [json.loads(line) for line in rows_of.with_suffix(".json").read_text().splitlines()]
+            with tarfile.open(tar) as members:
+                assert members.getnames() == [line["audio_filepath"] for line in lines]
+            found.extend(line["number"] for line in lines)
+    assert sorted(found) == list(range(count))
 
 
 def test_a_changed_path_costs_no_work(manifest: Path, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ _CANARY: Mapping[str, Any] = {
     "decodercontext": "",
     "emotion": "<|emo:undefined|>",
 }
+_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _BINS = 30
 _TOKEN_BINS = 2
 """How many bins of tokens there are for each of durations."""
@@ -69,7 +70,7 @@ class _NemoShard:
 
     def add(self, record: Record, audio: EncodedAudio) -> None:
         name = f"{member_name(record[ID])}.{audio.extension}"
-        row = json.dumps(self._format.row(record, audio, name), ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        row = _encode(self._format.row(record, audio, name)).encode() + b"\n"
         self._tar.add(name, audio.content)
         self._manifest.write(row)
 

@@ -28,6 +28,12 @@ SHARD_FOLDER = "shards"
 DESCRIPTION = ".json"
 """The suffix of the description of a shard: its records, its length, and the checksums of its files."""
 
+_PARTS = ("offset", "channel", "channel_selector")
+"""The columns of records that share their recording with others."""
+
+_sorted = json.JSONEncoder(sort_keys=True).encode
+"""As `json.dumps(…, sort_keys=True)`, which makes a new encoder in each call."""
+
 _EARLIER = (SHARD, SURVEY)
 """The columns that the assignment has added for this stage alone."""
 
@@ -88,6 +94,8 @@ class PackShards(ProcessingStage):
         if context.run_directory is None:
             raise InfrastructureError(f"stage {self.name!r} writes shards, which needs a run directory: run_dir=…")
         self._folder = Path(context.run_directory)
+        self._durable: set[Path] = set()
+        """The folders of shards whose own names this worker has made durable."""
         self._recordings = RecordingCache() if context.recordings is None else context.recordings(self.filepath_key)
         described = [type(self.format).__qualname__, describe_value(self.format), describe_value(self.encoding)]
         self._described = json.dumps([described, describe_value(context.audio or AudioSettings())], sort_keys=True)
@@ -124,7 +132,7 @@ class PackShards(ProcessingStage):
         digest = hashlib.sha256(self._described.encode())
         digest.update(survey.encode(errors="surrogatepass"))
         for row in rows:
-            digest.update(json.dumps(row, sort_keys=True).encode())
+            digest.update(_sorted(row).encode())
         for each in more:
             digest.update(each.encode(errors="surrogatepass"))
         return digest.hexdigest()[:32]
@@ -186,13 +194,12 @@ class PackShards(ProcessingStage):
         return key, described
 
     def _add(self, shard: OpenShard, record: Record) -> float:
-        audio = self._recordings.audio(record)
-        is_whole = all(record.get(name) is None for name in ("offset", "channel", "channel_selector"))
-        path, roots = record[self.filepath_key], self.context.audio_roots
-        try:
-            encoded = self.encoding.encode(audio, path, roots, is_whole=is_whole)
-        finally:
-            audio.forget()
+        if all(record.get(name) is None for name in _PARTS):
+            with self._recordings.alone(record) as audio:
+                encoded = self.encoding.encode(audio, is_whole=True)
+        else:
+            with self._recordings.audio(record) as audio:
+                encoded = self.encoding.encode(audio, is_whole=False)
         shard.add({**record, "duration": encoded.duration_s}, encoded)
         return encoded.duration_s
 
@@ -212,10 +219,12 @@ class PackShards(ProcessingStage):
             shutil.rmtree(_members(description), ignore_errors=True)  # of an attempt that was killed here
             members.rename(_members(description))
             described["members"] = describe_folder(_members(description))
-        write_atomically(description, json.dumps(described).encode() + b"\n")
+        write_atomically(description, json.dumps(described).encode() + b"\n")  # makes the names before it durable, too
         failpoint("shard.after_description")
-        for folder in (place, *place.relative_to(self._folder).parents):
-            sync_directory(self._folder / folder)
+        if place not in self._durable:
+            for folder in place.relative_to(self._folder).parents:
+                sync_directory(self._folder / folder)
+            self._durable.add(place)
         return described
 
     def _report(self, folder: Path, key: str, files: Mapping[str, Any]) -> None:

@@ -56,7 +56,7 @@ def test_integers_are_kept_to_the_last_bit(codec: Any, bit_depth: int, scale: in
 
 def encode(path: str, record: dict[str, Any] | None = None, **settings: Any) -> Any:
     with Audio.of({"audio_filepath": path, **(record or {})}) as audio:
-        return AudioEncoding(**settings).encode(audio, path, None, is_whole=record is None)
+        return AudioEncoding(**settings).encode(audio, is_whole=record is None)
 
 
 def test_a_file_that_needs_no_change_is_copied(write: Any) -> None:
