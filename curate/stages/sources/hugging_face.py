@@ -130,17 +130,21 @@ def _files_in(folder: Path) -> list[Path]:
         return [path for split in splits for path in _files_in(folder / split)]
     if (folder / "state.json").is_file():
         state: Any = json.loads((folder / "state.json").read_text(encoding="utf-8"))
-        return [folder / one["filename"] for one in state["_data_files"]]
-    metadata = [path for name in _METADATA for path in sorted(folder.rglob(name))]
+        return [path for one in state["_data_files"] for path in matching_files(str(folder / one["filename"]))]
+    metadata = [path for name in _METADATA for path in sorted(folder.rglob(name)) if path.is_file()]
     if metadata:
         return metadata
-    tables = sorted(folder.rglob("*.parquet")) or sorted(folder.rglob("*.arrow"))
+    tables = _files_below(folder, "*.parquet") or _files_below(folder, "*.arrow")
     if not tables:
         raise PlanError(
             f"{folder} is not a data set of Hugging Face: it has neither state.json nor metadata.csv, "
             "metadata.jsonl or Parquet files"
         )
     return tables
+
+
+def _files_below(folder: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in folder.rglob(pattern) if path.is_file())
 
 
 def _is_columnar(path: Path) -> bool:
@@ -210,7 +214,7 @@ def _rows_without(path: Path, schema: Any, names: list[str], after: int) -> Iter
         for size, batch in _sized_batches(path, names):
             first, number = number, number + size
             if number > after:
-                rows = rows_of(batch) if names else [dict[str, Any]() for _ in range(size)]
+                rows = rows_of(batch) if names else (dict[str, Any]() for _ in range(size))
                 for position, row in enumerate(rows, start=first + 1):
                     if position > after:
                         yield position, row
