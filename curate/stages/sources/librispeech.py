@@ -9,6 +9,7 @@ from typing import ClassVar
 
 from curate.errors import RecordError
 from curate.io import Row
+from curate.io.lines import bounded_lines
 from curate.records import Record
 from curate.stages.sources.folder_source import FolderSource
 
@@ -68,7 +69,7 @@ class LibriSpeechReader(FolderSource):
         if table is None:
             return {}
         found: dict[str, Record] = {}
-        for line in table.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in (line.decode(errors="replace") for line in bounded_lines(table)):
             cells = [cell.strip() for cell in line.split("|", 4)]
             if len(cells) == 5 and not line.startswith(";"):
                 found[cells[0]] = {"gender": cells[1].lower(), "speaker_name": cells[4]}
@@ -116,8 +117,8 @@ class LjSpeechReader(FolderSource):
 
 def _lines(path: Path, after: int) -> Iterator[tuple[int, str]]:
     """Yield the lines after number `after` that are not blank; bytes that are not UTF-8 stay visible."""
-    with path.open(encoding="utf-8", errors="replace", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            line = line.removeprefix("\ufeff") if number == 1 else line
-            if number > after and line.strip():
-                yield number, line.strip()
+    for number, line in enumerate(bounded_lines(path), start=1):
+        text = line.decode(errors="replace")
+        text = (text.removeprefix("\ufeff") if number == 1 else text).strip()
+        if number > after and text:
+            yield number, text

@@ -127,9 +127,9 @@ class SplitShard(ColumnSettings, RecordStage):
             elif kind == "json":
                 about |= _json_of(file, member)
             elif kind in _TEXTS:
-                about["text" if extension == kind else extension] = _text_of(file, member)
+                about |= _text_of(file, member, "text" if extension == kind else extension)
             elif kind == "cls":
-                about[extension] = _text_of(file, member)
+                about |= _text_of(file, member, extension)
         about = {name: value for name, value in about.items() if name not in (ID, self.filepath_key)}
         return {**audio, **with_known_names(about), "key": key}
 
@@ -145,8 +145,10 @@ def _json_of(file: StoredFile, member: TarMember) -> Record:
     return {"json_error": f"{member.name}: {parsed}"[:300]} if isinstance(parsed, RecordError) else parsed
 
 
-def _text_of(file: StoredFile, member: TarMember) -> str:
-    return " ".join(_content(file, member).decode("utf-8-sig", errors="replace").split())
+def _text_of(file: StoredFile, member: TarMember, column: str) -> Record:
+    if member.size > MAX_LINE_BYTES:
+        return {f"{column}_error": f"{member.name}: it is longer than {MAX_LINE_BYTES} bytes"[:300]}
+    return {column: " ".join(_content(file, member).decode("utf-8-sig", errors="replace").split())}
 
 
 def _content(file: StoredFile, member: TarMember) -> bytes:
