@@ -74,12 +74,20 @@ def _fits(cell: str) -> bool:
 def _write(records: RecordReader, file: BinaryIO, options: WriteOptions, encoded: Callable[[list[str]], str]) -> None:
     names = columns_of(records, options)
     if names:
-        file.write(encoded(names).encode())
+        file.write(_bytes_of(encoded(names)))
     for number, record in enumerate(records, start=1):
-        file.write(encoded([_cell(record, name) for name in names]).encode(errors="surrogateescape"))
+        file.write(_bytes_of(encoded([_cell(record, name) for name in names])))
         if number % _ROWS_PER_WRITE == 0:
             failpoint("publish.during")
     failpoint("publish.during")
+
+
+def _bytes_of(line: str) -> bytes:
+    """Return a line in UTF-8: the bytes of a file name that is not UTF-8 as they are, other lone surrogates escaped."""
+    try:
+        return line.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return line.encode(errors="backslashreplace")
 
 
 def _cell(record: Record, name: str) -> str:
