@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -182,7 +183,12 @@ def _differ(one: Path, other: Path) -> bool:
 
 def _ids_in(run_dir: Path, kind: str, unit: str) -> set[str]:
     path = run_dir / kind / f"{unit}.jsonl"
-    return {str(row["_id"]).partition("/")[0] for row in _rows(path)} if path.is_file() else set()
+    return {root_of(row["_id"]) for row in _rows(path)} if path.is_file() else set()
+
+
+def root_of(identity: str) -> str:
+    """Return the id of a record's line in the manifest."""
+    return re.sub(r"(:\d+)(/\d+)+$", r"\1", identity)
 
 
 def _rows(path: Path) -> Iterator[Record]:

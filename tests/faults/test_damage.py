@@ -17,7 +17,7 @@ from curate.cli import main
 from curate.records import Record
 from curate.stages import Merge, ReadRecords
 from tests.faults import damage
-from tests.faults.damage import KINDS, Kind, command_in, ids_to_process, results, run, worked_on
+from tests.faults.damage import KINDS, Kind, command_in, ids_to_process, results, root_of, run, worked_on
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +108,7 @@ def test_damage_is_named_and_repaired_by_the_printed_command(
     assert results(run_dir) == undisturbed
     again = worked_on(log) - expected
     assert {name.partition(" ")[0] for name in again} <= kind.redone
-    assert {name.partition(" ")[2].partition("/")[0] for name in again} <= lost
+    assert {root_of(name.partition(" ")[2]) for name in again} <= lost
     assert again.total() <= len(lost) < damage.COUNT / 2
     assert main(["repair", str(run_dir)]) == 0
     assert "nothing is damaged" in capsys.readouterr().out
