@@ -22,6 +22,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,20 @@ from curate.errors import CurateError
 from curate.records import Record
 from curate.stages import (
     AudioDuration,
+    AudioFilesWriter,
     CharacterErrorRate,
     FolderReader,
     KaldiReader,
+    KaldiWriter,
     Merge,
+    NemoTarredWriter,
     Partition,
     ReadManifest,
     SegmentsReader,
+    SharWriter,
+    SubtitlesWriter,
     WebDatasetReader,
+    WebDatasetWriter,
     WordErrorRate,
 )
 
@@ -117,6 +124,25 @@ def hundred_thousand_columns_as_parquet(folder: Path) -> Made:
 def misspelt_column_among_a_million(folder: Path) -> Made:
     path = manifest(folder, json.dumps({f"c{n}": n for n in range(400_000)}))
     return [ReadManifest(path, keep=["zzz"])], "has no column 'zzz'"
+
+
+@case
+def lone_surrogates_in_every_data_set(folder: Path) -> Made:
+    (folder / "a.wav").write_bytes(wav())
+    Path(os.fsdecode(os.fsencode(folder) + b"/\xff.wav")).write_bytes(wav())
+    rows = [row(text="\ud800"), row(text="b", **{"\udfff": "\udfff"}), row(audio_filepath="\udcff.wav", text="c"), GOOD]
+    writers = [
+        writer(name)
+        for name, writer in {
+            "sounds": AudioFilesWriter,
+            "kaldi": KaldiWriter,
+            "shar": SharWriter,
+            "subtitles": SubtitlesWriter,
+            "tars": partial(NemoTarredWriter, lang="en"),
+            "web": WebDatasetWriter,
+        }.items()
+    ]
+    return [ReadManifest(manifest(folder, "\n".join(rows)), speaker="s"), *writers], "4"
 
 
 # Manifests: files that unpack to more than there is.
