@@ -139,7 +139,9 @@ def encode_row(record: Record) -> bytes:
     ordered = {ID: record[ID], **record}
     try:
         _check_keys(record)
-        return encode_json(ordered) + b"\n"
+        return _encode(ordered).encode() + b"\n"  # not by `encode_json`: a call for every record
+    except UnicodeEncodeError:
+        return _encode_ascii(ordered).encode() + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
         culprit = next((name for name, value in record.items() if not _is_json({name: value})), "?")
         raise UnstorableValueError(culprit, _fault_of(record.get(culprit)) or str(error)) from None
