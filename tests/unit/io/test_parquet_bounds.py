@@ -55,12 +55,12 @@ def test_shared_strings_within_lists_maps_and_objects_count_as_often_as_they_occ
 def test_file_of_large_repeated_strings_is_read_shared(tmp_path: Path) -> None:
     path = tmp_path / "m.parquet"
     rows = 300
-    columns = {"n": list(range(rows)), "small": ["a", "b", None] * (rows // 3), "large": ["z" * 400_000] * rows}
+    columns: dict[str, Any] = {"n": list(range(rows)), "small": ["a", "b", None] * (rows // 3), "large": ["z" * 400_000] * rows}
     columns["words"] = [[{"word": "y" * 400_000}]] * rows
     parquet.write_table(arrow.table(columns), path, row_group_size=200)
     metadata: Any = parquet.read_metadata(path)
     assert columns_read_shared(metadata) == ["large", "words.list.element.word"]
-    read = [row for _, row in read_rows(path)]
+    read: list[Any] = [row for _, row in read_rows(path)]
     assert [row["n"] for row in read] == list(range(rows))
     assert {len(row["large"]) for row in read} == {400_000}
     assert [row["small"] for row in read] == columns["small"]
