@@ -55,7 +55,11 @@ def test_shared_strings_within_lists_maps_and_objects_count_as_often_as_they_occ
 def test_file_of_large_repeated_strings_is_read_shared(tmp_path: Path) -> None:
     path = tmp_path / "m.parquet"
     rows = 300
-    columns: dict[str, Any] = {"n": list(range(rows)), "small": ["a", "b", None] * (rows // 3), "large": ["z" * 400_000] * rows}
+    columns: dict[str, Any] = {
+        "n": list(range(rows)),
+        "small": ["a", "b", None] * (rows // 3),
+        "large": ["z" * 400_000] * rows,
+    }
     columns["words"] = [[{"word": "y" * 400_000}]] * rows
     parquet.write_table(arrow.table(columns), path, row_group_size=200)
     metadata: Any = parquet.read_metadata(path)
