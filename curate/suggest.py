@@ -7,6 +7,9 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
+_MOST_NAMES = 100
+"""The maximum number of names in a message: a manifest may have a million columns."""
+
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is spelt most like `name`, or None if no spelling is close."""
@@ -26,7 +29,10 @@ def closest(name: str, known: Iterable[str]) -> str:
     near = nearest(name, names)
     if near is not None:
         return f"did you mean {near!r}?"
-    return f"choose from {', '.join(names)}" if names else "there are none"
+    if not names:
+        return "there are none"
+    more = f", … ({len(names):,} in all)" if len(names) > _MOST_NAMES else ""
+    return f"choose from {', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def foreign_answer(name: str) -> str | None:

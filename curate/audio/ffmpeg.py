@@ -18,6 +18,7 @@ from curate.audio.frames import TS_PACKET_BYTES, adts_length
 from curate.audio.mpeg import skip_id3
 from curate.audio.sndfile import DecoderError
 from curate.audio.window import Window
+from curate.errors import InfrastructureError
 
 if TYPE_CHECKING:
     from curate.audio.sndfile import Samples
@@ -256,7 +257,10 @@ def open_av_decoder(file: AudioFile, demuxer: str) -> Generator[AvDecoder]:
 
 def _av() -> Any:
     """The module, without its types: they are not for a strict checker."""
-    return import_module("av")
+    try:
+        return import_module("av")
+    except ImportError as error:  # it is installed, and has no file of its own to blame
+        raise InfrastructureError(f"PyAV is installed and cannot be imported: {error}") from error
 
 
 class _File:

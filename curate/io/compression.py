@@ -44,6 +44,8 @@ def open_plain(path: Path, compression: str, encoding: str = "utf-8") -> Generat
             yield plain
         except (zlib.error, lzma.LZMAError, UnicodeDecodeError) as error:
             raise EOFError(str(error)) from error
+        except MemoryError as error:  # its header asks for gigabytes
+            raise EOFError(f"unpacking its {compression} needs more memory than there is") from error
 
 
 def _decompressed(raw: Any, compression: str) -> BinaryIO:

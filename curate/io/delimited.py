@@ -17,6 +17,7 @@ from loguru import logger
 from curate.io.by_content import columns_by_content, count_by_content, read_by_content
 from curate.io.failpoints import failpoint
 from curate.io.format import ManifestFormat, Row, WriteOptions
+from curate.io.rows import encode_text
 from curate.records import ID, Record, RecordReader
 
 _ROWS_PER_WRITE = 128
@@ -74,9 +75,9 @@ def _fits(cell: str) -> bool:
 def _write(records: RecordReader, file: BinaryIO, options: WriteOptions, encoded: Callable[[list[str]], str]) -> None:
     names = columns_of(records, options)
     if names:
-        file.write(encoded(names).encode())
+        file.write(encode_text(encoded(names)))
     for number, record in enumerate(records, start=1):
-        file.write(encoded([_cell(record, name) for name in names]).encode(errors="surrogateescape"))
+        file.write(encode_text(encoded([_cell(record, name) for name in names])))
         if number % _ROWS_PER_WRITE == 0:
             failpoint("publish.during")
     failpoint("publish.during")

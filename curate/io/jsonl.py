@@ -19,7 +19,7 @@ import attrs
 from curate.errors import RecordError
 from curate.io.failpoints import failpoint
 from curate.io.format import ManifestFormat, Row, not_counted
-from curate.io.skipped_lines import SkippedLines
+from curate.io.skipped_lines import SkippedLines, pass_line
 from curate.records import Record, RecordReader
 from curate.storage import RemotePath
 
@@ -34,6 +34,8 @@ _COUNTED_REMOTELY_BYTES = 4 * 1024 * 1024
 """The same of a manifest behind a URL, which is read once more for it."""
 
 _LINES_PER_WRITE = 128
+
+_NESTED = frozenset({dict, list})
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -73,8 +75,7 @@ def json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
     while line := file.readline(MAX_LINE_BYTES + 1):
         number += 1
         if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
-            while not line.endswith(b"\n") and (line := file.readline(MAX_LINE_BYTES)):
-                continue
+            pass_line(file, MAX_LINE_BYTES)
             parsed = RecordError("line_too_long", f"the line is longer than {MAX_LINE_BYTES} bytes")
         elif number <= after:
             skipped = skipped or SkippedLines(file)
@@ -106,7 +107,7 @@ def parse_line(line: bytes) -> Record | RecordError:
         return RecordError("bad_json", f"the line is not JSON: {error}")
     if not isinstance(value, dict):
         return RecordError("bad_json", f"the line is not a JSON object but a {type(value).__name__}")
-    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _is_deep(value):
         return RecordError("bad_json", f"the JSON is nested more than {MAX_DEPTH} deep")
     record = cast("Record", value)
     # Only a line with as many keys as the record has, spelt plainly, needs no second look.
@@ -136,15 +137,26 @@ def checked_value(value: Any) -> Record | RecordError:
     """Return a value of JSON as a record, or the error of a value that is none."""
     if not isinstance(value, dict):
         return RecordError("bad_json", f"the record is not a JSON object but a {type(value).__name__}")
-    if _depth(value) > MAX_DEPTH:
+    if _is_deep(value):
         return RecordError("bad_json", f"the JSON is nested more than {MAX_DEPTH} deep")
     return cast("Record", value)
 
 
-def _depth(value: Any) -> int:
-    kind = cast("type[Any]", type(value))
-    inner: list[Any] = list(value.values() if kind is dict else value if kind is list else ())
-    return 1 + max(map(_depth, inner), default=0) if kind in (dict, list) else 0
+def _is_deep(value: Any) -> bool:
+    """Return whether a value is nested more than `MAX_DEPTH` deep; without recursion, which has a limit of its own."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner: list[Any] = []
+        for each in level:
+            kind = cast("type[Any]", type(each))
+            if kind is dict:
+                inner.extend(item for item in each.values() if type(item) in _NESTED)
+            elif kind is list:
+                inner.extend(item for item in each if type(item) in _NESTED)
+        if not inner:
+            return False
+        level = inner
+    return True
 
 
 def _finite_float(text: str) -> float:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -12,9 +14,11 @@ from loguru import logger
 from curate.errors import InfrastructureError, RecordError
 from curate.io.failpoints import failpoint
 from curate.io.format import ManifestFormat, Row, WriteOptions
+from curate.io.parquet_bounds import columns_read_shared, rows_in_bounds, slices_in_bounds
 from curate.io.parquet_schema import parquet_source
 from curate.io.plain_values import plain_row
 from curate.records import ID, Record, RecordReader, take
+from curate.storage import RemotePath
 
 _ROWS_A_GROUP = 16_384
 
@@ -24,8 +28,11 @@ _CELLS_A_GROUP = 4 * 1024 * 1024
 MAX_STRUCT_FIELDS = 100
 """Objects with more different keys than this, such as one for each speaker, are written as JSON text."""
 
-_SLICE_BYTES = 16 * 1024 * 1024
-"""The approximate size of the rows that are converted to records together."""
+MAX_COLUMNS = 20_000
+"""The maximum number of columns that are written: each costs the writer some kilobytes."""
+
+_BUFFER_BYTES = 1024 * 1024
+"""How much of a column is read from a local file together."""
 
 
 def _count(path: Path) -> int | None:
@@ -53,40 +60,55 @@ def read_parquet(path: Path, after: int, leave_out: Collection[str] = ()) -> Ite
     arrow = _arrow()
     number = 0
     try:
-        with parquet_source(path) as source, cast("Any", parquet).ParquetFile(source) as file:
+        metadata = _footer(path)
+        shared = columns_read_shared(metadata)
+        # a part of the file at a time: by default a column's whole part of a row group would be in memory
+        options = {} if isinstance(path, RemotePath) else {"buffer_size": _BUFFER_BYTES}
+        opened = partial(cast("Any", parquet).ParquetFile, metadata=metadata, read_dictionary=shared, **options)
+        with parquet_source(path) as source, opened(source) as file:
             names = cast("list[str]", file.schema_arrow.names)
-            twice = next((name for name in names if names.count(name) > 1), None)
+            twice = next((name for name, count in Counter(names).items() if count > 1), None)
             if twice is not None:
                 raise InfrastructureError(
                     f"the manifest {path} has two columns {twice!r}; a record holds one of a name"
                 )
             maps = [field.name for field in file.schema_arrow if arrow.types.is_map(field.type)]
             wanted = [name for name in names if name not in leave_out] if leave_out else None
-            for batch in file.iter_batches(batch_size=4096, use_threads=False, columns=wanted):
-                first, number = number, number + cast("int", batch.num_rows)
-                if number <= after:
+            for index in range(metadata.num_row_groups):
+                group = metadata.row_group(index)
+                if number + group.num_rows <= after:
+                    number += cast("int", group.num_rows)
                     continue
-                size = _slice_rows(batch, arrow)
-                for start in range(0, batch.num_rows, size):
-                    rows = rows_of(batch.slice(start, size))
-                    for position, row in enumerate(rows, start=first + start + 1):
+                batches = file.iter_batches(
+                    batch_size=rows_in_bounds(group), row_groups=[index], use_threads=False, columns=wanted
+                )
+                for batch in batches:
+                    first, number = number, number + cast("int", batch.num_rows)
+                    for position, row in enumerate(rows_of(batch) if number > after else (), start=first + 1):
                         if position > after:
                             yield position, _with_maps(row, maps) if maps else row
     except arrow.ArrowException as error:
         raise EOFError(str(error)) from error
 
 
-def _slice_rows(batch: Any, arrow: Any) -> int:
-    """Return how many rows of a batch to convert together: each value of a dictionary counts as often as it occurs."""
-    row_bytes = 1 + batch.nbytes // max(batch.num_rows, 1)
-    for column in batch.columns:
-        if arrow.types.is_dictionary(column.type) and len(column.dictionary):
-            row_bytes += column.dictionary.nbytes // len(column.dictionary)
-    return max(1, min(4096, _SLICE_BYTES // row_bytes))
+def rows_of(batch: Any) -> Iterator[Record | RecordError]:
+    """Yield the rows of a batch; a value that Python cannot hold (a string that is not UTF-8) costs its row."""
+    for start, count in slices_in_bounds(batch):
+        yield from _rows_of(_unshared(batch.slice(start, count)))
 
 
-def rows_of(batch: Any) -> list[Record | RecordError]:
-    """Return the rows of a batch; a value that Python cannot hold (a string that is not UTF-8) costs its row."""
+def _unshared(batch: Any) -> Any:
+    """Return a batch whose strings are no longer shared by rows, which is much faster to convert."""
+    arrow = _arrow()
+    if not any(arrow.types.is_dictionary(column.type) for column in batch.columns):
+        return batch
+    columns = [
+        column.dictionary_decode() if arrow.types.is_dictionary(column.type) else column for column in batch.columns
+    ]
+    return arrow.RecordBatch.from_arrays(columns, batch.schema.names)
+
+
+def _rows_of(batch: Any) -> list[Record | RecordError]:
     arrow = _arrow()
     try:
         return list(map(plain_row, cast("list[Record]", batch.to_pylist())))
@@ -145,11 +167,15 @@ def _by_column(group: list[Record]) -> dict[str, tuple[list[int], list[Any]]]:
             at, values = columns.setdefault(name, ([], []))
             at.append(row)
             values.append(value)
-    return columns
+    return columns if all(map(_is_utf8, columns)) else {_escaped(name): each for name, each in columns.items()}
 
 
 def schema_of(records: Iterable[Record]) -> Any:
-    """Return the columns in the order of their first appearance, each with a type that holds all its values."""
+    """Return the columns in the order of their first appearance, each with a type that holds all its values.
+
+    Raises:
+        InfrastructureError: there are more than `MAX_COLUMNS`.
+    """
     arrow = _arrow()
     types: dict[str, Any] = {}
     widened: set[str] = set()
@@ -160,6 +186,11 @@ def schema_of(records: Iterable[Record]) -> Any:
             types[name] = _type_for_both(known, found)
             if known not in (found, arrow.null()):
                 widened.add(name)
+        if len(types) > MAX_COLUMNS:
+            raise InfrastructureError(
+                f"the records have {len(types):,} different columns so far, and a Parquet file has at most "
+                f"{MAX_COLUMNS:,}: write .jsonl, or choose columns with `keep` at the reader"
+            )
     for group in _groups(records) if widened else ():  # a whole number may be too large for the float it must become
         for name, (_, values) in _by_column(group).items():
             if name in widened and not _fits(values, types[name]):
@@ -274,6 +305,11 @@ def table_of(group: list[Record], schema: Any) -> Any:
 def _encoded(value: Any) -> str:
     text = json.dumps(value, ensure_ascii=False)
     return text if text.isascii() or _is_utf8(text) else json.dumps(value)
+
+
+def _escaped(name: str) -> str:
+    """Return a column's name with lone surrogates as escapes: Parquet has names in UTF-8 alone."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _is_utf8(text: str) -> bool:

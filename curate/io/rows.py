@@ -106,6 +106,30 @@ _encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_default
 _encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, default=_default).encode
 
 
+def encode_json(value: Any) -> bytes:
+    """Return a value as JSON in UTF-8; with lone surrogates, as in file names that are not UTF-8, all of it in ASCII.
+
+    Raises:
+        TypeError, ValueError: JSON cannot represent it.
+    """
+    text = _encode(value)
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        return _encode_ascii(value).encode()
+
+
+def encode_text(text: str) -> bytes:
+    """Return a string in UTF-8: the bytes of file names that are not UTF-8 as they are, other lone surrogates escaped.
+
+    A transcript may have them, because JSON can spell them (`"\\ud800"`).
+    """
+    try:
+        return text.encode(errors="surrogateescape")
+    except UnicodeEncodeError:
+        return text.encode(errors="backslashreplace")
+
+
 def encode_row(record: Record) -> bytes:
     """Return a record as one line of JSON, its `_id` first.
 
@@ -115,8 +139,8 @@ def encode_row(record: Record) -> bytes:
     ordered = {ID: record[ID], **record}
     try:
         _check_keys(record)
-        return _encode(ordered).encode() + b"\n"
-    except UnicodeEncodeError:  # lone surrogates, as in file names that are not UTF-8
+        return _encode(ordered).encode() + b"\n"  # not by `encode_json`: a call for every record
+    except UnicodeEncodeError:
         return _encode_ascii(ordered).encode() + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
         culprit = next((name for name, value in record.items() if not _is_json({name: value})), "?")

@@ -1,4 +1,7 @@
-"""Tells how far a reader is that finds no records, as in a compressed file which unpacks to gigabytes of newlines."""
+"""Tells how far a reader is that finds no records, as in a compressed file which unpacks to gigabytes of newlines.
+
+The same holds for one line of gigabytes, and for blanks between two records.
+"""
 
 from __future__ import annotations
 
@@ -45,5 +48,44 @@ class SkippedLines:
         self._looked = last
         if time.monotonic() - self._noted_s >= INTERVAL_S:
             self._noted_s = time.monotonic()
-            name = getattr(self._file, "name", "") or "a manifest"
-            logger.info("{}: at line {:,}; the last {:,} have no record", name, last, last - self._first + 1)
+            message = "{}: at line {:,}; the last {:,} have no record"
+            logger.info(message, _name_of(self._file), last, last - self._first + 1)
+
+
+class SkippedBytes:
+    """The bytes without a record that a reader passes, for the log.
+
+    Args:
+        file: the file that is read.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._noted_s = time.monotonic()
+        self._passed = 0
+
+    def add(self, size: int) -> None:
+        """Count bytes, and log their sum if no record has come for some seconds; 0 says that one has come."""
+        self._passed = self._passed + size if size else 0
+        now = time.monotonic()
+        if not size:
+            self._noted_s = now
+        elif now - self._noted_s >= INTERVAL_S:
+            self._noted_s = now
+            logger.info("{}: the last {:,} bytes have no record", _name_of(self._file), self._passed)
+
+
+def pass_line(file: BinaryIO, most: int) -> None:
+    """Pass the rest of a line that is too long for a record, however long it is.
+
+    Args:
+        file: the file, in the middle of the line.
+        most: how many bytes to read together.
+    """
+    passed = SkippedBytes(file)
+    while (line := file.readline(most)) and not line.endswith(b"\n"):
+        passed.add(len(line))
+
+
+def _name_of(file: BinaryIO) -> str:
+    return getattr(file, "name", "") or "a manifest"

@@ -14,7 +14,7 @@ from curate.errors import RecordError
 from curate.io import jsonl
 from curate.io.content import split_header
 from curate.io.format import Row
-from curate.io.skipped_lines import SkippedLines
+from curate.io.skipped_lines import SkippedLines, pass_line
 from curate.records import Record
 
 NUMBERS = frozenset({"duration", "offset", "sampling_rate", "channels"})
@@ -107,8 +107,7 @@ def _lines(file: BinaryIO) -> Iterator[tuple[int, str | RecordError]]:
     while line := file.readline(jsonl.MAX_LINE_BYTES + 1):
         number += 1
         if len(line) > jsonl.MAX_LINE_BYTES and not line.endswith(b"\n"):
-            while not line.endswith(b"\n") and (line := file.readline(jsonl.MAX_LINE_BYTES)):
-                continue
+            pass_line(file, jsonl.MAX_LINE_BYTES)
             yield number, RecordError("line_too_long", f"the line is longer than {jsonl.MAX_LINE_BYTES} bytes")
         elif line.strip(b"\r\n \t"):
             try:

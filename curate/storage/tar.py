@@ -6,6 +6,7 @@ in the middle is an error with its place, and never the end.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
@@ -15,6 +16,9 @@ from curate.storage.file import StoredFile
 
 _BLOCK = 512
 _MAX_NAME_BYTES = 1 << 20
+_OCTAL = re.compile(rb"[0-7]*")
+_DECIMAL = re.compile(r"[0-9]{1,20}")
+_PAX_LENGTH = re.compile(rb"([0-9]{1,7}) ")
 _FILES = frozenset({b"0", b"\0", b"7"})
 _LONG_NAME, _PAX, _PAX_GLOBAL = b"L", b"x", b"g"
 _HEADER_BYTES_PER_READ = 16 * _BLOCK
@@ -109,7 +113,7 @@ def _extended(file: StoredFile, at: int, kind: bytes, length: int, before: _Exte
     if kind == _PAX_GLOBAL:
         return before
     fields = _pax_fields(content)
-    size = int(fields["size"]) if fields.get("size", "").isdecimal() else before.size
+    size = int(fields["size"]) if _DECIMAL.fullmatch(fields.get("size", "")) else before.size
     return _Extended(fields.get("path", before.name), size)
 
 
@@ -137,13 +141,10 @@ def _name(header: bytes) -> str:
 
 
 def _number(field: bytes) -> int | None:
-    if field[:1] in (b"\x80", b"\xff"):  # base 256, for large files
+    if field[:1] == b"\x80":  # base 256, for large files; \xff is a negative number, which would lead back
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b" \0")
-    try:
-        return int(digits, 8) if digits else 0
-    except ValueError:
-        return None
+    return int(digits or b"0", 8) if _OCTAL.fullmatch(digits) else None
 
 
 def _checksum(header: bytes) -> int:
@@ -152,12 +153,13 @@ def _checksum(header: bytes) -> int:
 
 def _pax_fields(content: bytes) -> dict[str, str]:
     fields: dict[str, str] = {}
-    while content:
-        length = content.partition(b" ")[0]
-        if not length.isdigit() or not 0 < int(length) <= len(content):
+    at = 0
+    while match := _PAX_LENGTH.match(content, at):
+        length = int(match[1])
+        if not 0 < length <= len(content) - at:
             break
-        line = content[len(length) + 1 : int(length)].removesuffix(b"\n")
+        line = content[match.end() : at + length].removesuffix(b"\n")
         key, _, value = line.partition(b"=")
         fields[key.decode(errors="replace")] = value.decode(errors="surrogateescape")
-        content = content[int(length) :]
+        at += length
     return fields

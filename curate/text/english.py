@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from curate.errors import RecordError
+from curate.text.composing import compose
 from curate.text.noise import drop_noise_tags
 from curate.text.script_rules import apply_script_rules, usual_spelling
 from curate.text.scripts import script_of
@@ -34,7 +35,7 @@ _FIRST_PROTECTED: Final = 0xF0000
 _MOST_PROTECTED: Final = 0xFFFD
 _LONGEST_NUMBER: Final = 15
 _POSSESSIVE: Final = re.compile(r"\b([a-z]+)'s\b")
-_EDGES: Final = re.compile(r"^\W+|\W+$")
+_CORE: Final = re.compile(r"\w(?:.*\w)?", re.DOTALL)  # `\W+$` takes quadratic time on a megabyte of dashes
 _APOSTROPHES: Final = str.maketrans(dict.fromkeys("\u2018\u2019\u201b\u02bb\u02bc\uff07\u2032\u00b4\u0060", "'"))
 _FORMAT_CHARACTERS: Final = {
     0x200B: " ",
@@ -70,7 +71,7 @@ def apply_english_rules(text: str) -> str:
     foreign = list(protected)
     result = "".join(_restored(character, foreign) for character in result)
     words = (word for word in result.split() if word.strip(".$¢€£%"))  # Whisper leaves a sign at the end alone
-    return unicodedata.normalize("NFC", " ".join(words))
+    return compose(" ".join(words))
 
 
 def match_digit_groups(reference: str, hypothesis: str) -> tuple[str, str]:
@@ -114,7 +115,7 @@ def _kept_possessive(match: re.Match[str]) -> str:
 
 
 def _prepare(word: str, protected: dict[str, int]) -> str:
-    bare = _EDGES.sub("", word)
+    bare = _core_of(word)
     if bare in _WITHOUT_APOSTROPHE:
         return word.replace(bare, _WITHOUT_APOSTROPHE[bare])
     if not _is_foreign(word) and sum(map(str.isdigit, word)) <= _LONGEST_NUMBER:
@@ -123,6 +124,12 @@ def _prepare(word: str, protected: dict[str, int]) -> str:
     if place > _MOST_PROTECTED - 1:
         raise RecordError("bad_value", "the text has more than 65,533 different words that are not English")
     return f" {chr(_FIRST_PROTECTED + place)} "
+
+
+def _core_of(word: str) -> str:
+    """Return a word without the punctuation at its ends."""
+    match = _CORE.search(word)
+    return "" if match is None else match[0]
 
 
 def _is_foreign(word: str) -> bool:
@@ -156,8 +163,8 @@ def _separate_digits(words: list[str]) -> list[str]:
     separated: list[str] = []
     after_digit = after_point = False
     for position, word in enumerate(words):
-        bare = _EDGES.sub("", word)
-        following = _EDGES.sub("", words[position + 1]) if position + 1 < len(words) else ""
+        bare = _core_of(word)
+        following = _core_of(words[position + 1]) if position + 1 < len(words) else ""
         times = _REPEATS.get(bare, 0) if following in _DIGITS else 0
         if bare in _DIGITS or times:
             if after_digit and not after_point:

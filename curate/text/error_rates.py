@@ -6,10 +6,15 @@ from collections.abc import Iterable, Sequence
 
 import attrs
 
+from curate.errors import RecordError
 from curate.text.scripts import Level, character_units, word_units
 
 EDGE_CHARACTERS = 12
 """The characters at each end of the reference that `edge_errors` compares."""
+
+_MOST_PAIRS_OF_WORDS = 10**11
+_MOST_PAIRS_OF_CHARACTERS = 5 * 10**11
+"""About a minute of comparing: of two different transcripts of 30 hours by words, and of 12 hours by characters."""
 
 
 @attrs.frozen
@@ -51,10 +56,24 @@ class ErrorRate:
         return self.errors / max(self.reference_length, 1)
 
 
-def count_errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorRate:
-    """Count the errors between two sequences of units."""
+def count_errors(
+    reference: Sequence[str], hypothesis: Sequence[str], *, most_pairs: int = _MOST_PAIRS_OF_WORDS
+) -> ErrorRate:
+    """Count the errors between two sequences of units.
+
+    Args:
+        most_pairs: the maximum product of their lengths, which the time is proportional to.
+
+    Raises:
+        RecordError: `bad_value`, the sequences are too long to be compared.
+    """
     from rapidfuzz.distance import Levenshtein
 
+    if len(reference) * len(hypothesis) > most_pairs:
+        raise RecordError(
+            "bad_value",
+            f"texts of {len(reference):,} and {len(hypothesis):,} units are too long to be compared: cut the recording",
+        )
     substitutions = deletions = insertions = 0
     deletion_run = insertion_run = 0
     for step in Levenshtein.opcodes(reference, hypothesis):
@@ -85,7 +104,8 @@ def character_errors(reference: str, hypothesis: str, lang: str | None = None) -
 
     Blanks of scripts that separate words by no blank are not counted; see `curate.text.character_units`.
     """
-    return count_errors(character_units(reference, lang), character_units(hypothesis, lang))
+    units = character_units(reference, lang), character_units(hypothesis, lang)
+    return count_errors(*units, most_pairs=_MOST_PAIRS_OF_CHARACTERS)
 
 
 def edge_errors(reference: str, hypothesis: str, lang: str | None = None) -> tuple[ErrorRate, ErrorRate]:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -25,6 +24,7 @@ import attrs
 
 from curate.errors import PlanError
 from curate.suggest import closest
+from curate.text.composing import compose
 
 RULE_FILE_SUFFIXES = (".yaml", ".yml")
 _MOST_BYTES = 4_000_000
@@ -64,7 +64,7 @@ class Rules:
     fingerprint: str
 
     def __call__(self, text: str) -> str:
-        text = unicodedata.normalize("NFC", text)
+        text = compose(text)
         for pattern, replacement in self.rules:
             text = pattern.sub(replacement, text)
         return " ".join(text.split())

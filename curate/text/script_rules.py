@@ -10,6 +10,7 @@ import re
 import unicodedata
 from typing import Final
 
+from curate.text.composing import compose
 from curate.text.noise import drop_noise_tags
 
 _APOSTROPHES: Final = "'\u2018\u2019\u201b\u02bb\u02bc\u02b9\uff07\u2032\u00b4\u0060\u055a\ua78c"
@@ -143,7 +144,7 @@ def usual_spelling(text: str) -> str:
     for sequence, letter in _SPELLINGS:
         if sequence in text:
             text = text.replace(sequence, letter)
-    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).translate(_COMPATIBLE))
+    text = compose(compose(text).translate(_COMPATIBLE))
     if "\u0e4d" in text or "\u0ecd" in text:
         for pattern, spelled in _SARA_AM:
             text = pattern.sub(spelled, text)
@@ -161,7 +162,7 @@ def apply_script_rules(text: str, lang: str | None = None) -> str:
         text = text.translate(_HEBREW_TABLE)
     text = _fold_case(text, lang)
     text = _protect(text, lang).translate(_TABLE).translate(_PLACEHOLDERS)
-    return " ".join(unicodedata.normalize("NFC", text).split())
+    return " ".join(compose(text).split())
 
 
 def _fold_case(text: str, lang: str | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import attrs
 from curate import AudioStage, InfrastructureError, Pipeline, RecordError, RecordStage, Reject
 from curate.audio import Audio
 from curate.engine import RunOptions
-from curate.engine.durability.commit_file import read_commit, seal, unseal
+from curate.engine.durability.commit_file import seal, unseal
 from curate.records import Record
 from curate.stages import Merge, Partition, ReadManifest
 from curate.testing.audio import write_tone
@@ -151,9 +152,47 @@ def results(run_dir: Path) -> dict[str, Any]:
     }
 
 
-def roots_of(run_dir: Path, unit: str) -> int:
-    """Return the number of records that a unit's commit holds."""
-    return read_commit(run_dir / "commits" / f"{unit}.json").books.records_in
+def ids_to_process(before: Path, after: Path) -> set[str]:
+    """Return the records that the damage to a run directory may cost.
+
+    Args:
+        before: a copy of the run directory without damage.
+        after: the damaged one.
+    """
+    files = {path.relative_to(before) for path in before.rglob("*") if path.is_file()}
+    damaged = {path for path in files if not (after / path).is_file() or _differ(before / path, after / path)}
+    ids: set[str] = set()
+    for path in damaged:
+        kept, others = _ids_in(before, "data", path.stem), _ids_in(before, "filtered", path.stem)
+        failed = _ids_in(before, "quarantine", path.stem)
+        if path.parts[0] in ("data", "commits"):
+            ids |= kept | others | failed
+        elif path.parts[0] == "filtered":  # those of which there are no rows
+            ids |= (others | failed) - kept
+        elif path.parts[0] == "quarantine":
+            ids |= failed
+        elif path.parts[0] == "audio":
+            rows = (row for unit in (before / "data").glob("p0-*.jsonl") for row in _rows(unit))
+            ids |= {row["_id"] for row in rows if str(row["audio_filepath"]).endswith(path.name)}
+    return ids
+
+
+def _differ(one: Path, other: Path) -> bool:
+    return one.read_bytes() != other.read_bytes()
+
+
+def _ids_in(run_dir: Path, kind: str, unit: str) -> set[str]:
+    path = run_dir / kind / f"{unit}.jsonl"
+    return {root_of(row["_id"]) for row in _rows(path)} if path.is_file() else set()
+
+
+def root_of(identity: str) -> str:
+    """Return the id of a record's line in the manifest."""
+    return re.sub(r"(:\d+)(/\d+)+$", r"\1", identity)
+
+
+def _rows(path: Path) -> Iterator[Record]:
+    return map(json.loads, path.read_bytes().splitlines())
 
 
 def command_in(message: str) -> list[str]:

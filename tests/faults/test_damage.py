@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from loguru import logger
 
-from curate import InfrastructureError
+from curate import InfrastructureError, Pipeline, RecordStage
 from curate.cli import main
-from curate.engine.durability.commit_file import read_commit
+from curate.records import Record
+from curate.stages import Merge, ReadRecords
 from tests.faults import damage
-from tests.faults.damage import KINDS, Kind, command_in, results, run, worked_on
+from tests.faults.damage import KINDS, Kind, command_in, ids_to_process, results, root_of, run, worked_on
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +73,6 @@ def warnings_of(executor: str, run_dir: Path, manifest: Path, log: Path) -> str:
     return "".join(found)
 
 
-def largest_unit(run_dir: Path) -> int:
-    return max(read_commit(path).books.records_in for path in (run_dir / "commits").glob("p*-*.json"))
-
-
 @pytest.mark.parametrize("executor", ["local", "multiprocessing"])
 @pytest.mark.parametrize("state", ["stopped", "finished"])
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
@@ -87,12 +86,13 @@ def test_damage_is_named_and_repaired_by_the_printed_command(
     undisturbed: dict[str, Any],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    shutil.copytree(request.getfixturevalue(state), tmp_path, dirs_exist_ok=True)
+    whole: Path = request.getfixturevalue(state)
+    shutil.copytree(whole, tmp_path, dirs_exist_ok=True)
     run_dir, log = tmp_path / "run", tmp_path / "log"
-    most = largest_unit(run_dir)
     before = worked_on(log)
     expected: Counter[str] = request.getfixturevalue("resumed") if state == "stopped" else before
     kind.inflict(run_dir)
+    lost = ids_to_process(whole / "run", run_dir) if kind.redone else set()
 
     if kind.stops:
         with pytest.raises(InfrastructureError) as stop:
@@ -108,10 +108,38 @@ def test_damage_is_named_and_repaired_by_the_printed_command(
     assert results(run_dir) == undisturbed
     again = worked_on(log) - expected
     assert {name.partition(" ")[0] for name in again} <= kind.redone
-    assert again.total() <= most
+    assert {root_of(name.partition(" ")[2]) for name in again} <= lost
+    assert again.total() <= len(lost) < damage.COUNT / 2
     assert main(["repair", str(run_dir)]) == 0
     assert "nothing is damaged" in capsys.readouterr().out
 
 
 def test_matrix_has_at_least_25_kinds_of_damage_with_names_of_their_own() -> None:
     assert len({kind.name for kind in KINDS}) == len(KINDS) >= 25
+
+
+@dataclass
+class Loses(RecordStage):
+    """Deletes the file about failed records of the phase before, as a bad disk may in the middle of a run."""
+
+    run_dir: str
+
+    def writes(self) -> tuple[str, ...]:
+        return ()
+
+    def process_record(self, record: Record) -> Record:
+        for path in Path(self.run_dir, "quarantine").glob("p0-*.jsonl"):
+            path.unlink()
+        return record
+
+
+def test_notes_lost_during_a_run_are_named_at_its_end_and_in_the_summary(tmp_path: Path) -> None:
+    run_dir, log, stop = tmp_path / "run", tmp_path / "log", tmp_path / "stop"
+    fails = damage.Splits(str(log), str(stop)).with_(checkpoint=True)
+    stages = [ReadRecords([{"number": number} for number in range(20)]), fails, Loses(str(run_dir)), Merge("out.jsonl")]
+    with pytest.raises(InfrastructureError, match=r"(?s)quarantine/p0-.*\n *curate repair ") as end:
+        Pipeline("loses", stages).run(run_dir=run_dir)
+    (path,) = json.loads((run_dir / "summary.json").read_bytes())["damaged"]
+    assert path.startswith("quarantine/p0-")
+    assert path in str(end.value)
+    assert main(command_in(str(end.value))) == 0

@@ -41,7 +41,10 @@ def test_import_of_a_foreign_name_is_answered(module: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("executor", [LocalExecutor, MultiprocessingExecutor, RayExecutor])
-@pytest.mark.parametrize("option", ["num_workers", "max_retries", "resources_per_worker", "ray_init_kwargs"])
+@pytest.mark.parametrize(
+    "option",
+    ["num_workers", "max_retries", "resources_per_worker", "ray_init_kwargs", "worker_startup_timeout"],
+)
 def test_option_of_another_executor_is_answered(executor: Any, option: str) -> None:
     with pytest.raises(TypeError, match=re.escape(f"has no option {option!r}: {FOREIGN_NAMES[option]}")):
         executor(**{option: 1})

@@ -20,6 +20,11 @@ def test_a_hint_names_the_nearest_or_all(name: str, known: list[str], hint: str)
     assert closest(name, known) == hint
 
 
+def test_a_hint_lists_at_most_a_hundred_names() -> None:
+    hint = closest("zzz", (f"c{number}" for number in range(1_000_000)))
+    assert hint.endswith("c98, c99, … (1,000,000 in all)")
+
+
 def test_a_name_that_is_far_from_all_has_no_nearest() -> None:
     assert nearest("worker", iter(["workers", "name"])) == "workers"
     assert nearest("zzz", ["workers"]) is None

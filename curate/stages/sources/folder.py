@@ -15,6 +15,8 @@ from curate.io.jsonl import MAX_LINE_BYTES, parse_line
 from curate.records import Record
 from curate.stages.sources.folder_source import FolderSource
 from curate.stages.sources.known_names import AUDIO_SUFFIXES, with_known_names
+from curate.stages.sources.patterns import is_file
+from curate.storage import NotRegularError, open_local
 
 _FIELD = re.compile(r"\{(\w+)\}")
 
@@ -97,10 +99,14 @@ class FolderReader(FolderSource):
         for suffix in self.sidecars:
             path = Path(self.folder) / f"{stem}{suffix}"
             try:
-                with path.open("rb") as file:
-                    content = file.read(MAX_LINE_BYTES + 1)
-            except (FileNotFoundError, IsADirectoryError):
+                with open_local(str(path)) as file:  # never a FIFO, which would not let go
+                    content = file.pread(MAX_LINE_BYTES + 1, 0)
+            except FileNotFoundError:
                 continue
+            except NotRegularError as error:
+                if path.is_dir():
+                    continue
+                return RecordError("not_a_regular_file", str(error))
             except PermissionError as error:
                 return RecordError("unreadable_file", f"cannot read {path}: {error.strerror}")
             except OSError as error:
@@ -152,5 +158,5 @@ def _walk(root: str, below: str, suffixes: tuple[str, ...]) -> Iterator[str]:
         if entry.is_dir(follow_symlinks=False):
             if not entry.name.startswith("."):
                 yield from _walk(root, path, suffixes)
-        elif entry.name.lower().endswith(suffixes) and not entry.name.startswith(".") and entry.is_file():
+        elif entry.name.lower().endswith(suffixes) and not entry.name.startswith(".") and is_file(entry):
             yield path

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from curate.errors import PlanError
+from curate.io.lines import bounded_lines
 from curate.stages.sources.audio_roots import root_paths
 from curate.stages.sources.manifest_source import RowSource
 
@@ -102,12 +103,12 @@ def is_sorted_like(paths: Sequence[Path]) -> bool:
 
 def keyed_lines(path: Path) -> Iterator[tuple[int, str, str]]:
     """Yield the number, the key and the value of each `key value` line."""
-    with path.open(encoding="utf-8", errors="surrogateescape", newline="\n") as file:
-        for number, line in enumerate(file, start=1):
-            line = line.removeprefix("\ufeff") if number == 1 else line
-            key, _, value = line.strip().replace("\t", " ", 1).partition(" ")
-            if key:
-                yield number, key, value.strip()
+    for number, line in enumerate(bounded_lines(path), start=1):
+        text = line.decode(errors="surrogateescape")
+        text = text.removeprefix("\ufeff") if number == 1 else text
+        key, _, value = text.strip().replace("\t", " ", 1).partition(" ")
+        if key:
+            yield number, key, value.strip()
 
 
 def read_keyed(path: Path) -> Mapping[str, str]:

@@ -141,10 +141,10 @@ def _files_in(folder: Path) -> list[Path]:
         if missing:
             raise PlanError(f"{missing[0]} is missing, which {folder / 'state.json'} names; copy the whole folder")
         return files
-    metadata = [path for name in _METADATA for path in sorted(folder.rglob(name))]
+    metadata = [path for name in _METADATA for path in sorted(folder.rglob(name)) if path.is_file()]
     if metadata:
         return metadata
-    tables = sorted(folder.rglob("*.parquet")) or sorted(folder.rglob("*.arrow"))
+    tables = _files_below(folder, "*.parquet") or _files_below(folder, "*.arrow")
     if not tables:
         raise PlanError(
             f"{folder} is not a data set of Hugging Face: it has neither state.json nor metadata.csv, "
@@ -164,6 +164,10 @@ def _named_in(path: Path, key: str) -> list[str]:
     if not all(isinstance(name, str) for name in names):
         raise PlanError(f"{path} is damaged: it has no list of names under {key!r}; write the data set again")
     return names
+
+
+def _files_below(folder: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in folder.rglob(pattern) if path.is_file())
 
 
 def _is_columnar(path: Path) -> bool:
@@ -255,7 +259,7 @@ def _rows_without(path: Path, schema: Any, names: list[str], after: int) -> Iter
         for size, batch in _sized_batches(path, names):
             first, number = number, number + size
             if number > after:
-                rows = rows_of(batch) if names else [dict[str, Any]() for _ in range(size)]
+                rows = rows_of(batch) if names else (dict[str, Any]() for _ in range(size))
                 for position, row in enumerate(rows, start=first + 1):
                     if position > after:
                         yield position, row

@@ -11,6 +11,7 @@ from loguru import logger
 
 from curate.errors import RecordError
 from curate.io import Row
+from curate.io.lines import bounded_lines
 from curate.records import Record
 from curate.stages.sources.folder_source import FolderSource
 
@@ -91,7 +92,7 @@ class LibriSpeechReader(FolderSource):
         if table is None:
             return {}
         found: dict[str, Record] = {}
-        for line in table.read_text(encoding="utf-8", errors="replace").splitlines():
+        for line in (line.decode(errors="replace") for line in bounded_lines(table)):
             cells = [cell.strip() for cell in line.split("|", 4)]
             if len(cells) == 5 and not line.startswith(";"):
                 found[cells[0]] = {"gender": cells[1].lower(), "speaker_name": cells[4]}
@@ -145,11 +146,10 @@ class LjSpeechReader(FolderSource):
 
 def _lines(path: Path, after: int) -> Iterator[tuple[int, str | RecordError]]:
     """Yield the lines after number `after` that are not blank; one that is not UTF-8 is an error."""
-    with path.open("rb") as file:
-        for number, line in enumerate(file, start=1):
-            if number <= after or not line.strip():
-                continue
-            try:
-                yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-            except UnicodeDecodeError as error:
-                yield number, RecordError("bad_row", f"the line is not UTF-8: {error.reason} at byte {error.start}")
+    for number, line in enumerate(bounded_lines(path), start=1):
+        if number <= after or not line.strip():
+            continue
+        try:
+            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
+        except UnicodeDecodeError as error:
+            yield number, RecordError("bad_row", f"the line is not UTF-8: {error.reason} at byte {error.start}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from curate.errors import PlanError
+from curate.errors import InfrastructureError, PlanError
 from curate.fingerprint import describe_code
 from curate.io import (
     ManifestFormat,
@@ -59,7 +59,7 @@ class ReadManifest(ManifestSource):
 
     def check(self) -> None:
         for path in self.files():
-            if _format_of(path) is None and judge_content(path).form == "parquet":
+            if _format_of(path) is None and _is_parquet(path):
                 check_parquet(path, self._unread(path))
         super().check()
 
@@ -83,7 +83,7 @@ class ReadManifest(ManifestSource):
         shape = self.shape()
         if shape is None or not (shape.keep or shape.drop) or _format_of(path) is not None:
             return frozenset()
-        if judge_content(path).form != "parquet":
+        if not _is_parquet(path):
             return frozenset()
         return shape.unread(declared_columns(path) or ())
 
@@ -97,6 +97,13 @@ def _other_reader(path: Path, records: Sequence[Record]) -> str:
     if first.get("type") in ("MonoCut", "MultiCut", "MixedCut") or ("start" in first and "recording" in first):
         return "a manifest of Lhotse cuts: use read_lhotse"
     return ""
+
+
+def _is_parquet(path: Path) -> bool:
+    try:
+        return judge_content(path).form == "parquet"
+    except (OSError, EOFError) as error:
+        raise InfrastructureError(f"cannot read the manifest {path}: {error}") from error
 
 
 def _format_of(path: Path) -> ManifestFormat | None:

@@ -297,6 +297,8 @@ def matching_files(pattern: str) -> list[Path]:
         return [path]
     if path.exists():  # a pipe cannot be read twice, first for the plan and then for the run
         raise PlanError(f"{path} is not a regular file; write the manifest to a file")
+    if path.is_symlink():
+        raise PlanError(f"{path} is a link to {path.readlink()}, and no file is there")
     found = sorted(path for path in map(Path, glob_files(pattern)) if path.is_file())
     if not found:
         siblings = sorted(entry.name for entry in path.parent.iterdir()) if path.parent.is_dir() else []

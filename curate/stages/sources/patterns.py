@@ -46,5 +46,21 @@ def _folders(folder: str, above: tuple[str, ...]) -> Iterator[str]:
     except OSError:  # `glob.glob` leaves out what cannot be read
         return
     for entry in entries:
-        if not entry.name.startswith(".") and entry.is_dir():
+        if not entry.name.startswith(".") and is_folder(entry):
             yield from _folders(os.path.join(folder, entry.name), (*above, real))  # noqa: PTH118
+
+
+def is_file(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a file, or a link to one; a link that leads back to itself is none."""
+    try:
+        return entry.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder, or a link to one; a link that leads back to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from curate.errors import RecordError
+from curate.io.lines import bounded_lines
 from curate.records import Record
 
 Turn = tuple[int, "Record | RecordError"]
@@ -22,9 +23,11 @@ and `recording` (the name of the recording, where the file names one).
 MAX_FILE_BYTES = 64 * 2**20
 """A file of one recording's segments is not larger."""
 
-_ARROW = re.compile(r"((?:\d+:)?\d+:\d+(?:[.,]\d+)?)\s*-->\s*((?:\d+:)?\d+:\d+(?:[.,]\d+)?)")
-_TAG = re.compile(r"<[^>\n]{0,200}>|\{\\[^}\n]{0,200}\}")
-_VOICE = re.compile(r"<v(?:\.[^ >]*)?\s+([^>]{1,200})>")
+# Each pattern is bounded where it repeats, or gives nothing back (`*+`): a file may have megabytes of `<` or of digits.
+_CLOCK = r"((?:\d{1,9}:)?\d{1,9}:\d{1,9}(?:[.,]\d{1,9})?)"
+_ARROW = re.compile(rf"{_CLOCK}\s{{0,99}}-->\s{{0,99}}{_CLOCK}")
+_TAG = re.compile(r"<[^<>\n]{0,200}>|\{\\[^{}\n]{0,200}\}")
+_VOICE = re.compile(r"<v(?:\.[^ <>]{0,200})?\s{1,99}([^<>]{1,200})>")
 _PAUSE_S = 0.5
 
 
@@ -59,10 +62,10 @@ def _clock(text: str) -> float:
 
 
 _INTERVAL = re.compile(
-    r'xmin\s*=\s*([\d.eE+-]+)\s+xmax\s*=\s*([\d.eE+-]+)\s+text\s*=\s*"((?:[^"]|"")*)"'
-    r'|class\s*=\s*"(\w+)"\s+name\s*=\s*"((?:[^"]|"")*)"'
+    r'xmin\s*+=\s*+([\d.eE+-]++)\s++xmax\s*+=\s*+([\d.eE+-]++)\s++text\s*+=\s*+"((?:[^"]++|"")*+)"'
+    r'|class\s*+=\s*+"(\w++)"\s++name\s*+=\s*+"((?:[^"]++|"")*+)"'
 )
-_SHORT = re.compile(r'"((?:[^"]|"")*)"|([-\d.eE+]+)')
+_SHORT = re.compile(r'"((?:[^"]++|"")*+)"|([-\d.eE+]++)')
 _NOT_SPEAKERS = frozenset(
     {"words", "word", "text", "utterances", "utterance", "sentences", "transcription", "segments"}
 )
@@ -222,15 +225,14 @@ SEGMENT_READERS: Mapping[str, Callable[[Path], Iterator[Turn]]] = MappingProxyTy
 
 def _cells(path: Path) -> Iterator[list[str] | RecordError]:
     """Yield the words of each line that is neither blank nor a comment."""
-    with path.open("rb") as file:
-        for line in file:
-            try:
-                text = line.decode("utf-8-sig")
-            except UnicodeDecodeError as error:
-                yield RecordError("bad_row", f"the line is not UTF-8: {error.reason}")
-                continue
-            if text.strip() and not text.startswith(";"):
-                yield text.split()
+    for line in bounded_lines(path):
+        try:
+            text = line.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            yield RecordError("bad_row", f"the line is not UTF-8: {error.reason}")
+            continue
+        if text.strip() and not text.startswith(";"):
+            yield text.split()
 
 
 def _shown(cells: list[str] | RecordError) -> str:

@@ -43,6 +43,7 @@ class SegmentsReader(FolderSource):
         if unknown:
             raise PlanError(f"forms: {unknown[0]} is none of {', '.join(SEGMENT_READERS)}")
         files = [path for path in sorted(Path(self.folder).rglob("*")) if path.suffix.lower() in suffixes]
+        files = [path for path in files if path.is_file()]
         if not files:
             raise PlanError(f"{self.folder} has no files of segments (looked for {', '.join(suffixes)})")
         return files

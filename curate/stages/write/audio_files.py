@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,6 +14,7 @@ from typing import Any, BinaryIO, ClassVar
 from curate.audio.encoding import EncodedAudio
 from curate.errors import PlanError, RecordError
 from curate.io.provenance import CHECKSUMS
+from curate.io.rows import encode_json, encode_text
 from curate.records import DEFAULT_FILEPATH_KEY, ID, Record
 from curate.stages.write.formats import OpenShard, ShardFormat, ShardPlace, member_name
 from curate.stages.write.published import DataSet, PublishShards, Shard
@@ -75,7 +75,7 @@ class _AudioFiles:
         if len(name.encode(errors="surrogateescape")) > _MOST_NAME_BYTES:
             raise RecordError("bad_value", f"the file's name is longer than {_MOST_NAME_BYTES} bytes: {name:.80}…")
         row = {DEFAULT_FILEPATH_KEY: name, **published_row(record, audio)}
-        line = json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        line = encode_json(row) + b"\n"
         write_member(self._folder / name, audio.content, self._checksums)
         self._manifest.write(line)
 
@@ -87,7 +87,7 @@ def write_member(path: Path, content: bytes, checksums: BinaryIO) -> None:
     """Write a new file, and its checksum as a line of `sha256sum`."""
     with path.open("xb") as file:
         file.write(content)
-    checksums.write(f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode())
+    checksums.write(encode_text(f"{hashlib.sha256(content).hexdigest()}  {path.name}\n"))
 
 
 def template_fields(template: str) -> list[str]:

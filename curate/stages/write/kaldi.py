@@ -16,6 +16,7 @@ from typing import Any, BinaryIO, ClassVar, Literal
 from curate.audio.encoding import EncodedAudio
 from curate.errors import PlanError
 from curate.io.provenance import CHECKSUMS
+from curate.io.rows import encode_json
 from curate.records import ID, Record
 from curate.stages.write.audio_files import write_checksums, write_member
 from curate.stages.write.formats import OpenShard, ShardFormat, ShardPlace, member_name
@@ -61,7 +62,7 @@ class _KaldiShard:
             "lang": None if row.get("lang") is None else "".join(str(row["lang"]).split()),
             "gender": _GENDERS.get(str(row.get("gender")).lower()),
         }
-        line = json.dumps(about, ensure_ascii=False).encode() + b"\n"
+        line = encode_json(about) + b"\n"
         write_member(self._folder / name, audio.content, self._checksums)
         self._rows.append((utterance, line))
 
@@ -111,7 +112,10 @@ def _write_tables(folder: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     tables = ("wav.scp", "segments", "text", "utt2spk", "utt2lang", "utt2dur", "reco2dur", "spk2gender")
     with ExitStack() as stack:
         files = {
-            name: stack.enter_context((folder / name).open("w", encoding="utf-8", newline="\n")) for name in tables
+            name: stack.enter_context(
+                (folder / name).open("w", encoding="utf-8", errors="backslashreplace", newline="\n")
+            )
+            for name in tables
         }
         with_gender = ""
         for row in rows:
@@ -145,11 +149,11 @@ def _merged(shards: Sequence[Shard], folder: Path) -> Generator[Iterator[Mapping
     runs: list[Path] = []
     for number, start in enumerate(range(0, len(shards), _OPEN_FILES)):
         run = folder / f"rows-{number}.jsonl"
-        with ExitStack() as stack, run.open("w", encoding="utf-8") as file:
+        with ExitStack() as stack, run.open("w", encoding="ascii") as file:
             some = shards[start : start + _OPEN_FILES]
             sorted_rows = [_rows(stack.enter_context(shard.files[".jsonl"].open("rb")), shard) for shard in some]
             for row in heapq.merge(*sorted_rows, key=_utterance):
-                file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                file.write(json.dumps(row) + "\n")
         runs.append(run)
     with ExitStack() as stack:
         yield heapq.merge(*(map(json.loads, stack.enter_context(run.open("rb"))) for run in runs), key=_utterance)

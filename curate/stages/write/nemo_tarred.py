@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, BinaryIO, ClassVar, Literal
 
 from curate.audio.encoding import EncodedAudio
 from curate.errors import PlanError, RecordError
+from curate.io.rows import encode_json
 from curate.records import ID, Record
 from curate.stages.write.bins import duration_bins, token_bins
 from curate.stages.write.formats import OpenShard, ShardFormat, member_name
@@ -26,7 +26,6 @@ _CANARY: Mapping[str, Any] = {
     "decodercontext": "",
     "emotion": "<|emo:undefined|>",
 }
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 _BINS = 30
 _TOKEN_BINS = 2
 """How many bins of tokens there are for each of durations."""
@@ -70,7 +69,7 @@ class _NemoShard:
 
     def add(self, record: Record, audio: EncodedAudio) -> None:
         name = f"{member_name(record[ID])}.{audio.extension}"
-        row = _encode(self._format.row(record, audio, name)).encode() + b"\n"
+        row = encode_json(self._format.row(record, audio, name)) + b"\n"
         self._tar.add(name, audio.content)
         self._manifest.write(row)
 

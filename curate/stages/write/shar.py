@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, BinaryIO, ClassVar, cast
 
 from curate.audio.encoding import EncodedAudio
+from curate.io.rows import encode_json
 from curate.records import ID, Record
 from curate.stages.write.formats import OpenShard, ShardFormat, member_name
 from curate.stages.write.nemo_tarred import write_yaml
@@ -55,7 +55,7 @@ class _SharShard:
 
 
 def _json(value: Any) -> bytes:
-    return json.dumps(value, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+    return encode_json(value) + b"\n"
 
 
 def _cut(row: Record, key: str, audio: EncodedAudio) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from loguru import logger
 
 from curate.errors import PlanError
 from curate.io.provenance import CHECKSUMS, PROVENANCE
-from curate.io.rows import decode_row, encode_row
+from curate.io.rows import decode_row, encode_row, encode_text
 from curate.records import DEFAULT_FILEPATH_KEY, ID, Record, RecordReader
 from curate.stages.write.folders import FolderWriter
 from curate.stages.write.segment_formats import FORMS, NEEDED, SUFFIXES, Segment, segments_of
@@ -73,9 +73,9 @@ class SubtitlesWriter(FolderWriter):
     def _write_file(self, path: Path, segments: list[Segment], checksums: BinaryIO) -> None:
         path = path.with_name(path.name + SUFFIXES[self.form])
         recording = path.name.removesuffix(SUFFIXES[self.form])
-        content = FORMS[self.form](recording, sorted(segments, key=lambda segment: segment.start_ms)).encode()
+        content = encode_text(FORMS[self.form](recording, sorted(segments, key=lambda segment: segment.start_ms)))
         path.write_bytes(content)
-        checksums.write(f"{hashlib.sha256(content).hexdigest()}  {path.name}\n".encode())
+        checksums.write(encode_text(f"{hashlib.sha256(content).hexdigest()}  {path.name}\n"))
 
     def _parts(self, records: Iterable[Record], scratch: Path, counts: dict[str, int]) -> Iterator[list[Record]]:
         """Yield the records in parts, each with all those whose recordings have the same name."""

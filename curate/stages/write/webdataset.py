@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO, ClassVar
 
 from curate.audio.encoding import EncodedAudio
+from curate.io.rows import encode_json, encode_text
 from curate.records import ID, Record
 from curate.stages.write.formats import OpenShard, ShardFormat, member_name
 from curate.stages.write.published import DataSet, PublishShards, Shard
@@ -33,11 +33,11 @@ class _Samples:
     def add(self, record: Record, audio: EncodedAudio) -> None:
         key, text = member_name(record[ID]), record.get("text")
         row = {**published_row(record, audio), "key": key}
-        description = json.dumps(row, ensure_ascii=False, allow_nan=False).encode()
+        description = encode_json(row)
         self._tar.add(f"{key}.{audio.extension}", audio.content)
         self._tar.add(f"{key}.json", description)
         if text is not None:
-            self._tar.add(f"{key}.txt", text.encode())
+            self._tar.add(f"{key}.txt", encode_text(text))
 
     def close(self) -> None:
         self._tar.close()

@@ -27,8 +27,9 @@ def test_a_clash_is_no_error_until_the_name_is_asked_for(site: Site) -> None:
 
     assert host.stage("partition").distribution == "curate-speech"
     assert {row.distribution for row in host.rows() if "merge" in row.stages} == {"curate-speech", "rival"}
-    with pytest.raises(PluginError, match=r"curate-speech/merge or rival/merge"):
+    with pytest.raises(PluginError, match=r"curate-speech/merge or rival/merge") as clash:
         host.stage("merge")
+    assert "(--no-plugin rival)" in str(clash.value)  # curate's own stages cannot be switched off
 
 
 def test_a_clash_ends_when_one_side_is_switched_off(site: Site) -> None:

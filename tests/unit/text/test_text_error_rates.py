@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from curate.errors import RecordError
 from curate.text import ErrorRate, character_errors, corpus_rate, edge_errors, word_errors
 
 WORDS = st.lists(st.sampled_from(["zero", "one", "two", "three", "ä"]), max_size=8)
@@ -129,3 +130,10 @@ def test_error_rates_are_values() -> None:
     with pytest.raises(attrs.exceptions.FrozenInstanceError):
         result.hits = 2  # type: ignore[misc]
     assert hash(result) == hash(word_errors("two", "two"))
+
+
+def test_texts_that_take_hours_to_compare_are_refused() -> None:
+    long = "a b " * 200_000
+    with pytest.raises(RecordError, match="texts of 400,000 and 400,000 units are too long to be compared"):
+        word_errors(long, long)
+    assert word_errors(long, "a b").deletions == 399_998

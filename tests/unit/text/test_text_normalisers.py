@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+import unicodedata
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,8 @@ from hypothesis import strategies as st
 import curate.text
 from curate.errors import PlanError
 from curate.text import NORMALISERS, normaliser
+from curate.text.composing import compose
+from curate.text.normalisers import auto, whisper_basic, whisper_english
 
 
 def test_importing_the_package_loads_neither_rapidfuzz_nor_whisper_normalizer_nor_numpy() -> None:
@@ -93,3 +97,39 @@ def test_a_name_near_nothing_is_answered_with_all() -> None:
 
 def test_a_number_of_many_digits_stays_as_it_is() -> None:
     assert normaliser("whisper-english")("1" * 5000) == "1" * 5000
+
+
+@pytest.mark.parametrize("letters", ["(", "<", "[", "!", "a\u0301\u0323", "9,", "'"])
+def test_time_of_rules_grows_with_the_length_alone(letters: str) -> None:
+    def seconds(length: int) -> float:
+        text = (letters * length)[:length] + "a"
+        began = time.process_time()
+        for rules in (auto, whisper_english, whisper_basic):
+            rules(text)
+        return time.process_time() - began
+
+    seconds(1000)  # loads the tables
+    assert seconds(40_000) < 20 * seconds(4_000) + 0.2
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [("a [b] (c) d", "a d"), ("a <b> d)", "a d"), ("a (b [c) d] e", "a b e"), ("() x", "x"), ("a ((b) c", "a c")],
+)
+def test_brackets_are_left_out_as_whisper_does(text: str, left: str) -> None:
+    from whisper_normalizer.basic import BasicTextNormalizer  # pyright: ignore[reportMissingTypeStubs]
+
+    assert whisper_basic(text) == str(BasicTextNormalizer()(text)).strip() == left
+
+
+@given(st.text(alphabet="ab[]()<> \n"))
+def test_brackets_of_any_string_are_left_out_as_whisper_does(text: str) -> None:
+    from whisper_normalizer.basic import BasicTextNormalizer  # pyright: ignore[reportMissingTypeStubs]
+
+    assert whisper_basic(text) == str(BasicTextNormalizer()(text)).strip()
+
+
+def test_only_marks_beyond_thirty_are_left_out_where_a_string_is_composed() -> None:
+    short, long = "e\u0301" + "\u0323" * 40, "x" * 1000 + "e" + "\u0323" * 40 + "e\u0301"
+    assert compose(short) == unicodedata.normalize("NFC", short)
+    assert compose(long) == unicodedata.normalize("NFC", long.replace("\u0323" * 40, "\u0323" * 30))
