@@ -77,7 +77,7 @@ class Align(AudioModelStage):
         if not isinstance(model, CtcModel):
             raise PlanError(
                 f"align: the recogniser {self.recogniser!r} gives no CTC log-probabilities; choose one with a CTC "
-                "head, such as nemo with a CTC or hybrid model",
+                "head, such as nemo with a CTC or hybrid model, or transformers with Wav2Vec2",
                 self.name,
             )
         model.check_ctc()
