@@ -192,9 +192,9 @@ def bench_approaches(
 
     `sequential` is one clip at a time in one worker, and always included: it is what the others are compared with.
     `batched` is `batch_size` clips of similar length at a time. `processes` is `sequential` in several processes, each
-    with a model of its own. `packed` is `sequential` on windows of up to 30 s, into which neighbouring clips of one speaker
-    and language are joined with half a second of silence between them. In a pipeline, only clips of one recording can be
-    packed, so packed windows of several recordings are measured and not recommended.
+    with a model of its own. `packed` is `sequential` on windows of up to 30 s, into which neighbouring clips of one
+    speaker and language are joined with half a second of silence between them. In a pipeline, only clips of one
+    recording can be packed, so packed windows of several recordings are measured and not recommended.
 
     Args:
         pipeline: the pipeline; the stages before the ASR stage run once, to make its input.

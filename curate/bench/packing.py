@@ -22,7 +22,8 @@ def pack_records(
 ) -> tuple[list[Record], list[list[int]]]:
     """Write neighbouring clips as windows, and return the windows' records and which clips each contains.
 
-    The clips of a window agree in speaker and language. A clip that cannot be read is left out; one that is longer than a window is a window of its own.
+    The clips of a window agree in speaker and language. A clip that cannot be read is left out; one that is longer than
+    a window is a window of its own.
     """
     import numpy as np
     import soundfile

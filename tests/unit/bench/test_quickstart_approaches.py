@@ -1,4 +1,4 @@
-"""`curate bench approaches` on the quickstart: NeMo by each approach, the plot, and the comparison with the run before."""
+"""`curate bench approaches` on the quickstart: NeMo by each approach, the plot, and the comparison with before."""
 
 from __future__ import annotations
 

@@ -87,9 +87,8 @@ def test_batches_that_gain_are_recommended_and_what_is_printed_can_be_pasted(
     assert "Recommended: batched." in shown
     lines = shown[shown.index("at the stage asr:") :].splitlines()[1:]
     assert [line.split(":")[0].strip() for line in lines] == ["batching", "batch_size", "max_batch_s"]
-    pipeline = project / "p.yaml"
-    pipeline.write_text("stages:\n  - {use: read_manifest, manifest: m.jsonl}\n  - use: asr\n    recogniser: batching\n")
-    pipeline.write_text(pipeline.read_text() + "\n".join(lines) + "\n")
+    stages = ["  - {use: read_manifest, manifest: m.jsonl}", "  - use: asr", "    recogniser: batching"]
+    (project / "p.yaml").write_text("\n".join(["stages:", *stages, *lines]) + "\n")
     assert main(["--plugins-file", "mine.py", "plan", "p.yaml"]) == 0
 
 
