@@ -25,11 +25,11 @@ class PackUtterances(Gather):
     """Packs neighbouring utterances of one recording into windows, as models with a fixed window are trained.
 
     An utterance is a record with `offset`, `duration` and a text. A window lies from the start of its first utterance
-    to the end of its last one, at most `max_s`. Its text is theirs, joined; `segments` has `{start, end, text}` of each,
-    in seconds from the window's start, `words` the words with times from there, and `previous_text` the text of the
-    window before. Where the utterance between two others is missing, because it was filtered or has failed, a window
-    ends: it would hold speech that its text lacks; so it does at a pause of more than `max_pause_s`, which may hold
-    such speech. `previous_text` is null for the first window of a recording, of a speaker, and behind a missing
+    to the end of its last one, at most `max_s`. Its text is theirs, joined; `segments` has `{start, end, text}` of
+    each, in seconds from the window's start, `words` the words with times from there, and `previous_text` the text of
+    the window before. Where the utterance between two others is missing, because it was filtered or has failed, a
+    window ends: it would hold speech that its text lacks. So it does at a pause of more than `max_pause_s`, which may
+    hold such speech. `previous_text` is null for the first window of a recording, of a speaker, and behind a missing
     utterance.
 
     Windows never contain two recordings. They contain two speakers only where `within` does not name the column. A

@@ -8,6 +8,7 @@ alone.
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -180,7 +181,7 @@ def check_long_form(folder: Path, make: Callable[[], AudioModel], clips: Sequenc
     whole = corpus_rate([word_errors(normalise(made.text), normalise(row["pred_text"]))])
     assert clip_by_clip is not None and whole is not None
     windows = overlapping_windows(0.0, made.duration_s, make().window_s or 30.0, OVERLAP_S)
-    seams = [(later[0], earlier[1]) for earlier, later in zip(windows, windows[1:], strict=False)]
+    seams = [(later[0], earlier[1]) for earlier, later in itertools.pairwise(windows)]
     expected = [spelling(word) for number, *_ in made.clips for word in texts[number].split()]
     doubled = doubled_words(row["words"], expected, seams)
     print(
