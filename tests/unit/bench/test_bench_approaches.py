@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,30 @@ def test_windows_are_packed_within_a_speaker_and_know_their_recordings(clip: Sou
         found = Pipeline("corpus", [ReadRecords(rows), StubAsrStage(make=Counting)])
         packed = bench_approaches(found, approaches=["packed"], repeats=1).trials[1]
         assert packed.across_recordings is across
+
+
+class Numbers(AudioModel):
+    """Hears "in 1813" in a short sound and "eight" in a long one."""
+
+    rate_hz = 8000
+    writes = ("text",)
+
+    def infer(self, clips: Sequence[Clip]) -> Any:
+        return [{"text": " ".join(self._words(clip))} for clip in clips]
+
+    def _words(self, clip: Clip) -> Iterator[str]:
+        steps = [abs(clip.samples[at : at + 800]).mean() > 0.02 for at in range(0, len(clip.samples), 800)]
+        for loud, run in groupby(steps):
+            if loud:
+                yield "In 1813." if len(list(run)) < 5 else "Eight."
+
+
+def test_numbers_at_the_border_of_two_clips_are_no_errors(clip: Sound) -> None:
+    texts = {400: "in eighteen thirteen", 700: "eight"}
+    rows = [{"audio_filepath": clip(ms), "duration": ms / 1000, "text": text} for ms, text in texts.items()]
+    found = Pipeline("corpus", [ReadRecords(rows), StubAsrStage(make=Numbers)])
+    for one in bench_approaches(found, approaches=["packed"], repeats=1).trials:
+        assert (one.wer, one.equal_texts) == (0.0, 1.0)
 
 
 def test_mistakes_are_named(clip: Sound) -> None:
