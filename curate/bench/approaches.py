@@ -266,7 +266,7 @@ class _Comparison:
         self._texts: list[str | None] = []
 
     def _normalise(self, text: str) -> str:
-        # The normaliser joins numbers that follow each other, "in 1813" and "eight", at the border of two clips as well.
+        # The normaliser joins numbers that follow each other, such as "in 1813" and "eight" at the border of two clips.
         return _BETWEEN_DIGITS.sub(" ", self._normaliser(text))
 
     def run(self, approach: str) -> ApproachTrial:
