@@ -29,7 +29,7 @@ WORSE = 0.02
 
 def speaker(clip: Clip) -> str:
     """Return what stands for the speaker of a clip: the beginning of its file's name."""
-    return re.split(r"[-_]", Path(clip.record["audio_filepath"]).stem)[0].removesuffix(".Headset")[:5]
+    return re.split(r"[-_]", Path(clip.record["audio_filepath"]).stem)[0][:5]
 
 
 def recordings(folder: Path, clips: list[Clip], times: int) -> list[dict[str, Any]]:
@@ -97,8 +97,8 @@ def check_packing(folder: Path, clips: list[Clip], times: int, model: Path) -> N
     assert max(window["duration"] for window in packed) <= 30
     rates = error_rate(alone), error_rate(packed)
     print(
-        f"\n{len(alone)} clips: {alone_s:.1f} s of CPU and WER {rates[0]:.4f} alone, {packed_s:.1f} s and {rates[1]:.4f} "
-        f"in {len(packed)} windows: {alone_s / packed_s:.2f} times as fast"
+        f"\n{len(alone)} clips: {alone_s:.1f} s of CPU and WER {rates[0]:.4f} alone, {packed_s:.1f} s and "
+        f"{rates[1]:.4f} in {len(packed)} windows: {alone_s / packed_s:.2f} times as fast"
     )
     assert alone_s / packed_s >= FASTER
     assert abs(rates[1] - rates[0]) <= WORSE
