@@ -54,6 +54,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         soundfile.write(tmp_path / f"{number}.wav", 0.1 * white_noise(RATE_HZ), RATE_HZ)
     rows = [{"audio_filepath": f"{number}.wav", "duration": 1.0, "text": "word"} for number in range(8)]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "mine.py").write_text(RECOGNISERS)
     (tmp_path / "p.yaml").write_text(
         "stages:\n  - {use: read_manifest, manifest: m.jsonl}\n  - {use: asr, recogniser: slow}\n"
     )
@@ -109,4 +110,4 @@ def test_packed_windows_of_several_files_are_measured_and_explained(
 
 def test_memory_that_ends_is_a_bound_and_no_crash(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert bench("--recogniser", "small", "--approaches", "batched") == 0
-    assert "out of memory" in capsys.readouterr().out
+    assert "out of memory" in capsys.readouterr().err
