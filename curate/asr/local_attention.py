@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib import import_module
+from types import MappingProxyType
 from typing import Any, cast
 
 from curate.errors import InfrastructureError, PlanError
 
 _RELATIVE = ("rel_pos", "rel_pos_local_attn")
 """The kinds of attention whose weights local attention can use."""
+
+_DEFAULTS: Mapping[str, float] = MappingProxyType(
+    {"dropout": 0.0, "dropout_emb": 0.0, "dropout_att": 0.0, "pos_emb_max_len": 5000}
+)
+"""Values of a conformer's configuration that it need not have. A model that is evaluated drops nothing out."""
 
 
 def encoder_attention(config: Mapping[str, Any]) -> str | None:
@@ -42,4 +49,8 @@ def attend_locally(model: Any, frames: int) -> None:
     encoder = model.encoder
     if getattr(encoder, "self_attention_model", None) not in _RELATIVE:
         raise InfrastructureError(f"local_attention: {type(encoder).__name__} has no relative positions; leave it out")
+    omegaconf: Any = import_module("omegaconf")
+    with omegaconf.open_dict(encoder._cfg) as config:  # noqa: SLF001 (NeMo reads these from it, and may lack them)
+        for name, value in _DEFAULTS.items():
+            config.setdefault(name, value)
     encoder.change_attention_model(_RELATIVE[1], [frames, frames])

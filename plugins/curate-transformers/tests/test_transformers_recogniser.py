@@ -45,6 +45,7 @@ def save_ctc(folder: Path, *, has_mask: bool) -> Path:
     model = transformers.Wav2Vec2ForCTC(config)
     with torch.no_grad():
         model.lm_head.weight.mul_(40)
+        model.lm_head.bias[1:4] = -1e4  # a trained model never reads <s>, </s> and <unk>
     model.save_pretrained(folder)
     return folder
 
