@@ -34,8 +34,8 @@ class InferenceAsrNemoStage(TranscribingStage):
         timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
         long_form: how a record longer than a window is transcribed: `windows`, overlapping ones, whose words are joined
-            where both have the same word; `vad`: along the segments in the column `speech`, as many in a window as fit.
-            None: as a whole.
+            where both have the same word; `vad`: along the segments in the column `speech`, as many in a window as fit,
+            and once more for those in which no word was recognised. None: as a whole.
         long_window_s: the length of a window, at most; None: the model's own, or 30.
         overlap_s: how much of a window the next one repeats.
         speech_key: the column with the segments of `vad`.
@@ -143,8 +143,8 @@ class AsrStage(TranscribingStage):
         timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
         long_form: how a record longer than a window is transcribed: `windows`, overlapping ones, whose words are joined
-            where both have the same word; `vad`: along the segments in the column `speech`, as many in a window as fit.
-            None: as a whole.
+            where both have the same word; `vad`: along the segments in the column `speech`, as many in a window as fit,
+            and once more for those in which no word was recognised. None: as a whole.
         long_window_s: the length of a window, at most; None: the model's own, or 30.
         overlap_s: how much of a window the next one repeats.
         speech_key: the column with the segments of `vad`.
