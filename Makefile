@@ -1,11 +1,13 @@
-# One virtual environment, .venv. A stamp in it (.dev, .demo, .dev-all, .docs) records what has been installed, so
-# that nothing is installed twice: .dev is light (no torch, NeMo or Ray), .dev-all has everything that any test needs.
+# One virtual environment, .venv. A stamp in it (.light, .demo, .dev, .dev-all, .docs) records what has been installed,
+# so that nothing is installed twice: .light is curate alone, .dev is light too (no torch, NeMo or Ray), .dev-all has
+# everything that any test needs.
 
 PYTHON ?= python3
 JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(PIP) --quiet
 PLUGINS := $(patsubst %/pyproject.toml,%,$(wildcard plugins/*/pyproject.toml))
 MANIFESTS := pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
 
@@ -20,11 +22,18 @@ FLOOR := 90
 ENGINE_FLOOR := 96
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-model newcomer test test-core test-rest test-all check check-all coverage docs bench bench-gpu \
+.PHONY: help demo demo-light demo-model newcomer test test-core test-rest test-all check check-all coverage docs bench bench-gpu \
 	soak format clean
 
 help:  ## list the targets
 	@awk -F ':.*##  *' '/^[a-z-]+:.*##/ { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo-light: $(VENV)/.light  ## measure and filter real files, without a model: small and quick
+	rm -rf runs/signal
+	$(BIN)/curate run pipelines/signal/pipeline.yaml
+	@echo
+	@echo "The report opens in a browser:  $(CURDIR)/runs/signal/report.html"
+	@echo "Next:  source $(VENV)/bin/activate && curate init FOLDER_OF_RECORDINGS,  or  make demo  (transcribes with NeMo)"
 
 demo: $(VENV)/.demo  ## transcribe, compare and filter real files, from nothing to a curated manifest
 	rm -rf runs/quickstart
@@ -93,10 +102,18 @@ $(VENV)/.dev: $(MANIFESTS) | $(BIN)/python
 	$(INSTALL) --editable '.[dev]' --editable plugins/curate-pocketsphinx --editable plugins/curate-example
 	touch $@
 
+$(VENV)/.light: $(MANIFESTS) | $(BIN)/python
+	@echo "Installing curate, without torch, into $(VENV): 0.3 GB, a minute"
+	$(PIP) --editable .
+	touch $@
+
 # torch goes first and by its exact version: left to a resolver, it would bring its newest CUDA build
 $(VENV)/.demo: $(MANIFESTS) | $(BIN)/python
-	$(INSTALL) torch
-	$(INSTALL) --editable '.[nemo]'
+	@echo "Installing torch and NeMo into $(VENV): 2.2 GB or more, some minutes (make demo-light needs neither.)"
+	@echo "1 of 2: torch"
+	$(PIP) torch
+	@echo "2 of 2: NeMo and curate"
+	$(PIP) --editable '.[nemo]'
 	touch $@
 
 $(VENV)/.dev-all: $(VENV)/.dev $(VENV)/.demo

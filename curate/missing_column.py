@@ -24,6 +24,11 @@ _OTHER_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Column → the names that corpora and other tools give it."""
 
 
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_BEFORE, _BEHIND = 70, 40
+"""The most characters of an expression that are shown around a place in it."""
+
+
 def missing_column_advice(stage: Stage, column: str, columns: Collection[str]) -> str:
     """Return the column to write instead, as a clause; "" if nothing is likely.
 
@@ -41,6 +46,20 @@ def missing_column_advice(stage: Stage, column: str, columns: Collection[str]) -
         return ""
     option = _option_with(stage, column)
     return f"write {option}: {near}" if option is not None else f"did you mean {near!r}?"
+
+
+def column_excerpt(stage: Stage, column: str) -> str:
+    """Return two further lines of a message: the line of the stage's expression that has the column, and a caret."""
+    expression: Any = getattr(stage, "expression", None)
+    if not isinstance(expression, str):
+        return ""
+    for line in map(str.strip, expression.splitlines()):
+        unquoted = _QUOTED.sub(lambda match: " " * len(match[0]), line)
+        found = re.search(rf"(?<![\w.]){re.escape(column)}\b", unquoted)
+        if found is not None:
+            start = max(found.start() - _BEFORE, 0)
+            return f"\n    {line[start : found.start() + _BEHIND]}\n    {' ' * (found.start() - start)}^"
+    return ""
 
 
 def _is_unquoted(column: str, expression: str) -> bool:

@@ -490,13 +490,14 @@ def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stag
 def _check_reads(name: str, stage: Stage, columns: frozenset[str], before: str) -> None:
     missing = sorted(set(stage.reads()) - columns)
     if missing:
-        from curate.missing_column import missing_column_advice  # asked for in errors alone
+        from curate.missing_column import column_excerpt, missing_column_advice  # asked for in errors alone
 
         advice = missing_column_advice(stage, missing[0], columns)
         raise PlanError(
             f"stage {name!r} reads column {missing[0]!r}, which no earlier stage writes; "
             + (f"{advice}; " if advice else "")
-            + f"{before!r} hands on {', '.join(sorted(columns)) or 'no columns'}",
+            + f"{before!r} hands on {', '.join(sorted(columns)) or 'no columns'}"
+            + column_excerpt(stage, missing[0]),
             name,
         )
 

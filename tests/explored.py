@@ -22,6 +22,10 @@ from curate import Pipeline
 from curate.stages import Merge, Partition, QualityFilter, ReadManifest, WordErrorRate
 
 HOSTILE = "<img src=x onerror=\"document.body.dataset.broken='yes'\">"
+RUN = (
+    *(sys.executable, "-m", "curate.cli", "--quiet", "run", "pipeline.yaml"),
+    *("--no-report", "--max-failures", "20"),
+)
 PIPELINE = """
 name: explored
 stages:
@@ -65,11 +69,7 @@ def write_corpus(folder: Path, records: int = 40) -> Path:
 def run_corpus(folder: Path) -> Path:
     """Run the pipeline over a corpus by the command line, and return the run directory."""
     write_corpus(folder)
-    subprocess.run(
-        [sys.executable, "-m", "curate.cli", "--quiet", "run", "pipeline.yaml", "--no-report", "--max-failures", "20"],
-        cwd=folder,
-        check=True,
-    )
+    subprocess.run(RUN, cwd=folder, check=True)
     return folder / "run"
 
 
@@ -89,6 +89,22 @@ def filtered_run(folder: Path, records: list[dict[str, Any]], expression: str) -
     return Pipeline("filtered", stages)
 
 
+def run_twice(folder: Path) -> tuple[Path, Path]:
+    """Run the pipeline over a corpus, and again with another filter over the same rows, of which some have changed.
+
+    The second run has other transcripts of the records 6 and 8, and keeps those of up to 2 s.
+    """
+    first = run_corpus(folder)
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    for number in (6, 8):
+        rows[number]["pred_text"] = rows[number]["pred_text"].replace("one", "won")
+    (folder / "manifest.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    expression = "stages.quality_filter.expression=wer <= 0.3 and duration <= 2"
+    changed = ["--run-dir", "second", "--set", expression]
+    subprocess.run([*RUN, *changed], cwd=folder, check=True)
+    return first, folder / "second"
+
+
 @attrs.frozen
 class Server:
     """A server that runs, in a process of its own."""
@@ -100,6 +116,10 @@ class Server:
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}/?token={self.token}"
+
+    @property
+    def comparison(self) -> str:
+        return f"http://127.0.0.1:{self.port}/compare?token={self.token}"
 
     def ask(self, path: str, body: Any = None, **headers: str) -> tuple[int, bytes, Mapping[str, str]]:
         """Send a request with the token's cookie, unless `cookie` says otherwise."""
@@ -119,8 +139,14 @@ class Server:
 
 
 @contextmanager
-def explored(target: Path, cache: Path, *options: str) -> Generator[Server]:
-    """Serve a run or a manifest until the block ends; it is stopped as Ctrl-C would."""
+def explored(target: Path, cache: Path, *options: str, complete: bool = True) -> Generator[Server]:
+    """Serve a run or a manifest until the block ends; it is stopped as Ctrl-C would.
+
+    With another one among the options, the two are compared.
+
+    Args:
+        complete: whether the block begins when the index is complete.
+    """
     plugin = Path(__file__).parents[1] / "plugins/curate-explorer/curate_explorer/plugin.py"
     added = () if _installed() else ("--plugins-file", str(plugin))
     asked = ("explore", str(target), "--no-open", "--cache", str(cache), *options)
@@ -132,10 +158,10 @@ def explored(target: Path, cache: Path, *options: str) -> Generator[Server]:
     )
     assert process.stdout is not None
     try:
-        found = re.search(r"127\.0\.0\.1:(\d+)/\?token=(\S+)", process.stdout.readline())
+        found = re.search(r"127\.0\.0\.1:(\d+)/(?:compare)?\?token=(\S+)", process.stdout.readline())
         assert found is not None
         server = Server(int(found[1]), found[2], process)
-        while not server.answer("/api/state")["complete"]:
+        while complete and not server.answer("/api/state")["complete"]:
             pass  # asked again and again, since the index itself says when it is complete
         yield server
     finally:

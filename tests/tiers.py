@@ -23,7 +23,7 @@ GROUPS = ("ray", "nemo", "browser")
 LIGHT_PLUGINS = ("curate-example", "curate-pocketsphinx")
 """Plugins that `.dev` has; the tests of all others need `.dev-all`."""
 
-WITH_EXTRAS = ("test_real_models", "test_voice_activity")
+WITH_EXTRAS = ("test_jobs", "test_real_models", "test_voice_activity")
 """Modules outside of `plugins` whose tests need a plugin's model."""
 
 EXECUTOR_PARAMETERS = ("place", "executor", "name")

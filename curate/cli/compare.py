@@ -12,6 +12,7 @@ import click
 
 from curate.cli.listing import new_table
 from curate.cli.session import Session, pass_session
+from curate.plural import counted
 
 if TYPE_CHECKING:
     from curate.report.comparison import Comparison, RunSide
@@ -85,7 +86,7 @@ def _show_fates(session: Session, compared: Comparison) -> None:
         show("No record is in both runs: their ids, <input>:<line>, have nothing in common.", soft_wrap=True)
         return
     moved = [(a, b, count) for (a, b), count in sorted(compared.moved.items()) if a != b]
-    show(f"{compared.changed:,} of {both:,} records ended differently.")
+    show(f"{compared.changed:,} of {counted(both)} ended differently.")
     for a, b, count in moved:
         show(f"  {count:,} {a} in A, {b} in B")
     for count, here, there in ((compared.only_in_a, "A", "B"), (compared.only_in_b, "B", "A")):
@@ -94,7 +95,7 @@ def _show_fates(session: Session, compared: Comparison) -> None:
     rates = compared.rates
     if rates is not None and (rates.better or rates.worse):
         show(
-            f"Error rates of {rates.records:,} records: {rates.mean_a:.4f} on average in A, {rates.mean_b:.4f} in B; "
+            f"Error rates of {counted(rates.records)}: {rates.mean_a:.4f} on average in A, {rates.mean_b:.4f} in B; "
             f"{rates.better:,} lower, {rates.worse:,} higher",
             soft_wrap=True,
         )

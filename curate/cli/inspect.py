@@ -14,6 +14,7 @@ from curate.cli.corpus_sample import CorpusSample, describe_sample, measure_samp
 from curate.cli.listing import new_table
 from curate.cli.session import Session, pass_session
 from curate.plugin.schemes import schemes_of
+from curate.plural import counted
 from curate.storage import register
 
 
@@ -47,8 +48,8 @@ def inspect(session: Session, path: Path, records: int, files: int, measure: boo
 
 def _show(session: Session, sample: CorpusSample, limit: int) -> None:
     show = session.console.print
-    more = " or more" if sample.records == limit else ""
-    show(f"\n{sample.records:,}{more} records, {sample.failed:,} of them broken; {sample.hours_text()}")
+    records = f"{sample.records:,} or more records" if sample.records == limit else counted(sample.records)
+    show(f"\n{records}, {sample.failed:,} of them broken; {sample.hours_text()}")
     show("\nFirst records:")
     for record in sample.first:
         show("  " + json.dumps(record, ensure_ascii=False, default=str)[:400])

@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -141,4 +142,8 @@ def orderly_stop(stop: StopRequest, *, shown: bool = False) -> Generator[None]:
 
 
 def _say(text: str) -> None:
-    os.write(2, f"\n{text}\n".encode())  # a handler may interrupt a print
+    try:
+        terminal = sys.stderr.fileno()  # not always 2, see `decoder_notes`
+    except (AttributeError, OSError, ValueError):
+        terminal = 2
+    os.write(terminal, f"\n{text}\n".encode())  # a handler may interrupt a print

@@ -6,20 +6,26 @@ It is made from events that do not depend on the executor, so it looks the same 
 from __future__ import annotations
 
 import json
+import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from curate.cli.interruption import STOPPING
 from curate.engine import RunFinished, RunProgress, RunStarted, RunStopped, StopRequest
 from curate.monitoring import Rate
 from curate.plugin import hookimpl
+from curate.plural import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 LINE_SECONDS = 30.0
 """The interval between two lines about the same phase, where there is no terminal."""
+
+HEARTBEAT_SECONDS = 60.0
+"""After this time without a line, there is one all the same, so that a batch that runs for long is not taken for a
+hang."""
 
 _BAR_WIDTH = 24
 
@@ -41,7 +47,7 @@ class _PhaseClock:
         return True
 
     def rate(self, event: RunProgress) -> Rate:
-        """Return the rate since the phase's first event."""
+        """Return the rate since the phase's first event, or since its workers were set up."""
         return Rate() if self._first is None else _reached(event) - _reached(self._first)
 
     def stage_rates(self, event: RunProgress) -> list[float]:
@@ -56,18 +62,38 @@ class _PhaseClock:
 
 
 def _reached(event: RunProgress) -> Rate:
-    return Rate(event.elapsed_s, event.records_in, event.audio_s)
+    return Rate(event.elapsed_s - (event.ready_s or 0.0), event.records_in, event.audio_s)
+
+
+def _setting_up(event: RunProgress, models: Collection[str]) -> str:
+    """Return that the workers of the phase are set up, and which of its stages load a model; empty afterwards."""
+    if event.ended or event.ready_s is not None or not event.workers:
+        return ""
+    return _loading(event, models) or "setting up workers"
+
+
+def _loading(event: RunProgress, models: Collection[str]) -> str:
+    """Return for which stages of a phase models are loaded; empty where it has none."""
+    names = [stage for stage in event.stages if stage in models]
+    return f"loading the model{'s' if len(names) > 1 else ''} of {', '.join(names)}" if names else ""
 
 
 class LiveProgress:
-    """An observer that draws the progress several times a second, from the last event."""
+    """An observer that draws the progress several times a second, from the last event.
 
-    def __init__(self, console: Console, stop: StopRequest | None = None) -> None:
+    Args:
+        console: the terminal.
+        stop: the request to stop the run.
+        models: the stages that load a model, which is shown until the first worker of their phase is set up.
+    """
+
+    def __init__(self, console: Console, stop: StopRequest | None = None, models: Collection[str] = ()) -> None:
         from rich.live import Live
         from rich.spinner import Spinner
 
         self._console = console
         self._stop = stop
+        self._models = models
         self._spinner = Spinner("dots")
         self._phase = _PhaseClock()
         self._event: RunProgress | None = None
@@ -110,7 +136,8 @@ class LiveProgress:
         if event is None:
             self._spinner.update(text=Text("starting"))
             return Group(*stopping, self._spinner)
-        self._spinner.update(text=Text(f"phase {event.phase}: {_worked(event, self._phase)}"))
+        doing = _setting_up(event, self._models) or _worked(event, self._phase)
+        self._spinner.update(text=Text(f"phase {event.phase}: {doing}"))
         table = Table(box=None, pad_edge=False, show_header=False)
         table.add_column(overflow="ellipsis", no_wrap=True)
         table.add_column(no_wrap=True, width=_BAR_WIDTH)
@@ -126,22 +153,60 @@ class LiveProgress:
 class LineProgress:
     """An observer that prints a line when a phase begins and ends, and now and then in between.
 
+    Between its `__enter__` and `__exit__`, a thread prints a heartbeat where no event comes for long: the driver waits
+    for a batch then, or (with the executor `local`) works on it.
+
     Args:
         say: prints a line.
         clock: seconds that never go back.
+        heartbeat_s: the time without a line after which there is a heartbeat.
+        models: the stages that load a model, which the line at the beginning of their phase says.
     """
 
-    def __init__(self, say: Say, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        say: Say,
+        clock: Callable[[], float] = time.monotonic,
+        heartbeat_s: float = HEARTBEAT_SECONDS,
+        models: Collection[str] = (),
+    ) -> None:
         self._say = say
+        self._models = models
         self._clock = clock
+        self._heartbeat_s = heartbeat_s
         self._phase = _PhaseClock()
-        self._printed = 0.0
+        self._printed = clock()
+        self._event: RunProgress | None = None
+        self._changed = self._began = self._printed
+        self._printing = threading.Lock()
+        self._ended = threading.Event()
+        self._heart = threading.Thread(target=self._beating, name="curate heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
+        self._heart.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        self._ended.set()
+        self._heart.join()
+
+    def _beating(self) -> None:
+        while not self._ended.wait(self._heartbeat_s / 4):
+            self.beat()
+
+    def beat(self) -> None:
+        """Print a heartbeat, if there was no line for long and a phase is at work."""
+        now, event = self._clock(), self._event
+        if event is None or event.ended or now - self._printed < self._heartbeat_s:
+            return
+        name, at_work = f"phase {event.phase} ({', '.join(event.stages)})", f"at work for {_long(now - self._began)}"
+        if doing := _setting_up(event, self._models):
+            line = f"{name}: {at_work}; {doing}"
+        else:
+            known = event.total is not None
+            done = f"{event.records_in:,} of {counted(event.total or 0)}" if known else counted(event.records_in)
+            line = f"{name}: {at_work}; {done} done, no new result for {_long(now - self._changed)}"
+        self._print(line, {**self._fields("heartbeat", event), "at_work_s": round(now - self._began, 1)})
 
     @hookimpl
     def curate_on_run_started(self, event: RunStarted) -> None:
@@ -150,8 +215,12 @@ class LineProgress:
 
     @hookimpl
     def curate_on_progress(self, event: RunProgress) -> None:
+        self._event, self._changed = event, self._clock()
         if self._phase.begins(event):
-            self._print(f"phase {event.phase} begins: {', '.join(event.stages)}", self._fields("phase_began", event))
+            self._began = self._changed
+            loading = _loading(event, self._models)
+            line = f"phase {event.phase} begins: {', '.join(event.stages)}{'; ' if loading else ''}{loading}"
+            self._print(line, self._fields("phase_began", event))
         elif event.ended:
             line = f"phase {event.phase} has ended: {_worked(event, self._phase)}, {_left_out(event)}"
             self._print(line, self._fields("phase_ended", event))
@@ -188,17 +257,19 @@ class LineProgress:
         }
 
     def _print(self, line: str, fields: Mapping[str, Any]) -> None:
-        self._printed = self._clock()
-        self._say(line, fields)
+        with self._printing:
+            self._printed = self._clock()
+            self._say(line, fields)
 
 
 def progress_on(
-    console: Console, *, as_json: bool = False, stop: StopRequest | None = None
+    console: Console, *, as_json: bool = False, stop: StopRequest | None = None, models: Collection[str] = ()
 ) -> LiveProgress | LineProgress:
     """Return the live display on a terminal, lines elsewhere; with `as_json`, lines of JSON.
 
     Args:
         stop: the request to stop the run, which the live display shows.
+        models: the stages that load a model.
     """
 
     def say(line: str, fields: Mapping[str, Any]) -> None:
@@ -208,36 +279,38 @@ def progress_on(
         else:
             console.print(line, soft_wrap=True)
 
-    return LiveProgress(console, stop) if console.is_terminal and not as_json else LineProgress(say)
+    if console.is_terminal and not as_json:
+        return LiveProgress(console, stop, models)
+    return LineProgress(say, models=models)
 
 
 def _resumed(event: RunStarted) -> str:
-    return f"resuming the run in {event.run_dir}: {event.done:,} records are finished"
+    verb = "is" if event.done == 1 else "are"
+    return f"resuming the run in {event.run_dir}: {counted(event.done)} {verb} finished"
 
 
 def _over(event: RunFinished) -> str:
     summary = event.summary
     return (
         f"the run is {summary.get('status', 'over')}, after {summary.get('wall_s', 0.0):,.1f} s: "
-        f"{summary.get('records_in', 0):,} records in, {summary.get('kept', 0):,} kept, "
+        f"{counted(summary.get('records_in', 0))} in, {summary.get('kept', 0):,} kept, "
         f"{summary.get('filtered', 0):,} filtered, {summary.get('quarantined', 0):,} quarantined"
     )
 
 
 def _worked(event: RunProgress, phase: _PhaseClock) -> str:
     hours = event.audio_s / 3600
-    of_all = "" if event.total is None or event.ended else f" of {event.total:,}"
-    return (
-        f"{event.records_in:,}{of_all} records, {hours:,.2f} h of audio, {phase.rate(event).rtfx:,.1f} times real time"
-    )
+    known = event.total is not None and not event.ended
+    records = f"{event.records_in:,} of {counted(event.total or 0)}" if known else counted(event.records_in)
+    return f"{records}, {hours:,.2f} h of audio, {phase.rate(event).rtfx:,.1f} times real time"
 
 
 def _around(event: RunProgress, phase: _PhaseClock) -> str:
     """Return the losses, the number of workers, and the estimated time left."""
     parts = [_left_out(event)]
-    if event.workers:
+    if any(event.workers):
         alive = sum(event.workers)
-        parts.append(f"{alive} worker{'s' if alive != 1 else ''}")
+        parts.append(counted(alive, "worker"))
     left_s = phase.left_s(event)
     if left_s is not None:
         parts.append(f"about {_long(left_s)} left")

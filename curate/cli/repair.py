@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curate.cli.session import Session, pass_session
+from curate.plural import counted
 
 if TYPE_CHECKING:
     from curate.engine import Damage
@@ -39,7 +40,7 @@ def repair(session: Session, run_dir: Path, dry_run: bool, as_json: bool) -> Non
     for damage, moved in repaired:
         show(f"{damage.problem}: {damage.loss}" + (f"; moved to {run_dir / moved}" if moved else ""), soft_wrap=True)
     known, hours, unknown = _cost([damage for damage, _ in repaired])
-    cost = f"{known:,} records ({hours:.2f} h of audio)" + (", and those of commits without a copy" if unknown else "")
+    cost = f"{counted(known)} ({hours:.2f} h of audio)" + (", and those of commits without a copy" if unknown else "")
     if dry_run:
         show(
             f"curate repair {run_dir} moves these files aside; the next run then processes {cost} again", soft_wrap=True

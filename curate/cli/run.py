@@ -90,6 +90,7 @@ def run_configured(
     session: Session, configured: Configured, options: RunOptions, *, as_json: bool, report: bool = True
 ) -> None:
     """Run a pipeline with progress and signals, and print its results."""
+    from curate.cli.decoder_notes import without_decoder_notes
     from curate.cli.interruption import ResumeHint, orderly_stop
     from curate.cli.progress import LiveProgress, progress_on
 
@@ -99,7 +100,12 @@ def run_configured(
         stack.enter_context(resume_hint.advised())
         stack.enter_context(session.host.observed_by(resume_hint))
         if not session.quiet:
-            progress = stack.enter_context(progress_on(session.messages, as_json=session.json_lines, stop=options.stop))
+            if session.messages.is_terminal and not session.json_lines:
+                stack.enter_context(without_decoder_notes())
+            models = [stage.name for stage in configured.pipeline.stages if hasattr(stage, "make_model")]
+            progress = stack.enter_context(
+                progress_on(session.messages, as_json=session.json_lines, stop=options.stop, models=models)
+            )
             shown = isinstance(progress, LiveProgress)
             stack.enter_context(session.host.observed_by(progress))
         stack.enter_context(orderly_stop(options.stop, shown=shown))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curate.cli.session import Session, pass_session
+from curate.plural import counted
 
 if TYPE_CHECKING:
     from curate.engine import Holder, LiveProgress, RunReader
@@ -140,10 +141,11 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     show(table)
     live = found["live"]
     if live is not None:
-        of = "" if live["expected"] is None else f" of {live['expected']:,}"
+        known, done = live["expected"] is not None, live["records_in"]
+        records = f"{done:,} of {counted(live['expected'])}" if known else counted(done)
         left = "" if live["eta_s"] is None else f", {_duration(live['eta_s'])} left"
         show(
-            f"phase {live['phase']}: {live['records_in']:,}{of} records, {live['records_per_s']:,.1f} records/s, "
+            f"phase {live['phase']}: {records}, {live['records_per_s']:,.1f} records/s, "
             f"{live['rtfx']:,.1f} times real time{left}"
         )
     for kind in found["failures"]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import attrs
 import click
 
+from curate.plural import counted
+
 
 @click.command()
 @click.argument("folder", metavar="FOLDER", type=click.Path(path_type=Path))
@@ -33,8 +35,8 @@ def verify(folder: Path, as_json: bool) -> None:
             click.echo(f"{each.name} {each.message}")
         verdict = f"{len(damaged):,} damaged" if damaged else "all as published"
         click.echo(
-            f"{folder}: {len(described['files']):,} files of a {described['kind']} set, "
-            f"{described['records']:,} records, {described['hours']:,.2f} h: {verdict}"
+            f"{folder}: {counted(len(described['files']), 'file')} of a {described['kind']} set, "
+            f"{counted(described['records'])}, {described['hours']:,.2f} h: {verdict}"
         )
         if damaged:
             click.echo(

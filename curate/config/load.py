@@ -165,14 +165,27 @@ _TABLES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet", ".gz", ".zst", ".bz2
 
 
 def _refuse_other_files(path: Path) -> None:
-    """Refuse a manifest or a Python file that is given as a pipeline.
+    """Refuse a folder, a manifest or a Python file that is given as a pipeline, and a misspelt name.
 
     Raises:
         ConfigError: names the command that takes it.
     """
+    where = SourceLocation(str(path))
+    if path.is_dir():
+        if (path / "run.json").exists():
+            raise config_error(
+                where,
+                "this is a run directory, and not a pipeline: run the pipeline's file with "
+                f"`--run-dir {path}` to resume it, or look at it with `curate report {path}`",
+            )
+        raise config_error(where, "this is a folder, and not a pipeline: name the YAML file in it")
+    if not path.exists():
+        files = (each.name for each in path.parent.glob("*.y*ml")) if path.parent.is_dir() else ()
+        near = nearest(path.name, files)
+        if near is not None:
+            raise config_error(where, f"there is no such file: did you mean {path.with_name(near)}?")
     if not path.is_file():
         return
-    where = SourceLocation(str(path))
     if path.suffix == ".py":
         raise config_error(
             where,

@@ -48,6 +48,7 @@ from curate.errors import BudgetExceededError, InfrastructureError, UsageError
 from curate.io.failpoints import failpoint
 from curate.io.rows import encode_row
 from curate.plan import Phase, Plan
+from curate.plural import counted, have
 from curate.records import Failed, Record
 from curate.stage import ShardPublisher, Source, WorkerContext
 from curate.storage import read_json, write_json
@@ -269,6 +270,7 @@ class _PhaseRun:
         """The outcomes at each stage, committed or not."""
         self._began = time.monotonic()
         self._reported_s = float("-inf")
+        self._ready_s: float | None = None
         self.worked_ms = 0
         for commit in self._store.commits(phase.number):
             self._counts.add(commit.books)
@@ -331,7 +333,8 @@ class _PhaseRun:
             [HopSpec(hop, context, encodes=self._store.encodes and hop is hops[-1], blamed=blamed) for hop in hops]
         )
         try:
-            self._scheduler = Scheduler(transport, hops, stopping=self._is_stopping)
+            on_ready = partial(self._report_progress, ready=True)
+            self._scheduler = Scheduler(transport, hops, stopping=self._is_stopping, on_ready=on_ready)
             try:
                 for settled in self._scheduler.run(incoming):
                     self._settle(settled)
@@ -384,8 +387,8 @@ class _PhaseRun:
         if self._over_budget:
             failed, done = self._failed_before + self._counts.quarantined, self._counts.records_in
             raise BudgetExceededError(
-                f"{failed:,} records have failed, more than {self._over_budget} allows; {done:,} records of "
-                f"phase {self._phase.number} are done\n{top_failures(self._store)}\n"
+                f"{counted(failed)} {have(failed)} failed, more than {self._over_budget} allows; {counted(done)} of "
+                f"phase {self._phase.number} {'is' if done == 1 else 'are'} done\n{top_failures(self._store)}\n"
                 "To continue anyway, allow more with --max-failures or --max-failure-ratio; after the cause is fixed, "
                 "curate quarantine retry processes failed records again"
             )
@@ -433,9 +436,11 @@ class _PhaseRun:
         self._settle(settled)
         return not self._is_stopping()
 
-    def _report_progress(self, *, ended: bool = False) -> None:
+    def _report_progress(self, *, ended: bool = False, ready: bool = False) -> None:
         now = time.monotonic()
-        if not ended and now - self._reported_s < PROGRESS_EVERY_S:
+        if ready:
+            self._ready_s = now - self._began
+        elif not ended and now - self._reported_s < PROGRESS_EVERY_S:
             return
         self._reported_s = now
         flows = follow_stages(self._stages, self._counts.records_in, [self._stage_counts])
@@ -449,9 +454,10 @@ class _PhaseRun:
             audio_s=self._counts.in_ms / 1000,
             elapsed_s=now - self._began,
             came=tuple(flow.records_in for flow in flows),
-            workers=() if self._scheduler is None else self._scheduler.workers,
+            workers=(0,) * len(self._phase.hops) if self._scheduler is None else self._scheduler.workers,
             ended=ended,
             total=self._total,
+            ready_s=self._ready_s,
         )
         if self._state is not None:
             self._state.note(event)
@@ -477,13 +483,14 @@ def _warn_about_audio(summary: Mapping[str, Any]) -> None:
     """Log what the audio of records differed from the manifest's."""
     mismatches = sum(each.get("duration_mismatches", 0) for each in summary["audio"].values())
     if mismatches:
-        logger.warning("{:,} records had a wrong duration; see claimed_duration and the report", mismatches)
+        logger.warning("{} had a wrong duration; see claimed_duration and the report", counted(mismatches))
     unlike = sum(each.get("unlike_channels", 0) for each in summary["audio"].values())
     if unlike:
         logger.warning(
-            "{:,} records have channels of different content, and the stages processed their mean; "
+            "{} {} channels of different content, and the stages processed their mean; "
             "`split_channels` makes a record of each channel",
-            unlike,
+            counted(unlike),
+            have(unlike),
         )
 
 

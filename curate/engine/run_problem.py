@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from curate.engine.protocol.options import ErrorBudget
+from curate.plural import counted
 
 _JUDGED = 3
 """The minimum number of records on which a stage is judged."""
@@ -32,17 +33,14 @@ def run_problem(summary: Mapping[str, Any], budget: ErrorBudget, run_dir: Path |
         if not failing:
             return ""
         worst = max(failing, key=lambda stage: stage["quarantined"])
-        problem = f"stage {worst['name']} failed on {worst['quarantined']:,} of its {_records(worst['records_in'])}"
+        problem = f"stage {worst['name']} failed on {worst['quarantined']:,} of its {counted(worst['records_in'])}"
         return "\n".join((problem, *_cause(worst, run_dir), *_allowance()))
     worst = max(stages, key=lambda stage: stage["quarantined"] + stage["filtered"])
-    counts = (f"{summary[name]:,} {word}" for name, word in (("quarantined", "failed"), ("filtered", "were filtered")))
-    shown = [count for count in counts if not count.startswith("0 ")]
-    problem = f"nothing was kept of {_records(summary['records_in'])}: {' and '.join(shown)}; nothing was published"
+    verb = "was filtered" if summary["filtered"] == 1 else "were filtered"
+    ends = (("quarantined", "failed"), ("filtered", verb))
+    shown = [f"{summary[name]:,} {word}" for name, word in ends if summary[name]]
+    problem = f"nothing was kept of {counted(summary['records_in'])}: {' and '.join(shown)}; nothing was published"
     return "\n".join((problem, *_cause(worst, run_dir)))
-
-
-def _records(count: int) -> str:
-    return f"{count:,} record" if count == 1 else f"{count:,} records"
 
 
 def _fails_on_most(stage: Mapping[str, Any], budget: ErrorBudget) -> bool:
@@ -60,7 +58,7 @@ def _cause(stage: Mapping[str, Any], run_dir: Path | None) -> tuple[str, ...]:
         return ()
     reason, counts = max(reasons.items(), key=lambda item: item[1]["records"])
     verb = "failed with" if failed else "did not satisfy"
-    cause = f"{_records(int(counts['records']))} {verb} {reason} at {stage['name']}"
+    cause = f"{counted(int(counts['records']))} {verb} {reason} at {stage['name']}"
     if run_dir is None:
         return (f"{cause}; see RunResult.{'quarantined' if failed else 'filtered'}",)
     place = shlex.quote(str(run_dir))

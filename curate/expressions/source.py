@@ -44,7 +44,7 @@ _FOREIGN_FORMS: Final[Mapping[type[ast.AST], str]] = {
 # Operators of other languages, searched outside quotes and comments.
 _SLIPS: Final = re.compile(
     r"""'(?:[^'\\\n]|\\.)*' | "(?:[^"\\\n]|\\.)*"    # quoted strings, skipped
-    | \#.* | [<>=!:]=(?!=) | == | && | \|\| | <> | => | [=!] | \b(?:AND|OR|NOT|IN|IS|NULL)\b""",
+    | \#.* | [<>]== | =< | [<>=!:]=(?!=) | == | && | \|\| | <> | => | [=!] | \b(?:AND|OR|NOT|IN|IS|NULL)\b""",
     re.VERBOSE,
 )
 _SLIP_ADVICE: Final[Mapping[str, str]] = {
@@ -52,6 +52,9 @@ _SLIP_ADVICE: Final[Mapping[str, str]] = {
     ":=": "write == to compare",
     "<>": "write !=",
     "=>": "write >=",
+    "=<": "write <=",
+    "<==": "write <=",
+    ">==": "write >=",
     "&&": "write and",
     "||": "write or",
     "!": "write not",
@@ -144,8 +147,11 @@ class Source:
                 before = _NEWLINE.split(self.text[: match.start()])
                 return self._error(advice, len(before) - 1, len(before[-1]))
         line, column = (error.lineno or 1) - 1, (error.offset or 0) - 1
+        column -= self._wrapped and line == 0
         problem = error.msg.split(";")[0]  # the rest is advice for programmers
-        return self._error(problem, line, column - (self._wrapped and line == 0), ALLOWED)
+        if problem == "invalid syntax" and not (line < len(self.lines) and 0 <= column < len(self.lines[line])):
+            problem = "something is missing at the end"
+        return self._error(problem, line, column, ALLOWED)
 
     def _error(self, problem: str, line: int, column: int, hint: str = "") -> PlanError:
         """Return an error at a place, counted from 0 and marked by a caret; a place outside the text means its end."""

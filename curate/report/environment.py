@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -65,6 +66,21 @@ def stage_settings(run: RunReader) -> list[dict[str, Any]]:
         }
         for name, own in run.settings.items()
     ]
+
+
+def next_commands(run: RunReader) -> list[tuple[str, str]]:
+    """Return what can be done with the run now, as pairs of a sentence and a command."""
+    run_dir = shlex.quote(printable(str(run.run_dir.absolute()), 1000))
+    expressions = [own["expression"] for own in run.settings.values() if isinstance(own.get("expression"), str)]
+    found: list[tuple[str, str]] = []
+    if expressions and run.origin.get("file"):
+        last = shlex.quote(" ".join(printable(expressions[-1], 1000).split()))
+        what = "Another threshold: filters again into a new run, and works on nothing before the filter again."
+        found.append((what, f"curate refilter {run_dir} {last}"))
+    found.append(
+        ("All records: to look at, to hear, to label, with the thresholds as sliders.", f"curate explore {run_dir}")
+    )
+    return found
 
 
 def boxes(run: RunReader) -> list[dict[str, Any]]:

@@ -12,7 +12,7 @@ from curate.report.histogram import Bars, Histogram
 from curate.report.measures import MEASURES
 from curate.report.sanitize import printable
 from curate.report.scan import FATES, Survey
-from curate.report.speed import Speed
+from curate.report.speed import Point, Speed
 
 _UNITS: Mapping[str, str] = {DURATION: "seconds", SPEAKING_RATE: "words per second"}
 _TITLES: Mapping[str, str] = {DURATION: "Duration", SPEAKING_RATE: "Speaking rate"}
@@ -60,15 +60,6 @@ def share(value: float) -> str:
     return f"{value:.1%}" if value >= 0.001 or value == 0 else "< 0.1%"
 
 
-def place(identity: str) -> str:
-    """Return a record's id without the folders of its manifest."""
-    folder, _, rest = identity.rpartition("/")
-    while rest.isdigit() and folder:  # a child's number
-        folder, _, before = folder.rpartition("/")
-        rest = f"{before}/{rest}"
-    return f"…/{rest}" if folder else identity
-
-
 # The parts of the page.
 
 
@@ -108,13 +99,16 @@ def headlines(run: RunReader, terms: Sequence[BalanceTerm], survey: Survey, spee
             name = "Median WER" if compared.unit == "word" else "Median CER"
             found.append(_figure("", name, rate(of_all.quantile(0.5) or 0.0), weighted))
     summary = run.summary or {}
-    times = summary.get("rtfx") or speed.rtfx
+    times = speed.rtfx or summary.get("rtfx")
     if times:
-        found.append(_figure("", "Times real time", number(round(times, 2)), "audio per time of work"))
+        more = "audio per time of work, without loading" if speed.loads else "audio per time of work"
+        found.append(_figure("", "Times real time", number(round(times, 2)), more))
     worked_s = speed.worked_s or summary.get("wall_s")
     if worked_s:
         attempts = len(run.attempts())
-        found.append(_figure("", "Time of work", seconds(worked_s), f"in {attempts} attempts" if attempts > 1 else ""))
+        parts = [f"{seconds(speed.loading_s)} of it loading models"] if speed.loads else []
+        parts += [f"in {attempts} attempts"] if attempts > 1 else []
+        found.append(_figure("", "Time of work", seconds(worked_s), ", ".join(parts)))
     return found
 
 
@@ -199,7 +193,7 @@ def _histogram(
     before = _joined(by_fate.values())
     thresholds = [one for one in survey.columns.thresholds if one.column == column]
     bars = Bars.over(before, [one.value for one in thresholds])
-    rows = [_statistics("before", before), _statistics("after", by_fate["kept"])]
+    rows = [_statistics("Before", before), _statistics("After", by_fate["kept"])]
     written = {"title": _title(column, survey), "rows": rows, "thresholds": thresholds}
     if bars is None:
         return written, None
@@ -245,20 +239,31 @@ def throughput(speed: Speed) -> dict[str, Any] | None:
     if not speed.points:
         return None
     # a filter's phase runs a thousand times faster than a recogniser's: drawn with it, it would be the only thing seen
-    long = [point for point in speed.points if speed.phase_s[point.phase] >= _LONG * speed.worked_s]
+    least_s = _LONG * max(speed.phase_s.values())
+    long = [point for point in speed.points if speed.phase_s[point.phase] >= least_s]
     begins: dict[int, float] = {}
     for before, point in zip((None, *long), long, strict=False):
         begins.setdefault(point.phase, 0.0 if before is None else before.at_s)
-    first = long[0]
     return {
         "kind": "throughput",
         "attempts": [at_s for at_s in speed.attempts if at_s > 0],
         "phases": [{"name": f"phase {phase}", "at": at_s} for phase, at_s in begins.items() if len(begins) > 1],
-        "points": [
-            {"at_s": 0.0, "records_per_s": first.records_per_s, "rtfx": first.rtfx},
-            *({"at_s": p.at_s, "records_per_s": p.records_per_s, "rtfx": p.rtfx} for p in long),
-        ],
+        "loads": [{"from": round(begin, 3), "to": round(end, 3)} for begin, end in speed.loads],
+        "points": list(_curve(long, speed.loads)),
     }
+
+
+def _curve(points: Sequence[Point], loads: Sequence[tuple[float, float]]) -> Iterator[dict[str, float | None]]:
+    """Yield the points of the curve, whose values hold since the point before, with gaps where models were loaded."""
+    gaps = [*loads]
+    if not gaps or gaps[0][0] > 0:
+        yield {"at_s": 0.0, "records_per_s": points[0].records_per_s, "rtfx": points[0].rtfx}
+    for point in points:
+        while gaps and gaps[0][0] < point.at_s:
+            end = gaps.pop(0)[1]
+            yield {"at_s": round(end, 3), "records_per_s": None, "rtfx": None}
+            yield {"at_s": round(end, 3), "records_per_s": point.records_per_s, "rtfx": point.rtfx}
+        yield {"at_s": point.at_s, "records_per_s": point.records_per_s, "rtfx": point.rtfx}
 
 
 def stages(flows: Sequence[StageFlow], speed: Speed) -> dict[str, Any] | None:

@@ -25,6 +25,7 @@ from curate.report.samples import Sample
 from curate.report.sanitize import printable
 from curate.report.scan import Survey
 from curate.report.sections import Findings, sections
+from curate.report.short_ids import short_ids
 from curate.report.speed import speed_of
 from curate.report.state import status_sentence
 from curate.storage import write_atomically
@@ -38,7 +39,6 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
     "audio": audio,
     "count": count,
     "number": number,
-    "place": figures.place,
     "rate": rate,
     "seconds": seconds,
     "share": share,
@@ -109,6 +109,8 @@ def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES, host: PluginHost 
         "facts": environment.facts(run, speed),
         "figures": figures.headlines(run, terms, survey, speed),
         "sections": shown,
+        "short_ids": short_ids(survey.ids(), (str(one.get("path")) for one in run.description.get("inputs", ()))),
+        "next": environment.next_commands(run),
         "rate_column": "" if compared is None else printable(compared.column, 60),
         "problems": [printable(problem) for problem in problems[:20]],
     }
@@ -127,7 +129,8 @@ def fill_page(page: dict[str, Any]) -> str:
 
     Args:
         page: `name`, `title`, `curate` (version), `written`, `state` (None: no run), `facts`, `figures`, `sections`,
-            `rate_column` and `problems`, as the template shows them.
+            `short_ids` (id → its short form), `next` (commands, and what they do), `rate_column` and `problems`, as the
+            template shows them.
     """
     from markupsafe import Markup
 

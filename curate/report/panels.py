@@ -141,11 +141,13 @@ class Table:
         columns: headings as strings, or values of `Column`.
         rows: a cell for each column; more than 500 rows are cut off.
         tight: with less space between the rows.
+        stacked: on a narrow screen, each row is shown as a block, with the headings in front of its figures.
     """
 
     columns: Sequence[Column | str] = attrs.field(converter=_as_columns)
     rows: Sequence[Sequence[Any]]
     tight: bool = False
+    stacked: bool = False
 
     def __attrs_post_init__(self) -> None:
         for row in self.rows:

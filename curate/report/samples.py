@@ -60,7 +60,7 @@ def sample_of(fate: Fate, row: Mapping[str, Any], columns: Columns) -> Sample:
         shown |= {compared.hypothesis, compared.column}
     others = [(name, value) for name, value in record.items() if name not in shown][:_OTHER_COLUMNS]
     return Sample(
-        id=printable(row.get(ID, ""), 200),
+        id=printable(row.get(ID, ""), _PATH_CHARACTERS),
         fate=fate,
         stage=printable(row.get("stage", ""), 80) if fate != "kept" else "",
         because=printable(row.get("message" if fate == "quarantined" else "reason", ""), 400) if fate != "kept" else "",
@@ -117,7 +117,7 @@ class Reservoirs:
         self._held: dict[str, list[Sample]] = {}
 
     def offer(self, group: str, fate: Fate, row: Mapping[str, Any], columns: Columns) -> None:
-        """Take a row in, or not."""
+        """Add a row to the samples, or not."""
         seen = self._seen.get(group)
         if seen is None:
             if len(self._seen) >= _GROUPS:

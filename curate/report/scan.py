@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from curate.engine import RunReader
 from curate.records import Record
+from curate.report.breakdown import Breakdown
 from curate.report.columns import DURATION, SPEAKING_RATE, Columns
 from curate.report.histogram import Histogram
 from curate.report.measures import MEASURES, MeasureSurvey
@@ -22,8 +24,9 @@ def rows_of(run: RunReader, fate: Fate, problems: list[str]) -> Iterator[Record]
     return read[fate](damaged=problems)
 
 
-_KEPT_SAMPLES = 10
-_EACH_SAMPLES = 6
+MAX_SAMPLES: Mapping[Fate, int] = MappingProxyType({"kept": 10, "filtered": 18, "quarantined": 18})
+"""The maximum number of samples of an outcome; all of them may be of one reason."""
+
 _WORST = 20
 
 
@@ -40,11 +43,8 @@ class Survey:
         measured = [column for column in columns.measured if column not in MEASURES]
         self.histograms = {column: {fate: Histogram() for fate in FATES} for column in measured}
         self.measures = MeasureSurvey(columns)
-        self.samples: dict[Fate, Reservoirs] = {
-            "kept": Reservoirs(_KEPT_SAMPLES),
-            "filtered": Reservoirs(_EACH_SAMPLES),
-            "quarantined": Reservoirs(_EACH_SAMPLES),
-        }
+        self.breakdown = Breakdown()
+        self.samples: dict[Fate, Reservoirs] = {fate: Reservoirs(most) for fate, most in MAX_SAMPLES.items()}
         self.worst = Worst(_WORST)
         self.errors = 0.0
         self.words = 0
@@ -77,10 +77,18 @@ class Survey:
         self.samples[fate].offer(_group(fate, row), fate, row, self.columns)
         compared = self.columns.comparison
         rate = None if compared is None else as_number(record.get(compared.column))
+        self.breakdown.see(fate, record, rate, words)
         if rate is not None:
             self.errors += rate * words
             self.words += words
             self.worst.offer(rate, fate, row, self.columns)
+
+    def ids(self) -> Iterator[str]:
+        """Yield the ids of all samples."""
+        for reservoirs in self.samples.values():
+            yield from (sample.id for _, samples in reservoirs.groups() for sample in samples)
+        yield from (sample.id for sample in self.worst.samples())
+        yield from (one.sample.id for examples in self.measures.examples().values() for one in examples)
 
 
 def _group(fate: Fate, row: Mapping[str, Any]) -> str:

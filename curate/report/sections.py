@@ -9,18 +9,21 @@ import attrs
 
 from curate.engine import RunReader
 from curate.plugin import PluginHost
+from curate.plural import counted
 from curate.report import environment, figures
 from curate.report.alignment import align
+from curate.report.breakdown import BREAKDOWNS, Group
 from curate.report.clips import Clip
-from curate.report.figures import audio, count, number, share
+from curate.report.figures import audio, count, number, rate, share
 from curate.report.flow import BalanceTerm, ExitReason, StageFlow
 from curate.report.panels import MORE, Column, DrawnChart, OwnPanel, Panel, Section, Table
 from curate.report.samples import Sample
-from curate.report.scan import FATES, Survey
+from curate.report.scan import FATES, MAX_SAMPLES, Survey
 from curate.report.speed import Speed
 
 _WORST = 12
-_SAMPLES = {"kept": 10, "filtered": 18, "quarantined": 18}
+_GROUPS = 15
+"""The maximum number of rows of a breakdown; the others are one row together."""
 
 
 @attrs.frozen
@@ -55,7 +58,20 @@ def sections(found: Findings) -> list[Section]:
             "balance",
             "Balance",
             "Every record is accounted for, and so is every millisecond of audio.",
-            [*_balance(found), *_lengths(found), *_channels(found), *_mixtures(found)],
+            [*_balance(found), *_breakdowns(found), *_lengths(found), *_channels(found), *_mixtures(found)],
+        ),
+        Section(
+            "errors",
+            f"The worst {figures.rate_name(found.survey)}",
+            "Above the reference, below the recognised text, both as they were compared.",
+            list(_worst(found)) if compared is not None else [],
+            label="Errors",
+        ),
+        Section(
+            "listen",
+            "Listen",
+            "Records taken at random: of those left out, some for each reason.",
+            [OwnPanel("", "samples", body="listen", data=_samples(found), bare=True)],
         ),
         Section(
             "distributions",
@@ -81,21 +97,9 @@ def sections(found: Findings) -> list[Section]:
         Section(
             "speed",
             "Speed",
-            "Times are of work: the time between two attempts of the run is left out.",
+            "Times are of work: the time between two attempts of the run is left out. "
+            "Speeds are without the time in which workers load their models.",
             list(_speed(found)),
-        ),
-        Section(
-            "errors",
-            f"The worst {figures.rate_name(found.survey)}",
-            "Above the reference, below the recognised text, both as they were compared.",
-            list(_worst(found)) if compared is not None else [],
-            label="Errors",
-        ),
-        Section(
-            "listen",
-            "Listen",
-            "Records taken at random: of those left out, some for each reason.",
-            [OwnPanel("", "samples", body="listen", data=_samples(found), bare=True)],
         ),
         Section(
             "failures",
@@ -144,9 +148,43 @@ def _balance(found: Findings) -> Iterator[Panel]:
                     )
                     for row in rows
                 ],
+                stacked=True,
             ),
             wide=True,
         )
+
+
+def _breakdowns(found: Findings) -> Iterator[Panel]:
+    """Yield a table of the records of each dataset, language and speaker, where records have such a column."""
+    compared = found.survey.columns.comparison
+    titles = ("Records", "Kept", "Kept, share", "Audio", "Audio kept", *(() if compared is None else ("Error rate",)))
+    for column, what in BREAKDOWNS.items():
+        groups, others, rest = found.survey.breakdown.found(column, _GROUPS)
+        if len(groups) < 2:
+            continue
+        rows = [("(none)" if value is None else value, group) for value, group in groups]
+        if rest.records:
+            rows.append((f"{others:,} others" if others else "others", rest))
+        yield Panel(
+            f"By {what}",
+            f"by-{column}",
+            table=Table(
+                [Column(what.capitalize(), "name"), *(Column(title, "number") for title in titles)],
+                [(value, *_figures_of(group, with_rate=compared is not None)) for value, group in rows],
+                stacked=True,
+            ),
+            wide=True,
+        )
+
+
+def _figures_of(group: Group, *, with_rate: bool) -> Iterator[str]:
+    yield count(group.records)
+    yield count(group.kept)
+    yield share(group.kept / group.records)
+    yield audio(group.ms)
+    yield audio(group.kept_ms)
+    if with_rate:
+        yield rate(group.errors / group.words) if group.words else "–"
 
 
 def _lengths(found: Findings) -> Iterator[Panel]:
@@ -157,7 +195,7 @@ def _lengths(found: Findings) -> Iterator[Panel]:
     if mismatches:
         examples = [example for each in measures for example in each.get("mismatch_examples", ())]
         yield Panel(
-            f"Wrong durations of {mismatches:,} records",
+            f"Wrong durations of {counted(mismatches)}",
             "durations",
             table=Table(
                 [Column("Record", "key"), Column("Claimed, s", "number"), Column("Decoded, s", "number")],
@@ -243,8 +281,9 @@ def _histograms(charts: Iterable[tuple[dict[str, Any], dict[str, Any] | None]], 
     for place, (one, drawn) in enumerate(charts, start=1):
         if drawn is None:
             continue
-        headings = [Column("", "key"), *(Column(title, "number") for title in _STATISTICS)]
-        rows = [(row["what"], count(row["count"]), *row["values"]) for row in one["rows"]]
+        headings = [Column("", "key"), *(Column(row["what"], "number") for row in one["rows"])]
+        values = zip(*((count(row["count"]), *row["values"]) for row in one["rows"]), strict=True)
+        rows = [(title, *both) for title, both in zip(_STATISTICS, values, strict=True)]
         yield OwnPanel(
             one["title"],
             f"{anchor}-{place}",
@@ -265,7 +304,11 @@ def _speed(found: Findings) -> Iterator[Panel]:
     if throughput is not None:
         yield Panel("Throughput", "throughput", DrawnChart(throughput), wide=True)
     else:
-        note = "The run directory holds no metrics, so there is no curve."
+        note = (
+            "No record was finished by the time the report was written, so there is no curve."
+            if found.speed.worked_s
+            else "The run directory holds no metrics, so there is no curve."
+        )
         yield OwnPanel("", "throughput", note=note, body="empty", data=note, bare=True)
     stages = figures.stages(found.flows, found.speed)
     if stages is not None:
@@ -280,6 +323,7 @@ def _speed(found: Findings) -> Iterator[Panel]:
             Table([Column("", "key"), Column("", "number")], one["rows"]),
             note,
             shares=one["shares"],
+            wide=shapes is not None,
         )
 
 
@@ -300,7 +344,7 @@ def _samples(found: Findings) -> list[dict[str, Any]]:
             "fate": fate,
             "count": next(term.records for term in found.terms if term.kind == fate),
             "shown": [
-                {"sample": one, "clip": found.clip(one)} for one in found.survey.samples[fate].taken(_SAMPLES[fate])
+                {"sample": one, "clip": found.clip(one)} for one in found.survey.samples[fate].taken(MAX_SAMPLES[fate])
             ],
             "first": False,
         }

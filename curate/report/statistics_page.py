@@ -38,6 +38,8 @@ def write_statistics(found: CorpusStatistics, source: Path, path: Path) -> None:
         "facts": [printable(str(source), 200)],
         "figures": _figures(found.total),
         "sections": list(_sections(found)),
+        "short_ids": {},
+        "next": [],
         "rate_column": "",
         "problems": [],
     }

@@ -17,7 +17,7 @@ pytest.importorskip("uvicorn", reason="needs uvicorn: make .venv/.dev-all")
 import soundfile
 
 from curate.engine import RunReader
-from tests.explored import HOSTILE, Server, explored, run_corpus
+from tests.explored import HOSTILE, Server, explored, run_corpus, run_twice
 
 
 @pytest.fixture(scope="module")
@@ -196,6 +196,84 @@ def test_button_forks_the_run_with_the_expression(page: Any, served: Server) -> 
     summary = RunReader(forked).summary
     assert summary is not None
     assert summary["kept"] == counted["kept"]
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("compared")
+    first, second = run_twice(folder / "corpus")
+    with explored(first, folder / "cache", str(second)) as server:
+        yield server
+
+
+def test_two_runs_are_compared_record_by_record(browser: Any, compared: Server) -> None:
+    context = browser.new_context(viewport={"width": 1400, "height": 900})
+    page = context.new_page()
+    complaints: list[str] = []
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("dialog", lambda dialog: (complaints.append(dialog.message), dialog.dismiss()))
+    page.goto(compared.comparison)
+    page.wait_for_selector("body[data-pairs]", timeout=30_000)
+    state = compared.answer("/api/compare", {})
+    lost = next(each["records"] for each in state["outcomes"] if (each["a"], each["b"]) == ("kept", "filtered"))
+    assert lost > 5
+    assert {each["name"]: each["changed"] for each in state["columns"]}["pred_text"] == 2
+    assert page.locator("#settings").inner_text().count("duration <=") == 2
+    moved = sum(each["records"] for each in state["outcomes"] if each["a"] != each["b"])
+    assert page.locator("#total").inner_text() == f"{moved} records"
+    page.locator('#outcomes-table button[data-cell="kept filtered"]').click()
+    attribute(page, "pairs", str(lost))
+    first = page.locator(".pair").first
+    assert first.locator(".pill").all_inner_texts() == ["kept", "filtered"]
+    assert "duration <= 2" in first.inner_text()
+    page.locator('#columns button[data-column="pred_text"]').click()
+    attribute(page, "pairs", "2")
+    assert page.locator("#total").inner_text() == "2 records"
+    assert page.locator(".pair .words .substitute b").all_inner_texts() == ["one", "one"]
+    assert page.locator(".pair .words .substitute i").all_inner_texts() == ["won", "won"]
+    assert "wer" in page.locator(".pair .changes").first.inner_text()
+    page.locator(".pair .play").first.click()
+    attribute(page, "playing")
+    page.locator("#clear").click()
+    attribute(page, "pairs", str(moved))
+    page.locator("#search").fill("onerror")
+    attribute(page, "pairs", "1")
+    assert page.locator("img").count() == 0
+    page.get_by_role("link", name="All records of A").click()
+    page.wait_for_selector(".line:not(.wait)")
+    page.locator("#compare").click()
+    page.wait_for_selector("body[data-pairs]")
+    assert complaints == []
+    context.close()
+
+
+def test_comparison_is_closed_to_others_and_names_what_is_not_there(compared: Server, served: Server) -> None:
+    for path in ("/compare", "/audio-b/1", "/api/compare"):
+        assert compared.ask(path, {}, cookie="")[0] == 403
+        assert compared.ask(path, {}, host=f"evil.example:{compared.port}")[0] == 403
+    assert compared.ask("/audio-b/999999")[0] == 404
+    assert compared.ask("/api/compare/rows", {"column": "no such"})[0] == 400
+    assert compared.ask("/api/compare/rows", {"a": "x' OR 1=1"})[0] == 400
+    status, content, _ = compared.ask("/audio-b/0")
+    assert status == 200 and content[:4] == b"RIFF"
+    assert served.ask("/compare")[0] == 404
+    assert served.ask("/api/compare", {})[0] == 404
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("dark", 390)])
+def test_comparison_fits_the_window(browser: Any, compared: Server, scheme: str, width: int) -> None:
+    context = browser.new_context(color_scheme=scheme, viewport={"width": width, "height": 844})
+    page = context.new_page()
+    page.goto(compared.comparison)
+    page.wait_for_selector("body[data-pairs]", timeout=30_000)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    outside = page.evaluate(
+        "(width) => [...document.querySelectorAll('main *')].filter((one) => one.getClientRects().length && "
+        "!one.closest('.panels > *') && one.getBoundingClientRect().right > width + 1).length",
+        width,
+    )
+    assert outside == 0
+    context.close()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from curate.report import write_report
-from tests.runs import hostile_run, small_run
+from tests.runs import hostile_run, small_run, varied_run
 
 SIZES = [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)]
 
@@ -37,6 +37,11 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def varied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(varied_run(tmp_path_factory.mktemp("varied")))
+
+
+@pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(hostile_run(tmp_path_factory.mktemp("hostile")))
 
@@ -48,6 +53,118 @@ def test_it_opens_without_errors_or_requests_and_fits_the_screen(
     seen = opened(report, scheme=scheme, width=width)
     assert (seen.errors, seen.requests) == ([], [])
     assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+
+
+OVERFLOWING = """() => [...document.querySelectorAll('.card *')].filter((one) => {
+  if (one.closest('[hidden], canvas, pre, .wave, svg') || !one.getClientRects().length) return false;
+  const card = one.closest('.card').getBoundingClientRect(), own = one.getBoundingClientRect();
+  return own.right > card.right + 1 || own.left < card.left - 1;
+}).map((one) => `${one.tagName}.${one.className} of #${one.closest('[id]').id}`)"""
+
+BLANK_PX = """() => [...document.querySelectorAll('.grid')].flatMap((grid) => {
+  const rows = new Map();
+  for (const card of grid.children) {
+    const own = card.getBoundingClientRect(), row = Math.round(own.top);
+    rows.set(row, Math.max(rows.get(row) || 0, own.right));
+  }
+  return [...rows.values()].map((right) => grid.getBoundingClientRect().right - right);
+})"""
+
+
+OVERLAPS = """() => [...document.querySelectorAll('[data-chart]')].flatMap((place) => {
+  const texts = echarts.getInstanceByDom(place).getZr().storage.getDisplayList()
+    .filter((one) => one.type === 'tspan' && one.style.text.trim() && !one.invisible)
+    .map((one) => {
+      const rect = one.getBoundingRect().clone(), moved = one.getComputedTransform();
+      if (moved) rect.applyTransform(moved);
+      return {text: one.style.text, x: rect.x, y: rect.y, right: rect.x + rect.width, bottom: rect.y + rect.height};
+    });
+  return texts.flatMap((one, at) => texts.slice(at + 1)
+    .filter((other) => Math.min(one.right, other.right) - Math.max(one.x, other.x) > 1
+      && Math.min(one.bottom, other.bottom) - Math.max(one.y, other.y) > 2)
+    .map((other) => `${place.closest('[id]').id}: ${one.text} | ${other.text}`));
+})"""
+
+
+@pytest.mark.parametrize("width", [1400, 390])
+def test_no_label_of_a_chart_sits_on_another(opened: Any, varied: Path, width: int) -> None:
+    page = opened(varied, width=width).page
+    assert page.evaluate("document.querySelectorAll('[data-chart]').length") >= 6
+    assert page.evaluate(OVERLAPS) == []
+
+
+@pytest.mark.parametrize(("scheme", "width"), [("light", 1400), ("light", 1000), ("dark", 390)])
+def test_no_element_is_wider_than_its_box_and_no_row_has_a_blank(
+    opened: Any, varied: Path, scheme: str, width: int
+) -> None:
+    page = opened(varied, scheme=scheme, width=width).page
+    for details in page.locator("details").all():
+        details.locator("summary").click()
+    assert page.evaluate(OVERFLOWING) == []
+    assert max(page.evaluate(BLANK_PX)) <= 1
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_sections_come_in_the_order_of_decisions_and_the_end_has_the_commands(opened: Any, varied: Path) -> None:
+    page = opened(varied).page
+    assert page.locator("main section").evaluate_all("all => all.map((one) => one.id)") == [
+        "balance",
+        "errors",
+        "listen",
+        "distributions",
+        "speed",
+        "failures",
+        "setup",
+        "next",
+    ]
+    links = page.locator("nav a").evaluate_all("all => all.map((one) => one.hash.slice(1))")
+    assert links == ["balance", "errors", "listen", "distributions", "speed", "failures", "setup"]
+    assert f"curate explore {varied.parent}" in page.locator("#next").inner_text()
+
+
+def test_tabs_count_the_records_that_they_show_or_say_how_many_of_them(opened: Any, varied: Path) -> None:
+    page = opened(varied).page
+    for fate in ("Kept", "Filtered", "Quarantined"):
+        tab = page.get_by_role("tab", name=fate)
+        tab.click()
+        panel = page.locator(f"#samples-{fate.lower()}")
+        counted, shown = int(tab.inner_text().split()[-1]), panel.locator(".sample").count()
+        assert 0 < shown <= counted
+        assert (panel.locator(f'.note:has-text("{shown} of {counted} records")').count() == 1) == (shown < counted)
+
+
+def test_figures_of_reasons_and_of_groups_are_seen_on_a_phone(opened: Any, varied: Path) -> None:
+    page = opened(varied, width=390).page
+    for table in ("#reasons", "#by-dataset", "#by-lang", "#by-speaker"):
+        cells = page.locator(f"{table} td.number")
+        assert cells.count() >= 4
+        for box in (cell.bounding_box() for cell in cells.all()):
+            assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+        assert "Records" in cells.first.evaluate("(cell) => getComputedStyle(cell, '::before').content")
+    assert page.locator("#by-speaker tbody tr").count() == 16
+    assert page.locator("#by-speaker tbody tr").last.inner_text().startswith("7 others")
+
+
+def test_ids_on_the_page_are_short_and_different(opened: Any, varied: Path) -> None:
+    ids = (
+        opened(varied)
+        .page.locator(".samples .id")
+        .evaluate_all("all => all.map((one) => [one.textContent, one.title])")
+    )
+    assert len({short for short, _ in ids}) == len({whole for _, whole in ids}) > 20
+    assert all(len(short) <= len(whole) for short, whole in ids)
+
+
+def test_loading_is_named_in_the_throughput(opened: Any, varied: Path) -> None:
+    page = opened(varied).page
+    (chart,) = [
+        chart
+        for chart in page.evaluate("JSON.parse(document.getElementById('data').textContent).charts")
+        if chart["kind"] == "throughput"
+    ]
+    assert chart["loads"] == [{"from": 0, "to": 40}]
+    assert "40.0 s of it loading models" in page.locator(".figure").last.inner_text()
+    assert "1.5" in page.locator('.figure:has-text("Times real time") .value').inner_text()
 
 
 @pytest.mark.parametrize(("scheme", "width"), SIZES)

@@ -77,7 +77,9 @@ def test_the_readmes_own_stage_runs_from_a_plugins_file(tmp_path: Path) -> None:
     assert len([line for line in stage.splitlines() if line.strip() and not line.startswith("#")]) <= 10
     (tmp_path / "my_stages.py").write_text(stage)
     (tmp_path / "corpus.jsonl").write_text('{"audio_filepath": "a.wav", "duration": 2.0, "text": "one two three"}\n')
-    (tmp_path / "my_pipeline.yaml").write_text(blocks(README, "yaml")[0])
+    (tmp_path / "my_pipeline.yaml").write_text(
+        next(block for block in blocks(README, "yaml") if "# my_pipeline.yaml" in block)
+    )
     command = next(line for line in README.splitlines() if line.startswith("curate --plugins-file"))
     done = run("-m", "curate.cli", *command.split()[1:], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -257,8 +259,10 @@ def test_every_word_is_in_the_glossary(word: str) -> None:
 TITLES = {
     "architecture.md": "Architecture",
     "audio.md": "Hearing audio in a stage",
+    "audiobooks.md": "Audiobooks",
     "batching.md": "Batching",
     "benchmarks.md": "Benchmarks",
+    "cluster.md": "Scale to a cluster",
     "corpus.md": "Corpora",
     "coming-from.md": "Coming from NeMo Curator, SDP or datatrove",
     "errors.md": "Error codes",
@@ -272,11 +276,15 @@ TITLES = {
     "measures.md": "Measures of audio",
     "pipelines.md": "Pipelines",
     "plugins.md": "Plugins",
+    "podcasts.md": "Podcasts to utterances",
+    "pseudo-labels.md": "Pseudo-label a language",
     "publishing.md": "Publishing data sets",
     "python.md": "Python API",
+    "read-speech.md": "Clean a read-speech corpus",
     "recognisers.md": "Recognisers",
     "report.md": "Reports",
     "stages.md": "Stages",
+    "telephone.md": "Telephone",
     "tutorial.md": "Tutorial",
     "your-data.md": "Your own data",
     "utterances.md": "From recordings to utterances",

@@ -109,7 +109,7 @@ def start(executor: str, run_dir: Path, count: int, only: str = "", failpoint: s
         *([only] if only else []),
     ]
     done = subprocess.run(
-        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=600, check=False
+        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, text=True, timeout=3000, check=False
     )
     return done.returncode, done.stdout
 

@@ -19,6 +19,7 @@ from curate.engine.durability.commit_resolution import CurrentCommits, resolve_c
 from curate.engine.durability.copies import COPIES, copy_of
 from curate.engine.durability.redo_order import RedoOrder
 from curate.errors import InfrastructureError
+from curate.plural import counted, have
 
 DamageKind: TypeAlias = Literal["data", "filtered", "quarantine", "audio", "shard", "commit", "copy", "run", "lock"]
 
@@ -57,9 +58,9 @@ class Damage:
             return "no record is lost"
         if self.has_copy:
             return "no record is lost: there is a copy of it"
-        records = "an unknown number of" if self.records is None else f"{self.records:,}"
+        records = "an unknown number of records" if self.records is None else counted(self.records)
         hours = f" ({self.audio_ms / 3_600_000:.2f} h)" if self.audio_ms else ""
-        return f"{records} records{hours} of phase {self.phase} have to be processed again"
+        return f"{records}{hours} of phase {self.phase} {have(self.records or 0)} to be processed again"
 
 
 @attrs.frozen

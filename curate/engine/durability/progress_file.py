@@ -66,7 +66,11 @@ class ProgressFile:
             state |= {
                 **attrs.asdict(latest),
                 "expected": self._expected,
-                "since": {"records_in": first.records_in, "audio_s": first.audio_s, "elapsed_s": first.elapsed_s},
+                "since": {
+                    "records_in": first.records_in,
+                    "audio_s": first.audio_s,
+                    "elapsed_s": max(first.elapsed_s, latest.ready_s or 0.0),  # a speed does not count loading
+                },
             }
         temporary = self._directory / f"{STATE}{TEMPORARY}{os.getpid()}-{threading.get_ident()}"
         with contextlib.suppress(OSError):

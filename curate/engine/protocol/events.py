@@ -31,6 +31,8 @@ class RunProgress:
         elapsed_s: since the phase began in this attempt; speeds are differences to the phase's first event.
         came: the number of finished records that reached each of `stages`.
         workers: the current number of workers of each hop of the phase.
+        ready_s: when each hop had a worker that was set up, its model loaded; counted as `elapsed_s` is. None: not yet,
+            or the phase has no workers.
         ended: whether this is the phase's last event.
         total: the number of records that the phase will process, if known.
     """
@@ -47,6 +49,7 @@ class RunProgress:
     workers: tuple[int, ...] = ()
     ended: bool = False
     total: int | None = None
+    ready_s: float | None = None
 
 
 @attrs.frozen

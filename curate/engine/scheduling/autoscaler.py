@@ -28,9 +28,16 @@ class Autoscaler:
         transport: starts the workers.
         hops: the phase's hops.
         clock: seconds that never go back.
+        on_ready: called once, when each hop has a worker that is set up.
     """
 
-    def __init__(self, transport: Transport, hops: Sequence[HopState], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        transport: Transport,
+        hops: Sequence[HopState],
+        clock: Callable[[], float],
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
         self._transport = transport
         self._hops = hops
         self._clock = clock
@@ -40,6 +47,8 @@ class Autoscaler:
         self._slots = [0] * len(hops)
         self._failures = [0] * len(hops)
         self._grown_s = clock()
+        self._on_ready = on_ready
+        self._unready = {hop.number for hop in hops}
 
     def target(self, number: int) -> int:
         """Return how many workers a hop has or is about to have."""
@@ -83,6 +92,10 @@ class Autoscaler:
     def record_ready(self, hop: HopState) -> None:
         """Record that a worker of a hop is set up."""
         self._failures[hop.number] = 0
+        if hop.number in self._unready:
+            self._unready.remove(hop.number)
+            if not self._unready:
+                self._on_ready()
 
     def record_failure(self, hop: HopState, worker: WorkerState, error: Exception) -> None:
         """Record that a worker could not be set up; another one is tried in its place, a little later.

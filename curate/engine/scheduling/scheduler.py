@@ -86,6 +86,7 @@ class Scheduler:
         reads_ahead: whether the input may be asked for a batch that no worker has room for yet, to share out its last
             batches well; not where the input waits for results.
         stopping: whether the run is to stop: batches that no worker has begun are then left to a later attempt.
+        on_ready: called once, when each hop has a worker that is set up.
         clock: seconds that never go back.
     """
 
@@ -96,6 +97,7 @@ class Scheduler:
         *,
         reads_ahead: bool = True,
         stopping: Callable[[], bool] = lambda: False,
+        on_ready: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
@@ -106,7 +108,7 @@ class Scheduler:
             for number, hop in enumerate(hops)
         ]
         self._hop_of: dict[int, HopState] = {}
-        self._autoscaler = Autoscaler(transport, self._hops, clock)
+        self._autoscaler = Autoscaler(transport, self._hops, clock, on_ready)
         self._deadlines = Deadlines(transport, self._hops, clock) if transport.can_kill else None
         self._isolation: CrashIsolation | None = None
         """What is known about the records on which workers died; None while none has died."""

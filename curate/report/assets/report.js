@@ -39,6 +39,9 @@
     };
   }
 
+  // A label at the edge of a chart is written inwards, so that it does not sit on the labels of an axis.
+  const sideOf = (share) => (share < 0.2 ? "left" : share > 0.8 ? "right" : "center");
+
   function lines(marks, extra) {
     return {
       symbol: "none",
@@ -117,7 +120,7 @@
         .map((threshold, place) => ({
           name: `${threshold.operator} ${short(threshold.value)}`,
           xAxis: threshold.value,
-          label: { distance: 4 + 14 * (place % 2) },
+          label: { distance: 4 + 14 * (place % 2), align: sideOf((threshold.value - chart.start) / (end - chart.start)) },
         }));
       return {
         ...base(),
@@ -187,7 +190,7 @@
             type: "value",
             max: "dataMax",
             splitLine: { show: false },
-            axisLabel: { color: colour("soft"), hideOverlap: true, formatter: clock },
+            axisLabel: { color: colour("soft"), hideOverlap: true, alignMaxLabel: "right", formatter: clock },
             axisPointer: { label: { formatter: ({ value }) => clock(value) } },
           }),
           yAxis: [
@@ -209,6 +212,16 @@
             data: chart.points.map((point) => [point.at_s, point[line.key]]),
             ...(place === 0 && marks.length
               ? { markLine: lines(marks, { lineStyle: { color: colour("faint"), type: "dashed" } }) }
+              : {}),
+            ...(place === 0 && chart.loads.length
+              ? {
+                  markArea: {
+                    silent: true,
+                    itemStyle: { color: colour("line"), opacity: 0.55 },
+                    label: { color: colour("soft"), position: "inside", fontSize: 11, overflow: "truncate" },
+                    data: chart.loads.map((load) => [{ name: "loading models", xAxis: load.from }, { xAxis: load.to }]),
+                  },
+                }
               : {}),
           })),
         },

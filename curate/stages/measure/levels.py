@@ -21,6 +21,8 @@ from curate.stages.measure.blocks import frame_blocks
 class AudioLevels(AudioStage):
     """Measures levels on the native frames of all channels, before any resampling or mixing.
 
+    Of a record that names channels, as those of `split_channels` do, only these are measured.
+
     Writes `peak_dbfs`, `rms_dbfs`, `loudness_lufs` (BS.1770-4; null under 0.4 s, below −70 LUFS and below 8 kHz),
     `clipped_ratio` (samples in runs at full scale or in flat tops below it), `dc_offset`, `zero_ratio` (digital silence
     of at least 10 ms), `channel_balance_db` (loudest over quietest channel, at most 120) and `channel_correlation`
@@ -48,9 +50,11 @@ class AudioLevels(AudioStage):
         return (*levels, "loudness_lufs") if self.loudness else levels
 
     def process_audio(self, record: Record, audio: Audio) -> Record:
-        levels = LevelMeter(audio.rate_hz, audio.channels)
-        loudness = LoudnessMeter(audio.rate_hz, audio.channels) if self.loudness else None
-        for frames in frame_blocks(audio):
+        named = audio.named_channels
+        levels = LevelMeter(audio.rate_hz, len(named))
+        loudness = LoudnessMeter(audio.rate_hz, len(named)) if self.loudness else None
+        for every in frame_blocks(audio):
+            frames = every if len(named) == audio.channels else every[:, named]
             levels.add(frames)
             if loudness is not None:
                 loudness.add(frames)

@@ -20,7 +20,8 @@ class SpokenLanguage(WindowedStage):
     `least_s`, and for digital silence. Below a probability of 0.7 the language is a guess.
 
     Args:
-        engine: the model: `nemo` (a `.nemo` file, such as AmberNet, in `options: {model: …}`), or one of a plugin.
+        engine: the model: `nemo` (a `.nemo` file, such as AmberNet, in `options: {model: …}`), `whisper` (plugin
+            `curate-whisper`, a multilingual model in `options: {model: …}`), or one of another plugin.
         options: settings of the engine.
         window_s: the length of a window; a shorter recording is one window.
         max_windows: the largest number of windows of a recording, which are spread evenly over it.
@@ -44,7 +45,7 @@ class SpokenLanguage(WindowedStage):
     name = "spoken_language"
     kind: ClassVar[str] = "spoken_language"
     gives: ClassVar[str] = "languages"
-    plugins: ClassVar[Mapping[str, str]] = {"nemo": "'curate-speech[nemo]'"}
+    plugins: ClassVar[Mapping[str, str]] = {"nemo": "'curate-speech[nemo]'", "whisper": "curate-whisper"}
 
     def columns(self) -> Sequence[str]:
         return ("spoken_lang", "spoken_lang_prob")

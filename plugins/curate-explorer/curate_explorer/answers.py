@@ -170,7 +170,7 @@ class Answers:
         return {
             **dict(zip(names, values, strict=False)),
             "values": {
-                each.name: _shown(each, value)
+                each.name: shown(each, value)
                 for each, value in zip(columns, values[len(names) :], strict=True)
                 if value is not None
             },
@@ -187,7 +187,7 @@ class Answers:
         row["label"] = None if label is None else {"verdict": label.verdict, "text": label.text, "note": label.note}
         values = row["values"]
         texts = [values.get(name) for name in ("text", "pred_text")]
-        row["differences"] = _differences(*texts) if all(isinstance(text, str) for text in texts) else None
+        row["differences"] = word_differences(*texts) if all(isinstance(text, str) for text in texts) else None
         row["way"] = self._way(row)
         return row
 
@@ -347,14 +347,15 @@ class Answers:
         return sides
 
 
-def _differences(reference: str, hypothesis: str) -> list[dict[str, str]]:
+def word_differences(reference: str, hypothesis: str) -> list[dict[str, str]]:
     """Return the pairs of words of two texts, whose case is not compared."""
     expected, recognised = (text.split()[:DIFFERENT_WORDS] for text in (reference, hypothesis))
     pairs = aligned_units(expected, recognised, str.casefold)
     return [{"kind": kind, "reference": one, "hypothesis": other} for kind, one, other in pairs]
 
 
-def _shown(column: Column, value: Any) -> Any:
+def shown(column: Column, value: Any) -> Any:
+    """Return a value of the index as JSON for the page."""
     if column.kind == "json":
         return json.loads(value)
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 1 << 53:
@@ -362,4 +363,4 @@ def _shown(column: Column, value: Any) -> Any:
     return value
 
 
-__all__ = ["Answers", "FilterStage", "SelectionError", "filters_of"]
+__all__ = ["Answers", "FilterStage", "SelectionError", "filters_of", "shown", "word_differences"]

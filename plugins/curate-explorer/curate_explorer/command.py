@@ -9,16 +9,21 @@ import threading
 import webbrowser
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from curate.cli.session import Session, pass_session
-from curate.errors import InfrastructureError
+from curate.errors import InfrastructureError, UsageError
+
+if TYPE_CHECKING:
+    from curate_explorer.comparison import Comparison
+    from curate_explorer.index import Index
 
 
 @click.command()
 @click.argument("path", metavar="RUN|MANIFEST", type=click.Path(path_type=Path))
+@click.argument("other", metavar="[OTHER]", required=False, type=click.Path(path_type=Path))
 @click.option("--port", default=0, help="The port on 127.0.0.1; by default a free one.")
 @click.option("--open/--no-open", "opens", default=True, help="Whether to open the page in a browser.")
 @click.option(
@@ -34,6 +39,7 @@ from curate.errors import InfrastructureError
 def explore(
     session: Session,
     path: Path,
+    other: Path | None,
     port: int,
     opens: bool,
     annotations: Path | None,
@@ -44,11 +50,14 @@ def explore(
 
     The page shows all records, also those that were filtered or have failed. It needs no network and answers only to
     this machine; its address has a secret. Ctrl-C ends it, and all labels are on the disk by then.
+
+    With OTHER, a second run or manifest, a page shows the two side by side: records are matched by their ids.
     """
 
     from curate_explorer.annotations import Annotations
     from curate_explorer.answers import Answers, filters_of
     from curate_explorer.audio import Clips
+    from curate_explorer.comparison import Comparison
     from curate_explorer.index import Index
     from curate_explorer.refilter import Refilter
     from curate_explorer.server import Gate, Pages
@@ -56,6 +65,12 @@ def explore(
 
     source = open_source(path, audio_root)
     index = Index(source, cache or _cache())
+    comparison = None
+    if other is not None:
+        second = open_source(other, audio_root)
+        if second.key == source.key:
+            raise UsageError(f"{path} and {other} are the same: name two different runs")
+        comparison = Comparison(index, Index(second, cache or _cache()))
     run = source.run if isinstance(source, RunSource) else None
     filters = [] if run is None else filters_of(run)
     labels = Annotations(annotations or path.resolve().with_name(f"{path.resolve().name}.annotations.jsonl"))
@@ -63,13 +78,14 @@ def explore(
     listener = _listener(port)
     bound, token = listener.getsockname()[1], secrets.token_urlsafe(24)
     hosts = frozenset({f"127.0.0.1:{bound}", f"localhost:{bound}"})
-    pages = Pages(Answers(index, filters, labels), Clips(source.roots, source.base), refilter)
+    pages = Pages(Answers(index, filters, labels), Clips(source.roots, source.base), refilter, comparison)
     app = Gate(pages.application(), hosts, token, f"curate-{bound}")
-    address = f"http://127.0.0.1:{bound}/?token={token}"
-    session.console.print(f"Explore {path} at {address}", soft_wrap=True)
+    address = f"http://127.0.0.1:{bound}/{'' if comparison is None else 'compare'}?token={token}"
+    session.console.print(f"Explore {path if other is None else f'{path} and {other}'} at {address}", soft_wrap=True)
     if not index.is_complete:
         session.messages.print("The index is made meanwhile; the page shows how far it is. Ctrl-C ends it.")
-    builder = threading.Thread(target=index.build, name="explorer-index", daemon=True)
+
+    builder = threading.Thread(target=_build, args=(index, comparison), name="explorer-index", daemon=True)
     builder.start()
     if opens:
         webbrowser.open(address)
@@ -80,7 +96,15 @@ def explore(
     finally:
         refilter.close()
         index.close()
+        if comparison is not None:
+            comparison.close()
         builder.join(timeout=30)
+
+
+def _build(index: Index, comparison: Comparison | None) -> None:
+    index.build()
+    if comparison is not None:
+        comparison.build()
 
 
 def _listener(port: int) -> socket.socket:

@@ -106,6 +106,11 @@ class Index:
             self._connection.execute("CREATE TABLE columns (number BIGINT, name VARCHAR, kind VARCHAR, field VARCHAR)")
 
     @property
+    def path(self) -> Path:
+        """The database file."""
+        return self._path
+
+    @property
     def columns(self) -> Sequence[Column]:
         """The columns that have been seen so far."""
         return tuple(self._columns.values())
@@ -225,6 +230,12 @@ class Index:
     def _cursor(self) -> Any:
         # A cursor is a connection of its own, which sees the batches that are whole.
         return self._connection.cursor()
+
+    def attach(self, other: Index) -> None:
+        """Close another index, and let queries of this one read its table as `other.rows`."""
+        other.close()
+        path = str(other.path).replace("'", "''")
+        self._connection.execute(f"ATTACH '{path}' AS other (READ_ONLY)")
 
     def close(self) -> None:
         """Stop reading the source, and close the database; an index that is not complete is made anew next time."""

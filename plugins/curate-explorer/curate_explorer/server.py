@@ -17,6 +17,7 @@ from curate.errors import CurateError
 from curate_explorer.annotations import annotation_of
 from curate_explorer.answers import Answers
 from curate_explorer.audio import Clips
+from curate_explorer.comparison import Comparison
 from curate_explorer.refilter import Refilter
 from curate_explorer.selection import SelectionError
 
@@ -35,7 +36,14 @@ POLICY: Final = (
 )
 MAX_BODY_BYTES: Final = 200_000
 _TYPES: Final[Mapping[str, str]] = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
-_ASSETS: Final = ("explorer.css", "explorer.js", "wavesurfer.min.js", "spectrogram.min.js")
+_ASSETS: Final = (
+    "explorer.css",
+    "explorer.js",
+    "compare.css",
+    "compare.js",
+    "wavesurfer.min.js",
+    "spectrogram.min.js",
+)
 
 
 class Gate:
@@ -93,12 +101,20 @@ class Pages:
         answers: about the rows.
         clips: the audio of rows.
         refilter: forks the run.
+        comparison: with another run; None: there is none.
     """
 
-    def __init__(self, answers: Answers, clips: Clips, refilter: Refilter) -> None:
+    def __init__(
+        self,
+        answers: Answers,
+        clips: Clips,
+        refilter: Refilter,
+        comparison: Comparison | None = None,
+    ) -> None:
         self._answers = answers
         self._clips = clips
         self._refilter = refilter
+        self._comparison = comparison
 
     def application(self) -> Any:
         """Return the application, to be put behind a `Gate`."""
@@ -113,6 +129,9 @@ class Pages:
             "refilter": self._refilter.start,
             "refilter/state": lambda _: self._refilter.state(),
         }
+        comparison = self._comparison
+        if comparison is not None:
+            asked = {**asked, "compare": comparison.state, "compare/rows": comparison.rows}
         return Starlette(
             routes=[
                 Route("/", self._page),
@@ -120,6 +139,8 @@ class Pages:
                 Route("/api/state", self._state),
                 Route("/api/record/{number:int}", self._record),
                 Route("/audio/{number:int}", self._audio),
+                Route("/compare", self._compare_page),
+                Route("/audio-b/{number:int}", self._audio_b),
                 *(Route(f"/api/{name}", _json(answer), methods=["POST"]) for name, answer in asked.items()),
             ]
         )
@@ -133,20 +154,35 @@ class Pages:
             return Response("404\n", 404)
         return Response(_asset(name), media_type=_TYPES[name.rpartition(".")[2]])
 
+    async def _compare_page(self, _: Any) -> Any:
+        if self._comparison is None:
+            return Response("404: nothing is compared; curate explore RUN OTHER does\n", 404)
+        return Response(_asset("compare.html"), media_type="text/html")
+
     async def _state(self, _: Any) -> Any:
-        return JSONResponse(await run_in_threadpool(self._answers.state))
+        state = await run_in_threadpool(self._answers.state)
+        return JSONResponse({**state, "compares": self._comparison is not None})
 
     async def _record(self, request: Any) -> Any:
         found = await run_in_threadpool(self._answers.record, request.path_params["number"])
         return _no_row() if found is None else JSONResponse(found)
 
     async def _audio(self, request: Any) -> Any:
+        return await self._played(request, self._answers.record, self._clips)
+
+    async def _audio_b(self, request: Any) -> Any:
+        comparison = self._comparison
+        if comparison is None:
+            return _no_row()
+        return await self._played(request, comparison.record, comparison.clips)
+
+    async def _played(self, request: Any, record_of: Callable[[int], Mapping[str, Any] | None], clips: Clips) -> Any:
         number = request.path_params["number"]
-        found = await run_in_threadpool(self._answers.record, number)
+        found = await run_in_threadpool(record_of, number)
         if found is None:
             return _no_row()
         try:
-            clip = await run_in_threadpool(self._clips.clip, number, found["values"])
+            clip = await run_in_threadpool(clips.clip, number, found["values"])
         except CurateError as error:
             code = getattr(error, "code", "")
             return JSONResponse({"error": str(error), "code": code}, 403 if code == "outside_root" else 404)

@@ -1,8 +1,8 @@
-"""The hook by which this distribution registers its recognisers with curate."""
+"""The hooks by which this distribution registers its recognisers and its engine with curate."""
 
 from __future__ import annotations
 
-from curate.plugin import RecogniserRef, hookimpl
+from curate.plugin import AudioEngineRef, RecogniserRef, hookimpl
 
 
 @hookimpl
@@ -21,4 +21,17 @@ def curate_recognisers() -> list[RecogniserRef]:
             summary="Transcribe speech with OpenAI's Whisper through torch, with batched encoder and decoder",
             extra="torch",
         ),
+    ]
+
+
+@hookimpl
+def curate_audio_engines() -> list[AudioEngineRef]:
+    """Register `whisper` for `spoken_language`, without importing it."""
+    return [
+        AudioEngineRef(
+            name="whisper",
+            target="curate_whisper.spoken_language:WhisperLanguageIdentifier",
+            summary="The language that is spoken, by a multilingual Whisper model through CTranslate2",
+            stage="spoken_language",
+        )
     ]

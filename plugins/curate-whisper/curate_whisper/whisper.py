@@ -224,6 +224,11 @@ class _Loaded:
         detected = self._generator.detect_language(encoded)
         return [one or found[0][0][2:-2] for one, found in zip(given, detected, strict=True)]
 
+    def language_probabilities(self, clip: Clip) -> dict[str, float]:
+        """Return the probability of each language, by Whisper's code of it."""
+        [found] = self._generator.detect_language(self._model.encode(self.features([clip])))
+        return {token[2:-2]: float(probability) for token, probability in found}
+
     def _align(
         self, staged: StagedClips, encoded: Any, decoded: list[DecodedClip], durations_s: Sequence[float]
     ) -> None:

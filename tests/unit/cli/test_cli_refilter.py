@@ -60,7 +60,7 @@ def test_refilter_keeps_what_the_expression_says_and_takes_over_the_phases_befor
     capsys.readouterr()
     assert main(["refilter", "runs/a", "wer <== 5"]) == 2
     error = capsys.readouterr().err.splitlines()
-    assert error[1:3] == ["    wer <== 5", "          ^"]
+    assert error[1:3] == ["    wer <== 5", "        ^"]
     assert main(["refilter", "runs/a", "duration <= 2", "--stage", "shrot"]) == 2
     assert "did you mean 'short'?" in capsys.readouterr().err
 

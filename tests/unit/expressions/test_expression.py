@@ -363,7 +363,7 @@ class TestRefusals:
             ("a == ...", "`...` is not allowed", 5),
             ("a < 1, b < 2", "joined by and", 0),
             ("a == '\\d'", "invalid escape", -1),
-            ("a <", "invalid syntax", 3),
+            ("a <", "something is missing at the end", 3),
             ("(a", "never closed", 0),
             ("a) or (b", "unmatched", 1),
             ("ä == 'öö' and b[1] > 0", "meta.snr", 14),

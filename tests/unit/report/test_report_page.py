@@ -303,7 +303,7 @@ def test_panels_of_plugins_are_added_and_one_that_fails_is_a_problem(run_dir: Pa
     assert '<a href="#more">More</a>' in page
     assert '<div class="card" id="letters"><h3><bdi>Letters &lt;b&gt;</bdi></h3>' in more
     assert re.findall(r"<bdi>(\d+)</bdi></td><td class=\"number\">(\d+)</td>", more)[0] == ("0", "18")
-    speed = page[page.index('<section id="speed">') : page.index('<section id="listen">')]
+    speed = page[page.index('<section id="speed">') : page.index('<section id="failures">')]
     assert 'id="over-time"' in speed
     (bars,) = [chart for chart in charts(page) if chart["kind"] == "bars"]
     assert bars["series"] == [{"name": "one", "values": [1.0, None]}]

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from curate.report.figures import throughput
 from curate.report.speed import speed_of
 
 
@@ -39,6 +40,34 @@ def test_two_lives_are_joined_and_what_an_earlier_life_did_counts_once() -> None
     assert [point.records_per_s for point in speed.points] == [10.0, 20.0, 38.0]
     assert speed.worked_s == 20.0
     assert speed.rtfx == pytest.approx(2000.0 / 20.0)
+
+
+def test_time_of_loading_is_shown_as_such_and_counts_for_no_speed() -> None:
+    speed = speed_of(
+        [
+            {"event": "run_started"},
+            progress(0, 0, 0.0, ready_s=None),
+            progress(0, 0, 40.0, ready_s=40.0),
+            progress(0, 100, 50.0, ready_s=40.0),
+            {"event": "run_started"},
+            progress(0, 100, 0.0, ready_s=None),
+            progress(0, 200, 50.0, ready_s=30.0),
+            progress(1, 0, 0.0),
+            progress(1, 200, 10.0),
+        ]
+    )
+    assert speed.loads == ((0.0, 40.0), (50.0, 80.0))
+    assert speed.loading_s == 70.0
+    assert speed.worked_s == 110.0
+    assert speed.phase_s == {0: 30.0, 1: 10.0}
+    assert speed.rtfx == pytest.approx(2000.0 / 40.0)
+    assert [(point.at_s, point.records_per_s) for point in speed.points] == [(50.0, 10.0), (100.0, 5.0), (110.0, 20.0)]
+    drawn = throughput(speed)
+    assert drawn is not None
+    assert drawn["loads"] == [{"from": 0.0, "to": 40.0}, {"from": 50.0, "to": 80.0}]
+    curve = [(point["at_s"], point["records_per_s"]) for point in drawn["points"]]
+    assert curve[:3] == [(40.0, None), (40.0, 10.0), (50.0, 10.0)]
+    assert curve[3:6] == [(80.0, None), (80.0, 5.0), (100.0, 5.0)]
 
 
 def test_a_long_run_has_not_more_points_than_can_be_seen() -> None:

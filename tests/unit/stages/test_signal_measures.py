@@ -127,6 +127,18 @@ def test_levels_are_those_of_the_file_and_not_of_its_mean(tmp_path: Path) -> Non
     assert found["channel_correlation"] == -1.0
 
 
+def test_levels_of_a_record_that_names_a_channel_are_those_of_the_channel(tmp_path: Path) -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(16_000) / 16_000)
+    soundfile.write(tmp_path / "call.wav", np.stack([tone, 0.01 * tone], axis=1), 16_000, subtype="FLOAT")
+    stage = AudioLevels(loudness=False)
+    stage.setup()
+    records = [{"audio_filepath": str(tmp_path / "call.wav"), "channel": channel} for channel in (0, 1, None)]
+    loud, quiet, both = stage.process(AudioBatch(records)).data
+    assert loud["rms_dbfs"] == pytest.approx(-9.03, abs=0.01)
+    assert quiet["rms_dbfs"] == pytest.approx(loud["rms_dbfs"] - 40, abs=0.01)
+    assert quiet["channel_balance_db"] is None and both["channel_balance_db"] == pytest.approx(40, abs=0.01)
+
+
 @pytest.mark.parametrize("speech", [[[0, 1], [0.5, 2]], [[1, 0]], [0, 1], "all", [[0, float("nan")]], [[0, 1, 2]]])
 def test_segments_that_are_not_segments_fail_the_record(speech: object, tmp_path: Path) -> None:
     path = write_noise(tmp_path / "x.wav", 2)

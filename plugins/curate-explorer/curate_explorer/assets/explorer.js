@@ -53,6 +53,7 @@ async function refreshState() {
   if (!before || before.columns.length !== state.columns.length) drawColumns();
   showLabels(state.labels);
   $("labels-file").textContent = `Written to ${state.annotations}`;
+  $("compare").hidden = !state.compares;
   if (!before) begin();
   if (!state.complete && !state.error) { setTimeout(() => refreshState().then(() => reload(false)), 1000); }
   else if (before && !before.complete) { reload(false); refreshFacets(); for (const name of sliders.keys()) drawSlider(name); refreshThreshold(); drawScatter(); }

@@ -1,0 +1,48 @@
+"""Notes of the MP3 decoder do not reach a terminal; everything else that is written to standard error does."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from curate.cli.decoder_notes import without_decoder_notes
+
+
+def test_notes_are_left_out_and_other_output_stays(capfd: pytest.CaptureFixture[str]) -> None:
+    stderr = sys.stderr
+    with without_decoder_notes():
+        os.write(2, b"[src/libmpg123/id3.c:process_comment():587] error: No comment text / valid description?\n")
+        os.write(2, b"from C\nNote: Illegal Audio-MPEG-Header 0x00000000 at offset 22414.\n[a bracket]\nno line ")
+        os.write(2, b"end\nWarning: something of a stage")
+        print("from Python", file=sys.stderr)
+    assert sys.stderr is stderr
+    os.write(2, b"afterwards\n")
+    printed = capfd.readouterr().err
+    assert sorted(printed.replace("stage", "stage\n", 1).split("\n")) == sorted(
+        ["from C", "[a bracket]", "no line end", "Warning: something of a stage", "from Python", "afterwards", ""]
+    )
+
+
+def test_damaged_mp3_is_decoded_in_silence(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "a.mp3"
+    soundfile.write(path, 0.1 * np.random.default_rng(0).standard_normal(64_000), 16_000)
+    content = bytearray(path.read_bytes())
+    content[2000:2600] = b"\x55" * 600
+    path.write_bytes(content)
+    soundfile.read(path)
+    assert "Note: " in capfd.readouterr().err  # libmpg123 is as noisy as ever
+    with without_decoder_notes():
+        soundfile.read(path)
+    assert capfd.readouterr().err == ""
+
+
+def test_terminal_is_restored_after_an_exception(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(KeyboardInterrupt), without_decoder_notes():
+        raise KeyboardInterrupt
+    os.write(2, b"[src/libmpg123/x.c:y():1] error: z\n")
+    assert "libmpg123" in capfd.readouterr().err
