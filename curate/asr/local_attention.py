@@ -34,10 +34,8 @@ def check_local_attention(name: str, frames: int | None, attention: str | None) 
         PlanError: it cannot.
     """
     if frames is not None and attention not in _RELATIVE:
-        has = "is no conformer" if attention is None else f"has the attention {attention!r}"
-        raise PlanError(
-            f"{name}: the encoder {has}, and local_attention needs one with relative positions; leave it out"
-        )
+        has = "has no conformer" if attention is None else f"has the attention {attention!r}"
+        raise PlanError(f"{name}: the model {has}, and local_attention needs one with relative positions; leave it out")
 
 
 def attend_locally(model: Any, frames: int) -> None:

@@ -13,7 +13,7 @@ from curate.errors import InfrastructureError
 from curate.io.rows import is_finite_number
 from curate.models import Row
 from curate.records import Record
-from curate.stages.recognise.windows import Span, insert_words, merge_words, unheard_spans
+from curate.stages.recognise.windows import Span, insert_words, merge_words, wordless_spans
 
 _DIGITS = 3
 _LOOPS = "compression_ratio"
@@ -27,7 +27,7 @@ class LongRecord:
         record: the record; windows lie in its audio.
         windows: start and end of each, in seconds from the start of the record's audio.
         left_out: columns that the windows' records do not need, such as `speech`.
-        speech: where speech is, if that is known: what no window has heard there is recognised again.
+        speech: where speech is, if that is known: what has no word there is recognised again.
         window_s: the greatest length of a window.
     """
 
@@ -63,11 +63,11 @@ class LongRecord:
         return len(self._rows) == len(self.windows) + len(self._again or ()) and not self.failed
 
     def look_again(self) -> bool:
-        """Return whether there is speech that no window has heard, and let it wait to be transcribed; True once."""
+        """Return whether there is speech without a word, and let it wait to be transcribed; True once."""
         rows = self._of_windows()
         if self._again is not None or not self._speech or any(row["text"] and not row.get("words") for row in rows):
             return False
-        self._again = unheard_spans(self._speech, self._merged(rows), self._window_s)
+        self._again = wordless_spans(self._speech, self._merged(rows), self._window_s)
         self.waiting = [(len(self.windows) + number, self._part(span)) for number, span in enumerate(self._again)]
         return bool(self._again)
 

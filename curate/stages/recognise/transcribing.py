@@ -226,7 +226,7 @@ class _Parts:
 
     def __init__(self, waiting: Sequence[Record | LongRecord]) -> None:
         self.again: list[LongRecord] = []
-        """Records with speech that no window has heard."""
+        """Records with speech without a word."""
         self.records: list[Record] = []
         self._of: dict[int, tuple[LongRecord, int]] = {}
         for one in waiting:

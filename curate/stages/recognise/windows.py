@@ -27,7 +27,7 @@ SAME_WORD_S = 1.0
 _TOLERANCE_S = 1e-6
 _WORD_S = 1.0
 _NEAR_S = 0.5
-_UNHEARD_S = 1.0
+_WORDLESS_S = 1.0
 """The least length of speech without a word, further than `_NEAR_S` from any, that is recognised again."""
 
 
@@ -64,21 +64,21 @@ def speech_windows(speech: Sequence[Span], window_s: float, overlap_s: float) ->
     return windows
 
 
-def unheard_spans(speech: Sequence[Span], words: Sequence[Word], window_s: float) -> list[Span]:
+def wordless_spans(speech: Sequence[Span], words: Sequence[Word], window_s: float) -> list[Span]:
     """Return where speech lies in which no word was recognised, as windows of at most `window_s`.
 
     Whisper may end its text at a pause, or begin with the loudest speaker, and leave out the rest of a window. A word
     counts for the second before its end, because the times of first words reach back over what was left out.
     """
-    heard = sorted((max(word.start_s, word.end_s - _WORD_S), word.end_s) for word in words)
-    edges = [(-math.inf, -math.inf), *heard, (math.inf, math.inf)]
+    spoken = sorted((max(word.start_s, word.end_s - _WORD_S), word.end_s) for word in words)
+    edges = [(-math.inf, -math.inf), *spoken, (math.inf, math.inf)]
     windows: list[Span] = []
     for (_, begins_s), (ends_s, _) in pairwise(edges):
         is_open = False
         for start_s, end_s in speech:
             piece = max(start_s, begins_s), min(end_s, ends_s)
             sure_s = min(end_s, ends_s - _NEAR_S) - max(start_s, begins_s + _NEAR_S)
-            if sure_s < _UNHEARD_S or piece[1] - piece[0] > window_s + _TOLERANCE_S:
+            if sure_s < _WORDLESS_S or piece[1] - piece[0] > window_s + _TOLERANCE_S:
                 continue
             if is_open and piece[1] - windows[-1][0] <= window_s + _TOLERANCE_S:
                 windows[-1] = (windows[-1][0], piece[1])

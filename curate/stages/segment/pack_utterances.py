@@ -24,7 +24,7 @@ def _agreeing() -> list[str]:
 class PackUtterances(Gather):
     """Packs neighbouring utterances of one recording into windows, as models with a fixed window are trained.
 
-    An utterance is a record with `offset`, `duration` and a text. A window lies from the start of its first utterance
+    An utterance is a record with `offset`, `duration` and `text`. A window lies from the start of its first utterance
     to the end of its last one, at most `max_s`. Its text is theirs, joined; `segments` has `{start, end, text}` of
     each, in seconds from the window's start, `words` the words with times from there, and `previous_text` the text of
     the window before. Where the utterance between two others is missing, because it was filtered or has failed, a

@@ -35,7 +35,7 @@ class TestWhisper(AudioModelContract):
         return WhisperRecogniser(
             self.folder,
             beam_size=1,
-            compute_type="float32",  # in int8, a text may change with the batch
+            compute_type="float32",  # int8 may change a transcript with the batch
             timestamps=True,
             confidence=True,
             scores=True,

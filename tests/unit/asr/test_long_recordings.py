@@ -130,15 +130,15 @@ def spelling(word: str) -> str:
 
 def doubled_words(words: Sequence[dict[str, Any]], expected: Sequence[str], seams: Sequence[Span]) -> list[str]:
     """Return the words at seams that are there once more than expected, next to their like."""
-    heard = [spelling(word["word"]) for word in words]
-    matcher = difflib.SequenceMatcher(None, list(expected), heard, autojunk=False)
+    found_words = [spelling(word["word"]) for word in words]
+    matcher = difflib.SequenceMatcher(None, list(expected), found_words, autojunk=False)
     found: list[str] = []
     for kind, _, _, start, end in matcher.get_opcodes():
         if kind != "insert" or not any(min(a, b) - 1 <= words[start]["start"] <= max(a, b) + 1 for a, b in seams):
             continue
         count = end - start
-        if heard[start:end] in (heard[start - count : start], heard[end : end + count]):
-            found += heard[start:end]
+        if found_words[start:end] in (found_words[start - count : start], found_words[end : end + count]):
+            found += found_words[start:end]
     return found
 
 

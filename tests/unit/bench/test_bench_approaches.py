@@ -136,7 +136,7 @@ def test_windows_are_packed_within_a_speaker_and_know_their_recordings(clip: Sou
 
 
 class Numbers(AudioModel):
-    """Hears "in 1813" in a short sound and "eight" in a long one."""
+    """Reads "in 1813" in a short sound and "eight" in a long one."""
 
     rate_hz = 8000
     writes = ("text",)
