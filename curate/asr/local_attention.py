@@ -21,7 +21,7 @@ _DEFAULTS: Mapping[str, float] = MappingProxyType(
 def encoder_attention(config: Mapping[str, Any]) -> str | None:
     """Return the kind of attention that a model's configuration names for its conformer; None: it has no conformer."""
     found: Any = config.get("encoder")
-    encoder = cast("Mapping[str, Any]", found) if isinstance(found, dict) else {}
+    encoder = cast("dict[str, Any]", found) if isinstance(found, dict) else dict[str, Any]()
     if not str(encoder.get("_target_", "")).endswith("ConformerEncoder"):
         return None
     return str(encoder.get("self_attention_model", _RELATIVE[0]))

@@ -215,6 +215,7 @@ def test_two_minutes_of_clips_have_the_errors_of_clip_by_clip(
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("make", "clips", "window_s"), CASES)
 def test_twenty_minutes_of_clips_have_the_errors_of_clip_by_clip(
     tmp_path: Path, make: Callable[[], AudioModel], clips: Callable[[], list[Clip]], window_s: float | None
