@@ -8,11 +8,13 @@ a mistake is found at plan time, and so that one guard's gap is not the whole de
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import tarfile
 import zlib
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -21,6 +23,7 @@ from typing import Any, cast
 
 from attrs import frozen
 
+from curate.asr.local_attention import check_local_attention, encoder_attention
 from curate.asr.nemo_logging import quiet_nemo
 from curate.errors import InfrastructureError, PlanError
 
@@ -63,11 +66,13 @@ class Checkpoint:
         path: the file.
         target: the qualified name of its model class.
         decoders: the decoders it has, the default one first: of `ctc`, `rnnt`.
+        attention: the kind of attention of its conformer; None: it has none.
     """
 
     path: Path
     target: str
     decoders: tuple[str, ...]
+    attention: str | None = None
 
 
 def local_path(model_name: str | Path) -> Path | None:
@@ -79,7 +84,26 @@ def local_path(model_name: str | Path) -> Path | None:
     return path if path.exists() else None
 
 
-def check_model(model_name: str | Path, decoder: str | None = None) -> None:
+def model_fingerprint(model_name: str | Path) -> Mapping[str, str]:
+    """Return the sha256 of the file that `model_name` means; nothing for the name of a pretrained model."""
+    path = local_path(model_name)
+    if path is None or not path.is_file():
+        return {}
+    return {"model_sha256": file_sha256(path)}
+
+
+def file_sha256(path: Path) -> str:
+    """Return the checksum of a model's file, which is read once for each version of it."""
+    return _sha256_of_version(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _sha256_of_version(path: Path, mtime_ns: int) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_model(model_name: str | Path, decoder: str | None = None, local_attention: int | None = None) -> None:
     """Check `model_name` before work starts, without importing NeMo or reading weights.
 
     The name of a pretrained model is taken on trust; whether it can be fetched turns out at `setup`.
@@ -87,15 +111,19 @@ def check_model(model_name: str | Path, decoder: str | None = None) -> None:
     Args:
         model_name: the path of a `.nemo` file, or the name of a pretrained model.
         decoder: the decoder that will be asked for, or None.
+        local_attention: the frames that each frame will attend to on either side; None: all.
 
     Raises:
-        PlanError: the file is missing, is not a NeMo checkpoint, names a forbidden class, or lacks the decoder.
+        PlanError: the file is missing, is not a NeMo checkpoint, names a forbidden class, lacks the decoder, or has no
+            local attention.
     """
     if not str(model_name).strip():
         raise PlanError("model_name is empty: give the path of a .nemo file or the name of a pretrained model")
     path = local_path(model_name)
     if path is not None:
-        choose_decoder(read_checkpoint(path), decoder)
+        checkpoint = read_checkpoint(path)
+        choose_decoder(checkpoint, decoder)
+        check_local_attention(str(path), local_attention, checkpoint.attention)
     elif other := _recogniser_of(str(model_name)):
         raise PlanError(f"{str(model_name)!r} is not a NeMo model: use the stage `asr` with recogniser: {other}")
 
@@ -146,8 +174,9 @@ def read_checkpoint(path: Path, classes: Mapping[str, tuple[str, ...]] = DECODER
         raise PlanError(f"{path}: is a directory; give the path of a .nemo file")
     if not path.is_file():
         raise PlanError(f"{path}: is not a regular file")
-    target = _model_class(_read_config(path), path, classes)
-    return Checkpoint(path=path, target=target, decoders=classes[target.rpartition(".")[2]])
+    config = _read_config(path)
+    target = _model_class(config, path, classes)
+    return Checkpoint(path, target, classes[target.rpartition(".")[2]], encoder_attention(config))
 
 
 def _read_config(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from gc import collect
 from importlib import import_module
@@ -20,9 +20,18 @@ from typing import TYPE_CHECKING, Any, overload
 
 from loguru import logger
 
-from curate.asr.checkpoint import check_model, choose_decoder, fetch, local_path, read_checkpoint, restore
+from curate.asr.checkpoint import (
+    check_model,
+    choose_decoder,
+    fetch,
+    local_path,
+    model_fingerprint,
+    read_checkpoint,
+    restore,
+)
 from curate.asr.ctc_labels import read_ctc_labels
 from curate.asr.decoding import STRATEGIES, Decoding, DecodingOptions
+from curate.asr.local_attention import attend_locally, check_local_attention
 from curate.asr.recogniser import Transcript, transcript_columns
 from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.gpu_errors import is_broken_gpu
@@ -77,6 +86,10 @@ class NemoRecogniser(AudioModel):
         cuda_graphs: see `DecodingOptions`.
         attention: `sdpa` computes the encoder's attention with torch's fused kernels, `nemo` with NeMo's own; equal to
             rounding. `auto` is `sdpa` on a GPU, where it is faster for large batches, and `nemo` on the CPU.
+        local_attention: the frames of the encoder that each frame attends to on either side, such as 128, for long
+            audio: the memory then grows with the length instead of its square. None: all frames. A model that was
+            trained with all may be a little worse with few. Needs a conformer with relative positions; `attention` has
+            no effect then.
         tf32: whether fp32 matrix products and convolutions on a GPU may round their inputs to TF32, for the whole
             process. Faster, with about three significant digits.
         gpu_share: the share of the GPU's memory that this process may take; None: as `resources` say.
@@ -100,6 +113,7 @@ class NemoRecogniser(AudioModel):
         label_looping: bool = True,
         cuda_graphs: bool = True,
         attention: str = "auto",
+        local_attention: int | None = None,
         tf32: bool = False,
         gpu_share: float | None = None,
         gpu_memory_gb: float | None = None,
@@ -108,6 +122,8 @@ class NemoRecogniser(AudioModel):
         _one_of("decoder", decoder, (None, *_DECODERS))
         _one_of("decoding", decoding, STRATEGIES)
         _one_of("attention", attention, _ATTENTION)
+        if local_attention is not None and local_attention < 1:
+            raise PlanError(f"local_attention must be at least 1 frame, or null for all, not {local_attention}")
         if gpu_share is not None and not 0 < gpu_share <= 1:
             raise PlanError(f"gpu_share must be above 0 and at most 1, not {gpu_share:g}")
         if device not in (None, "cpu") and device.partition(":")[0] != "cuda":
@@ -121,6 +137,7 @@ class NemoRecogniser(AudioModel):
         self.decoder = decoder
         self.threads = threads
         self.attention = attention
+        self.local_attention = local_attention
         self.tf32 = tf32
         self.gpu_share = gpu_share
         self.gpu_memory_gb = gpu_memory_gb
@@ -132,6 +149,10 @@ class NemoRecogniser(AudioModel):
             confidence=confidence,
         )
         self._loaded: _Loaded | None = None
+
+    def fingerprint(self) -> Mapping[str, Any]:
+        """Return the sha256 of the model's file."""
+        return model_fingerprint(self.model_name)
 
     def setup(self) -> None:
         """Restore the model and try it out; a second call does nothing.
@@ -145,6 +166,7 @@ class NemoRecogniser(AudioModel):
         try:
             checkpoint = read_checkpoint(path if path is not None else fetch(str(self.model_name)))
             decoder = choose_decoder(checkpoint, self.decoder)
+            check_local_attention(str(checkpoint.path), self.local_attention, checkpoint.attention)
         except PlanError as error:
             raise InfrastructureError(str(error)) from error
         model = restore(checkpoint)
@@ -166,8 +188,11 @@ class NemoRecogniser(AudioModel):
                 max_bytes = limit_gpu_memory(torch, device, share, memory_gb)
             uses_sdpa = self.attention == "sdpa" or (self.attention == "auto" and device.type == "cuda")
             uses_sdpa = _attend_by_sdpa(model.encoder, uses_sdpa)
+            if self.local_attention is not None:
+                attend_locally(model, self.local_attention)
             self._loaded = _Loaded(torch, model, decoder, device, dtype, self.options, max_bytes)
-            self._loaded.settings["attention"] = "sdpa" if uses_sdpa else "nemo"
+            is_local = self.local_attention is not None
+            self._loaded.settings["attention"] = "local" if is_local else "sdpa" if uses_sdpa else "nemo"
             self._loaded.settings["tf32"] = self.tf32 and device.type == "cuda"
             self.rate_hz = self._loaded.rate_hz
             self.warm_up()  # a model that fails on one second of noise would fail on every record

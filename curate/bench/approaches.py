@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,7 +19,7 @@ from curate.errors import UsageError
 from curate.machine import Machine
 from curate.models import AudioModelStage
 from curate.pipeline import Pipeline
-from curate.records import ID, Record, audio_ms
+from curate.records import DEFAULT_FILEPATH_KEY, ID, Record, audio_ms
 from curate.text import corpus_rate, normaliser, word_errors
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ FASTER = 1.1
 WORSE_WER = 0.02
 """How much higher the word error rate of a recommended approach may be than that of one clip at a time."""
 
+_BETWEEN_DIGITS = re.compile(r"(?<=\d)(?=\d)")
 _SEQUENTIAL: Mapping[str, Any] = {"batching": "static", "batch_size": 1}
 
 
@@ -48,6 +50,7 @@ class ApproachTrial:
         wer: word error rate of all records together; None without references.
         equal_texts: the share of texts that are those of one clip at a time; of windows, if it is packed.
         windows: how many clips the model was given.
+        across_recordings: whether some of them join clips of several recordings, as no stage of a pipeline does.
     """
 
     approach: str
@@ -58,6 +61,7 @@ class ApproachTrial:
     wer: float | None = None
     equal_texts: float | None = None
     windows: int = 0
+    across_recordings: bool = False
 
     @property
     def name(self) -> str:
@@ -106,20 +110,31 @@ class ApproachReport:
     def best(self) -> ApproachTrial:
         """The fastest approach without a higher word error rate; one clip at a time if none is clearly faster.
 
+        What no pipeline does is not recommended, however fast it is; see `out_of_reach`.
+
         Raises:
             UsageError: not even one clip at a time fits into memory.
         """
+        within_reach = [one for one in self._faster() if not one.across_recordings]
+        return max(within_reach, key=lambda one: one.rtfx or 0.0, default=self.sequential)
+
+    @property
+    def out_of_reach(self) -> ApproachTrial | None:
+        """The packed windows, if they are faster than the best approach and join clips of several recordings."""
+        fastest = max(self._faster(), key=lambda one: one.rtfx or 0.0, default=None)
+        return fastest if fastest is not None and fastest.across_recordings else None
+
+    def _faster(self) -> list[ApproachTrial]:
+        """Return the approaches that are faster than one clip at a time beyond the noise, without more errors."""
         baseline = self.sequential
         if baseline.rtfx is None:
             raise UsageError("one record at a time does not fit into memory; a smaller model is needed")
-        noise = FASTER + (baseline.trial.spread or 0.0)
-        good = [
+        needed = (FASTER + (baseline.trial.spread or 0.0)) * baseline.rtfx
+        return [
             one
             for one in self.trials[1:]
-            if one.rtfx is not None and not one.trial.idle and not _is_worse(one, baseline)
+            if (one.rtfx or 0.0) > needed and not one.trial.idle and not _is_worse(one, baseline)
         ]
-        fastest = max(good, key=lambda one: one.rtfx or 0.0, default=baseline)
-        return fastest if (fastest.rtfx or 0.0) > noise * baseline.rtfx else baseline
 
     @property
     def yaml(self) -> str:
@@ -129,7 +144,8 @@ class ApproachReport:
         if best.trial.replicas > 1:
             lines.append(f"    workers: {best.trial.replicas}")
         if best.approach == "packed":
-            lines = ["  - use: split_speech", "    mode: pack", f"  # then, at the stage {self.stage}:", *lines]
+            pack = ["  # on the recordings, behind voice_activity:", "  - use: split_speech", "    mode: pack"]
+            lines = [*pack, f"  # then, at the stage {self.stage}:", *lines]
         return "\n".join(lines)
 
     def change_of(self, trial: ApproachTrial) -> float | None:
@@ -178,8 +194,9 @@ def bench_approaches(
 
     `sequential` is one clip at a time in one worker, and always included: it is what the others are compared with.
     `batched` is `batch_size` clips of similar length at a time. `processes` is `sequential` in several processes, each
-    with a model of its own. `packed` is `sequential` on windows of up to 30 s, into which neighbouring clips are joined
-    with half a second of silence between them.
+    with a model of its own. `packed` is `sequential` on windows of up to 30 s, into which neighbouring clips of one
+    speaker and language are joined with half a second of silence between them. In a pipeline, only clips of one
+    recording can be packed, so packed windows of several recordings are measured and not recommended.
 
     Args:
         pipeline: the pipeline; the stages before the ASR stage run once, to make its input.
@@ -245,8 +262,12 @@ class _Comparison:
         self._bench = bench
         self._batch_size = batch_size
         self._workers = workers
-        self._normalise = normaliser("auto" if _has_languages(bench.records) else "whisper-english")
+        self._normaliser = normaliser("auto" if _has_languages(bench.records) else "whisper-english")
         self._texts: list[str | None] = []
+
+    def _normalise(self, text: str) -> str:
+        # The normaliser joins numbers that follow each other, such as "in 1813" and "eight" at the border of two clips.
+        return _BETWEEN_DIGITS.sub(" ", self._normaliser(text))
 
     def run(self, approach: str) -> ApproachTrial:
         if approach == "packed":
@@ -296,7 +317,12 @@ class _Comparison:
             wer=self._wer(texts, members),
             equal_texts=self._equal(texts, members),
             windows=len(members),
+            across_recordings=any(len({self._recording(place) for place in group}) > 1 for group in members),
         )
+
+    def _recording(self, place: int) -> Any:
+        stage: Any = self._bench.stage
+        return self._bench.records[place].get(stage.filepath_key or DEFAULT_FILEPATH_KEY)
 
     def _wer(self, texts: Sequence[str | None], members: Sequence[Sequence[int]]) -> float | None:
         records = self._bench.records

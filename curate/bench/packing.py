@@ -14,6 +14,7 @@ WINDOW_S = 30.0
 GAP_S = 0.5
 
 _RATE_HZ = 16_000
+_SHARED = ("speaker", "lang")
 
 
 def pack_records(
@@ -21,7 +22,8 @@ def pack_records(
 ) -> tuple[list[Record], list[list[int]]]:
     """Write neighbouring clips as windows, and return the windows' records and which clips each contains.
 
-    A clip that cannot be read is left out; one that is longer than a window is a window of its own.
+    The clips of a window agree in speaker and language. A clip that cannot be read is left out; one that is longer than
+    a window is a window of its own.
     """
     import numpy as np
     import soundfile
@@ -54,9 +56,8 @@ def pack_records(
             except RecordError:
                 continue
             held_s = sum(len(clip) + len(silence) for clip in waiting) / _RATE_HZ
-            if places and (
-                held_s + len(samples) / _RATE_HZ > WINDOW_S or record.get("lang") != records[places[0]].get("lang")
-            ):
+            is_full = held_s + len(samples) / _RATE_HZ > WINDOW_S
+            if places and (is_full or any(record.get(name) != records[places[0]].get(name) for name in _SHARED)):
                 write()
             waiting.append(samples)
             places.append(place)

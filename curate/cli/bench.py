@@ -316,6 +316,12 @@ def _show_approaches(session: Session, report: ApproachReport) -> None:
         show("Recommended: sequential. No other approach is clearly faster here without more errors.", soft_wrap=True)
     else:
         show(f"Recommended: {best.name}.", soft_wrap=True)
+    if (packed := report.out_of_reach) is not None:
+        show(
+            f"Packed windows are {report.change_of(packed):+.0%}, but join clips of several recordings, which no stage "
+            "does. With recordings that contain several clips, split_speech with mode: pack makes such windows.",
+            soft_wrap=True,
+        )
     show(f"Write in the pipeline file, at the stage {report.stage}:", soft_wrap=True)
     show(report.yaml)
 

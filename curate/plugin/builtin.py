@@ -168,6 +168,11 @@ def curate_stages() -> list[StageRef]:
             "Join the parts of split recordings: texts, words and times",
         ),
         StageRef(
+            "pack_utterances",
+            "curate.stages.segment.pack_utterances:PackUtterances",
+            "Pack neighbouring utterances into windows for training",
+        ),
+        StageRef(
             "normalise_loudness",
             "curate.stages.measure.normalise_loudness:NormaliseLoudness",
             "Give all recordings one loudness, as new audio",

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from curate.stages.recognise.asr_within_memory import AsrWithinMemory
     from curate.stages.recognise.select_best import SelectBest
     from curate.stages.segment.join_parts import JoinParts
+    from curate.stages.segment.pack_utterances import PackUtterances
     from curate.stages.segment.split_channels import SplitChannels
     from curate.stages.segment.split_sentences import SplitSentences
     from curate.stages.segment.split_speech import SplitSpeech
@@ -112,6 +113,7 @@ _HOME = {
     "NemoTarredWriter": "write.nemo_tarred",
     "NormaliseLoudness": "measure.normalise_loudness",
     "NormaliseText": "text.normalise",
+    "PackUtterances": "segment.pack_utterances",
     "Partition": "sources.partition",
     "Punctuate": "text.rewrite",
     "QualityFilter": "filter.quality",
@@ -187,6 +189,7 @@ __all__ = [
     "NemoTarredWriter",
     "NormaliseLoudness",
     "NormaliseText",
+    "PackUtterances",
     "Partition",
     "Punctuate",
     "QualityFilter",

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any, Self
 
 from curate.align import AlignmentModel
+from curate.asr.checkpoint import file_sha256
 from curate.errors import PlanError
 from curate.fingerprint import describe_code
 from curate.models import AudioModel, AudioModelStage, CtcModel
 from curate.models.stage import build_model
 from curate.plugin import resolved_setting
 from curate.resolution import PluginLookup
-from curate.stages.recognise.asr import file_sha256, resolve_recogniser
+from curate.stages.recognise.asr import resolve_recogniser
 
 
 @dataclass
@@ -76,7 +77,7 @@ class Align(AudioModelStage):
         if not isinstance(model, CtcModel):
             raise PlanError(
                 f"align: the recogniser {self.recogniser!r} gives no CTC log-probabilities; choose one with a CTC "
-                "head, such as nemo with a CTC or hybrid model",
+                "head, such as nemo with a CTC or hybrid model, or transformers with Wav2Vec2",
                 self.name,
             )
         model.check_ctc()
@@ -101,8 +102,13 @@ class Align(AudioModelStage):
     def fingerprint(self) -> Mapping[str, Any]:
         found = resolved_setting(self, "recogniser")
         files = {
-            f"{name}_sha256": file_sha256(Path(value), Path(value).stat().st_mtime_ns)
+            f"{name}_sha256": file_sha256(Path(value))
             for name, value in self.options.items()
             if isinstance(value, str) and Path(value).is_file()
         }
-        return {"recogniser_code": describe_code(found.value), "recogniser_version": found.version, **files}
+        return {
+            **files,
+            **self._recogniser().fingerprint(),
+            "recogniser_code": describe_code(found.value),
+            "recogniser_version": found.version,
+        }

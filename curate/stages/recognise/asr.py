@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from pathlib import Path
 from typing import Any, Self
 
 from curate.asr import NemoRecogniser, check_model
-from curate.asr.checkpoint import local_path
+from curate.asr.checkpoint import model_fingerprint
 from curate.batching import BatchController
 from curate.errors import PlanError
 from curate.fingerprint import describe_code
@@ -37,8 +34,8 @@ class InferenceAsrNemoStage(TranscribingStage):
         timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
         long_form: how a record longer than a window is transcribed: `windows`, overlapping ones, whose words are joined
-            where both have the same word; `vad`: along the segments in the column `speech`, as many in a window as fit.
-            None: as a whole.
+            where both have the same word; `vad`: along the segments in the column `speech`, as many in a window as fit,
+            and once more for those in which no word was recognised. None: as a whole.
         long_window_s: the length of a window, at most; None: the model's own, or 30.
         overlap_s: how much of a window the next one repeats.
         speech_key: the column with the segments of `vad`.
@@ -48,6 +45,8 @@ class InferenceAsrNemoStage(TranscribingStage):
         label_looping: for transducers: False loops over frames, slower, the same text.
         cuda_graphs: for transducers on a GPU: capture the loop as CUDA graphs; False does not.
         attention: `sdpa`: torch's fused kernels, `nemo`: NeMo's own, equal to rounding; `auto` is `sdpa` on a GPU.
+        local_attention: the frames of the encoder that each frame attends to on either side, such as 128, for records
+            of many minutes: memory grows with their length instead of its square. None: all. It may change the text.
         tf32: on a GPU: fp32 matrix products and convolutions may round to TF32, which is faster.
         batching: `length` (records of similar length, at most `max_batch_s` padded seconds together, and at most
             `batch_size` records where that is set), `memory` (records of similar length, as many as fit into the GPU's
@@ -71,6 +70,7 @@ class InferenceAsrNemoStage(TranscribingStage):
     label_looping: bool = field(default=True, kw_only=True)
     cuda_graphs: bool = field(default=True, kw_only=True)
     attention: str = field(default="auto", kw_only=True)
+    local_attention: int | None = field(default=None, kw_only=True)
     tf32: bool = field(default=False, kw_only=True)
 
     name = "asr_nemo"
@@ -78,7 +78,7 @@ class InferenceAsrNemoStage(TranscribingStage):
 
     def check(self) -> None:
         super().check()
-        check_model(self.model_name, self.decoder)
+        check_model(self.model_name, self.decoder, self.local_attention)
 
     def make_model(self) -> AudioModel:
         return NemoRecogniser(
@@ -90,14 +90,12 @@ class InferenceAsrNemoStage(TranscribingStage):
             label_looping=self.label_looping,
             cuda_graphs=self.cuda_graphs,
             attention=self.attention,
+            local_attention=self.local_attention,
             tf32=self.tf32,
         )
 
     def fingerprint(self) -> Mapping[str, Any]:
-        path = local_path(self.model_name)
-        if path is None or not path.is_file():
-            return {}
-        return {"model_sha256": file_sha256(path, path.stat().st_mtime_ns)}
+        return model_fingerprint(self.model_name)
 
 
 @dataclass
@@ -145,8 +143,8 @@ class AsrStage(TranscribingStage):
         timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
         long_form: how a record longer than a window is transcribed: `windows`, overlapping ones, whose words are joined
-            where both have the same word; `vad`: along the segments in the column `speech`, as many in a window as fit.
-            None: as a whole.
+            where both have the same word; `vad`: along the segments in the column `speech`, as many in a window as fit,
+            and once more for those in which no word was recognised. None: as a whole.
         long_window_s: the length of a window, at most; None: the model's own, or 30.
         overlap_s: how much of a window the next one repeats.
         speech_key: the column with the segments of `vad`.
@@ -200,10 +198,3 @@ def resolve_recogniser(name: str, host: PluginLookup) -> Resolved:
     if misfit := describe_misfit(found):
         raise PlanError(f"recogniser {name!r} of {reference.distribution or 'a plugin'}: {misfit}")
     return Resolved(found, reference.distribution)
-
-
-@cache
-def file_sha256(path: Path, mtime_ns: int) -> str:
-    """Return the checksum of a model file, which is read once for each version of it."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -44,8 +44,8 @@ class TranscribingStage(AudioModelStage):
         timestamps: also write `words`: `word`, and `start` and `end` in seconds from the start of the record's audio.
         confidence: also write `confidence`, 0 to 1.
         long_form: how a record longer than a window is transcribed: `windows`, overlapping ones, whose words are joined
-            where both have the same word; `vad`: along the segments in the column `speech`, as many in a window as fit.
-            None: as a whole.
+            where both have the same word; `vad`: along the segments in the column `speech`, as many in a window as fit,
+            and once more for those in which no word was recognised. None: as a whole.
         long_window_s: the length of a window, at most; None: the model's own, or 30.
         overlap_s: how much of a window the next one repeats.
         speech_key: the column with the segments.
@@ -182,13 +182,13 @@ class TranscribingStage(AudioModelStage):
             return record
         if self.long_form == "windows":
             windows = overlapping_windows(0.0, length_s, window_s, self.overlap_s)
-        else:
-            speech = segments_of(record, self.speech_key)
-            if speech is None:
-                raise RecordError("missing_column", f"no {self.speech_key!r}; use voice_activity before long_form: vad")
-            inside = [(start_s, min(end_s, length_s)) for start_s, end_s in speech if start_s < length_s]
-            windows = speech_windows(inside, window_s, self.overlap_s)
-        return LongRecord(record, windows, _LEFT_OUT | {self.speech_key})
+            return LongRecord(record, windows, _LEFT_OUT | {self.speech_key})
+        speech = segments_of(record, self.speech_key)
+        if speech is None:
+            raise RecordError("missing_column", f"no {self.speech_key!r}; use voice_activity before long_form: vad")
+        inside = [(start_s, min(end_s, length_s)) for start_s, end_s in speech if start_s < length_s]
+        windows = speech_windows(inside, window_s, self.overlap_s)
+        return LongRecord(record, windows, _LEFT_OUT | {self.speech_key}, inside, window_s)
 
     def _transcribe(
         self, batch: AudioBatch, runner: ModelRunner, waiting: Sequence[Record | LongRecord]
@@ -213,6 +213,8 @@ class TranscribingStage(AudioModelStage):
                             self.write_row(record, row)
                         if finished:
                             yield batch.with_data([record for record, _ in finished])
+        if parts.again:
+            yield from self._transcribe(batch, runner, parts.again)
         yield from self._in_parts(batch, runner, longer)
 
     def _window_s(self, model: AudioModel) -> float:
@@ -223,13 +225,16 @@ class _Parts:
     """The records that the model gets, and what they are parts of."""
 
     def __init__(self, waiting: Sequence[Record | LongRecord]) -> None:
-        self.records = [part for one in waiting for part in (one.parts if isinstance(one, LongRecord) else [one])]
-        self._of = {
-            id(part): (one, place)
-            for one in waiting
-            if isinstance(one, LongRecord)
-            for place, part in enumerate(one.parts)
-        }
+        self.again: list[LongRecord] = []
+        """Records with speech without a word."""
+        self.records: list[Record] = []
+        self._of: dict[int, tuple[LongRecord, int]] = {}
+        for one in waiting:
+            if isinstance(one, LongRecord):
+                self.records += [part for _, part in one.waiting]
+                self._of |= {id(part): (one, place) for place, part in one.waiting}
+            else:
+                self.records.append(one)
 
     def announcing(self, announce: Callable[[Sequence[Record]], None]) -> Callable[[Sequence[Record]], None]:
         """Return the function that announces the records that the given ones are, or are parts of, each once."""
@@ -257,7 +262,10 @@ class _Parts:
             if found is None:
                 yield record, row
             elif found[0].add(found[1], row):
-                yield found[0].record, found[0].row()
+                if found[0].look_again():
+                    self.again.append(found[0])
+                else:
+                    yield found[0].record, found[0].row()
 
 
 def _length_s(record: Record) -> float:

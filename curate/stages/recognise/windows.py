@@ -8,8 +8,10 @@ two windows place the same word up to some tenths of a second apart.
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TypeAlias
 
 import attrs
@@ -23,6 +25,10 @@ SAME_WORD_S = 1.0
 """How far apart two windows may place the same word."""
 
 _TOLERANCE_S = 1e-6
+_WORD_S = 1.0
+_NEAR_S = 0.5
+_WORDLESS_S = 1.0
+"""The least length of speech without a word, further than `_NEAR_S` from any, that is recognised again."""
 
 
 def overlapping_windows(start_s: float, end_s: float, window_s: float, overlap_s: float) -> list[Span]:
@@ -56,6 +62,37 @@ def speech_windows(speech: Sequence[Span], window_s: float, overlap_s: float) ->
             windows.append((start_s, end_s))
             is_open = True
     return windows
+
+
+def wordless_spans(speech: Sequence[Span], words: Sequence[Word], window_s: float) -> list[Span]:
+    """Return where speech lies in which no word was recognised, as windows of at most `window_s`.
+
+    Whisper may end its text at a pause, or begin with the loudest speaker, and leave out the rest of a window. A word
+    counts for the second before its end, because the times of first words reach back over what was left out.
+    """
+    spoken = sorted((max(word.start_s, word.end_s - _WORD_S), word.end_s) for word in words)
+    edges = [(-math.inf, -math.inf), *spoken, (math.inf, math.inf)]
+    windows: list[Span] = []
+    for (_, begins_s), (ends_s, _) in pairwise(edges):
+        is_open = False
+        for start_s, end_s in speech:
+            piece = max(start_s, begins_s), min(end_s, ends_s)
+            sure_s = min(end_s, ends_s - _NEAR_S) - max(start_s, begins_s + _NEAR_S)
+            if sure_s < _WORDLESS_S or piece[1] - piece[0] > window_s + _TOLERANCE_S:
+                continue
+            if is_open and piece[1] - windows[-1][0] <= window_s + _TOLERANCE_S:
+                windows[-1] = (windows[-1][0], piece[1])
+            else:
+                windows.append(piece)
+                is_open = True
+    return windows
+
+
+def insert_words(words: Sequence[Word], found: Sequence[Word], span: Span) -> list[Word]:
+    """Return words with those that were found in a span between them, in order."""
+    at_s = (span[0] + span[1]) / 2
+    place = next((place for place, word in enumerate(words) if _middle_s(word) > at_s), len(words))
+    return _in_order([*words[:place], *found, *words[place:]])
 
 
 def merge_words(windows: Sequence[Span], words: Sequence[Sequence[Word]]) -> list[Word]:

@@ -1,9 +1,9 @@
-"""What the children of a split record have in common: their place in it, and the columns that they do not inherit."""
+"""What the children of a split record have in common: their place in it, and what becomes of the parent's columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, cast
 
 from curate.io.rows import is_finite_number
 from curate.records import Record
@@ -47,3 +47,14 @@ def numbered(children: Sequence[Record]) -> Sequence[Record]:
     for part, child in enumerate(children):
         child["part"], child["parts"] = part, len(children)
     return children
+
+
+def moved_words(words: object, by_s: float) -> Iterator[Record]:
+    """Yield the words of a column with their times moved, such as from a part's start to its parent's."""
+    for word in cast("list[Any]", words) if isinstance(words, list) else []:
+        if isinstance(word, dict):
+            moved = {**cast("Record", word)}
+            for name in ("start", "end"):
+                if is_finite_number(moved.get(name)):
+                    moved[name] = round(moved[name] + by_s, 3)
+            yield moved

@@ -11,7 +11,7 @@ from typing import Any, cast
 from curate.io.rows import is_finite_number
 from curate.records import ID, Record
 from curate.stage import Gather, Joined
-from curate.stages.segment.children import PARENT_SPAN
+from curate.stages.segment.children import PARENT_SPAN, moved_words
 
 _CHILD = re.compile(r"(.+)/\d+", flags=re.DOTALL)
 _OWN = frozenset({ID, "offset", "duration", "part", "parts", PARENT_SPAN, "segments"})
@@ -77,7 +77,11 @@ class JoinParts(Gather):
             if any(key in part for part in ordered):
                 record[key] = self.separator.join(filter(None, texts))
         if any(self.words_key in part for part in ordered):
-            record[self.words_key] = [word for part in ordered for word in self._words(part, start_s)]
+            record[self.words_key] = [
+                word
+                for part in ordered
+                for word in moved_words(part.get(self.words_key), _number(part, "offset") - start_s)
+            ]
         record["segments"] = [
             [round(at - start_s, 3), round(at - start_s + _number(part, "duration"), 3)]
             for part in ordered
@@ -88,17 +92,6 @@ class JoinParts(Gather):
         record["parts"] = expected
         record["missing_parts"] = [number for number in range(expected) if number not in there]
         return Joined(record, parts)
-
-    def _words(self, part: Record, start_s: float) -> Iterator[Record]:
-        moved_s = _number(part, "offset") - start_s
-        words: Any = part.get(self.words_key)
-        for word in cast("list[Any]", words) if isinstance(words, list) else []:
-            if isinstance(word, dict):
-                moved = {**cast("Record", word)}
-                for name in ("start", "end"):
-                    if is_finite_number(moved.get(name)):
-                        moved[name] = round(moved[name] + moved_s, 3)
-                yield moved
 
 
 def _parent_of(record: Record) -> str | None:

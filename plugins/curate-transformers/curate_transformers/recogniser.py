@@ -11,13 +11,17 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from curate.asr import Token, Transcript, Word, fold_ctc, place_words, transcript_columns
 from curate.errors import InfrastructureError, PlanError, RecordError
-from curate.models import AudioModel, Clip, Row, Rows
+from curate.models import AudioModel, Clip, CtcLabels, Row, Rows
+
+LogProbs: TypeAlias = NDArray[np.float32]
+"""The logarithms of the labels' probabilities, (frames, labels)."""
 
 NAME = "transformers"
 _WHISPER_S = 30.0
@@ -28,7 +32,8 @@ _SMALLEST = 400
 class TransformersRecogniser(AudioModel):
     """An ASR checkpoint of Hugging Face, from a folder or from the local cache of the hub.
 
-    Clips of digital silence, and of less than 25 ms, get an empty text without being shown to the model.
+    Clips of digital silence, and of less than 25 ms, get an empty text without being shown to the model. A CTC model
+    serves the stage `align` as well.
 
     Args:
         model: a folder with `config.json`, or a name in the local cache of the hub, such as
@@ -61,7 +66,7 @@ class TransformersRecogniser(AudioModel):
         self.model = model
         self.folder = _folder(model)
         config: Mapping[str, Any] = _read_config(self.folder) if self.folder is not None else dict[str, Any]()
-        kind = _kind_of(config)
+        self._kind = kind = _kind_of(config)
         if kind is None:
             raise PlanError(
                 f"{NAME}: {name} holds {', '.join(config.get('architectures') or ['nothing known'])}, which is not an "
@@ -120,6 +125,32 @@ class TransformersRecogniser(AudioModel):
 
         return lambda: [row(index) for index in range(len(clips))]
 
+    def check_ctc(self) -> None:
+        """Check, without loading the model, that it is a CTC model; see `CtcModel`."""
+        if self._kind == "seq2seq":
+            raise PlanError(f"{NAME}: {self.model} is a sequence-to-sequence model, which has no CTC head")
+
+    def ctc_labels(self) -> CtcLabels:
+        """Return the labels of the CTC model; see `CtcModel`."""
+        return self._set_up().ctc_labels()
+
+    def log_probs(self, clips: Sequence[Clip]) -> Sequence[LogProbs]:
+        """Return the log-probabilities of the CTC model for each clip; see `CtcModel`.
+
+        A clip that `infer` would not show to the model has no frames.
+        """
+        loaded = self._set_up()
+        audible = [index for index, clip in enumerate(clips) if _is_audible(clip, self.window_s)]
+        computed = loaded.log_probs([clips[index] for index in audible]) if audible else []
+        found = dict(zip(audible, computed, strict=True))
+        nothing = np.empty((0, len(loaded.ctc_labels().texts)), np.float32)
+        return [found.get(index, nothing) for index in range(len(clips))]
+
+    def _set_up(self) -> _Loaded:
+        if self._loaded is None:
+            raise InfrastructureError(f"{NAME}: log_probs() was called before setup()")
+        return self._loaded
+
 
 class _Loaded:
     """A checkpoint in memory."""
@@ -152,6 +183,45 @@ class _Loaded:
         self._has_mask = bool(getattr(extractor, "return_attention_mask", False)) or not self.is_ctc
         tokenizer: Any = self._processor.tokenizer
         self._blank = int(tokenizer.pad_token_id) if self.is_ctc else -1
+        self._labels: CtcLabels | None = None
+
+    def ctc_labels(self) -> CtcLabels:
+        if self._labels is None:
+            if not self.is_ctc:
+                raise InfrastructureError(f"{NAME}: this model has no CTC head, so nothing can be aligned with it")
+            self._labels = self._read_labels()
+        return self._labels
+
+    def _read_labels(self) -> CtcLabels:
+        tokenizer: Any = self._processor.tokenizer
+        samples: Any = getattr(self._model.config, "inputs_to_logits_ratio", None)
+        if samples is None:
+            raise InfrastructureError(f"{NAME}: the length of a frame of {type(self._model).__name__} is not known")
+        texts = [""] * int(self._model.config.vocab_size)
+        for text, number in tokenizer.get_vocab().items():
+            if number < len(texts):  # a tokenizer may have tokens that the model was not trained with
+                texts[number] = str(text)
+        delimiter: Any = getattr(tokenizer, "word_delimiter_token", None)
+        separator = texts.index(delimiter) if delimiter in texts else None
+        pieces = any(len(text) > 1 and text[0] == "▁" for text in texts)
+        return CtcLabels(
+            tuple(texts),
+            self._blank,
+            samples / self.rate_hz,
+            separator,
+            (lambda word: tokenizer.encode(word, add_special_tokens=False)) if pieces else None,
+        )
+
+    def log_probs(self, clips: Sequence[Clip]) -> list[LogProbs]:
+        groups = [clips] if self._has_mask else [[clip] for clip in clips]
+        found: list[LogProbs] = []
+        with self._torch.inference_mode():
+            for group in groups:
+                logits: Any = self._model(**self._inputs(group)).logits.float()
+                lengths = self._frames([len(clip.samples) for clip in group])
+                rows: Any = logits.log_softmax(-1).cpu().numpy()
+                found += [row[:frames].copy() for row, frames in zip(rows, lengths, strict=True)]
+        return found
 
     def transcribe(self, recogniser: TransformersRecogniser, clips: Sequence[Clip]) -> list[Transcript]:
         with self._torch.inference_mode():

@@ -10,8 +10,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
+from curate.align import AlignmentModel
 from curate.errors import InfrastructureError, PlanError, RecordError
-from curate.models import AudioModel, Clip
+from curate.models import AudioModel, Clip, CtcModel
 from curate.testing import AudioModelContract
 
 pytest.importorskip("curate_transformers", reason="the plugin is not installed: make .venv/.dev-all")
@@ -44,6 +45,7 @@ def save_ctc(folder: Path, *, has_mask: bool) -> Path:
     model = transformers.Wav2Vec2ForCTC(config)
     with torch.no_grad():
         model.lm_head.weight.mul_(40)
+        model.lm_head.bias[1:4] = -1e4  # a trained model never reads <s>, </s> and <unk>
     model.save_pretrained(folder)
     return folder
 
@@ -85,6 +87,38 @@ def test_words_lie_in_the_text_and_in_the_clip(checkpoints: dict[str, Path]) -> 
     assert (empty["text"], empty["words"]) == ("", [])
     with pytest.raises(RecordError):
         model.infer([Clip(np.full(16_000, np.nan, np.float32), 16_000)])
+
+
+@pytest.mark.parametrize("name", ["masked", "unmasked"])
+def test_the_text_that_a_model_reads_is_aligned_where_it_reads_it(checkpoints: dict[str, Path], name: str) -> None:
+    model = TransformersRecogniser(checkpoints[name], timestamps=True)
+    aligner = AlignmentModel(model)
+    aligner.setup()
+    assert isinstance(model, CtcModel)
+    model.check_ctc()
+    labels = model.ctc_labels()
+    assert (labels.frame_s, labels.texts[labels.blank], labels.separator) == (0.02, "<pad>", labels.texts.index("|"))
+    noise = np.random.default_rng(0).normal(0, 0.1, 48_000).astype(np.float32)
+    clips = [Clip(noise, 16_000), Clip(noise[:20_000], 16_000), Clip(np.zeros(16_000, np.float32), 16_000)]
+    together = model.log_probs(clips)
+    alone = [model.log_probs([clip])[0] for clip in clips]
+    assert [len(each) for each in together] == [149, 62, 0]
+    assert all(np.allclose(one, other, atol=1e-3) for one, other in zip(together, alone, strict=True))
+    assert np.allclose(np.exp(together[0]).sum(axis=1), 1, atol=1e-4)
+    [read] = model.infer(clips[:1])()
+    wrong = " ".join(word["word"][::-1] + "q" for word in read["words"][::-1])
+    rows = aligner.infer([Clip(noise, 16_000, {"text": text}) for text in (read["text"].upper(), wrong)])()
+    assert rows[0]["align_score"] > 0.8 > rows[1]["align_score"] + 0.2
+    for word, expected in zip(rows[0]["words"], read["words"], strict=True):
+        assert abs(word["start"] - expected["start"]) < 0.1
+
+
+def test_a_model_without_a_ctc_head_aligns_nothing(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text(
+        '{"architectures": ["WhisperForConditionalGeneration"], "model_type": "whisper"}'
+    )
+    with pytest.raises(PlanError, match="no CTC head"):
+        TransformersRecogniser(tmp_path).check_ctc()
 
 
 def test_a_checkpoint_of_another_task_is_refused_at_plan_time(tmp_path: Path) -> None:

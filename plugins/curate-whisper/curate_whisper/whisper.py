@@ -44,7 +44,10 @@ class WhisperRecogniser(WindowedRecogniser):
         lang_key: the column with a record's language; with None or "" in it, the language is detected.
         beam_size: paths of the beam search; 1: greedy.
         compute_type: the number format: `int8`, `float16`, `float32` and so on; `auto`: as `dtype` of the resources
-            says, or else int8 on the CPU and float16 on a GPU.
+            says, or else int8 on the CPU and float16 on a GPU. With `float32` on the CPU, transcripts are the same in
+            any batch. CTranslate2 quantises activations while it computes, so that with `int8`, and in half precision,
+            the last bits can decide a word: a transcript may change with the batch around its clip, the number of
+            threads and the processor, and so with order and resume.
         temperature: 0, or an ascending list such as [0, 0.2, 0.4]: a transcript that loops (`compression_ratio` above
             2.4) or that the model is unsure of (`avg_logprob` below -1) is sampled anew at the next temperature.
             CTranslate2 cannot seed one clip, so with more than 0 the text is not reproducible, as the plan notes.

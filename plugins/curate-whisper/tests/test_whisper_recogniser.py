@@ -33,13 +33,19 @@ class TestWhisper(AudioModelContract):
 
     def model(self) -> AudioModel:
         return WhisperRecogniser(
-            self.folder, beam_size=1, timestamps=True, confidence=True, scores=True, report_language=True
+            self.folder,
+            beam_size=1,
+            compute_type="float32",  # int8 may change a transcript with the batch
+            timestamps=True,
+            confidence=True,
+            scores=True,
+            report_language=True,
         )
 
 
 @pytest.fixture(scope="module")
 def tiny(tiny_en: Path) -> WhisperRecogniser:
-    model = WhisperRecogniser(tiny_en, timestamps=True, scores=True, confidence=True)
+    model = WhisperRecogniser(tiny_en, compute_type="float32", timestamps=True, scores=True, confidence=True)
     model.setup()
     return model
 
@@ -50,7 +56,9 @@ def test_tiny_in_a_batch_and_alone_gives_the_same_rows(
     together = [row for start in range(0, 16, 8) for row in rows(tiny, clips[start : start + 8])]
     alone = [row for clip in clips for row in rows(tiny, [clip])]
     assert [row["text"] for row in together] == [row["text"] for row in alone]
-    assert corpus_wer([clip.record["text"] for clip in clips], [row["text"] for row in alone]) <= 0.10
+    rate = corpus_wer([clip.record["text"] for clip in clips], [row["text"] for row in alone])
+    print(f"\ntiny.en, float32, beam 5: WER {rate:.4f}")
+    assert rate <= 0.10
     for row, clip in zip(together, clips, strict=True):
         spoken = row["words"]
         assert " ".join(word["word"] for word in spoken) == row["text"]
@@ -60,11 +68,25 @@ def test_tiny_in_a_batch_and_alone_gives_the_same_rows(
         assert 0 < row["compression_ratio"] < 2.4
 
 
+@pytest.mark.parametrize("beam_size", [1, 5])
+def test_tiny_in_int8_has_about_the_errors_of_float32(
+    tiny_en: Path, clips: list[Clip], corpus_wer: Wer, beam_size: int
+) -> None:
+    model = WhisperRecogniser(tiny_en, beam_size=beam_size)
+    model.setup()
+    found = [row for clip in clips for row in rows(model, [clip])]
+    rate = corpus_wer([clip.record["text"] for clip in clips], [row["text"] for row in found])
+    print(f"\ntiny.en, int8, beam {beam_size}: WER {rate:.4f}")
+    assert rate <= 0.10
+
+
 def test_base_detects_english_and_obeys_the_record(base: Path, clips: list[Clip], corpus_wer: Wer) -> None:
     model = WhisperRecogniser(base, report_language=True)
     model.setup()
     found = [row for start in range(0, 16, 8) for row in rows(model, clips[start : start + 8])]
-    assert corpus_wer([clip.record["text"] for clip in clips], [row["text"] for row in found]) <= 0.08
+    rate = corpus_wer([clip.record["text"] for clip in clips], [row["text"] for row in found])
+    print(f"\nbase, int8, beam 5: WER {rate:.4f}")
+    assert rate <= 0.08
     jfk = clips[-1].samples
     spoken = [Clip(jfk, 16_000, {"lang": "deu_Latn"}), Clip(jfk, 16_000, {}), Clip(jfk, 16_000, {"lang": "en-GB"})]
     mixed = rows(model, spoken)

@@ -205,6 +205,13 @@ def test_second_alignment_needs_columns_of_its_own() -> None:
     assert {"align_score", "other_score"} <= set(Pipeline("p", stages).plan(host=host).stages[-1].columns or ())
 
 
+def test_retrained_model_changes_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = ToneAlign().resolve(PluginHost(environment={"CURATE_PLUGINS": ""}))
+    before = stage.fingerprint()
+    monkeypatch.setattr(ToneModel, "fingerprint", lambda self: {"model_sha256": "another"})
+    assert stage.fingerprint() == {**before, "model_sha256": "another"}
+
+
 def test_scores_fall_with_every_wrong_word() -> None:
     words = ["abc", "de", "fg", "hij", "ba", "cd"]
     scores = [

@@ -60,6 +60,29 @@ def test_a_good_file_passes(tmp_path: Path) -> None:
     assert read_checkpoint(path).decoders == ("ctc",)
 
 
+def test_local_attention_needs_a_conformer_with_relative_positions(tmp_path: Path) -> None:
+    conformer = "encoder: {_target_: nemo.collections.asr.modules.ConformerEncoder, self_attention_model: %s}\n"
+    check_model(nemo_file(tmp_path / "good.nemo", GOOD_CONFIG + conformer % "rel_pos"), local_attention=128)
+    without = nemo_file(tmp_path / "quartz.nemo", GOOD_CONFIG)
+    check_model(without)
+    with pytest.raises(PlanError, match="no conformer"):
+        check_model(without, local_attention=128)
+    with pytest.raises(PlanError, match="'abs_pos'"):
+        check_model(nemo_file(tmp_path / "abs.nemo", GOOD_CONFIG + conformer % "abs_pos"), local_attention=128)
+    with pytest.raises(PlanError, match="at least 1 frame"):
+        NemoRecogniser(without, local_attention=0)
+
+
+def test_checksum_of_a_model_follows_its_content(tmp_path: Path) -> None:
+    path = nemo_file(tmp_path / "m.nemo", GOOD_CONFIG)
+    before = NemoRecogniser(path).fingerprint()
+    assert before == NemoRecogniser(str(path)).fingerprint() and set(before) == {"model_sha256"}
+    nemo_file(path, GOOD_CONFIG + "retrained: true\n")
+    os.utime(path, ns=(0, 1))
+    assert NemoRecogniser(path).fingerprint() != before
+    assert NemoRecogniser("nvidia/parakeet-tdt-0.6b-v2").fingerprint() == {}
+
+
 def test_an_old_gzipped_file_passes(tmp_path: Path) -> None:
     members = ("model_config.yaml", GOOD_CONFIG), ("model_weights.ckpt", b"")
     check_model(archive(tmp_path / "m.nemo", *members, mode="w:gz"))

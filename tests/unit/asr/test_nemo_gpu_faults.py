@@ -233,6 +233,18 @@ def test_fused_attention_says_the_same(checkpoint: Callable[[str], Path]) -> Non
     assert found[0] == found[1]
 
 
+def test_local_attention_that_reaches_all_frames_says_the_same(checkpoint: Callable[[str], Path]) -> None:
+    clips = [babble(seed, 1.0 + seed) for seed in range(4)]
+    found: list[list[Transcript]] = []
+    for frames in (None, 200, 2):
+        recogniser = NemoRecogniser(checkpoint("rnnt"), local_attention=frames)
+        recogniser.setup()
+        found.append(recogniser.transcribe(clips))
+        assert recogniser.runtime_info()["attention"] == ("nemo" if frames is None else "local")
+        recogniser.close()
+    assert found[0] == found[1] != found[2]
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_staged_batch_says_the_same(
     checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch, threads: int

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from curate import Pipeline
 from curate.bench import ApproachReport, ApproachTrial, Trial, bench_approaches, save_plot
+from curate.bench.packing import pack_records
 from curate.errors import UsageError
 from curate.models import AudioModel, Clip
 from curate.stages import ReadRecords
@@ -107,6 +110,53 @@ def test_sequential_is_recommended_unless_another_is_clearly_faster_without_more
     report = ApproachReport("p", "asr", "local", 1, 100.0, "", "", (trial("sequential", 10.0, 0.1), *others))
     assert report.best.approach == best
     assert yaml in report.yaml
+
+
+def test_packed_windows_of_several_recordings_are_measured_and_not_recommended() -> None:
+    apart = attrs.evolve(trial("packed", 4.0, 0.1), across_recordings=True)
+    sequential = trial("sequential", 10.0, 0.1)
+    report = ApproachReport("p", "asr", "local", 1, 100.0, "", "", (sequential, trial("batched", 6.0, 0.1), apart))
+    assert (report.best.approach, report.out_of_reach) == ("batched", apart)
+    report = attrs.evolve(report, trials=(sequential, trial("batched", 3.0, 0.1), apart))
+    assert (report.best.approach, report.out_of_reach) == ("batched", None)
+    report = attrs.evolve(report, trials=(sequential, trial("batched", 11.0, 0.1), attrs.evolve(apart, wer=0.2)))
+    assert (report.best.approach, report.out_of_reach) == ("sequential", None)
+
+
+def test_windows_are_packed_within_a_speaker_and_know_their_recordings(clip: Sound, tmp_path: Path) -> None:
+    long = {"audio_filepath": clip(9000), "speaker": "a", "duration": 1.0}
+    parts = [{**long, "offset": float(at)} for at in range(4)]
+    others = [{"audio_filepath": clip(ms), "speaker": "b", "duration": ms / 1000} for ms in (400, 700)]
+    _, members = pack_records([*parts, *others], tmp_path, None)
+    assert members == [[0, 1, 2, 3], [4, 5]]
+    for rows, across in ((parts, False), ([*parts, *others], True)):
+        found = Pipeline("corpus", [ReadRecords(rows), StubAsrStage(make=Counting)])
+        packed = bench_approaches(found, approaches=["packed"], repeats=1).trials[1]
+        assert packed.across_recordings is across
+
+
+class Numbers(AudioModel):
+    """Reads "in 1813" in a short sound and "eight" in a long one."""
+
+    rate_hz = 8000
+    writes = ("text",)
+
+    def infer(self, clips: Sequence[Clip]) -> Any:
+        return [{"text": " ".join(self._words(clip))} for clip in clips]
+
+    def _words(self, clip: Clip) -> Iterator[str]:
+        steps = [abs(clip.samples[at : at + 800]).mean() > 0.02 for at in range(0, len(clip.samples), 800)]
+        for loud, run in groupby(steps):
+            if loud:
+                yield "In 1813." if len(list(run)) < 5 else "Eight."
+
+
+def test_numbers_at_the_border_of_two_clips_are_no_errors(clip: Sound) -> None:
+    texts = {400: "in eighteen thirteen", 700: "eight"}
+    rows = [{"audio_filepath": clip(ms), "duration": ms / 1000, "text": text} for ms, text in texts.items()]
+    found = Pipeline("corpus", [ReadRecords(rows), StubAsrStage(make=Numbers)])
+    for one in bench_approaches(found, approaches=["packed"], repeats=1).trials:
+        assert (one.wer, one.equal_texts) == (0.0, 1.0)
 
 
 def test_mistakes_are_named(clip: Sound) -> None:

@@ -20,7 +20,7 @@ from curate.asr import Transcript, Word, transcript_columns
 from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.models import AudioModel, Clip
 from curate.stages import Merge, ReadManifest
-from curate.stages.recognise.windows import merge_words, overlapping_windows, speech_windows
+from curate.stages.recognise.windows import merge_words, overlapping_windows, speech_windows, wordless_spans
 from tests.unit.stages.stub_recogniser import StubAsrStage
 
 RATE_HZ = 8000
@@ -131,6 +131,42 @@ def test_vad_windows_follow_the_speech(tmp_path: Path, recording: tuple[str, lis
     # one segment that no window holds becomes overlapping windows
     [whole] = run(tmp_path, [{**record, "speech": [[0.0, 95.0]]}], long_form="vad")
     assert whole["pred_text"].split() == words
+
+
+class Forgetful(BurstRecogniser):
+    """Stops at the first pause of a second, as Whisper may."""
+
+    def infer(self, clips: Sequence[Clip]) -> Any:
+        rows = []
+        for row in super().infer(clips):
+            words = row["words"]
+            stop = next((n for n in range(1, len(words)) if words[n]["start"] - words[n - 1]["end"] > 1), len(words))
+            rows.append({"text": " ".join(word["word"] for word in words[:stop]), "words": words[:stop]})
+        return rows
+
+
+def test_speech_without_a_word_is_recognised_again(tmp_path: Path) -> None:
+    talks = [spoken(4.0, seed) for seed in range(6)]
+    pause = np.zeros(RATE_HZ * 3 // 2, np.float32)
+    samples = np.concatenate([part for talk, _ in talks for part in (talk, pause)])
+    soundfile.write(tmp_path / "talk.wav", samples, RATE_HZ, subtype="FLOAT")
+    speech = [[5.5 * number, 5.5 * number + 4.0] for number in range(6)]
+    record = {"audio_filepath": str(tmp_path / "talk.wav"), "duration": len(samples) / RATE_HZ, "speech": speech}
+    stage = StubAsrStage(make=Forgetful, timestamps=True, long_form="vad")
+    stage.setup()
+    [row] = [row for part in stage.stream(AudioBatch([record])) for row in part.data]
+    stage.teardown()
+    assert row["pred_text"].split() == [word for _, words in talks for word in words]
+    starts = [word["start"] for word in row["words"]]
+    assert starts == sorted(starts) and starts[-1] > speech[-1][0]
+
+
+def test_wordless_spans_are_speech_without_words_and_fit_into_windows() -> None:
+    words = [Word("a", 0.5, 1.0), Word("b", 2.0, 9.0), Word("c", 20.0, 20.4)]  # the start of b reaches back
+    speech = [(0.0, 1.2), (2.0, 5.0), (6.0, 9.2), (11.0, 13.0), (14.0, 19.0), (20.0, 28.0)]
+    assert wordless_spans(speech, words, 10.0) == [(2.0, 8.0), (11.0, 19.0), (20.4, 28.0)]
+    assert wordless_spans(speech, [], 5.0)[-1] == (14.0, 19.0)
+    assert wordless_spans([(0.0, 0.9)], [], 10.0) == []
 
 
 def test_without_long_form_a_record_beyond_the_window_fails_with_advice(
