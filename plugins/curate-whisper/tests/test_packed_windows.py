@@ -17,7 +17,7 @@ from curate import Pipeline
 from curate.models import Clip
 from curate.plugin import PluginHost
 from curate.stages import AsrStage, ReadRecords, SplitSpeech
-from curate.text import corpus_rate, normaliser, word_errors
+from curate.text import ErrorRate, corpus_rate, normaliser, word_errors
 
 pytest.importorskip("curate_whisper", reason="the plugin is not installed: make .venv/.dev-all")
 
@@ -38,8 +38,10 @@ def recordings(folder: Path, clips: list[Clip], times: int) -> list[dict[str, An
     rows: list[dict[str, Any]] = []
     for name, group in groupby(sorted(clips, key=speaker), key=speaker):
         own = list(group)
-        order = [own[number] for _ in range(times) for number in rng.permutation(len(own))]
-        parts, speech, at = [], [], 0
+        order: list[Clip] = [own[number] for _ in range(times) for number in rng.permutation(len(own)).tolist()]
+        parts: list[Any] = []
+        speech: list[list[float]] = []
+        at = 0
         for clip in order:
             pause = np.zeros(round(rng.uniform(0.4, 1.2) * RATE_HZ), np.float32)
             parts += [pause, clip.samples]
@@ -74,7 +76,7 @@ def error_rate(windows: list[Any]) -> float:
     def words(text: str) -> str:
         return re.sub(r"(?<=\d)(?=\d)", " ", normalise(text))
 
-    errors = []
+    errors: list[ErrorRate] = []
     for window in windows:
         begins, ends = window["offset"] - 0.001, window["offset"] + window["duration"] + 0.001
         inside = [
