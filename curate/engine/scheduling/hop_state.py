@@ -8,12 +8,16 @@ from collections.abc import Iterable, Sequence
 
 from curate.engine.protocol.messages import BatchTask, PartialResult
 from curate.engine.scheduling.batch_sizer import BatchSizer
-from curate.engine.scheduling.worker_pool import InFlight, WorkerPool, WorkerState
+from curate.engine.scheduling.worker_pool import IN_FLIGHT_BYTES, InFlight, WorkerPool, WorkerState
 from curate.plan import Hop, PlannedStage
+from curate.records import string_bytes
 from curate.stage import ProcessingStage, called_method
 
 QUEUE_BYTES = 256 * 1024 * 1024
 """The hop before accepts no more batches while this many bytes wait."""
+
+_SAMPLED = 8
+"""The records of a batch from the source by whose strings its size is estimated."""
 
 
 class HopQueue:
@@ -26,9 +30,12 @@ class HopQueue:
     def __init__(self) -> None:
         self._waiting: dict[int, BatchTask] = {}
         self._bytes: dict[int, int] = {}
+        self.bytes = 0
+        """The size of the batches that wait, as far as it is known or estimated."""
         self._unmergeable: set[int] = set()
         """Batches that travel with no others, because a record on which they have failed is being looked for."""
-        self._suspects: deque[BatchTask] = deque()
+        self.suspects: deque[BatchTask] = deque()
+        """Single records that go alone."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -38,20 +45,18 @@ class HopQueue:
         """How many records wait, suspects left out."""
         return sum(len(task.records) for task in self._waiting.values())
 
-    @property
-    def has_suspects(self) -> bool:
-        """Whether a suspected record waits to go alone."""
-        return bool(self._suspects)
-
     def is_full(self, workers: int) -> bool:
         """Return whether the hop before must wait; some batches are queued for each of the `workers` then."""
         if len(self._waiting) > 2 * max(1, workers):
             return True
-        return bool(self._bytes) and sum(self._bytes.values()) >= QUEUE_BYTES
+        return self.bytes >= QUEUE_BYTES
 
     def put(self, task: BatchTask, *, origin: int | None = None, size: int = 0) -> None:
-        """Queue a batch of `size` bytes; parts of the same `origin` become one batch."""
+        """Queue a batch of `size` bytes; parts of the same `origin` become one batch. A size of 0 is estimated."""
         key = task.number if origin is None else origin
+        if origin is None and not size:
+            sample = task.records[:: max(1, len(task.records) // _SAMPLED)]
+            size = sum(map(string_bytes, sample)) * len(task.records) // max(1, len(sample))
         waiting = self._waiting.get(key)
         if waiting is None:
             self._waiting[key] = task
@@ -59,6 +64,7 @@ class HopQueue:
             waiting.records.extend(task.records)
         if size:
             self._bytes[key] = self._bytes.get(key, 0) + size
+            self.bytes += size
 
     def requeue(self, tasks: Sequence[BatchTask], *, unmergeable: bool = False) -> None:
         """Queue batches in front of all others, because they have waited before."""
@@ -69,17 +75,23 @@ class HopQueue:
     def take(self) -> BatchTask:
         """Remove and return the batch that has waited longest."""
         key = next(iter(self._waiting))
-        self._bytes.pop(key, None)
+        self.bytes -= self._bytes.pop(key, 0)
         self._unmergeable.discard(key)
         return self._waiting.pop(key)
 
     def take_mergeable(self, limit: int) -> list[BatchTask]:
-        """Remove and return the batch that has waited longest, and up to `limit - 1` like it that wait behind it."""
+        """Remove and return the batch that has waited longest, and up to `limit - 1` like it that wait behind it.
+
+        Together they are not much larger than one batch may be.
+        """
         first = next(iter(self._waiting.values()))
         like = (first.filepath_key, first.dataset_name)
-        count = 0
-        for task in itertools.islice(self._waiting.values(), limit):
+        count = size = 0
+        for key, task in itertools.islice(self._waiting.items(), limit):
             if task.number in self._unmergeable or (task.filepath_key, task.dataset_name) != like:
+                break
+            size += self._bytes.get(key, 0)
+            if count and size > IN_FLIGHT_BYTES:
                 break
             count += 1
         return [self.take() for _ in range(max(1, count))]
@@ -88,19 +100,20 @@ class HopQueue:
         """Drop the batches that no worker has begun; a later attempt of the run works on them."""
         self._waiting.clear()
         self._bytes.clear()
+        self.bytes = 0
         self._unmergeable.clear()
 
     def add_suspects(self, tasks: Iterable[BatchTask]) -> None:
         """Queue single records that go alone, one at a time."""
-        self._suspects.extend(tasks)
+        self.suspects.extend(tasks)
 
     def retry_suspect(self, task: BatchTask) -> None:
         """Queue a suspect that has failed alone, to be tried next."""
-        self._suspects.appendleft(task)
+        self.suspects.appendleft(task)
 
     def take_suspect(self) -> BatchTask:
         """Remove and return the suspect that has waited longest."""
-        return self._suspects.popleft()
+        return self.suspects.popleft()
 
 
 class HopState:
@@ -131,7 +144,7 @@ class HopState:
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits and nothing is in flight."""
-        return not (self.queue or self.queue.has_suspects) and self.workers.is_idle
+        return not (self.queue or self.queue.suspects) and self.workers.is_idle
 
     @property
     def is_full(self) -> bool:

@@ -38,7 +38,7 @@ from curate.engine.scheduling.crash_isolation import CrashIsolation
 from curate.engine.scheduling.deadlines import Deadlines
 from curate.engine.scheduling.hop_state import HopState
 from curate.engine.scheduling.tracker import InFlightTracker
-from curate.engine.scheduling.worker_pool import WorkerState
+from curate.engine.scheduling.worker_pool import IN_FLIGHT_BYTES, WorkerState
 from curate.errors import AccountingError, InfrastructureError
 from curate.io.rows import printable
 from curate.monitoring import add_to
@@ -192,9 +192,9 @@ class Scheduler:
 
     def _wants_more(self) -> bool:
         """Return whether the input should be asked for another batch."""
-        if self._exhausted or self._is_blocked(0):
-            return False
         first = self._hops[0]
+        if self._exhausted or self._is_blocked(0) or first.queue.bytes >= IN_FLIGHT_BYTES:
+            return False
         depth = first.sizer.depth
         room = self._autoscaler.pending(0) + sum(max(0, depth - len(worker.in_flight)) for worker in first.workers)
         ahead = 1 if self._reads_ahead and self._autoscaler.target(0) > 1 else 0
@@ -215,14 +215,14 @@ class Scheduler:
             self._hop_of.update((worker, hop) for hop, worker in self._autoscaler.start_due(records))
         for hop in reversed(self._hops):
             queue, workers = hop.queue, hop.workers
-            if not queue and not queue.has_suspects:
+            if not queue and not queue.suspects:
                 continue
-            if queue.has_suspects and not workers.is_isolating:
+            if queue.suspects and not workers.is_isolating:
                 idle = next((worker for worker in workers.idle() if worker.ready), None)
                 if idle is not None:
                     self._send(hop, idle, queue.take_suspect(), isolated=True)
             while queue and not self._is_blocked(hop.number):
-                reserve = queue.has_suspects and not workers.is_isolating
+                reserve = bool(queue.suspects) and not workers.is_isolating
                 worker = workers.find_free(hop.sizer.depth, reserve=reserve)
                 if worker is None:
                     break
