@@ -44,7 +44,10 @@ def worked(executor: str, folder: Path, names: Sequence[str] = ()) -> dict[str, 
     Raises:
         AssertionError: the process has ended, or said nothing for a minute.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    # each thread's arena reserves 64 MB of addresses, which RLIMIT_AS counts and which hold nothing
+    arenas = {"MALLOC_ARENA_MAX": "2"}
+    paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, **arenas, "PYTHONPATH": paths}
     command = [sys.executable, "-m", "tests.faults.hostile", executor, str(folder), *names]
     found: dict[str, dict[str, Any]] = {}
     name, began = "", time.monotonic()

@@ -166,7 +166,7 @@ CASES = [
     pytest.param(nemo, digits, None, marks=pytest.mark.nemo, id="nemo"),
     pytest.param(whisper, speech, None, marks=[pytest.mark.extras, pytest.mark.slow], id="whisper"),
     # it normalises over the whole window, so that a window of one speaker suits it
-    pytest.param(pocketsphinx, speech, 12.0, marks=pytest.mark.slow, id="pocketsphinx"),
+    pytest.param(pocketsphinx, speech, 12.0, marks=pytest.mark.soak, id="pocketsphinx"),
 ]
 
 
