@@ -37,6 +37,7 @@ POLICY: Final = (
 MAX_BODY_BYTES: Final = 200_000
 _TYPES: Final[Mapping[str, str]] = {"css": "text/css", "js": "text/javascript", "html": "text/html"}
 _ASSETS: Final = (
+    "page.js",
     "explorer.css",
     "explorer.js",
     "compare.css",

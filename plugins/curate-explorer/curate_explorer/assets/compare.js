@@ -1,34 +1,15 @@
 // The page of `curate explore RUN OTHER`. Every string of the data reaches the page as text, never as markup.
 "use strict";
 (() => {
-const $ = (id) => document.getElementById(id);
+const {$, element, ask, count, later} = Page;
 const OUTCOMES = ["kept", "filtered", "failed", "missing"];
 const PAGE = 30;
 const view = {a: "", b: "", column: "", search: ""};
 let state = null, shownRows = 0, version = 0;
 
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "class") made.className = value;
-    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
-  }
-  for (const child of children) if (child !== null && child !== undefined) made.append(child);
-  return made;
-}
-async function ask(path, body) {
-  const response = await fetch(path, {method: "POST", headers: {"content-type": "application/json"}, body: JSON.stringify(body)});
-  const answer = await response.json().catch(() => ({error: `the server answered ${response.status}`}));
-  if (!response.ok) throw new Error(answer.error || `the server answered ${response.status}`);
-  return answer;
-}
-const count = (number) => Number(number).toLocaleString("en");
 const counted = (number) => `${count(number)} record${number === 1 ? "" : "s"}`;
 const figure = (value) => Number.isInteger(value) ? String(value) : Number(value.toPrecision(4)).toString();
 const shown = (value) => value === null || value === undefined ? "–" : typeof value === "object" ? JSON.stringify(value) : typeof value === "number" ? figure(value) : String(value);
-function later(milliseconds, work) { let timer = 0; return (...given) => { clearTimeout(timer); timer = setTimeout(() => work(...given), milliseconds); }; }
 
 async function refreshState() {
   state = await ask("api/compare", {});

@@ -1,7 +1,7 @@
 // The page of `curate explore`. Every string of the data reaches the page as text, never as markup.
 "use strict";
 (() => {
-const $ = (id) => document.getElementById(id);
+const {$, element, ask, count, later} = Page;
 const ROW_PX = 34, PAGE = 100, MAX_PX = 8_000_000;
 const OUTCOMES = ["kept", "filtered", "failed"];
 
@@ -9,29 +9,9 @@ const view = {search: "", facets: {}, expression: "", side: "", polygon: null, l
 let state = null, columns = [], pages = new Map(), total = 0, version = 0, chosen = null, chosenAt = -1, wave = null;
 let sliders = new Map(), otherClauses = [];
 
-function element(tag, attributes = {}, ...children) {
-  const made = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name === "class") made.className = value;
-    else if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
-    else if (value === true) made.setAttribute(name, "");
-    else if (value !== false && value !== null && value !== undefined) made.setAttribute(name, value);
-  }
-  for (const child of children) if (child !== null && child !== undefined) made.append(child);
-  return made;
-}
-async function ask(path, body) {
-  const options = body === undefined ? {} : {method: "POST", headers: {"content-type": "application/json"}, body: JSON.stringify(body)};
-  const response = await fetch(path, options);
-  const answer = await response.json().catch(() => ({error: `the server answered ${response.status}`}));
-  if (!response.ok) throw new Error(answer.error || `the server answered ${response.status}`);
-  return answer;
-}
-const count = (number) => Number(number).toLocaleString("en");
 const hours = (value) => value === null || value === undefined ? "" : value >= 1 ? `${value.toLocaleString("en", {maximumFractionDigits: 1})} h` : `${(value * 60).toLocaleString("en", {maximumFractionDigits: 1})} min`;
 const figure = (value) => typeof value === "number" ? (Number.isInteger(value) ? String(value) : Number(value.toPrecision(6)).toString()) : String(value);
 const shown = (value) => value === null || value === undefined ? "" : typeof value === "object" ? JSON.stringify(value) : typeof value === "number" ? figure(value) : String(value);
-function later(milliseconds, work) { let timer = 0; return (...given) => { clearTimeout(timer); timer = setTimeout(() => work(...given), milliseconds); }; }
 const selection = () => ({search: view.search, facets: view.facets, expression: view.side ? view.expression : "", side: view.side, filter: $("filter").value, polygon: view.polygon, label: view.label});
 const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(`--${name}`).trim();
 
