@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from tests import properties as properties
 from tests.tiers import pytest_collection_modifyitems as pytest_collection_modifyitems
@@ -42,6 +43,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 MARK = _mark()
 """In the environment of every process that the session starts, so that what is left behind can be found."""
+
+
+@pytest.fixture
+def warnings() -> Iterator[list[str]]:
+    """The warnings that curate logs during a test, each with its traceback, and without its level and place."""
+    found: list[str] = []
+    logger.enable("curate")
+    sink = logger.add(lambda message: found.append(str(message)), level="WARNING", format="{message}")
+    yield found
+    logger.remove(sink)
+    logger.disable("curate")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loguru import logger
 
 from curate import Pipeline, RecordStage
 from curate.executors.local import LocalExecutor
@@ -58,17 +57,6 @@ def helpers(tmp_path: Path) -> Iterator[Path]:
     for note in folder.iterdir():
         with suppress(ProcessLookupError):  # it ended by itself, since its pipe was closed
             os.kill(int(note.name), signal.SIGKILL)
-
-
-@pytest.fixture
-def warnings() -> Iterator[list[str]]:
-    """The warnings that are logged during a test."""
-    found: list[str] = []
-    sink = logger.add(lambda message: found.append(message.record["message"]), level="WARNING")
-    logger.enable("curate")
-    yield found
-    logger.remove(sink)
-    logger.disable("curate")
 
 
 @dataclass

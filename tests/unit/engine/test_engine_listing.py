@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from loguru import logger
 
 from curate import Pipeline, processing_stage
 from curate.engine import RunResult
@@ -30,16 +28,6 @@ class Crash(GeneratorExit):
 def _setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(commit_module, "UNIT_BYTES", 200)
     STOP_AT.clear()
-
-
-@pytest.fixture
-def warnings() -> Iterator[list[str]]:
-    found: list[str] = []
-    logger.enable("curate")
-    sink = logger.add(lambda message: found.append(str(message)), level="WARNING", format="{message}")
-    yield found
-    logger.remove(sink)
-    logger.disable("curate")
 
 
 @processing_stage(name="works", reads=["text"], writes=["length"])

@@ -105,16 +105,6 @@ class Secretive(Counting):
         return {"history": [object()]}
 
 
-@pytest.fixture
-def warnings() -> Iterator[list[str]]:
-    lines: list[str] = []
-    logger.enable("curate")
-    sink = logger.add(lambda message: lines.append(str(message)), level="WARNING", format="{message}")
-    yield lines
-    logger.remove(sink)
-    logger.disable("curate")
-
-
 def records(count: int) -> list[dict[str, Any]]:
     return [{"text": str(number)} for number in range(count)]
 

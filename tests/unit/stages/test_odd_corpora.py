@@ -6,14 +6,13 @@ import gzip
 import io
 import json
 import tarfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
-from loguru import logger
 
 from curate import Pipeline
 from curate.audio import load_record
@@ -294,16 +293,6 @@ def test_odd_row_costs_itself_with_its_place_and_the_others_are_read(name: str, 
         ]
     if name == "lhotse":
         assert records[0]["snr"] == 1.5 and "offset" not in records[0]
-
-
-@pytest.fixture
-def warnings() -> Iterator[list[str]]:
-    found: list[str] = []
-    logger.enable("curate")
-    sink = logger.add(lambda message: found.append(str(message)), level="WARNING", format="{message}")
-    yield found
-    logger.remove(sink)
-    logger.disable("curate")
 
 
 def test_chapter_without_transcripts_is_named(tmp_path: Path, warnings: list[str]) -> None:
