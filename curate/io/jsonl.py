@@ -83,7 +83,7 @@ def json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
             continue
         else:
             line = line.removeprefix(_BOM) if number == 1 else line
-            if not line.strip():
+            if line[:1] <= b" " and not line.strip():
                 skipped = skipped or SkippedLines(file)
                 first, number = number, number + skipped.newlines()
                 skipped.add(first, number)
@@ -96,7 +96,8 @@ def json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
 def parse_line(line: bytes) -> Record | RecordError:
     """Return the JSON object on a line, or the error of a line that is none. NaN and infinities are not JSON."""
     try:
-        value: Any = _decode(line.decode())
+        text = line.decode()
+        record: Record = _decode_line(text)
     except UnicodeDecodeError as error:
         return RecordError("bad_json", f"the line is not UTF-8: {error.reason} at byte {error.start}")
     except RecursionError:
@@ -105,17 +106,33 @@ def parse_line(line: bytes) -> Record | RecordError:
         if line.startswith(_BOM):  # where files with byte order marks were joined
             return parse_line(line.removeprefix(_BOM))
         return RecordError("bad_json", f"the line is not JSON: {error}")
-    if not isinstance(value, dict):
-        return RecordError("bad_json", f"the line is not a JSON object but a {type(value).__name__}")
-    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _is_deep(value):
+    if type(record) is not dict:
+        return RecordError("bad_json", f"the line is not a JSON object but a {type(record).__name__}")
+    # Every key has a colon: with as many colons as the record has keys, none is repeated, and no value has keys.
+    if text.count(":") == len(record) and "[" not in text:
+        return record
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(record):
         return RecordError("bad_json", f"the JSON is nested more than {MAX_DEPTH} deep")
-    record = cast("Record", value)
-    # Only a line with as many keys as the record has, spelt plainly, needs no second look.
-    if line.count(b'":') != len(record) or b" :" in line or b"\t:" in line or b"\r:" in line:
-        repeated = repeated_key(line.decode())
+    # Only a line with as many keys as its objects have, spelt plainly, needs no second look.
+    keys = text.count('":')
+    if (keys != len(record) and keys != _count_keys(record)) or " :" in text or "\t:" in text or "\r:" in text:
+        repeated = repeated_key(text)
         if repeated is not None:
             return RecordError("bad_json", f"the key {repeated[:80]!r} is repeated in an object")
     return record
+
+
+def _decode_line(text: str) -> Any:
+    """Return the value on a line; quickly if it begins and ends where the line does, as nearly always.
+
+    Raises:
+        ValueError: it is not JSON.
+    """
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:  # a blank in front, or a value is missing
+        return _decode(text)
+    return value if text[end:] == "\n" else _decode(text)
 
 
 def repeated_key(text: str) -> str | None:
@@ -131,6 +148,20 @@ def repeated_key(text: str) -> str | None:
 
     json.JSONDecoder(object_pairs_hook=look).decode(text)
     return found[0] if found else None
+
+
+def _count_keys(value: Any) -> int:
+    """Return the number of keys in an object and in all objects inside it."""
+    count, inside = 0, [value]
+    while inside:
+        each = inside.pop()
+        if type(each) is dict:
+            count += len(each)
+            each = each.values()
+        for value in each:
+            if type(value) in _NESTED:
+                inside.append(value)
+    return count
 
 
 def checked_value(value: Any) -> Record | RecordError:
@@ -173,6 +204,7 @@ def _refuse_constant(name: str) -> Any:
 # made once: `json.loads` with options makes a decoder for every line
 _decoder = json.JSONDecoder(parse_float=_finite_float, parse_constant=_refuse_constant)
 _decode = _decoder.decode
+_scan = cast("Any", _decoder).scan_once
 decode_first = _decoder.raw_decode
 """Returns the value that begins at a position of a string, and where it ends."""
 
