@@ -44,6 +44,7 @@ _NOTE_BYTES = 1024
 _FILE_BYTES = 512
 """The approximate size of the description of a new file."""
 
+_TEXTS = (str, bytes)
 _CONTAINERS = frozenset({list, dict, tuple})
 _ITEM_BYTES = 64
 """The approximate size of an item of a list or dict."""
@@ -151,8 +152,13 @@ class CommitBuffer:
 
 def _bytes_of(record: Record) -> int:
     """Return the approximate size of a record's strings and containers, which may have any length."""
-    texts = sum(len(value) for value in record.values() if isinstance(value, str | bytes))
-    return texts + sum(_ITEM_BYTES * len(value) for value in record.values() if type(value) in _CONTAINERS)
+    size = 0
+    for value in record.values():
+        if isinstance(value, _TEXTS):
+            size += len(value)
+        elif type(value) in _CONTAINERS:
+            size += _ITEM_BYTES * len(value)
+    return size
 
 
 @attrs.frozen
