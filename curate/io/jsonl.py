@@ -11,6 +11,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -211,13 +212,9 @@ decode_first = _decoder.raw_decode
 
 def _write(records: RecordReader, file: BinaryIO) -> None:
     lines = records.lines()
-    written = 0
-    for line in lines:  # one by one: a list of long lines would not be bounded, and the file is buffered
+    for line in lines:
         file.write(line)
-        written += 1
-        if written % _LINES_PER_WRITE == 0:
-            failpoint("publish.during")
-    if written % _LINES_PER_WRITE:
+        file.writelines(islice(lines, _LINES_PER_WRITE - 1))  # one by one: a list of long lines would not be bounded
         failpoint("publish.during")
 
 

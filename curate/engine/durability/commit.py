@@ -181,9 +181,9 @@ class CommitStats:
     stage_codes: Mapping[str, Reasons]
 
     @classmethod
-    def of(cls, settled: Sequence[FinishedInputs]) -> CommitStats:
-        """Return the account of settled roots."""
-        books = sum_counts(settled)
+    def of(cls, settled: Sequence[FinishedInputs], books: RecordCounts | None = None) -> CommitStats:
+        """Return the account of settled roots; their books may be known already."""
+        books = sum_counts(settled) if books is None else books
         codes: dict[str, int] = {}
         stages: dict[str, dict[str, int]] = {}
         for each in settled:
@@ -376,7 +376,7 @@ def describe_unit(
         number=number,
         ranges=Ranges(ranges_of(seqs, rows.seqs, accounts)),
         rows=len(rows.rows),
-        account=CommitStats.of(unit.settled),
+        account=CommitStats.of(unit.settled, unit.books()),
         busy_s=dict(busy_s),
         files=(),
         individually_tracked=tuple(accounts),
