@@ -153,15 +153,15 @@ def repeated_key(text: str) -> str | None:
 
 def _count_keys(value: Any) -> int:
     """Return the number of keys in an object and in all objects inside it."""
-    count, inside = 0, [value]
+    count = 0
+    inside: list[Any] = [value]
     while inside:
         each = inside.pop()
-        if type(each) is dict:
-            count += len(each)
-            each = each.values()
-        for value in each:
-            if type(value) in _NESTED:
-                inside.append(value)
+        items = each
+        if isinstance(each, dict):
+            count += len(cast("Record", each))
+            items = cast("Record", each).values()
+        inside.extend([item for item in items if type(item) in _NESTED])
     return count
 
 

@@ -83,9 +83,10 @@ def _largest_shared(array: Any) -> int | None:
         return functions.max(functions.binary_length(array.dictionary)).as_py()
     if not types.is_nested(array.type):
         return None
-    inner = [array.keys, array.items] if types.is_map(array.type) else array.flatten()
-    if not isinstance(inner, list):
-        inner = [inner]
+    if types.is_map(array.type):
+        inner: list[Any] = [array.keys, array.items]
+    else:
+        inner = array.flatten() if types.is_struct(array.type) else [array.flatten()]
     sizes = [_largest_shared(each) for each in inner if types.is_dictionary(each.type) or types.is_nested(each.type)]
     return None if None in sizes else max(filter(None, sizes), default=None)
 

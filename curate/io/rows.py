@@ -84,15 +84,18 @@ def _remedy(value: Any) -> str:
     return "store a string, a number, a bool, None, or a list or dict of these"
 
 
+_is_a: Callable[[Any, type[Any]], bool] = isinstance
+"""The same without a narrower type, which would need a cast for every record."""
+
+
 def _check_keys(value: Any) -> None:
     """Check that every key is a string: JSON would convert numbers, and merge the keys `1` and `"1"`.
 
     Raises:
         TypeError: a key is not a string.
     """
-    if isinstance(value, dict):
-        items: dict[Any, Any] = value
-        for key, each in items.items():
+    if _is_a(value, dict):
+        for key, each in value.items():
             if type(key) is not str and not isinstance(key, str):
                 raise TypeError(f"the key {key!r:.80} is not a string")
             if type(each) not in PLAIN_TYPES:

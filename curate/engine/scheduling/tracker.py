@@ -176,16 +176,14 @@ class InFlightTracker:
         self._input_of[identity] = pending
 
 
-def _finished_batch(
-    batch: _PendingBatch, result: PartialResult, kept_roots: Sequence[str]
-) -> FinishedInputs | None:
+def _finished_batch(batch: _PendingBatch, result: PartialResult, kept_roots: Sequence[str]) -> FinishedInputs | None:
     """Return the inputs of a batch that one result finishes, each with one outcome; None: it is another result.
 
     As after a filter: an entry for each record would take longer than the filter.
     """
     seq_of = dict(zip(batch.ids, batch.seqs, strict=True))
     roots = [*kept_roots, *(note.root for note in result.filtered), *(note.root for note in result.quarantined)]
-    if len(roots) != len(seq_of) or not seq_of.keys() == set(roots):
+    if len(roots) != len(seq_of) or seq_of.keys() != set(roots):
         return None
     each_ms = batch.input_ms()
     return FinishedInputs(

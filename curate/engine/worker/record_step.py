@@ -8,6 +8,7 @@ from typing import Any
 
 from curate.engine.protocol.activity import ActivityReporter
 from curate.engine.protocol.messages import BatchTask
+from curate.engine.worker.cardinality import with_id
 from curate.engine.worker.error_classification import is_interrupt
 from curate.engine.worker.outcomes import OutcomeCollector
 from curate.engine.worker.record_contract import RecordContract
@@ -103,8 +104,8 @@ class RecordStep:
                 elif type(result) is dict and not splits:
                     # a copy, because a stage may remember what it returned, and change it when it sees a later record
                     keep({**result, ID: identity})
-                elif filters and type(result) is Reject:
-                    outcomes.filter({**record, ID: identity}, name, result.reason)
+                elif filters and isinstance(result, Reject):
+                    outcomes.filter(with_id(record, identity), name, result.reason)
                 else:
                     done.extend(self._contract.interpret(result, record, snapshot, outcomes, identity))
             except BaseException as error:

@@ -122,7 +122,8 @@ class FragmentReader:
         size = 0
         for item in islice(self._all(), self._most):
             taken.append(item)
-            for value in (item.record if isinstance(item, Failed) else item).values():  # a call would cost as much again
+            record = item if isinstance(item, dict) else item.record
+            for value in record.values():  # a call of `string_bytes` would cost as much again
                 if type(value) is str:
                     size += len(value)
                 elif type(value) not in PLAIN_TYPES:

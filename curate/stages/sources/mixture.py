@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from itertools import accumulate
-from operator import truediv
 from typing import TypeVar
 
 _Name = TypeVar("_Name")
@@ -90,7 +89,7 @@ class HoursDraw:
             for taken, records, mean_s in zip(taken_s, self.records, self._mean_s, strict=True)
         ]
         # shares are of seconds, so a record drawn has this length in the mean
-        per_record_s = 1 / sum(map(truediv, shares, means_s))
+        per_record_s = 1 / sum([share / mean_s for share, mean_s in zip(shares, means_s, strict=True)])
         slack_s = max(SLACK_S, _RECORDS_EACH * len(shares) * per_record_s)
         limit = sum(taken_s) + slack_s
         owed = [
