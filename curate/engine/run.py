@@ -50,7 +50,7 @@ from curate.io.rows import encode_row
 from curate.plan import Phase, Plan
 from curate.plural import counted, have
 from curate.records import Failed, Record
-from curate.stage import Partitioner, ShardPublisher, Source, WorkerContext
+from curate.stage import ShardPublisher, Source, WorkerContext
 from curate.storage import read_json, write_json
 
 DRAIN_S = 10.0
@@ -291,10 +291,11 @@ class _PhaseRun:
             self._state.begin(self._total)
         self._report_progress()
         self._check_budget()
+        partitioner = self._phase.partitioner if self._phase.hops else None  # batches are cut for workers
         batches = InputBatches(
             self._items(),
             first_stage=self._first_stage,
-            partitioner=self._partitioner(),
+            partitioner=None if partitioner is None else partitioner.stage,
             positions=self._places,
             done=self._store.done(self._phase.number),
             done_checksum=id_checksum_of(self._store.commits(self._phase.number)),
@@ -325,11 +326,6 @@ class _PhaseRun:
         self._store.complete(self._phase.number)
         self._report_progress(ended=True)
         return True
-
-    def _partitioner(self) -> Partitioner | None:
-        """Return what cuts the batches of workers; a phase without workers takes its records as they come."""
-        planned = self._phase.partitioner
-        return planned.stage if planned is not None and self._phase.hops else None
 
     def _process(self, incoming: PhaseInput) -> None:
         """Process the phase's input in the workers of the executor."""
