@@ -1,0 +1,228 @@
+"""Runs a pipeline on spread samples of its own input, in a temporary run directory, and publishes nothing.
+
+Every part of the sample is a run of its own with the real stages, and each is larger than the one before: the work that
+is the same in all of them (a first batch, an empty database) is told apart from the work that grows with the input.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from curate.engine import RunOptions
+from curate.errors import InfrastructureError, UsageError
+from curate.estimate.figures import RunFigures, read_figures
+from curate.estimate.input_size import Survey, amount_of
+from curate.machine import Machine
+from curate.pipeline import Pipeline
+from curate.plan import Plan
+from curate.plural import counted
+from curate.records import Record, RecordReader
+from curate.stage import Gather, ProcessingStage, ShardFile, ShardPublisher, Source, Stage, Writer
+
+if TYPE_CHECKING:
+    from curate.engine import Executor
+    from curate.plugin import PluginHost
+
+_GROWTH = 5
+"""A part of the sample has at most this many times the records of those before it together."""
+
+_MAX_PARTS = 5
+
+_ENOUGH = 0.6
+"""The share of the time after which no further part begins."""
+
+
+@attrs.frozen
+class Sample:
+    """A sample that was processed.
+
+    Args:
+        parts: the figures of its parts.
+        records: the number of its records.
+        wall_s: the time that it took, without loading models.
+        notes: what the figures do not include, one sentence each.
+    """
+
+    parts: tuple[RunFigures, ...]
+    records: int
+    wall_s: float
+    notes: tuple[str, ...]
+
+
+def run_sample(
+    pipeline: Pipeline,
+    plan: Plan,
+    found: Survey,
+    executor: Executor,
+    *,
+    limit_s: float,
+    near: Path,
+    host: PluginHost | None = None,
+    options: RunOptions | None = None,
+    on_part: Callable[[int, int], None] = lambda begins, of: None,
+) -> Sample:
+    """Run a pipeline on parts of a spread sample until `limit_s` seconds of work are used.
+
+    At least one part is run to its end, however long it takes.
+
+    Args:
+        pipeline: for its name and audio settings.
+        plan: its plan, whose stages are run.
+        found: the input.
+        executor: runs the parts.
+        limit_s: the time of all parts, in seconds, without loading models.
+        near: the run directory of the real run, next to which the temporary ones lie, on the same storage.
+        host: the plugins.
+        options: the options of the real run.
+        on_part: is called with the number of records of a part before it begins, and the number of all records.
+
+    Raises:
+        UsageError: no record of the sample was processed.
+        InfrastructureError: the first phase failed for a reason that is not a record's.
+    """
+    stages, notes = _stages_of_sample(plan)
+    parts: list[RunFigures] = []
+    done, used_s, count = 0, 0.0, _first_part(plan, executor)
+    while count and len(parts) < _MAX_PARTS:
+        places = range(done, min(done + count, len(found.candidates)))
+        chosen = sorted(places, key=lambda place: found.positions[place])
+        if not chosen:
+            break
+        records = [found.candidates[place] for place in chosen]
+        on_part(len(records), round(found.size.records))
+        part, problem = _run_part(pipeline, stages, records, executor, near, host, options)
+        notes = [*notes, *([problem] if problem and problem not in notes else [])]
+        parts.append(attrs.evolve(part, size=sum(_amounts(records, found))))
+        done += len(records)
+        used_s += part.wall_s
+        count = _next_part(done, used_s, limit_s)
+    return Sample(tuple(parts), done, used_s, tuple(notes))
+
+
+def _amounts(records: Sequence[Record], found: Survey) -> Iterator[float]:
+    """Yield the amounts of records; the mean for one of an unknown amount, as in the size of the input."""
+    mean = found.size.amount / found.size.records
+    for record in records:
+        yield amount_of(record, found.size.unit) or mean
+
+
+def _first_part(plan: Plan, executor: Executor) -> int:
+    """Return the size of the first part: a record for each worker, which slow each other down as in the real run."""
+    hops = plan.phases[0].hops
+    if executor.name == "local" or not hops:
+        return 1
+    asked = max((hop.workers or Machine.here().cpus for hop in hops), default=1)
+    return max(1, min(asked, Machine.here().cpus, 8))
+
+
+def _next_part(done: int, used_s: float, limit_s: float) -> int:
+    """Return the number of records of the next part; 0: the time is used."""
+    if used_s >= _ENOUGH * limit_s:
+        return 0
+    return min(_GROWTH * done, int((limit_s - used_s) * done / max(used_s, 1e-3)))
+
+
+def _run_part(
+    pipeline: Pipeline,
+    stages: Sequence[Stage],
+    records: Sequence[Record],
+    executor: Executor,
+    near: Path,
+    host: PluginHost | None,
+    options: RunOptions | None,
+) -> tuple[RunFigures, str]:
+    """Return the figures of one part, and what it could not measure."""
+    source = stages[0]
+    assert isinstance(source, Source)
+    given = SampledRecords(source, records).with_(name=source.name)
+    sampled = Pipeline(pipeline.name, [given, *stages[1:]], audio=pipeline.audio)
+    problem = ""
+    parent = next(folder for folder in near.absolute().parents if folder.is_dir() and os.access(folder, os.W_OK))
+    with tempfile.TemporaryDirectory(prefix=".estimate-", dir=parent) as folder:
+        run_dir = Path(folder) / "run"
+        try:
+            sampled.run(executor, run_dir=run_dir, host=host, options=options or RunOptions())
+        except InfrastructureError as error:
+            if not (run_dir / "commits" / "complete-0.json").exists():
+                raise
+            problem = f"the sample of {counted(len(records))} stopped early, and what follows is not included: {error}"
+        figures = read_figures(run_dir)
+    unreached = [name for names in figures.layout[len(figures.phases) :] for name in names]
+    if unreached and not problem:
+        problem = f"no record of a sample of {len(records):,} reached {', '.join(unreached)}, which is not included"
+    return figures, problem
+
+
+def _stages_of_sample(plan: Plan) -> tuple[list[Stage], list[str]]:
+    """Return the stages as a sample runs them, and what it leaves out: files outside of its own run directory."""
+    cpus = Machine.here().cpus
+    stages: list[Stage] = []
+    withheld: list[str] = []
+    for planned in plan.stages:
+        stage = planned.stage
+        if isinstance(stage, Gather):
+            stage = stage.for_sample()
+        elif isinstance(stage, ProcessingStage) and stage.workers is not None:
+            stage = stage.with_(workers=min(stage.workers, max(1, cpus)))
+        elif isinstance(stage, Writer) and not _stays_inside(stage):
+            withheld.append(planned.name)
+            kind = _NoShards if isinstance(stage, ShardPublisher) else _NoFiles
+            stage = kind().with_(name=planned.name, checkpoint=stage.checkpoint)
+        stages.append(stage)
+    left_out = f"{', '.join(withheld)}: the final copy is not included, because a sample publishes nothing"
+    return stages, [left_out] if withheld else []
+
+
+def _stays_inside(writer: Writer) -> bool:
+    """Return whether all that a writer writes lies in the run directory."""
+    outputs = writer.outputs()
+    return bool(outputs) and not any(
+        "://" in output or Path(output).is_absolute() or ".." in Path(output).parts for output in outputs
+    )
+
+
+@dataclass
+class SampledRecords(Source):
+    """A source that yields some records of another source, which answers everything else."""
+
+    source: Source
+    records: Sequence[Record] = field(repr=False)
+
+    tuning = frozenset({"source", "records"})
+
+    def read(self, after: str | None = None) -> Iterator[Record]:
+        for record in self.records:
+            yield dict(record)
+
+    def count(self) -> int:
+        return len(self.records)
+
+    def record_columns(self) -> Collection[str] | None:
+        return self.source.record_columns()
+
+    def audio_roots(self) -> tuple[str, ...] | None:
+        return self.source.audio_roots()
+
+    def licenses(self) -> Collection[str]:
+        return self.source.licenses()
+
+
+class _NoFiles(Writer):
+    """A writer in the place of one that would publish."""
+
+    def write(self, records: RecordReader, directory: Path) -> list[Path]:
+        return []
+
+
+class _NoShards(ShardPublisher):
+    """A publisher in the place of one that would publish."""
+
+    def publish(self, shards: Sequence[ShardFile], directory: Path) -> list[Path]:
+        return []

@@ -1,0 +1,216 @@
+"""The work of a whole job, stage by stage, extrapolated from the figures of a sample or of an earlier run.
+
+The work of a stage is a constant and a part that grows with the input: the constant is known where the parts of a sample
+have different sizes. The input grows by its audio, or by its records for a stage whose work does not depend on their
+length. What filters leave out and what splits multiply is in the sample, and grows in proportion.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from curate.estimate.figures import RunFigures
+from curate.estimate.input_size import InputSize
+from curate.estimate.schedule import Capacity, HopLoad, phase_s, workers_of
+from curate.plan import Hop, Phase, Plan
+from curate.stage import ProcessingStage
+
+_APART = 4.0
+"""The ratio of the largest to the smallest part from which a constant is told apart from what grows."""
+
+
+@attrs.frozen
+class StageWork:
+    """The work of one stage of the whole job.
+
+    Args:
+        work_s: in seconds over all its workers; None: not known.
+        records: the number of records that reach it; None: not known.
+    """
+
+    name: str
+    work_s: float | None
+    records: float | None
+
+
+@attrs.frozen
+class PhaseWork:
+    """The work of one phase of the whole job.
+
+    Args:
+        stages: the stages in workers, by name.
+        loading_s: until each hop has a worker whose model is loaded.
+        driver_s: what is done once and one after the other: reading, a gather, starting and ending workers.
+        publishing_s: the time of the writers.
+    """
+
+    stages: Mapping[str, StageWork]
+    loading_s: float = 0.0
+    driver_s: float = 0.0
+    publishing_s: float = 0.0
+
+
+@attrs.frozen
+class Workload:
+    """The work of a whole job.
+
+    Args:
+        size: its input.
+        phases: in order.
+        sampled: the number of records that the figures are from.
+        parts: the number of parts in which these were processed.
+        error: the standard error of the work as a share of it, by the differences between the parts; None: unknown.
+        notes: what is not included, one sentence each.
+    """
+
+    size: InputSize
+    phases: tuple[PhaseWork, ...]
+    sampled: int
+    parts: int
+    error: float | None
+    notes: tuple[str, ...] = ()
+
+
+def extrapolate(
+    plan: Plan, size: InputSize, parts: Sequence[RunFigures], capacity: Capacity, *, notes: Sequence[str] = ()
+) -> Workload:
+    """Return the work of the whole input.
+
+    Args:
+        plan: the plan of the whole job.
+        size: its input.
+        parts: the figures of one or more runs, each with its `size` in the unit of `size`.
+        capacity: that of the executor which has run the parts.
+        notes: what the parts do not include.
+    """
+    phases: list[PhaseWork] = []
+    constant_s = 0.0
+    for number, phase in enumerate(plan.phases):
+        work: dict[str, StageWork] = {}
+        by_records = number == 0  # until a stage that splits, the records of a stage are those of the input
+        for hop in phase.hops:
+            for planned in hop.stages:
+                by_record = by_records and not _grows_with_audio(planned.stage)
+                points = [
+                    (_reached(part, number, part.records if by_record else part.size), part.stages[planned.name].busy_s)
+                    for part in parts
+                    if planned.name in part.stages
+                ]
+                fixed_s, growth = _line(points)
+                target = size.records if by_record else size.amount
+                constant_s += fixed_s
+                grown = size.records / max(1, sum(part.records for part in parts)) if by_record else _factor(parts, size)
+                arriving = sum(part.stages[planned.name].records_in for part in parts if planned.name in part.stages)
+                work[planned.name] = StageWork(
+                    planned.name,
+                    fixed_s + growth * target if points else None,
+                    grown * arriving if points else None,
+                )
+                by_records = by_records and planned.stage.cardinality != "splits"
+        phases.append(_phase_work(phase, number, work, parts, size, capacity))
+    return Workload(
+        size,
+        tuple(phases),
+        sum(part.records for part in parts),
+        len(parts),
+        _error(parts, size, constant_s),
+        tuple(notes),
+    )
+
+
+def _grows_with_audio(stage: ProcessingStage) -> bool:
+    """Return whether the work of a stage grows with the length of a record; that on a number of windows does not."""
+    listens = stage.takes_audio or stage.corrects_duration or hasattr(stage, "make_model")
+    return listens and not isinstance(getattr(stage, "max_windows", None), int)
+
+
+def _reached(part: RunFigures, phase: int, size: float) -> float:
+    """Return the share of a part's input that a phase of it has finished, in the same unit."""
+    for before, after in zip(part.phases[:phase], part.phases[1 : phase + 1], strict=False):
+        size *= min(1.0, after.records_in / max(1, before.kept))
+    return size
+
+
+def _factor(parts: Sequence[RunFigures], size: InputSize) -> float:
+    return size.amount / max(1e-9, sum(part.size for part in parts))
+
+
+def _line(points: Sequence[tuple[float, float]], *, may_be_constant: bool = False) -> tuple[float, float]:
+    """Return the constant and the slope of a straight line through points, neither below 0.
+
+    Where the points are not far apart, the constant is 0.
+    """
+    sizes = [size for size, _ in points]
+    if not points or not sum(sizes):
+        return 0.0, 0.0
+    through_zero = 0.0, sum(value for _, value in points) / sum(sizes)
+    if max(sizes) < _APART * min(sizes):
+        return through_zero
+    mean, level = math.fsum(sizes) / len(points), math.fsum(value for _, value in points) / len(points)
+    slope = sum((size - mean) * (value - level) for size, value in points) / sum((size - mean) ** 2 for size in sizes)
+    if slope <= 0:
+        return (level, 0.0) if may_be_constant else through_zero
+    constant = level - slope * mean
+    return (constant, slope) if constant > 0 else through_zero
+
+
+def _phase_work(
+    phase: Phase,
+    number: int,
+    work: Mapping[str, StageWork],
+    parts: Sequence[RunFigures],
+    size: InputSize,
+    capacity: Capacity,
+) -> PhaseWork:
+    """Return the work of a phase: what its workers do, and what is left of the time that it took."""
+    loading: list[float] = []
+    left: list[tuple[float, float]] = []
+    published: list[tuple[float, float]] = []
+    for part in parts:
+        if number >= len(part.phases) or (measured := part.phases[number]).wall_s is None:
+            continue
+        loads = [_measured_load(hop, part, measured.records_in) for hop in phase.hops]
+        workers = measured.workers if len(measured.workers) == len(loads) else workers_of(loads, capacity)
+        loading.append(measured.loading_s)
+        rest_s = measured.wall_s - measured.loading_s - phase_s(loads, workers, capacity)
+        left.append((part.size, max(0.0, rest_s)))
+        published.append((part.size, measured.publishing_s))
+    grows = phase.gather is not None or not phase.hops
+    if grows:
+        fixed_s, growth = _line(left, may_be_constant=True)
+    else:  # starting and ending workers
+        fixed_s, growth = sum(rest for _, rest in left) / max(1, len(left)), 0.0
+    written_s, written_growth = _line(published, may_be_constant=True)
+    return PhaseWork(
+        work,
+        loading_s=sum(loading) / max(1, len(loading)),
+        driver_s=fixed_s + growth * size.amount,
+        publishing_s=written_s + written_growth * size.amount if phase.writers else 0.0,
+    )
+
+
+def _measured_load(hop: Hop, part: RunFigures, records: int) -> HopLoad:
+    work_s = sum(part.stages[planned.name].busy_s for planned in hop.stages if planned.name in part.stages)
+    return HopLoad(work_s, hop.resources, hop.workers, records)
+
+
+def _error(parts: Sequence[RunFigures], size: InputSize, constant_s: float) -> float | None:
+    """Return the standard error of the work for each unit of the input, as a share of it; None: one part shows none.
+
+    The parts are spread over the input, so their differences are what another sample would differ by. A sample of the
+    whole input has no such error.
+    """
+    sizes = [part.size for part in parts]
+    if len(parts) < 2 or min(sizes) <= 0:
+        return None
+    rates = [max(0.0, part.work_s - constant_s) / part.size for part in parts]
+    total = sum(sizes)
+    mean = sum(rate * amount for rate, amount in zip(rates, sizes, strict=True)) / total
+    if mean <= 0:
+        return None
+    squares = sum((amount * (rate - mean)) ** 2 for rate, amount in zip(rates, sizes, strict=True))
+    left = max(0.0, 1 - total / size.amount)
+    return math.sqrt(squares / total**2 * len(parts) / (len(parts) - 1) * left) / mean
