@@ -175,8 +175,8 @@ def _show(session: Session, found: Forecast, earlier: Path | None) -> None:
     show(f"Time: {duration(found.wall_s)}{loading}; work of all workers: {duration(found.work_s)}", soft_wrap=True)
     if has_prices:
         audio_s = size.audio_s
-        each = f", {found.price / (audio_s / 3600):,.4g} for an hour of audio" if audio_s else ""
-        show(f"Price: {found.price:,.2f}{each}", soft_wrap=True)
+        each = f", {amount(found.price / (audio_s / 3600))} for an hour of audio" if audio_s else ""
+        show(f"Price: {amount(found.price)}{each}", soft_wrap=True)
     limit = found.bottleneck
     if limit is not None:
         show(f"Bottleneck: {limit.stage}, {limit.share:.0%} of the time{_doubled(found)}", soft_wrap=True)
@@ -197,7 +197,7 @@ def _table(found: Forecast, has_prices: bool) -> Any:
             "not measured" if row.work_s is None else duration(row.work_s),
             str(row.workers),
             f"{row.wall_s / found.wall_s:.0%}" if found.wall_s else "",
-            *([f"{row.price:,.2f}"] if has_prices else []),
+            *([amount(row.price)] if has_prices else []),
         ]
         table.add_row(row.name, *cells)
     return table
@@ -220,7 +220,7 @@ def _doubled(found: Forecast) -> str:
     if limit is None or limit.wall_s is None:
         return "; more workers do not change it"
     needs = f"{limit.cpus:g} cores" + (f" and {counted(round(limit.gpus), 'GPU')}" if limit.gpus else "")
-    price = f", price {limit.price:,.2f}" if limit.price else ""
+    price = f", price {amount(limit.price)}" if limit.price else ""
     return f"; with {counted(limit.workers, 'worker')} for it, which needs {needs}: {duration(limit.wall_s)}{price}"
 
 
@@ -229,3 +229,8 @@ def duration(seconds: float) -> str:
     if seconds < 100:
         return f"{seconds:.1f} s"
     return f"{seconds / 60:,.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+
+
+def amount(price: float) -> str:
+    """Return a price with the digits that matter."""
+    return f"{price:,.2f}" if price >= 1 or not price else f"{price:.2g}"

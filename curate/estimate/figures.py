@@ -48,10 +48,6 @@ class PhaseFigures:
     workers: tuple[int, ...]
     publishing_s: float
 
-    @property
-    def has_ended(self) -> bool:
-        return self.wall_s is not None
-
 
 @attrs.frozen
 class RunFigures:
@@ -59,7 +55,7 @@ class RunFigures:
 
     Args:
         stages: by name.
-        phases: in order; those that no record has reached are left out.
+        phases: in order, up to the last that was begun.
         layout: the names of the stages of all phases.
         size: the amount of its input, in the unit of `InputSize`; set for a sample, whose records are known.
     """
@@ -97,10 +93,10 @@ def read_figures(run_dir: Path) -> RunFigures:
     phases: list[PhaseFigures] = []
     stages: dict[str, StageFigures] = {}
     for number in range(len(run.layout)):
-        books = run.counts(number)
-        if not books.records_in:
+        books, is_complete = run.counts(number), run.is_complete(number)
+        if not books.records_in and not is_complete:
             break
-        measured = times.get(number, _Times()) if run.is_complete(number) else _Times()
+        measured = times.get(number, _Times()) if is_complete else _Times()
         phases.append(
             PhaseFigures(
                 records_in=books.records_in,
@@ -114,7 +110,7 @@ def read_figures(run_dir: Path) -> RunFigures:
         )
         for outcome in run.stages(number):
             stages[outcome.flow.name] = StageFigures(outcome.busy_s, outcome.flow.records_in)
-    if not phases:
+    if not phases or not phases[0].records_in:
         raise UsageError(f"{run_dir}: no record of this run is finished, so it has no figures; let it run for longer")
     return RunFigures(stages, tuple(phases), run.layout)
 

@@ -1,6 +1,7 @@
-"""How much there is to work on: counted from the source, in records and in audio, or in bytes where lengths are unknown.
+"""How much there is to work on: counted from the source, in records and in seconds of audio.
 
-A source is read for a bounded time. What lies behind is extrapolated, and the description says so.
+Lengths are those of `duration`, or of the headers of the files. A source is read for a bounded time; what lies behind is
+extrapolated, and the description says so.
 """
 
 from __future__ import annotations
@@ -9,18 +10,18 @@ import json
 import random
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
-from curate.errors import UsageError
+from curate.audio import probe
+from curate.errors import InfrastructureError, RecordError, UsageError
 from curate.plural import counted
 from curate.records import DEFAULT_FILEPATH_KEY, Failed, Record, audio_ms
 from curate.stage import Source
 from curate.storage import scheme_of
 
-Unit: TypeAlias = Literal["seconds", "bytes", "records"]
+Unit: TypeAlias = Literal["seconds", "records"]
 
 SURVEY_S = 20.0
 """The time for which the source is read."""
@@ -38,9 +39,9 @@ class InputSize:
 
     Args:
         records: the number of records.
-        amount: the sum over the records of what work is proportional to, in `unit`.
-        unit: `seconds` of audio where records have a `duration`; else `bytes` of the audio files; else `records`.
-        basis: how it was found out, in words.
+        amount: what work is proportional to, in `unit`.
+        unit: `seconds` of audio, or `records` where lengths are unknown.
+        basis: how it was found, in words.
         longest: the amount of the largest record.
         mean_s: the seconds of audio for one `unit`; None: not known yet.
     """
@@ -55,15 +56,17 @@ class InputSize:
     @property
     def audio_s(self) -> float | None:
         """The audio in seconds; None: unknown."""
-        return self.amount if self.unit == "seconds" else None if self.mean_s is None else self.amount * self.mean_s
+        if self.unit == "seconds":
+            return self.amount
+        return None if self.mean_s is None else self.amount * self.mean_s
 
-    def in_records(self, audio_s: float) -> InputSize:
-        """Return this size with the number of records as the amount, each of the length that they have on average.
+    def in_records(self, mean_s: float) -> InputSize:
+        """Return this size with the number of records as the amount.
 
         Args:
-            audio_s: the audio of a record, in seconds.
+            mean_s: the audio of a record, in seconds; 0: unknown.
         """
-        return attrs.evolve(self, amount=self.records, unit="records", longest=1.0, mean_s=audio_s or None)
+        return attrs.evolve(self, amount=self.records, unit="records", longest=1.0, mean_s=mean_s or None)
 
     def with_hours(self, hours: float) -> InputSize:
         """Return the size of an input like this with another amount of audio.
@@ -83,13 +86,16 @@ class Survey:
     """The records of a source as far as they were read, and a spread sample of them.
 
     Args:
+        size: of the whole input.
         candidates: the sample, in random order, so that any first part of it is spread over the input too.
         positions: the place of each candidate among the records.
+        amounts: the amount of each candidate, in the unit of the size.
     """
 
     size: InputSize
     candidates: Sequence[Record]
     positions: Sequence[int]
+    amounts: Sequence[float]
 
 
 def survey(
@@ -101,88 +107,87 @@ def survey(
         UsageError: it has no records, or the rest of it can be neither counted nor extrapolated.
     """
     end, draw = clock() + limit_s, random.Random(seed)
-    chosen: list[tuple[int, Record]] = []
-    tally: _Tally | None = None
-    first: list[Record] = []
+    tally = _Tally(source.audio_roots())
+    chosen: list[tuple[int, Record, float | None]] = []
     is_whole = True
     for place, record in enumerate(item for item in source.read() if not isinstance(item, Failed)):
-        if tally is not None:
-            tally.add(record)
-        else:
-            first.append(record)
-            if len(first) == _JUDGED:
-                tally = _Tally.of(first)
-        if len(chosen) < CANDIDATES:
-            chosen.append((place, record))
+        candidate = place, record, tally.add(record)
+        if place < CANDIDATES:
+            chosen.append(candidate)
         elif (drawn := draw.randrange(place + 1)) < CANDIDATES:  # each record is as likely to be among them
-            chosen[drawn] = place, record
+            chosen[drawn] = candidate
         if clock() > end:
             is_whole = False
             break
-    if not first:
+    if not tally.records:
         raise UsageError("the input has no records, so nothing can be estimated")
-    tally = tally or _Tally.of(first)
     size = tally.size() if is_whole else _extrapolated(tally, source)
     draw.shuffle(chosen)
-    return Survey(size, [record for _, record in chosen], [place for place, _ in chosen])
-
-
-def amount_of(record: Record, unit: Unit) -> float | None:
-    """Return the amount of one record; None: it is unknown."""
-    if unit == "seconds":
-        return audio_ms(record) / 1000 or None
-    if unit == "records":
-        return 1.0
-    path = _file_of(record)
-    try:
-        return None if path is None else float(path.stat().st_size)
-    except OSError:
-        return None
-
-
-def _file_of(record: Record) -> Path | None:
-    path: Any = record.get(DEFAULT_FILEPATH_KEY)
-    return None if not isinstance(path, str) or scheme_of(path) or "::" in path else Path(path)
+    mean = size.amount / size.records
+    lengths = [1.0 if size.unit == "records" else mean if length is None else length for _, _, length in chosen]
+    return Survey(size, [record for _, record, _ in chosen], [place for place, _, _ in chosen], lengths)
 
 
 @attrs.define
 class _Tally:
-    unit: Unit
+    """The records so far.
+
+    Args:
+        roots: the folders that audio may be read from; None: anywhere.
+    """
+
+    roots: tuple[str, ...] | None
     records: int = 0
-    known: int = 0
-    amount: float = 0.0
-    longest: float = 0.0
+    declared: int = 0
+    opened: int = 0
+    unopened: int = 0
+    seconds: float = 0.0
+    longest_s: float = 0.0
     text_bytes: int = 0
+    """The length of the first records as JSON."""
 
-    @classmethod
-    def of(cls, records: Sequence[Record]) -> _Tally:
-        units: tuple[Unit, ...] = ("seconds", "bytes")
-        unit = next((unit for unit in units if all(amount_of(each, unit) for each in records)), "records")
-        tally = cls(unit)
-        for record in records:
-            tally.add(record)
-        return tally
-
-    def add(self, record: Record) -> None:
+    def add(self, record: Record) -> float | None:
+        """Count a record, and return its seconds of audio; None: unknown."""
         self.records += 1
-        amount = amount_of(record, self.unit)
-        if amount:
-            self.known += 1
-            self.amount += amount
-            self.longest = max(self.longest, amount)
         if self.records <= _JUDGED:
             self.text_bytes += len(json.dumps(record, default=str))
+        seconds: float | None = audio_ms(record) / 1000
+        if seconds:
+            self.declared += 1
+        else:
+            seconds = self._opened_s(record)
+        self.seconds += seconds or 0.0
+        self.longest_s = max(self.longest_s, seconds or 0.0)
+        return seconds
+
+    def _opened_s(self, record: Record) -> float | None:
+        """Return the length of a local file by its header; 0 for what is not a recording, which fails quickly."""
+        path: Any = record.get(DEFAULT_FILEPATH_KEY)
+        is_local = isinstance(path, str) and scheme_of(path) is None and "::" not in path
+        if not is_local or (self.records > _JUDGED and not self.opened):
+            return None
+        try:
+            seconds = probe(path, roots=self.roots).duration_s
+        except (RecordError, InfrastructureError):
+            self.unopened += 1
+            return 0.0
+        self.opened += 1
+        return seconds
 
     def size(self, records: float | None = None, read: str = "") -> InputSize:
-        """Return the size of all records, of which those that were counted are typical."""
+        """Return the size of all records, of which those that were read are typical."""
         total = self.records if records is None else max(records, self.records)
-        mean = self.amount / max(1, self.known)
-        unknown = self.records - self.known
-        what = {"seconds": "hours from `duration`", "bytes": "bytes of the audio files, for lack of `duration`"}
-        basis = f"{read or counted(self.records) + ' counted'}, {what.get(self.unit, 'neither lengths nor sizes known')}"
-        if unknown:
-            basis += f"; {counted(unknown)} without a length taken as the mean"
-        return InputSize(total, mean * total, self.unit, basis, self.longest)
+        read = read or f"{counted(self.records)} counted"
+        known = self.declared + self.opened + self.unopened
+        if not self.seconds or 2 * known < self.records:
+            return InputSize(total, total, "records", f"{read}, lengths unknown", 1.0)
+        ways = {"`duration`": self.declared, "headers of files": self.opened}
+        basis = f"{read}, lengths by {' and '.join(way for way, number in ways.items() if number)}"
+        if self.unopened:
+            basis += f", {self.unopened:,} not opened"
+        if known < self.records:
+            basis += f", {self.records - known:,} without a length taken as the mean"
+        return InputSize(total, self.seconds / known * total, "seconds", basis, self.longest_s)
 
 
 def _extrapolated(tally: _Tally, source: Source) -> InputSize:
@@ -196,9 +201,8 @@ def _extrapolated(tally: _Tally, source: Source) -> InputSize:
     read = tally.text_bytes * tally.records // min(tally.records, _JUDGED)
     if inputs <= read:
         raise UsageError(
-            f"the input is not read to its end after {SURVEY_S:g} s, and its size is unknown: say how much there is with "
-            "--hours"
+            f"{counted(tally.records)} were read in {SURVEY_S:g} s, and the source does not know how many there are; "
+            "estimate from a manifest of a part of them, and scale it with --hours"
         )
-    return tally.size(
-        tally.records * inputs / read, f"about {read:,} of {inputs:,} bytes of the input read and the rest extrapolated"
-    )
+    words = f"about {read:,} of {inputs:,} bytes of the input read and the rest extrapolated"
+    return tally.size(tally.records * inputs / read, words)

@@ -18,7 +18,7 @@ import attrs
 from curate.engine import RunOptions
 from curate.errors import InfrastructureError, UsageError
 from curate.estimate.figures import RunFigures, read_figures
-from curate.estimate.input_size import Survey, amount_of
+from curate.estimate.input_size import Survey
 from curate.machine import Machine
 from curate.pipeline import Pipeline
 from curate.plan import Plan
@@ -89,7 +89,9 @@ def run_sample(
     """
     stages, notes = _stages_of_sample(plan)
     parts: list[RunFigures] = []
-    done, used_s, count = 0, 0.0, _first_part(plan, executor)
+    problem = ""
+    done, used_s, first = 0, 0.0, _first_part(plan, executor)
+    count = first
     while count and len(parts) < _MAX_PARTS:
         places = range(done, min(done + count, len(found.candidates)))
         chosen = sorted(places, key=lambda place: found.positions[place])
@@ -98,19 +100,18 @@ def run_sample(
         records = [found.candidates[place] for place in chosen]
         on_part(len(records), round(found.size.records))
         part, problem = _run_part(pipeline, stages, records, executor, near, host, options)
-        notes = [*notes, *([problem] if problem and problem not in notes else [])]
-        parts.append(attrs.evolve(part, size=sum(_amounts(records, found))))
+        parts.append(attrs.evolve(part, size=sum(found.amounts[place] for place in chosen)))
         done += len(records)
         used_s += part.wall_s
-        count = _next_part(done, used_s, limit_s)
+        working_s = sum(each.work_s for each in parts) / first
+        count = _next_part(done, working_s, limit_s - used_s) if used_s < _ENOUGH * limit_s else 0
+    reached = {name for part in parts for name, stage in part.stages.items() if stage.records_in}
+    missed = [planned.name for planned in plan.stages if planned.kind == "processing" and planned.name not in reached]
+    if problem:
+        notes.append(problem)
+    elif missed:
+        notes.append(f"no record of the sample reached {', '.join(missed)}, which is not included")
     return Sample(tuple(parts), done, used_s, tuple(notes))
-
-
-def _amounts(records: Sequence[Record], found: Survey) -> Iterator[float]:
-    """Yield the amounts of records; the mean for one of an unknown amount, as in the size of the input."""
-    mean = found.size.amount / found.size.records
-    for record in records:
-        yield amount_of(record, found.size.unit) or mean
 
 
 def _first_part(plan: Plan, executor: Executor) -> int:
@@ -122,11 +123,15 @@ def _first_part(plan: Plan, executor: Executor) -> int:
     return max(1, min(asked, Machine.here().cpus, 8))
 
 
-def _next_part(done: int, used_s: float, limit_s: float) -> int:
-    """Return the number of records of the next part; 0: the time is used."""
-    if used_s >= _ENOUGH * limit_s:
-        return 0
-    return min(_GROWTH * done, int((limit_s - used_s) * done / max(used_s, 1e-3)))
+def _next_part(done: int, working_s: float, left_s: float) -> int:
+    """Return the number of records of the next part; 0: not one more can be processed in the time that is left.
+
+    Args:
+        done: the records that were processed.
+        working_s: the time for which their stages worked; what is done once in each part shows in no record.
+        left_s: the time that is left.
+    """
+    return min(_GROWTH * done, int(left_s * done / max(working_s, 1e-3)))
 
 
 def _run_part(
@@ -154,9 +159,6 @@ def _run_part(
                 raise
             problem = f"the sample of {counted(len(records))} stopped early, and what follows is not included: {error}"
         figures = read_figures(run_dir)
-    unreached = [name for names in figures.layout[len(figures.phases) :] for name in names]
-    if unreached and not problem:
-        problem = f"no record of a sample of {len(records):,} reached {', '.join(unreached)}, which is not included"
     return figures, problem
 
 

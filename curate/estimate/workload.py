@@ -21,6 +21,11 @@ from curate.stage import ProcessingStage
 _APART = 4.0
 """The ratio of the largest to the smallest part from which a constant is told apart from what grows."""
 
+_SHOWS_GROWTH = 1000
+"""The records of a part from which the time of a gather or a writer is taken to grow with them, if nothing else shows
+it; that of fewer is starting a database, syncing files.
+"""
+
 
 @attrs.frozen
 class StageWork:
@@ -130,7 +135,7 @@ def _grows_with_audio(stage: ProcessingStage) -> bool:
 def _reached(part: RunFigures, phase: int, size: float) -> float:
     """Return the share of a part's input that a phase of it has finished, in the same unit."""
     for before, after in zip(part.phases[:phase], part.phases[1 : phase + 1], strict=False):
-        size *= min(1.0, after.records_in / max(1, before.kept))
+        size *= min(1.0, after.records_in / before.kept) if before.kept else 1.0
     return size
 
 
@@ -138,23 +143,29 @@ def _factor(parts: Sequence[RunFigures], size: InputSize) -> float:
     return size.amount / max(1e-9, sum(part.size for part in parts))
 
 
-def _line(points: Sequence[tuple[float, float]], *, may_be_constant: bool = False) -> tuple[float, float]:
+def _line(points: Sequence[tuple[float, float]], *, constant: bool = False) -> tuple[float, float]:
     """Return the constant and the slope of a straight line through points, neither below 0.
 
-    Where the points are not far apart, the constant is 0.
+    Args:
+        points: sizes and values.
+        constant: whether the line is level where the points are not far apart or fall; by default it goes through 0.
     """
     sizes = [size for size, _ in points]
     if not points or not sum(sizes):
         return 0.0, 0.0
-    through_zero = 0.0, sum(value for _, value in points) / sum(sizes)
+    simple = (_mean(points), 0.0) if constant else (0.0, sum(value for _, value in points) / sum(sizes))
     if max(sizes) < _APART * min(sizes):
-        return through_zero
+        return simple
     mean, level = math.fsum(sizes) / len(points), math.fsum(value for _, value in points) / len(points)
     slope = sum((size - mean) * (value - level) for size, value in points) / sum((size - mean) ** 2 for size in sizes)
-    if slope <= 0:
-        return (level, 0.0) if may_be_constant else through_zero
-    constant = level - slope * mean
-    return (constant, slope) if constant > 0 else through_zero
+    start = level - slope * mean
+    if slope <= 0 or start < 0:
+        return simple if slope <= 0 else (0.0, sum(value for _, value in points) / sum(sizes))
+    return start, slope
+
+
+def _mean(points: Sequence[tuple[float, float]]) -> float:
+    return sum(value for _, value in points) / max(1, len(points))
 
 
 def _phase_work(
@@ -166,7 +177,7 @@ def _phase_work(
     capacity: Capacity,
 ) -> PhaseWork:
     """Return the work of a phase: what its workers do, and what is left of the time that it took."""
-    loading: list[float] = []
+    loading: list[tuple[float, float]] = []
     left: list[tuple[float, float]] = []
     published: list[tuple[float, float]] = []
     for part in parts:
@@ -174,19 +185,17 @@ def _phase_work(
             continue
         loads = [_measured_load(hop, part, measured.records_in) for hop in phase.hops]
         workers = measured.workers if len(measured.workers) == len(loads) else workers_of(loads, capacity)
-        loading.append(measured.loading_s)
+        loading.append((part.size, measured.loading_s))
         rest_s = measured.wall_s - measured.loading_s - phase_s(loads, workers, capacity)
         left.append((part.size, max(0.0, rest_s)))
         published.append((part.size, measured.publishing_s))
+    is_small = max((part.records for part in parts), default=0) < _SHOWS_GROWTH
     grows = phase.gather is not None or not phase.hops
-    if grows:
-        fixed_s, growth = _line(left, may_be_constant=True)
-    else:  # starting and ending workers
-        fixed_s, growth = sum(rest for _, rest in left) / max(1, len(left)), 0.0
-    written_s, written_growth = _line(published, may_be_constant=True)
+    fixed_s, growth = _line(left, constant=is_small) if grows else (_mean(left), 0.0)  # to start and end workers
+    written_s, written_growth = _line(published, constant=is_small)
     return PhaseWork(
         work,
-        loading_s=sum(loading) / max(1, len(loading)),
+        loading_s=_mean(loading),
         driver_s=fixed_s + growth * size.amount,
         publishing_s=written_s + written_growth * size.amount if phase.writers else 0.0,
     )
