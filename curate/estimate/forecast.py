@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -206,7 +207,7 @@ class _Phase:
 
 def _load(hop: Hop, stages: Mapping[str, StageWork], longest: float) -> HopLoad:
     own = [stages[planned.name] for planned in hop.stages]
-    arriving = max(own[0].records or 1.0, 1.0)
+    arriving = math.inf if own[0].records is None else max(own[0].records, 1.0)
     whole = any(planned.stage.whole_batches for planned in hop.stages)
     return HopLoad(
         sum(stage.work_s or 0.0 for stage in own), hop.resources, hop.workers, arriving, 0.0 if whole else longest

@@ -77,7 +77,7 @@ class InputSize:
         if not self.audio_s:
             raise UsageError("--hours needs the lengths of the records: a `duration` column, or a sample of --sample-s")
         factor = hours * 3600 / self.audio_s
-        basis = f"{hours:,g} hours, as asked, of records like those of the input"
+        basis = f"{hours:,.12g} hours as asked, of records like those of the input"
         return attrs.evolve(self, records=self.records * factor, amount=self.amount * factor, basis=basis)
 
 
