@@ -199,7 +199,9 @@ class LineProgress:
         now, event = self._clock(), self._event
         if event is None or event.ended or now - self._printed < self._heartbeat_s:
             return
-        name, at_work = f"phase {event.phase} ({', '.join(event.stages)})", f"at work for {_long(now - self._began)}"
+        is_narrow = 0 < 2 * len(event.at_work) <= len(event.stages)
+        where = f" at {', '.join(event.at_work)}" if is_narrow else ""
+        name, at_work = f"phase {event.phase} ({', '.join(event.stages)})", f"at work{where} for {_long(now - self._began)}"
         if doing := _setting_up(event, self._models):
             line = f"{name}: {at_work}; {doing}"
         else:
@@ -215,9 +217,11 @@ class LineProgress:
 
     @hookimpl
     def curate_on_progress(self, event: RunProgress) -> None:
-        self._event, self._changed = event, self._clock()
+        before, self._event, now = self._event, event, self._clock()
+        if before is None or (before.phase, before.records_in, before.came) != (event.phase, event.records_in, event.came):
+            self._changed = now
         if self._phase.begins(event):
-            self._began = self._changed
+            self._began = now
             loading = _loading(event, self._models)
             line = f"phase {event.phase} begins: {', '.join(event.stages)}{'; ' if loading else ''}{loading}"
             self._print(line, self._fields("phase_began", event))
@@ -254,6 +258,7 @@ class LineProgress:
             "left_s": None if left_s is None else round(left_s, 1),
             "workers": list(event.workers),
             "came": dict(zip(event.stages, event.came, strict=False)),
+            "at_work": list(event.at_work),
         }
 
     def _print(self, line: str, fields: Mapping[str, Any]) -> None:

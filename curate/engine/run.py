@@ -334,7 +334,9 @@ class _PhaseRun:
         )
         try:
             on_ready = partial(self._report_progress, ready=True)
-            self._scheduler = Scheduler(transport, hops, stopping=self._is_stopping, on_ready=on_ready)
+            self._scheduler = Scheduler(
+                transport, hops, stopping=self._is_stopping, on_ready=on_ready, on_activity=self._report_progress
+            )
             try:
                 for settled in self._scheduler.run(incoming):
                     self._settle(settled)
@@ -458,6 +460,7 @@ class _PhaseRun:
             ended=ended,
             total=self._total,
             ready_s=self._ready_s,
+            at_work=() if self._scheduler is None else self._scheduler.at_work,
         )
         if self._state is not None:
             self._state.note(event)

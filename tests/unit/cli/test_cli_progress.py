@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 from rich.console import Console
 
-from curate import Pipeline, processing_stage
+from curate import Pipeline, Resources, processing_stage
 from curate.cli.progress import HEARTBEAT_SECONDS, LineProgress, LiveProgress, progress_on
 from curate.engine.protocol.events import RunFinished, RunProgress, RunStarted, RunStopped
 from curate.plugin import PluginHost, hookimpl
@@ -104,6 +104,41 @@ def test_heartbeat_names_the_stages_and_the_records_done_where_no_line_came_for_
         "phase 0 (read, asr): at work for 60 s; setting up workers",
         "phase 0 (read, asr): at work for 6 min; 200 of 1,000 records done, no new result for 5 min",
     ]
+
+
+def test_heartbeat_names_the_stage_at_work_without_a_new_result() -> None:
+    progress, out, now = lines()
+    stages = ("read", "vad", "first", "second")
+    event = RunProgress(0, stages, 1, 1, 0, 0, 10.0, 0.0, (1, 1, 1, 1), (1,), ready_s=0.0)
+    progress.curate_on_progress(event)
+    now[0] += 100
+    progress.curate_on_progress(attrs.evolve(event, at_work=("second",)))
+    progress.beat()
+    now[0] += 100
+    progress.curate_on_progress(attrs.evolve(event, at_work=("vad", "first", "second")))
+    progress.beat()
+    first, second = (line for line in out.getvalue().splitlines() if "at work" in line)
+    assert first.endswith("at work at second for 2 min; 1 record done, no new result for 2 min")
+    assert second.endswith("at work for 3 min; 1 record done, no new result for 3 min"), "a list of nearly all stages says nothing"
+
+
+def test_events_name_the_hop_at_work_while_it_works() -> None:
+    told, host = Told(), PluginHost()
+    alone = Resources(cpus=0.5)
+
+    @processing_stage(name="one", reads=[], writes=[])
+    def one(record: dict) -> dict:
+        return record
+
+    @processing_stage(name="two", reads=[], writes=[])
+    def two(record: dict) -> dict:
+        threading.Event().wait(0.06)  # longer than the interval between two events
+        return record
+
+    with host.observed_by(told):
+        Pipeline("p", [ReadRecords([{"n": 1}, {"n": 2}]), one, two.with_(resources=alone)]).run(host=host)
+    assert [event.at_work for event in told.events][0] == () == told.events[-1].at_work
+    assert ("two",) in [event.at_work for event in told.events]
 
 
 def test_heartbeat_comes_while_a_batch_is_at_work_in_the_same_process() -> None:
