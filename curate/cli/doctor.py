@@ -101,8 +101,8 @@ def _python() -> Finding:
     found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
     if hasattr(tarfile, "data_filter"):
         return Finding("python", "ok", found)
-    remedy = "install Python 3.11.4 or later: NeMo extracts checkpoints with the filters of tarfile, which came with it"
-    return Finding("python", "missing", f"{found}, without the filters of tarfile: no .nemo model can be loaded", remedy)
+    remedy = "install Python 3.11.4 or later: NeMo extracts checkpoints with the filters of its tarfile"
+    return Finding("python", "missing", f"{found}, without the filters of tarfile, so no .nemo model loads", remedy)
 
 
 def _package(distribution: str, module: str, wanted: str) -> Finding:

@@ -87,7 +87,7 @@ class Estimating:
         if named and not self.asked:
             raise UsageError(f"{named[0]} is an option of the estimate: add --estimate")
         if self.earlier is not None and self.sample_s:
-            raise UsageError("--from takes the figures of a run, and --sample-s those of a sample: leave one of them out")
+            raise UsageError("--from takes the figures of a run, and --sample-s of a sample: leave one of them out")
 
 
 def estimates(verb: Callable[..., None]) -> Callable[..., None]:

@@ -1,4 +1,4 @@
-"""`curate plan`: checks a pipeline and shows the plan of a run, without loading or writing anything; or estimates it."""
+"""`curate plan`: checks a pipeline and shows the plan of a run, without loading anything; or estimates the run."""
 
 from __future__ import annotations
 

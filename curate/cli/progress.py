@@ -201,7 +201,8 @@ class LineProgress:
             return
         is_narrow = 0 < 2 * len(event.at_work) <= len(event.stages)
         where = f" at {', '.join(event.at_work)}" if is_narrow else ""
-        name, at_work = f"phase {event.phase} ({', '.join(event.stages)})", f"at work{where} for {_long(now - self._began)}"
+        name = f"phase {event.phase} ({', '.join(event.stages)})"
+        at_work = f"at work{where} for {_long(now - self._began)}"
         if doing := _setting_up(event, self._models):
             line = f"{name}: {at_work}; {doing}"
         else:
@@ -218,7 +219,8 @@ class LineProgress:
     @hookimpl
     def curate_on_progress(self, event: RunProgress) -> None:
         before, self._event, now = self._event, event, self._clock()
-        if before is None or (before.phase, before.records_in, before.came) != (event.phase, event.records_in, event.came):
+        has_results = before is None or (before.phase, before.came) != (event.phase, event.came)
+        if has_results:
             self._changed = now
         if self._phase.begins(event):
             self._began = now
@@ -228,7 +230,7 @@ class LineProgress:
         elif event.ended:
             line = f"phase {event.phase} has ended: {_worked(event, self._phase)}, {_left_out(event)}"
             self._print(line, self._fields("phase_ended", event))
-        elif self._clock() - self._printed >= LINE_SECONDS:
+        elif has_results and now - self._printed >= LINE_SECONDS:
             rates = zip(event.stages, self._phase.stage_rates(event), strict=False)
             stages = ", ".join(f"{stage} {rate:,.1f}" for stage, rate in rates)
             so_far = f"phase {event.phase}: {_worked(event, self._phase)}, {_around(event, self._phase)}"

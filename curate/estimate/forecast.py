@@ -1,4 +1,4 @@
-"""The time and the price of a whole job, with the workers of its plan: the arithmetic behind `curate plan --estimate`."""
+"""The time and the price of a whole job, with the workers of its plan."""
 
 from __future__ import annotations
 
@@ -112,7 +112,10 @@ def forecast(plan: Plan, workload: Workload, capacity: Capacity, prices: Prices 
         prices: of the resources; None: the price is 0.
     """
     prices = prices or Prices()
-    phases = [_Phase.of(phase, work, workload.size, capacity) for phase, work in zip(plan.phases, workload.phases, strict=True)]
+    phases = [
+        _Phase.of(phase, work, workload.size, capacity)
+        for phase, work in zip(plan.phases, workload.phases, strict=True)
+    ]
     rows = [row for phase in phases for row in phase.rows(prices)]
     wall_s = sum(phase.wall_s for phase in phases)
     driver_s = sum(phase.driver_s for phase in phases)
@@ -159,15 +162,14 @@ class _Phase:
     def wall_s(self) -> float:
         return self.work.loading_s + self.working_s + self.driver_s
 
-    def with_twice(self, hop: int, capacity: Capacity) -> tuple[_Phase, Capacity]:
+    def with_twice(self, hop: int, capacity: Capacity) -> _Phase:
         """Return the phase with twice the workers of one hop, on machines that hold them."""
         counts = [count * 2 if number == hop else count for number, count in enumerate(self.workers)]
         loads = tuple(attrs.evolve(load, workers=count) for load, count in zip(self.loads, counts, strict=True))
         cpus = sum(load.resources.cpus * count for load, count in zip(loads, counts, strict=True))
         gpus = sum(load.resources.gpus * count for load, count in zip(loads, counts, strict=True))
-        larger = capacity.holding(cpus, gpus)
-        changed = attrs.evolve(self, loads=loads, workers=tuple(counts), working_s=phase_s(loads, counts, larger))
-        return changed, larger
+        working_s = phase_s(loads, counts, capacity.holding(cpus, gpus))
+        return attrs.evolve(self, loads=loads, workers=tuple(counts), working_s=working_s)
 
     def rows(self, prices: Prices) -> list[StageForecast]:
         """Return a row for each stage in workers.
@@ -225,7 +227,7 @@ def _bottleneck(
         return Bottleneck(limiting.name, share)
     before = phases[limiting.phase]
     hop = before.hop_of(limiting.name)
-    changed, larger = before.with_twice(hop, capacity)
+    changed = before.with_twice(hop, capacity)
     others = [phase for phase in phases if phase is not before]
     total_s = sum(phase.wall_s for phase in (*others, changed))
     once = 0.0 if capacity.is_serial else total_s * prices.of(Resources(cpus=1.0))

@@ -1,7 +1,7 @@
 """How much there is to work on: counted from the source, in records and in seconds of audio.
 
-Lengths are those of `duration`, or of the headers of the files. A source is read for a bounded time; what lies behind is
-extrapolated, and the description says so.
+Lengths are those of `duration`, or of the headers of the files. A source is read for a bounded time; what lies behind
+is extrapolated, and the description says so.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ import tempfile
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 from curate.engine import RunOptions
-from curate.errors import InfrastructureError, UsageError
+from curate.errors import InfrastructureError
 from curate.estimate.figures import RunFigures, read_figures
 from curate.estimate.input_size import Survey
 from curate.machine import Machine

@@ -10,6 +10,9 @@ import attrs
 from curate.machine import Machine
 from curate.resources import Resources
 
+_EXACT = 1e-9
+"""Sums of fractions are taken for equal within this."""
+
 
 @attrs.frozen
 class Capacity:
@@ -38,14 +41,16 @@ class Capacity:
         count = getattr(executor, "num_gpus", None) if gpus is None else len(gpus)
         return cls(False, float(cpus), float(here.gpus if count is None else count))
 
-    def room(self, resources: Resources, used_cpus: float, used_gpus: float) -> int:
-        """Return how many more workers of these resources fit; 0 where the capacity is unknown."""
+    def fits(self, resources: Resources, used: Sequence[Resources]) -> bool:
+        """Return whether one more worker fits next to others; never where the capacity is unknown.
+
+        A worker without cores of its own counts as one.
+        """
         if self.cpus is None or self.gpus is None:
-            return 0
-        fits = [int((self.cpus - used_cpus) / resources.cpus) if resources.cpus else int(self.cpus)]
-        if resources.gpus:
-            fits.append(int((self.gpus - used_gpus) / resources.gpus + 1e-9))
-        return max(0, min(fits))
+            return False
+        cpus = (resources.cpus or 1.0) + sum(each.cpus or 1.0 for each in used)
+        gpus = resources.gpus + sum(each.gpus for each in used)
+        return cpus <= self.cpus + _EXACT and (not resources.gpus or gpus <= self.gpus + _EXACT)
 
     def holding(self, cpus: float, gpus: float) -> Capacity:
         """Return this capacity, or a larger one that holds these resources."""
@@ -90,14 +95,13 @@ def workers_of(hops: Sequence[HopLoad], capacity: Capacity) -> tuple[int, ...]:
         return (1,) * len(hops)
     counts = [1 if hop.workers is None else hop.workers for hop in hops]
     while True:
-        used_cpus = sum(count * hop.resources.cpus for count, hop in zip(counts, hops, strict=True))
-        used_gpus = sum(count * hop.resources.gpus for count, hop in zip(counts, hops, strict=True))
+        used = [hop.resources for count, hop in zip(counts, hops, strict=True) for _ in range(count)]
         growing = [
             number
             for number, hop in enumerate(hops)
-            if hop.workers is None and counts[number] < hop.records and capacity.room(hop.resources, used_cpus, used_gpus)
+            if hop.workers is None and counts[number] < hop.records and capacity.fits(hop.resources, used)
         ]
-        if not growing or not (hops[0].resources.cpus or hops[0].resources.gpus):
+        if not growing:
             return tuple(counts)
         counts[max(growing, key=lambda number: hops[number].work_s / counts[number])] += 1
 

@@ -1,8 +1,8 @@
 """The work of a whole job, stage by stage, extrapolated from the figures of a sample or of an earlier run.
 
-The work of a stage is a constant and a part that grows with the input: the constant is known where the parts of a sample
-have different sizes. The input grows by its audio, or by its records for a stage whose work does not depend on their
-length. What filters leave out and what splits multiply is in the sample, and grows in proportion.
+The work of a stage is a constant and a part that grows with the input: the constant is known where the parts of a
+sample have different sizes. The input grows by its audio, or by its records for a stage that works on a fixed number of
+windows of each. What filters leave out and what splits multiply is in the sample, and grows in proportion.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import attrs
 from curate.estimate.figures import RunFigures
 from curate.estimate.input_size import InputSize
 from curate.estimate.schedule import Capacity, HopLoad, phase_s, workers_of
-from curate.plan import Hop, Phase, Plan
+from curate.plan import Hop, Phase, Plan, PlannedStage
 from curate.stage import ProcessingStage
 
 _APART = 4.0
@@ -95,26 +95,13 @@ def extrapolate(
     constant_s = 0.0
     for number, phase in enumerate(plan.phases):
         work: dict[str, StageWork] = {}
-        by_records = number == 0  # until a stage that splits, the records of a stage are those of the input
+        is_whole = number == 0  # until a stage that splits, the records of a stage are those of the input
         for hop in phase.hops:
             for planned in hop.stages:
-                by_record = by_records and not _grows_with_audio(planned.stage)
-                points = [
-                    (_reached(part, number, part.records if by_record else part.size), part.stages[planned.name].busy_s)
-                    for part in parts
-                    if planned.name in part.stages
-                ]
-                fixed_s, growth = _line(points)
-                target = size.records if by_record else size.amount
+                own = [part for part in parts if planned.name in part.stages]
+                work[planned.name], fixed_s = _stage_work(planned, number, own, size, is_whole=is_whole)
                 constant_s += fixed_s
-                grown = size.records / max(1, sum(part.records for part in parts)) if by_record else _factor(parts, size)
-                arriving = sum(part.stages[planned.name].records_in for part in parts if planned.name in part.stages)
-                work[planned.name] = StageWork(
-                    planned.name,
-                    fixed_s + growth * target if points else None,
-                    grown * arriving if points else None,
-                )
-                by_records = by_records and planned.stage.cardinality != "splits"
+                is_whole = is_whole and planned.stage.cardinality != "splits"
         phases.append(_phase_work(phase, number, work, parts, size, capacity))
     return Workload(
         size,
@@ -126,10 +113,33 @@ def extrapolate(
     )
 
 
-def _grows_with_audio(stage: ProcessingStage) -> bool:
-    """Return whether the work of a stage grows with the length of a record; that on a number of windows does not."""
-    listens = stage.takes_audio or stage.corrects_duration or hasattr(stage, "make_model")
-    return listens and not isinstance(getattr(stage, "max_windows", None), int)
+def _stage_work(
+    planned: PlannedStage[ProcessingStage], phase: int, parts: Sequence[RunFigures], size: InputSize, *, is_whole: bool
+) -> tuple[StageWork, float]:
+    """Return the work of a stage, and the part of it that is constant.
+
+    Args:
+        planned: the stage.
+        phase: the number of its phase.
+        parts: those that have figures of it.
+        size: the whole input.
+        is_whole: whether its records are those of the input, and not parts of them.
+    """
+    if not parts:
+        return StageWork(planned.name, None, None), 0.0
+    figures = [part.stages[planned.name] for part in parts]
+    by_records = is_whole and _is_windowed(planned.stage)
+    reached = [_reached(part, phase, part.records if by_records else part.size) for part in parts]
+    target = size.records if by_records else size.amount
+    fixed_s, growth = _line([(amount, each.busy_s) for amount, each in zip(reached, figures, strict=True)])
+    arriving = sum(each.records_in for each in figures)
+    records = size.records if is_whole else arriving / max(sum(reached), 1e-9) * target
+    return StageWork(planned.name, fixed_s + growth * target, records), fixed_s
+
+
+def _is_windowed(stage: ProcessingStage) -> bool:
+    """Return whether a stage works on a fixed number of windows of each recording, however long it is."""
+    return isinstance(getattr(stage, "max_windows", None), int)
 
 
 def _reached(part: RunFigures, phase: int, size: float) -> float:
@@ -137,10 +147,6 @@ def _reached(part: RunFigures, phase: int, size: float) -> float:
     for before, after in zip(part.phases[:phase], part.phases[1 : phase + 1], strict=False):
         size *= min(1.0, after.records_in / before.kept) if before.kept else 1.0
     return size
-
-
-def _factor(parts: Sequence[RunFigures], size: InputSize) -> float:
-    return size.amount / max(1e-9, sum(part.size for part in parts))
 
 
 def _line(points: Sequence[tuple[float, float]], *, constant: bool = False) -> tuple[float, float]:

@@ -43,11 +43,13 @@ def test_estimate_of_the_whole_job_is_within_30_percent_of_what_it_takes(tmp_pat
     summary = json.loads(_curate(tmp_path, "run", "--json", "--no-report"))
     busy_s = {name: stage["busy_s"] for name, stage in summary["by_stage"].items()}
     estimated = {row["name"]: row["work_s"] for row in found["stages"] if row["name"] in busy_s}
-    print(f"\n{found['sampled']} of {found['size']['records']:.0f} recordings in {found['parts']} parts, error {found['error']}")
+    sampled = f"{found['sampled']} of {found['size']['records']:.0f} recordings in {found['parts']} parts"
+    print(f"\n{sampled}, standard error {found['error']}")
     for name, work_s in estimated.items():
         print(f"  {name:24} estimated {work_s:7.1f} s, took {busy_s[name]:7.1f} s")
     work_s, worked_s = sum(estimated.values()), sum(busy_s.values())
-    print(f"work: {work_s:.1f} s estimated, {worked_s:.1f} s taken; wall: {found['wall_s']:.1f} and {summary['wall_s']:.1f} s")
+    print(f"  work {work_s:.1f} s estimated, {worked_s:.1f} s taken")
+    print(f"  wall {found['wall_s']:.1f} s estimated, {summary['wall_s']:.1f} s taken")
     print("bottleneck:", found["bottleneck"], "notes:", found["notes"])
     assert work_s == pytest.approx(worked_s, rel=0.3)
     assert found["wall_s"] == pytest.approx(summary["wall_s"], rel=0.3)

@@ -152,7 +152,7 @@ class HopState:
         return self.queue.is_full(len(self.workers))
 
     def at_work(self) -> list[str]:
-        """Return the stages that work: those of which a worker has announced records, else all of a hop with batches."""
+        """Return the stages that work: those for which workers have announced records; without any, all of the hop."""
         if self.is_idle:
             return []
         announced = [worker.announced for worker in self.workers if worker.in_flight and worker.announced is not None]

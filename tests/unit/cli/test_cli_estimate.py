@@ -27,7 +27,7 @@ stages:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     drawn = random.Random(0)
-    rows = [{"audio_filepath": f"{number}.wav", "duration": drawn.randint(20, 120) / 10} for number in range(80)]
+    rows = [{"audio_filepath": f"{number}.wav", "duration": drawn.randint(20, 120) / 10} for number in range(120)]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "mine.py").write_text(STAGES)
     (tmp_path / "p.yaml").write_text(PIPELINE)
@@ -53,9 +53,9 @@ def estimated(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, An
 
 @pytest.mark.usefixtures("cpu_clock")
 def test_estimate_is_within_30_percent_of_the_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = estimated(capsys, "--sample-s", "0.4")
+    found = estimated(capsys, "--sample-s", "0.8")
     assert sorted(path.name for path in project.iterdir()) == ["m.jsonl", "mine.py", "p.yaml"], "nothing is left"
-    assert 1 < found["sampled"] < 80
+    assert 1 < found["sampled"] < 120
 
     assert call("run", "p.yaml", "--run-dir", "runs/whole", "--no-report") == 0
     summary = json.loads((project / "runs/whole/summary.json").read_text())
@@ -66,24 +66,26 @@ def test_estimate_is_within_30_percent_of_the_run(project: Path, capsys: pytest.
         assert rows[name]["work_s"] == pytest.approx(summary["by_stage"][name]["busy_s"], rel=0.3)
         assert rows[name]["records"] == pytest.approx(summary["by_stage"][name]["records_in"], rel=0.3)
     assert found["bottleneck"]["stage"] == "recognise"
-    assert found["audio_hours"] == pytest.approx(summary["audio_hours"]["in"], rel=1e-6)
+    assert found["audio_hours"] == pytest.approx(summary["audio_hours"]["in"], rel=1e-4)
 
     again = estimated(capsys, "--from", "runs/whole")
-    assert (again["sampled"], again["figures_of"]) == (80, "runs/whole")
+    assert (again["sampled"], again["figures_of"]) == (120, "runs/whole")
     assert again["wall_s"] == pytest.approx(summary["wall_s"], rel=0.3)
     longer = estimated(capsys, "--from", "runs/whole", "--hours", "10")
     assert longer["stages"][2]["work_s"] == pytest.approx(again["stages"][2]["work_s"] * 10 / again["audio_hours"])
 
     assert call("plan", "p.yaml", "--estimate", "--run-dir", "runs/whole") == 0
     shown = capsys.readouterr().out
-    assert "80 records of the run in runs/whole" in shown, "a run of the same stages is taken without being asked for"
+    assert "120 records of the run in runs/whole" in shown, "a run of the same stages is taken without being asked for"
     assert "Bottleneck: recognise" in shown and "with 2 workers for it, which needs 2 cores" in shown
 
     assert call("plan", "p.yaml", "--estimate", "--from", "runs/whole", "--set", "stages.cut.ms_per_s=1") == 2
     assert "stage 'cut' has another 'ms_per_s' there" in capsys.readouterr().err
 
 
-def test_writers_outside_of_the_run_directory_publish_nothing(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_writer_outside_of_the_run_directory_publishes_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     outside = project / "published.jsonl"
     found = estimated(capsys, "--sample-s", "0.01", "--set", f"stages.merge.path={outside}")
     assert not outside.exists()
@@ -103,12 +105,14 @@ def test_given_speeds_and_hours_need_no_sample(project: Path, capsys: pytest.Cap
 
 
 def test_bench_history_gives_the_speed_of_a_stage(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert call("bench", "batch-size", "p.yaml", "--stage", "recognise", "--sizes", "2", "--repeats", "1", "--limit", "4") == 0
+    few = ("--sizes", "2", "--repeats", "1", "--limit", "4")
+    assert call("bench", "batch-size", "p.yaml", "--stage", "recognise", *few) == 0
     capsys.readouterr()
     speeds = ("--sample-s", "0", "--history", "runs/p.bench.jsonl")
     found = estimated(capsys, *speeds)
     row = next(row for row in found["stages"] if row["name"] == "recognise")
-    assert 0.1 < row["work_s"] / (found["audio_hours"] * 3600 * 0.004) < 10, "4 ms for a second, on a machine that may be busy"
+    per_second = row["work_s"] / (found["audio_hours"] * 3600)
+    assert 0.0004 < per_second < 0.04, "4 ms, on a machine that may be busy"
     assert call("plan", "p.yaml", "--estimate", *speeds, "--set", "stages.recognise.batch_size=3") == 2
     assert "no stage was measured with the settings" in capsys.readouterr().err
 

@@ -63,7 +63,11 @@ def test_a_worker_gets_no_second_batch_while_it_has_many_bytes() -> None:
 
 def test_stages_at_work_are_those_of_which_a_worker_has_announced_records() -> None:
     names = ("vad", "asr")
-    stages = [processing_stage(name=name, reads=[], writes=[])(lambda record: record) for name in names]
+
+    def same(record: dict) -> dict:
+        return record
+
+    stages = [processing_stage(name=name, reads=[], writes=[])(same) for name in names]
     [hop] = Pipeline("p", [ReadRecords([{"n": 1}]), *stages]).plan().phases[0].hops
     state = HopState(hop, 0, 2)
     assert state.at_work() == []

@@ -22,7 +22,9 @@ class Step(RecordStage):
         return record
 
 
-def job(asr_workers: int = 2, *, driver_s: float = 10.0, capacity: Capacity = LARGE, prices: Prices | None = None) -> Forecast:
+def job(
+    asr_workers: int = 2, *, driver_s: float = 10.0, capacity: Capacity = LARGE, prices: Prices | None = None
+) -> Forecast:
     """Return the forecast of 1,000 hours through a stage on cores and a recogniser on GPUs."""
     pipeline = Pipeline("p", [ReadRecords([{"duration": 1.0}]), Step().with_(name="vad", workers=10)])
     gpu = Resources(cpus=2.0, gpus=1.0)

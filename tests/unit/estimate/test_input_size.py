@@ -16,7 +16,7 @@ from curate.estimate import input_size
 from curate.estimate.input_size import survey
 from curate.records import Record
 from curate.stage import Source
-from curate.stages import ReadFolder, ReadManifest, ReadRecords
+from curate.stages import FolderReader, ReadManifest, ReadRecords
 
 
 @dataclass
@@ -39,13 +39,14 @@ class Endless(Source):
 
 def clock_of(records: int) -> Iterator[float]:
     """Return a clock by which the time ends behind this many records."""
-    yield from [0.0] * (records + 0)
+    yield from [0.0] * records
     while True:
         yield 1e9
 
 
 def test_records_and_hours_are_counted_from_a_manifest(tmp_path: Path) -> None:
-    (tmp_path / "m.jsonl").write_text("".join(json.dumps({"audio_filepath": "a.wav", "duration": s}) + "\n" for s in (1, 2, 6)))
+    rows = [{"audio_filepath": "a.wav", "duration": seconds} for seconds in (1, 2, 6)]
+    (tmp_path / "m.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     found = survey(ReadManifest(tmp_path / "m.jsonl"))
     assert (found.size.records, found.size.audio_s, found.size.longest) == (3, 9, 6)
     assert found.size.basis == "3 records counted, lengths by `duration`"
@@ -58,7 +59,7 @@ def test_lengths_of_a_folder_are_those_of_its_files(tmp_path: Path) -> None:
     for name, seconds in (("a.wav", 1.5), ("b.flac", 0.5)):
         soundfile.write(tmp_path / name, np.zeros(round(16_000 * seconds)), 16_000)
     (tmp_path / "c.mp3").write_text("<html>not found</html>")
-    size = survey(ReadFolder(tmp_path)).size
+    size = survey(FolderReader(tmp_path)).size
     assert (size.records, size.unit) == (3, "seconds")
     assert size.audio_s == pytest.approx(2.0), "what cannot be opened fails quickly, and has no audio"
     assert size.basis == "3 records counted, lengths by headers of files, 1 not opened"

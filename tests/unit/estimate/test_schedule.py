@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 
 from curate.estimate.schedule import Capacity, HopLoad, phase_s, workers_of
-from curate.executors import LocalExecutor, MultiprocessingExecutor, RayExecutor
+from curate.executors.local import LocalExecutor
+from curate.executors.multiprocessing import MultiprocessingExecutor
+from curate.executors.ray import RayExecutor
 from curate.resources import Resources
 
 CPU = Resources(cpus=1.0)

@@ -21,7 +21,6 @@ JOB = InputSize(records=1000, amount=10_000.0, unit="seconds", basis="", longest
 
 class Listen(RecordStage):
     name = "listen"
-    corrects_duration = True
 
     def process_record(self, record: Record) -> Record:
         return record
@@ -29,7 +28,7 @@ class Listen(RecordStage):
 
 class Judge(Listen):
     name = "judge"
-    corrects_duration = False
+    max_windows = 7
 
 
 PIPELINE = Pipeline("p", [ReadRecords([{"duration": 1.0}]), Judge(), Listen(), Shuffle(), Judge().with_(name="later")])
@@ -44,7 +43,8 @@ def part(
     names = ("judge", "listen", "later")
     reached = (records, records, done)
     stages = {name: StageFigures(s, n) for name, s, n in zip(names, busy, reached, strict=True)}
-    first = PhaseFigures(records, kept, size, times.get("first_s", sum(busy[:2])), times.get("loading_s", 0.0), (1,), 0.0)
+    first_s, loading_s = times.get("first_s", sum(busy[:2])), times.get("loading_s", 0.0)
+    first = PhaseFigures(records, kept, size, first_s, loading_s, (1,), 0.0)
     second = PhaseFigures(done, done, size, times.get("second_s", busy[2]), 0.0, (1,), 0.0)
     return RunFigures(stages, (first, second), [["records", "judge", "listen"], ["shuffle", "later"]], size)
 
@@ -54,7 +54,7 @@ def work_of(*parts: RunFigures) -> tuple[Workload, dict[str, float | None]]:
     return found, {name: stage.work_s for phase in found.phases for name, stage in phase.stages.items()}
 
 
-def test_work_grows_with_audio_or_with_records() -> None:
+def test_work_grows_with_audio_or_by_windows_with_records() -> None:
     _, work = work_of(part(50, 1000.0, (1.0, 8.0, 0.5)))
     assert work == {"judge": 20.0, "listen": 80.0, "later": 5.0}, "20 times the records, 10 times the audio"
 
@@ -66,7 +66,8 @@ def test_parts_of_a_sample_add_up() -> None:
 
 def test_constant_is_told_apart_where_parts_differ_in_size() -> None:
     found, work = work_of(
-        part(10, 100.0, (0.0, 2.1, 0.0), first_s=2.4, loading_s=0.3), part(100, 1000.0, (0.0, 3.0, 0.0), first_s=3.3, loading_s=0.3)
+        part(10, 100.0, (0.0, 2.1, 0.0), first_s=2.4, loading_s=0.3),
+        part(100, 1000.0, (0.0, 3.0, 0.0), first_s=3.3, loading_s=0.3),
     )
     assert work["listen"] == pytest.approx(2.0 + 0.001 * 10_000)
     assert found.phases[0].loading_s == pytest.approx(0.3)
