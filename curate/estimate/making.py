@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -20,7 +20,6 @@ from curate.estimate.schedule import Capacity
 from curate.estimate.workload import Workload, extrapolate
 from curate.pipeline import Pipeline
 from curate.plan import Plan
-from curate.stage import Source
 from curate.suggest import closest
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def estimate(
     source = plan.phases[0].source
     assert source is not None
     with use_host(plugins):
-        found = survey(cast("Source", source.stage))
+        found = survey(source.stage)
     capacity = Capacity.of(chosen)
     size, notes, parts = found.size, (), ()
     if earlier is not None:

@@ -18,7 +18,7 @@ stages:
   - {use: read_manifest, manifest: m.jsonl}
   - {use: cut, ms_per_s: 0.5}
   - {use: half}
-  - {use: recognise, ms_per_s: 4, checkpoint: true}
+  - {use: recognise, ms_per_s: 3, checkpoint: true}
   - {use: shuffle}
   - {use: merge, path: kept.jsonl}
 """
@@ -27,7 +27,7 @@ stages:
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     drawn = random.Random(0)
-    rows = [{"audio_filepath": f"{number}.wav", "duration": drawn.randint(20, 120) / 10} for number in range(120)]
+    rows = [{"audio_filepath": f"{number}.wav", "duration": drawn.randint(20, 120) / 10} for number in range(90)]
     (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "mine.py").write_text(STAGES)
     (tmp_path / "p.yaml").write_text(PIPELINE)
@@ -53,9 +53,9 @@ def estimated(capsys: pytest.CaptureFixture[str], *options: str) -> dict[str, An
 
 @pytest.mark.usefixtures("cpu_clock")
 def test_estimate_is_within_30_percent_of_the_run(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    found = estimated(capsys, "--sample-s", "0.8")
+    found = estimated(capsys, "--sample-s", "0.6")
     assert sorted(path.name for path in project.iterdir()) == ["m.jsonl", "mine.py", "p.yaml"], "nothing is left"
-    assert 1 < found["sampled"] < 120
+    assert 1 < found["sampled"] < 90
 
     assert call("run", "p.yaml", "--run-dir", "runs/whole", "--no-report") == 0
     summary = json.loads((project / "runs/whole/summary.json").read_text())
@@ -69,14 +69,14 @@ def test_estimate_is_within_30_percent_of_the_run(project: Path, capsys: pytest.
     assert found["audio_hours"] == pytest.approx(summary["audio_hours"]["in"], rel=1e-4)
 
     again = estimated(capsys, "--from", "runs/whole")
-    assert (again["sampled"], again["figures_of"]) == (120, "runs/whole")
+    assert (again["sampled"], again["figures_of"]) == (90, "runs/whole")
     assert again["wall_s"] == pytest.approx(summary["wall_s"], rel=0.3)
     longer = estimated(capsys, "--from", "runs/whole", "--hours", "10")
     assert longer["stages"][2]["work_s"] == pytest.approx(again["stages"][2]["work_s"] * 10 / again["audio_hours"])
 
     assert call("plan", "p.yaml", "--estimate", "--run-dir", "runs/whole") == 0
     shown = capsys.readouterr().out
-    assert "120 records of the run in runs/whole" in shown, "a run of the same stages is taken without being asked for"
+    assert "90 records of the run in runs/whole" in shown, "a run of the same stages is taken without being asked for"
     assert "Bottleneck: recognise" in shown and "with 2 workers for it, which needs 2 cores" in shown
 
     assert call("plan", "p.yaml", "--estimate", "--from", "runs/whole", "--set", "stages.cut.ms_per_s=1") == 2
@@ -112,7 +112,7 @@ def test_bench_history_gives_the_speed_of_a_stage(project: Path, capsys: pytest.
     found = estimated(capsys, *speeds)
     row = next(row for row in found["stages"] if row["name"] == "recognise")
     per_second = row["work_s"] / (found["audio_hours"] * 3600)
-    assert 0.0004 < per_second < 0.04, "4 ms, on a machine that may be busy"
+    assert 0.0003 < per_second < 0.03, "3 ms, on a machine that may be busy"
     assert call("plan", "p.yaml", "--estimate", *speeds, "--set", "stages.recognise.batch_size=3") == 2
     assert "no stage was measured with the settings" in capsys.readouterr().err
 
