@@ -87,7 +87,8 @@ class Survey:
 
     Args:
         size: of the whole input.
-        candidates: the sample, in random order, so that any first part of it is spread over the input too.
+        candidates: the sample, in an order in which any first part of it is spread over the lengths: the median first,
+            then the quartiles, and so on.
         positions: the place of each candidate among the records.
         amounts: the amount of each candidate, in the unit of the size.
     """
@@ -124,8 +125,20 @@ def survey(
     size = tally.size() if is_whole else _extrapolated(tally, source)
     draw.shuffle(chosen)
     mean = size.amount / size.records
-    lengths = [1.0 if size.unit == "records" else mean if length is None else length for _, _, length in chosen]
-    return Survey(size, [record for _, record, _ in chosen], [place for place, _, _ in chosen], lengths)
+    amounts = [1.0 if size.unit == "records" else mean if length is None else length for _, _, length in chosen]
+    by_amount = sorted(range(len(chosen)), key=amounts.__getitem__)
+    order = [by_amount[rank] for rank in _spread(len(chosen))]
+    return Survey(size, [chosen[at][1] for at in order], [chosen[at][0] for at in order], [amounts[at] for at in order])
+
+
+def _spread(count: int) -> list[int]:
+    """Return the numbers below a count in an order of which each first part is spread evenly, the middle first.
+
+    That is the van der Corput sequence: the bits of 1, 2, 3, … in reverse, behind the point.
+    """
+    bits = count.bit_length()
+    points = (int(f"{number:0{bits}b}"[::-1], 2) / 2**bits for number in (*range(1, 2**bits), 0))
+    return list(dict.fromkeys(int(point * count) for point in points))
 
 
 @attrs.define

@@ -90,8 +90,7 @@ def run_sample(
     stages, notes = _stages_of_sample(plan)
     parts: list[RunFigures] = []
     problem = ""
-    done, used_s, first = 0, 0.0, _first_part(plan, executor)
-    count = first
+    done, used_s, count, workers = 0, 0.0, 1, _workers(plan, executor)
     while count and len(parts) < _MAX_PARTS:
         places = range(done, min(done + count, len(found.candidates)))
         chosen = sorted(places, key=lambda place: found.positions[place])
@@ -103,7 +102,7 @@ def run_sample(
         parts.append(attrs.evolve(part, size=sum(found.amounts[place] for place in chosen)))
         done += len(records)
         used_s += part.wall_s
-        working_s = sum(each.work_s for each in parts) / first
+        working_s = sum(each.work_s for each in parts) / workers
         count = _next_part(done, working_s, limit_s - used_s) if used_s < _ENOUGH * limit_s else 0
     reached = {name for part in parts for name, stage in part.stages.items() if stage.records_in}
     missed = [planned.name for planned in plan.stages if planned.kind == "processing" and planned.name not in reached]
@@ -114,13 +113,13 @@ def run_sample(
     return Sample(tuple(parts), done, used_s, tuple(notes))
 
 
-def _first_part(plan: Plan, executor: Executor) -> int:
-    """Return the size of the first part: a record for each worker, which slow each other down as in the real run."""
+def _workers(plan: Plan, executor: Executor) -> int:
+    """Return how many workers can share a part, about."""
     hops = plan.phases[0].hops
     if executor.name == "local" or not hops:
         return 1
-    asked = max((hop.workers or Machine.here().cpus for hop in hops), default=1)
-    return max(1, min(asked, Machine.here().cpus, 8))
+    cpus = Machine.here().cpus
+    return max(1, min(cpus, max(hop.workers or cpus for hop in hops)))
 
 
 def _next_part(done: int, working_s: float, left_s: float) -> int:

@@ -21,6 +21,9 @@ from curate.stage import ProcessingStage
 _APART = 4.0
 """The ratio of the largest to the smallest part from which a constant is told apart from what grows."""
 
+_FITTED = 3
+"""The number of parts from which a constant is told apart: a line through two of them follows their noise."""
+
 _SHOWS_GROWTH = 1000
 """The records of a part from which the time of a gather or a writer is taken to grow with them, if nothing else shows
 it; that of fewer is starting a database, syncing files.
@@ -160,7 +163,7 @@ def _line(points: Sequence[tuple[float, float]], *, constant: bool = False) -> t
     if not points or not sum(sizes):
         return 0.0, 0.0
     simple = (_mean(points), 0.0) if constant else (0.0, sum(value for _, value in points) / sum(sizes))
-    if max(sizes) < _APART * min(sizes):
+    if len(points) < _FITTED or max(sizes) < _APART * min(sizes):
         return simple
     mean, level = math.fsum(sizes) / len(points), math.fsum(value for _, value in points) / len(points)
     slope = sum((size - mean) * (value - level) for size, value in points) / sum((size - mean) ** 2 for size in sizes)

@@ -13,7 +13,7 @@ import soundfile
 
 from curate.errors import UsageError
 from curate.estimate import input_size
-from curate.estimate.input_size import survey
+from curate.estimate.input_size import _spread, survey  # pyright: ignore[reportPrivateUsage]
 from curate.records import Record
 from curate.stage import Source
 from curate.stages import FolderReader, ReadManifest, ReadRecords
@@ -114,6 +114,16 @@ def test_candidates_are_spread_over_all_that_was_read(monkeypatch: pytest.Monkey
     thirds = [sum(third * 1667 <= place < (third + 1) * 1667 for place in found.positions) for third in range(3)]
     assert min(thirds) >= 8
     assert [record["_id"] for record in found.candidates] == [f"x:{place}" for place in found.positions]
+
+
+def test_candidates_begin_with_the_median_length_and_its_quartiles() -> None:
+    lengths = [float(length) for length in (7, 1, 5, 3, 2, 6, 4)]
+    assert list(survey(ReadRecords([{"duration": length} for length in lengths])).amounts) == [4, 2, 6, 1, 5, 3, 7]
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 7, 8, 9, 100])
+def test_spread_has_every_number_once(count: int) -> None:
+    assert sorted(_spread(count)) == list(range(count))
 
 
 def test_other_hours_scale_records_and_audio() -> None:

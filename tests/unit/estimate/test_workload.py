@@ -67,6 +67,7 @@ def test_parts_of_a_sample_add_up() -> None:
 def test_constant_is_told_apart_where_parts_differ_in_size() -> None:
     found, work = work_of(
         part(10, 100.0, (0.0, 2.1, 0.0), first_s=2.4, loading_s=0.3),
+        part(50, 500.0, (0.0, 2.5, 0.0), first_s=2.8, loading_s=0.3),
         part(100, 1000.0, (0.0, 3.0, 0.0), first_s=3.3, loading_s=0.3),
     )
     assert work["listen"] == pytest.approx(2.0 + 0.001 * 10_000)
@@ -75,7 +76,8 @@ def test_constant_is_told_apart_where_parts_differ_in_size() -> None:
 
 
 def test_gather_grows_with_the_input_where_the_parts_show_it() -> None:
-    found, _ = work_of(part(10, 100.0, (0, 0, 0.0), second_s=1.1), part(100, 1000.0, (0, 0, 0.0), second_s=2.0))
+    sizes = (100, 400, 1000)
+    found, _ = work_of(*(part(size // 10, size, (0, 0, 0.0), second_s=1 + size / 1000) for size in sizes))
     assert found.phases[1].driver_s == pytest.approx(1.0 + 10.0)
 
 
