@@ -68,7 +68,7 @@ def estimate(
     plugins = current_host() if host is None else host
     chosen = plugins.executor(executor).load()() if isinstance(executor, str) else executor
     samples = earlier is None and sample_s > 0
-    plan = pipeline.plan(chosen if samples else None, host=plugins)
+    plan = pipeline.plan(host=plugins)  # the workers of the run need not fit here; those of a sample are checked
     source = plan.phases[0].source
     assert source is not None
     with use_host(plugins):

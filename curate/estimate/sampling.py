@@ -19,11 +19,13 @@ from curate.engine import RunOptions
 from curate.errors import InfrastructureError
 from curate.estimate.figures import RunFigures, read_figures
 from curate.estimate.input_size import Survey
+from curate.estimate.schedule import Capacity
 from curate.machine import Machine
 from curate.pipeline import Pipeline
 from curate.plan import Plan
 from curate.plural import counted
 from curate.records import Record, RecordReader
+from curate.resources import Resources
 from curate.stage import Gather, ProcessingStage, ShardFile, ShardPublisher, Source, Stage, Writer
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def run_sample(
         UsageError: no record of the sample was processed.
         InfrastructureError: the first phase failed for a reason that is not a record's.
     """
-    stages, notes = _stages_of_sample(plan)
+    stages, notes = _stages_of_sample(plan, executor)
     parts: list[RunFigures] = []
     problem = ""
     done, used_s, count, workers = 0, 0.0, 1, _workers(plan, executor)
@@ -161,9 +163,12 @@ def _run_part(
     return figures, problem
 
 
-def _stages_of_sample(plan: Plan) -> tuple[list[Stage], list[str]]:
-    """Return the stages as a sample runs them, and what it leaves out: files outside of its own run directory."""
-    cpus = Machine.here().cpus
+def _stages_of_sample(plan: Plan, executor: Executor) -> tuple[list[Stage], list[str]]:
+    """Return the stages as a sample runs them, and what it leaves out: files outside of its own run directory.
+
+    On this machine, a stage has as many workers as fit, which may be fewer than those of the plan.
+    """
+    is_elsewhere = Capacity.of(executor).cpus is None
     stages: list[Stage] = []
     withheld: list[str] = []
     for planned in plan.stages:
@@ -171,7 +176,7 @@ def _stages_of_sample(plan: Plan) -> tuple[list[Stage], list[str]]:
         if isinstance(stage, Gather):
             stage = stage.for_sample()
         elif isinstance(stage, ProcessingStage) and stage.workers is not None:
-            stage = stage.with_(workers=min(stage.workers, max(1, cpus)))
+            stage = stage if is_elsewhere else stage.with_(workers=min(stage.workers, _fitting(stage.resources)))
         elif isinstance(stage, Writer) and not _stays_inside(stage):
             withheld.append(planned.name)
             kind = _NoShards if isinstance(stage, ShardPublisher) else _NoFiles
@@ -179,6 +184,13 @@ def _stages_of_sample(plan: Plan) -> tuple[list[Stage], list[str]]:
         stages.append(stage)
     left_out = f"{', '.join(withheld)}: the final copy is not included, because a sample publishes nothing"
     return stages, [left_out] if withheld else []
+
+
+def _fitting(resources: Resources) -> int:
+    """Return how many workers of these resources fit on this machine, at least 1."""
+    here = Machine.here()
+    counts = [here.cpus / (resources.cpus or 1.0), *([here.gpus / resources.gpus] if resources.gpus else [])]
+    return max(1, int(min(counts)))
 
 
 def _stays_inside(writer: Writer) -> bool:

@@ -162,15 +162,15 @@ def _line(points: Sequence[tuple[float, float]], *, constant: bool = False) -> t
     sizes = [size for size, _ in points]
     if not points or not sum(sizes):
         return 0.0, 0.0
-    simple = (_mean(points), 0.0) if constant else (0.0, sum(value for _, value in points) / sum(sizes))
+    simple = (_mean(points), 0.0) if constant else (0.0, _mean(points) * len(points) / sum(sizes))
     if len(points) < _FITTED or max(sizes) < _APART * min(sizes):
         return simple
     mean, level = math.fsum(sizes) / len(points), math.fsum(value for _, value in points) / len(points)
     slope = sum((size - mean) * (value - level) for size, value in points) / sum((size - mean) ** 2 for size in sizes)
     start = level - slope * mean
-    if slope <= 0 or start < 0:
-        return simple if slope <= 0 else (0.0, sum(value for _, value in points) / sum(sizes))
-    return start, slope
+    if slope <= 0:
+        return simple
+    return (start, slope) if start >= 0 else (0.0, level / mean)
 
 
 def _mean(points: Sequence[tuple[float, float]]) -> float:
