@@ -92,6 +92,23 @@ def test_writer_outside_of_the_run_directory_publishes_nothing(
     assert found["notes"][0].startswith("merge: the final copy is not included")
 
 
+def test_sample_that_fails_ends_as_the_run_would_and_leaves_nothing(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "p.yaml").write_text(PIPELINE.replace("{use: half}", "{use: broken}"))
+    before = sorted(project.iterdir())
+    assert call("plan", "p.yaml", "--estimate") == 4
+    assert "the model is missing" in capsys.readouterr().err
+    assert sorted(project.iterdir()) == before
+
+
+@pytest.mark.processes
+def test_sample_is_processed_by_the_workers_that_fit_here(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    workers = ("--executor", "multiprocessing", "--set", "stages.recognise.workers=64")
+    found = estimated(capsys, "--sample-s", "0.01", *workers)
+    assert {row["name"]: row["workers"] for row in found["stages"]}["recognise"] == 64
+
+
 def test_given_speeds_and_hours_need_no_sample(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     options = ("--sample-s", "0", "--hours", "1000000", "--price", "gpu=2/h", "--price", "cpu=0.05/h")
     resources = "stages.recognise.resources={gpus: 1.0, cpus: 4}"

@@ -4,6 +4,7 @@ STAGES = '''
 import time
 from dataclasses import dataclass
 
+from curate.errors import InfrastructureError
 from curate.stage import RecordStage, Reject
 
 
@@ -48,6 +49,16 @@ class Half(RecordStage):
 
     def process_record(self, record):
         return record if int(record["_id"].rpartition("/")[2]) % 2 == 0 else Reject("odd")
+
+
+@dataclass
+class Broken(RecordStage):
+    """Fails for a reason that is not a record's."""
+
+    name = "broken"
+
+    def process_record(self, record):
+        raise InfrastructureError("the model is missing")
 
 
 @dataclass
