@@ -215,7 +215,7 @@ def _figures(found: Forecast, earlier: Path | None) -> str:
 
 
 def _doubled(found: Forecast) -> str:
-    """Return what more workers would change."""
+    """Return the time and the price with more workers, in words."""
     limit = found.bottleneck
     if limit is None or limit.wall_s is None:
         return "; more workers do not change it"

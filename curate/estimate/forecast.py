@@ -249,7 +249,7 @@ def _unmeasured(rows: Sequence[StageForecast]) -> list[str]:
 
 
 def _assumptions(plan: Plan, capacity: Capacity) -> list[str]:
-    """Return what a forecast for this plan assumes about workers."""
+    """Return the assumptions about workers, one sentence each."""
     unset = [hop.stages[0].name for phase in plan.phases for hop in phase.hops if hop.workers is None]
     if capacity.cpus is None and unset:
         return [
