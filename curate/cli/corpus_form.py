@@ -77,7 +77,7 @@ def recognise_form(path: Path) -> CorpusForm:
 
 
 def _what_else(path: Path) -> str:
-    """Return what a path holds that no stage reads, with the remedy."""
+    """Return a clause about a path that holds nothing that a stage reads, with the remedy."""
     files = list(islice(_files_below(path), _MAX_FILES)) if path.is_dir() else [path]
     if not files:
         return "is an empty folder"

@@ -98,7 +98,23 @@ def parse_line(line: bytes) -> Record | RecordError:
     """Return the JSON object on a line, or the error of a line that is none. NaN and infinities are not JSON."""
     try:
         text = line.decode()
-        record: Record = _decode_line(text)
+        found: tuple[Record, int] = _scan(text, 0)
+    except (ValueError, StopIteration, RecursionError):
+        return _parse_carefully(line)
+    record, end = found
+    if text[end:] != "\n":
+        return _parse_carefully(line)
+    # Every key has a colon: with as many colons as the record has keys, none is repeated, and no value has keys.
+    if type(record) is dict and text.count(":") == len(record) and "[" not in text:
+        return record
+    return _checked(record, text)
+
+
+def _parse_carefully(line: bytes) -> Record | RecordError:
+    """Return the JSON object on any line, also with blanks around it, or the error of a line that is none."""
+    try:
+        text = line.decode()
+        return _checked(_decode(text), text)
     except UnicodeDecodeError as error:
         return RecordError("bad_json", f"the line is not UTF-8: {error.reason} at byte {error.start}")
     except RecursionError:
@@ -107,11 +123,12 @@ def parse_line(line: bytes) -> Record | RecordError:
         if line.startswith(_BOM):  # where files with byte order marks were joined
             return parse_line(line.removeprefix(_BOM))
         return RecordError("bad_json", f"the line is not JSON: {error}")
+
+
+def _checked(record: Record, text: str) -> Record | RecordError:
+    """Return the value of a line of JSON, or its error if it is not an object, too deep, or has a key twice."""
     if type(record) is not dict:
         return RecordError("bad_json", f"the line is not a JSON object but a {type(record).__name__}")
-    # Every key has a colon: with as many colons as the record has keys, none is repeated, and no value has keys.
-    if text.count(":") == len(record) and "[" not in text:
-        return record
     if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(record):
         return RecordError("bad_json", f"the JSON is nested more than {MAX_DEPTH} deep")
     # Only a line with as many keys as its objects have, spelt plainly, needs no second look.
@@ -121,19 +138,6 @@ def parse_line(line: bytes) -> Record | RecordError:
         if repeated is not None:
             return RecordError("bad_json", f"the key {repeated[:80]!r} is repeated in an object")
     return record
-
-
-def _decode_line(text: str) -> Any:
-    """Return the value on a line; quickly if it begins and ends where the line does, as nearly always.
-
-    Raises:
-        ValueError: it is not JSON.
-    """
-    try:
-        value, end = _scan(text, 0)
-    except StopIteration:  # a blank in front, or a value is missing
-        return _decode(text)
-    return value if text[end:] == "\n" else _decode(text)
 
 
 def repeated_key(text: str) -> str | None:

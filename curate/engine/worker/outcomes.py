@@ -56,8 +56,16 @@ class OutcomeCollector:
         ids: list[str] = [record[ID] for record in records]
         if self._may_be_whole and ids == self.ids and self._keep_whole(records):
             return
-        if not self._root_of and self._keep_part(ids, records):
-            return
+        if not self._root_of:
+            try:  # all together, which is faster, unless one of them cannot be stored
+                rows = records if self._encode is None else list(map(self._encode, records))
+            except ValueError:
+                pass
+            else:
+                self._result.kept.extend(rows)
+                self._roots.extend(ids)
+                self._result.kept_ms.extend(map(audio_ms, records))
+                return
         for identity, record in zip(ids, records, strict=True):
             self._settle(identity, record)
 
@@ -74,17 +82,6 @@ class OutcomeCollector:
         kept_ms = list(map(audio_ms, records))
         input_ms = kept_ms if unchanged else [audio_ms({"duration": duration}) for duration in before]
         self._result = PartialResult(self._number, rows, None, kept_ms, input_ms=input_ms)
-        return True
-
-    def _keep_part(self, ids: list[str], records: list[Record]) -> bool:
-        """Add all of some records to the result, none of which has been split, if every one is encodable."""
-        try:
-            rows = records if self._encode is None else list(map(self._encode, records))
-        except ValueError:
-            return False
-        self._result.kept.extend(rows)
-        self._roots.extend(ids)
-        self._result.kept_ms.extend(map(audio_ms, records))
         return True
 
     def filter(self, record: Record, stage: str, reason: str) -> None:
