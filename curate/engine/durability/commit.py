@@ -328,7 +328,7 @@ class Commit:
 
 def positions_of(commits: Iterable[Commit]) -> Intervals:
     """Return the positions of the roots that commits hold."""
-    return Intervals((first, last) for commit in commits for first, last, _ in commit.valid_ranges())
+    return Intervals(((first, last) for first, last, _ in ranges_in_order(commits)), ascending=True)
 
 
 def id_checksum(ids: Iterable[str]) -> int:
