@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -36,10 +37,12 @@ def test_costs_of_a_hundred_thousand_records_are_as_ten_thousand_predict(tmp_pat
 @pytest.mark.soak
 @pytest.mark.timeout(7200)
 def test_costs_of_ten_million_records_are_as_a_million_predict(tmp_path: Path) -> None:
-    model = CostModel.of(measure_runs(tmp_path, most=1_000_000))
+    before = measure_runs(tmp_path, most=1_000_000)
     measured = measure(10_000_000, tmp_path / "long")
     print(measured)
-    ratios = compare(model.predict(10_000_000), measured)
+    shutil.rmtree(tmp_path / "long")
+    after = measure_runs(tmp_path, most=1_000_000)  # other work on the machine makes it slower or faster meanwhile
+    ratios = compare(CostModel.of([*before, *after]).predict(10_000_000), measured)
     assert measured["peak_bytes"] <= MOST_DRIVER_BYTES
     for name, ratio in ratios.items():
         assert ratio == pytest.approx(1, abs=TOLERANCE), name
