@@ -129,7 +129,7 @@ def _fit(runs: Sequence[Mapping[str, Any]], values: Iterable[float], name: str) 
 
 
 def measure_runs(work_dir: Path, most: int, **options: Any) -> list[dict[str, Any]]:
-    """Return what runs of a hundredth, a tenth and all of `most` records cost, and some with units of other sizes."""
+    """Return the costs of runs of a hundredth, a tenth and all of `most` records, two of them with other units."""
     runs: list[dict[str, Any]] = []
     for records, unit_bytes in (
         (most // 100, None),

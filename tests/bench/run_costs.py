@@ -126,7 +126,7 @@ def files_by_kind(run_dir: Path) -> dict[str, list[int]]:
 
 
 def measure(records: int, run_dir: Path, **options: Any) -> dict[str, Any]:
-    """Return what a run costs, in a process of its own; the options are those of the command line."""
+    """Return the costs of a run, in a process of its own; the options are those of the command line."""
     named = [text for name, value in options.items() for text in (f"--{name.replace('_', '-')}", str(value))]
     command = [sys.executable, "-m", "tests.bench.run_costs", str(records), str(run_dir), *named]
     done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)

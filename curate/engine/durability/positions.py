@@ -19,7 +19,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain, count, islice
 from operator import sub
-from typing import NamedTuple, TypeAlias, overload
+from typing import Any, NamedTuple, TypeAlias, cast, overload
 
 import attrs
 
@@ -97,12 +97,15 @@ def _pack(ranges: Sequence[Sequence[int]]) -> bytes:
     if min(numbers) < 0:
         raise ValueError("the ranges do not ascend")
     code = next(code for code, end in _CODES if max(numbers) < end)
-    return code.encode() + zlib.compress(array(code, numbers).tobytes(), 1)
+    return code.encode() + zlib.compress(_array_of(code, numbers).tobytes(), 1)
+
+
+def _array_of(code: str, content: Iterable[int] | bytes) -> array[int]:
+    return cast("Any", array)(code, content)
 
 
 def _unpack(first: int, packed: bytes) -> Iterator[Range]:
-    numbers = array(packed[:1].decode())
-    numbers.frombytes(zlib.decompress(packed[1:]))
+    numbers = _array_of(packed[:1].decode(), zlib.decompress(packed[1:]))
     count = len(numbers) // 3
     last = first
     for gap, length, rows in zip(numbers[:count], numbers[count : 2 * count], numbers[2 * count :], strict=True):
