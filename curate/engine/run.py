@@ -255,7 +255,10 @@ class _PhaseRun:
         self._total = _count_input(phase, self._places)
         self._retried = run.store.retried(phase.number)
         self._redo = run.store.redo(phase.number) if run.store.commits(phase.number) else None
-        self._new_unit = partial(CommitBuffer, self._places, self._retried, unit_bytes=self._options.unit_bytes)
+        self._clock = run.options.clock
+        self._new_unit = partial(
+            CommitBuffer, self._places, self._retried, unit_bytes=self._options.unit_bytes, clock=self._clock
+        )
         self._unit = self._new_unit(after=len(self._store.commits(phase.number)))
         self._scheduler: Scheduler | None = None
         self._gathered: Generator[Record | Filtered | JoinedPart] | None = None
@@ -268,7 +271,7 @@ class _PhaseRun:
         self._first_stage = next(iter(self._stages), "")
         self._stage_counts: dict[str, dict[str, int]] = {}
         """The outcomes at each stage, committed or not."""
-        self._began = time.monotonic()
+        self._began = self._clock()
         self._reported_s = float("-inf")
         self._ready_s: float | None = None
         self._at_work: tuple[str, ...] = ()
@@ -338,7 +341,12 @@ class _PhaseRun:
         try:
             on_ready = partial(self._report_progress, ready=True)
             self._scheduler = Scheduler(
-                transport, hops, stopping=self._is_stopping, on_ready=on_ready, on_activity=self._note_activity
+                transport,
+                hops,
+                stopping=self._is_stopping,
+                on_ready=on_ready,
+                on_activity=self._note_activity,
+                clock=self._clock,
             )
             try:
                 for settled in self._scheduler.run(incoming):
@@ -449,7 +457,7 @@ class _PhaseRun:
             self._report_progress()
 
     def _report_progress(self, *, ended: bool = False, ready: bool = False) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if ready:
             self._ready_s = now - self._began
         elif not ended and now - self._reported_s < PROGRESS_EVERY_S:

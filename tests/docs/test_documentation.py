@@ -302,6 +302,7 @@ TITLES = {
     "python.md": "Python API",
     "read-speech.md": "Clean a read-speech corpus",
     "recognisers.md": "Recognisers",
+    "scale.md": "What a run costs at scale",
     "report.md": "Reports",
     "stages.md": "Stages",
     "telephone.md": "Telephone",

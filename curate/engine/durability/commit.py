@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import time
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from operator import itemgetter
@@ -74,6 +74,7 @@ class CommitBuffer:
         retried: positions of roots that had failed and are done again.
         after: the number of commits so far.
         unit_bytes: the size at which a unit of a short run is full; None: `UNIT_BYTES`.
+        clock: seconds that never go back, for the age of the unit.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class CommitBuffer:
         *,
         after: int = 0,
         unit_bytes: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._places = InputPositions() if places is None else places
         self._retried = retried
@@ -94,6 +96,7 @@ class CommitBuffer:
         self._books: RecordCounts | None = None
         self.busy_s: Mapping[str, float] = {}
         self.measures: Mapping[str, Any] = {}
+        self._clock = clock
         self._started: float | None = None
 
     def add(self, settled: FinishedInputs) -> None:
@@ -104,12 +107,12 @@ class CommitBuffer:
         self.bytes += sum(_NOTE_BYTES + len(note.traceback) + _bytes_of(note.record) for _, note in settled.quarantined)
         self.bytes += sum(_NOTE_BYTES + _bytes_of(note.record) for _, note in settled.filtered)
         self.bytes += _FILE_BYTES * len(settled.files)
-        self._started = self._started or time.monotonic()
+        self._started = self._started or self._clock()
 
     @property
     def full(self) -> bool:
         return self.bytes >= self._max_bytes or (
-            self._started is not None and time.monotonic() - self._started >= UNIT_SECONDS
+            self._started is not None and self._clock() - self._started >= UNIT_SECONDS
         )
 
     def books(self) -> RecordCounts:
@@ -331,7 +334,7 @@ class Commit:
 
 def positions_of(commits: Iterable[Commit]) -> Intervals:
     """Return the positions of the roots that commits hold."""
-    return Intervals((first, last) for commit in commits for first, last, _ in commit.valid_ranges())
+    return Intervals(((first, last) for first, last, _ in ranges_in_order(commits)), ascending=True)
 
 
 def id_checksum(ids: Iterable[str]) -> int:

@@ -13,11 +13,13 @@ Gaps are inherited: in the phase after that, the descendants of a gap's records 
 
 from __future__ import annotations
 
+import zlib
 from array import array
-from bisect import bisect_left, bisect_right
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, count
-from typing import NamedTuple, TypeAlias, overload
+from itertools import chain, count, islice
+from operator import sub
+from typing import Any, NamedTuple, TypeAlias, cast, overload
 
 import attrs
 
@@ -25,13 +27,32 @@ Range: TypeAlias = "tuple[int, int, int]"
 """First and last position, and the number of rows that the records from first to last have become."""
 
 
-class Ranges(Sequence[Range]):
-    """A compact sequence of ranges, 24 bytes each: a run of many workers that finish in any order has very many."""
+_TOGETHER = 512
+"""The number of ranges that are compressed together."""
 
-    __slots__ = ("_numbers",)
+_CODES = (("H", 1 << 16), ("I", 1 << 32), ("q", 1 << 63))
+"""Types of array, with the number that is too large for each."""
+
+
+class Ranges(Sequence[Range]):
+    """A compact sequence of ascending ranges.
+
+    A phase with a hundred workers that finish in any order has nearly as many ranges as records, so they are kept as
+    compressed differences: about two bytes a range, where the numbers themselves take 24.
+    """
+
+    __slots__ = ("_firsts", "_length", "_packed")
 
     def __init__(self, ranges: Iterable[Sequence[int]] = ()) -> None:
-        self._numbers = array("q", chain.from_iterable(ranges))
+        self._packed: list[bytes] = []
+        self._firsts = array("q")
+        self._length = 0
+        found = iter(ranges)
+        while some := list(islice(found, _TOGETHER)):
+            first, _, _ = some[0]
+            self._firsts.append(first)
+            self._packed.append(_pack(some))
+            self._length += len(some)
 
     @overload
     def __getitem__(self, index: int) -> Range: ...
@@ -39,40 +60,72 @@ class Ranges(Sequence[Range]):
     def __getitem__(self, index: slice) -> Sequence[Range]: ...
     def __getitem__(self, index: int | slice) -> Range | Sequence[Range]:
         if isinstance(index, slice):
-            return [self[place] for place in range(*index.indices(len(self)))]
-        first, last, rows = self._numbers[3 * index : 3 * index + 3]
-        return first, last, rows
+            return list(self)[index]
+        place = range(self._length)[index]
+        return list(self._unpacked(place // _TOGETHER))[place % _TOGETHER]
 
     def __len__(self) -> int:
-        return len(self._numbers) // 3
+        return self._length
 
     def __iter__(self) -> Iterator[Range]:
-        numbers = iter(self._numbers)
-        return zip(numbers, numbers, numbers, strict=True)
+        return chain.from_iterable(map(self._unpacked, range(len(self._packed))))
+
+    def _unpacked(self, number: int) -> Iterator[Range]:
+        return _unpack(self._firsts[number], self._packed[number])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ranges) and self._numbers == other._numbers
+        return isinstance(other, Ranges) and (self._firsts, self._packed) == (other._firsts, other._packed)
 
     def __hash__(self) -> int:
-        return hash(self._numbers.tobytes())
+        return hash(tuple(self._packed))
 
     def __repr__(self) -> str:
         return f"Ranges({list(self)!r:.200})"
 
     def rows_at(self, position: int) -> int:
         """Return the number of rows of the range that begins at a position."""
-        index = bisect_left(self, position, key=lambda found: found[0])
-        first, _, rows = self[index] if index < len(self) else (-1, -1, 0)
-        return rows if first == position else 0
+        number = bisect_right(self._firsts, position) - 1
+        found = self._unpacked(number) if number >= 0 else iter(())
+        return next((rows for first, _, rows in found if first == position), 0)
+
+
+def _pack(ranges: Sequence[Sequence[int]]) -> bytes:
+    """Return ranges as compressed differences, in the narrowest type that holds them."""
+    firsts, lasts, rows = map(list, zip(*ranges, strict=True))
+    gaps = map(sub, firsts, chain(firsts[:1], lasts))
+    numbers = [*gaps, *map(sub, lasts, firsts), *rows]
+    if min(numbers) < 0:
+        raise ValueError("the ranges do not ascend")
+    code = next(code for code, end in _CODES if max(numbers) < end)
+    return code.encode() + zlib.compress(_array_of(code, numbers).tobytes(), 1)
+
+
+def _array_of(code: str, content: Iterable[int] | bytes) -> array[int]:
+    return cast("Any", array)(code, content)
+
+
+def _unpack(first: int, packed: bytes) -> Iterator[Range]:
+    numbers = _array_of(packed[:1].decode(), zlib.decompress(packed[1:]))
+    count = len(numbers) // 3
+    last = first
+    for gap, length, rows in zip(numbers[:count], numbers[count : 2 * count], numbers[2 * count :], strict=True):
+        first = last + gap
+        last = first + length
+        yield first, last, rows
 
 
 class Intervals:
-    """A set of positions, built from inclusive `(first, last)` intervals."""
+    """A set of positions, built from inclusive `(first, last)` intervals.
 
-    def __init__(self, intervals: Iterable[tuple[int, int]] = ()) -> None:
+    Args:
+        intervals: the intervals, in any order.
+        ascending: whether they ascend, so that only what they are together is held in memory.
+    """
+
+    def __init__(self, intervals: Iterable[tuple[int, int]] = (), *, ascending: bool = False) -> None:
         self._firsts: list[int] = []
         self._lasts: list[int] = []
-        for first, last in sorted(intervals):
+        for first, last in intervals if ascending else sorted(intervals):
             if self._lasts and first <= self._lasts[-1] + 1:
                 self._lasts[-1] = max(self._lasts[-1], last)
             else:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +107,8 @@ class RunOptions:
         audio_memory_bytes: the decoded audio that each worker holds at most; it changes the speed and no result.
         spool_directory: where the spools of runs lie, a folder on a disk of each node; None: in the run directory.
         spool_bytes: the decoded audio in the spool of each node at most; it changes the speed and no result.
+        clock: seconds that never go back, for deadlines, the age of commit units and progress; a simulated cluster has
+            its own.
     """
 
     budget: ErrorBudget = ErrorBudget()
@@ -119,3 +122,4 @@ class RunOptions:
     audio_memory_bytes: int = DEFAULT_AUDIO_MEMORY_BYTES
     spool_directory: Path | None = None
     spool_bytes: int = DEFAULT_SPOOL_BYTES
+    clock: Callable[[], float] = time.monotonic

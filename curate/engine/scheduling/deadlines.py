@@ -61,6 +61,10 @@ class Deadlines:
 
     def _watched(self, now: float) -> Iterator[tuple[HopState, WorkerState, float]]:
         for hop in self._hops:
+            longest_silent = _longest_silent(hop, now)
+            if longest_silent is not None:
+                yield hop, *longest_silent
+                continue
             for worker in hop.workers:
                 if worker.timed_out is not None:
                     continue
@@ -68,6 +72,23 @@ class Deadlines:
                     yield hop, worker, self._transport.setup_timeout_s
                 elif worker.in_flight:
                     yield hop, worker, _timeout_s(hop, worker, now - worker.last_progress_s)
+
+
+def _longest_silent(hop: HopState, now: float) -> tuple[WorkerState, float] | None:
+    """Return the worker of a hop whose deadline comes first, with its deadline, if all of them have the same one.
+
+    Looking at each of a thousand workers for every message would take longer than the message.
+    """
+    timeout_s = timeout_of(hop.hop)
+    found: WorkerState | None = None
+    for worker in hop.workers:
+        if not worker.ready or worker.timed_out is not None:
+            return None
+        if worker.in_flight and (found is None or worker.last_progress_s < found.last_progress_s):
+            found = worker
+    if found is None or now - found.last_progress_s >= (timeout_s or DEFAULT_S):
+        return None
+    return found, timeout_s or DEFAULT_S
 
 
 def _timeout_s(hop: HopState, worker: WorkerState, silent_s: float) -> float:

@@ -14,14 +14,24 @@ from curate.records import ID, Record, audio_ms, path_below
 
 @dataclass(slots=True)
 class _PendingInput:
-    """A record of the phase's input, while it or a descendant of it is in flight."""
+    """A record of the phase's input, while it or a descendant of it is in flight.
+
+    A large cluster has millions of them in flight, so one without rows and notes yet has no lists for these.
+    """
 
     identity: str
     seq: int
     ms: int
     pending: int = 1
-    rows: list[tuple[tuple[int, ...], OutputRow]] = field(default_factory=list["tuple[tuple[int, ...], OutputRow]"])
+    rows: list[tuple[tuple[int, ...], OutputRow]] | None = None
     kept_ms: int = 0
+    notes: _Notes | None = None
+
+
+@dataclass(slots=True)
+class _Notes:
+    """What has become of a record of the input and of its descendants, in addition to rows."""
+
     filtered: list[Filtered] = field(default_factory=list[Filtered])
     quarantined: list[Quarantined] = field(default_factory=list[Quarantined])
     splits: list[Split] = field(default_factory=list[Split])
@@ -156,7 +166,11 @@ class InFlightTracker:
             for name, row, ms in zip(kept_roots, result.kept, result.kept_ms, strict=True):
                 pending = inputs[name]
                 pending.kept_ms += ms
-                pending.rows.append((path_below(name, pending.identity) if name != pending.identity else (), row))
+                placed = path_below(name, pending.identity) if name != pending.identity else (), row
+                if pending.rows is None:
+                    pending.rows = [placed]
+                else:
+                    pending.rows.append(placed)
         else:
             forward = cast("list[Record]", result.kept)
             for name, record in zip(kept_roots, forward, strict=True):
@@ -203,33 +217,41 @@ def _finished_batch(batch: _PendingBatch, result: PartialResult, kept_roots: Seq
 def _attach(result: PartialResult, inputs: Mapping[str, _PendingInput]) -> None:
     """Add the notes, splits and files of a result to the inputs that they belong to."""
     for split in result.splits:
-        inputs[split.root].splits.append(split)
+        _notes_of(inputs[split.root]).splits.append(split)
     for filtered in result.filtered:
-        inputs[filtered.root].filtered.append(filtered)
+        _notes_of(inputs[filtered.root]).filtered.append(filtered)
     for quarantined in result.quarantined:
-        inputs[quarantined.root].quarantined.append(quarantined)
+        _notes_of(inputs[quarantined.root]).quarantined.append(quarantined)
     for file in result.files:
-        inputs[file.root].files.append(file)
+        _notes_of(inputs[file.root]).files.append(file)
+
+
+def _notes_of(pending: _PendingInput) -> _Notes:
+    if pending.notes is None:
+        pending.notes = _Notes()
+    return pending.notes
 
 
 def _finished_inputs(inputs: list[_PendingInput]) -> FinishedInputs:
     rows: list[OutputRow] = []
     row_seqs: list[int] = []
     for each in inputs:
+        found = each.rows or ()
         # children that went through several hops come back in any order
-        for _, row in sorted(each.rows, key=lambda item: item[0]) if len(each.rows) > 1 else each.rows:
+        for _, row in sorted(found, key=lambda item: item[0]) if len(found) > 1 else found:
             rows.append(row)
             row_seqs.append(each.seq)
+    noted = [(each.seq, each.notes) for each in inputs if each.notes is not None]
     return FinishedInputs(
         seqs=[each.seq for each in inputs],
         rows=rows,
         row_seqs=row_seqs,
         in_ms=sum(each.ms for each in inputs),
         kept_ms=sum(each.kept_ms for each in inputs),
-        filtered=[(each.seq, note) for each in inputs for note in each.filtered],
-        quarantined=[(each.seq, note) for each in inputs for note in each.quarantined],
-        splits=[split for each in inputs for split in each.splits],
-        files=[(each.seq, file) for each in inputs for file in each.files],
+        filtered=[(seq, note) for seq, notes in noted for note in notes.filtered],
+        quarantined=[(seq, note) for seq, notes in noted for note in notes.quarantined],
+        splits=[split for _, notes in noted for split in notes.splits],
+        files=[(seq, file) for seq, notes in noted for file in notes.files],
         ids=[each.identity for each in inputs],
         each_ms=[each.ms for each in inputs],
     )

@@ -210,8 +210,7 @@ def test_commit_of_another_run_is_named(tmp_path: Path) -> None:
 
 def test_a_unit_is_full_by_its_bytes_or_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("curate.engine.durability.commit.time.monotonic", lambda: now[0])
-    unit = CommitBuffer()
+    unit = CommitBuffer(clock=lambda: now[0])
     now[0] += 1000
     assert not unit.full  # it has no age before it holds something
     unit.add(settled(0))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
+import random
+import tracemalloc
 from itertools import islice
 
 import pytest
@@ -65,3 +68,34 @@ def test_ranges_are_what_was_put_in(ranges: list[tuple[int, int, int]]) -> None:
     assert found == Ranges(ranges)
     assert [found.rows_at(first) for first, _, _ in ranges] == [rows for _, _, rows in ranges]
     assert found.rows_at(99) == 0
+
+
+def test_ranges_of_many_compressed_pieces_are_what_was_put_in() -> None:
+    positions = sorted(random.Random(1).sample(range(4 * GAP), 3000))
+    ranges = [(first, first + step % 3 * (first % 2), step % 5) for step, first in enumerate(positions)]
+    found = Ranges(ranges)
+    assert list(found) == ranges
+    assert (found[0], found[1700], found[-1], found[600:603]) == (ranges[0], ranges[1700], ranges[-1], ranges[600:603])
+    assert found.rows_at(ranges[1703][0]) == ranges[1703][2]
+    assert found.rows_at(ranges[-1][1] + 1) == 0
+    with pytest.raises(ValueError, match="do not ascend"):
+        Ranges([(5, 5, 1), (3, 3, 1)])
+
+
+def test_positions_of_scattered_units_take_few_bytes_a_record() -> None:
+    """Units of a hundred workers that finish in any order: hardly any two of a unit's records are neighbours."""
+    records, units = 200_000, 20
+    unit_of = random.Random(1).choices(range(units), k=records)
+    tracemalloc.start()
+    ranges = [
+        Ranges((position, position, 1) for position, unit in enumerate(unit_of) if unit == number)
+        for number in range(units)
+    ]
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.reset_peak()
+    done = Intervals(((first, last) for first, last, _ in heapq.merge(*ranges)), ascending=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert list(done) == [(0, records - 1)]
+    assert held <= 4 * records
+    assert peak - held <= 5 * records
