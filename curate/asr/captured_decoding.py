@@ -19,8 +19,8 @@ it here; and after any exception everything captured is dropped. A graph that is
 
 Several graphs, one for each size of batch, would spare replays of rows that a batch does not have. `max_graphs` allows
 them, but only one is kept by default: on an H200 (28 November 2026, torch 2.11, NeMo 3.0.0) decoding with several ended
-in an illegal memory access. Each capture empties torch's cache, so that by `curate.asr.graph_memory` the graphs before it
-lost the memory of their loops; whether that is the whole cause has not been measured.
+in an illegal memory access. Each capture empties torch's cache, so that by `curate.asr.graph_memory` the graphs before
+it lost the memory of their loops; whether that is the whole cause has not been measured.
 """
 
 from __future__ import annotations

@@ -142,7 +142,7 @@ class CapturedEncoder:
         before = self._reserved_bytes()
         try:
             captured = self._captured(shape, int(like.shape[1]))
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (whatever fails there, the batch can be encoded without)
             # What a capture forbids is reported in the words of a broken context, which this call tells apart.
             self._torch.cuda.synchronize(self._device)
             self._give_up(error)

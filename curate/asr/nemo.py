@@ -597,7 +597,10 @@ class _Loaded:
         if self._side is not None:
             info |= {"side_stream": True}
         if self._captured is not None:
-            info |= {"encoder_graphs": self._captured.shapes, "encoder_graphs_mb": round(self._captured.size_bytes / 1e6)}
+            info |= {
+                "encoder_graphs": self._captured.shapes,
+                "encoder_graphs_mb": round(self._captured.size_bytes / 1e6),
+            }
         return info
 
     def memory(self) -> DeviceMemory | None:

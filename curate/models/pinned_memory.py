@@ -47,7 +47,7 @@ class PinnedSlot:
             self.copied = None
 
     def fill(self, signals: Sequence[Waveform]) -> tuple[Any, Any]:
-        """Return `signals` as one tensor with zeros behind the shorter ones, (B, T), and their lengths in samples, (B,).
+        """Return `signals` as one (B, T) tensor with zeros behind the shorter ones, and their lengths in samples, (B,).
 
         Both are views of the buffer, which grows to the next size class where it is too small.
         """

@@ -75,9 +75,7 @@ class SideStream:
         """The pinned memory that is kept."""
         return self._ring.size_bytes
 
-    def prepare(
-        self, signals: Sequence[Waveform], compute: Callable[[Any, Any], Tensors]
-    ) -> PreparedBatch | None:
+    def prepare(self, signals: Sequence[Waveform], compute: Callable[[Any, Any], Tensors]) -> PreparedBatch | None:
         """Copy a batch to the GPU and start `compute(padded, lengths)` there; None: the batch is too large for that.
 
         Args:

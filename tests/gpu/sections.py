@@ -347,7 +347,8 @@ for turn in range(6):
     if on_gpu:
         torch.cuda.empty_cache()
         # others use what was released, in every size that a small tensor may have had
-        junk = [torch.full((2**power,), -1, dtype=torch.int32, device=device) for power in range(4, 24) for _ in range(9)]
+        sizes = [2**power for power in range(4, 24) for _ in range(9)]
+        junk = [torch.full((size,), -1, dtype=torch.int32, device=device) for size in sizes]
         torch.cuda.synchronize()
         row["junk_intact"] = row.get("junk_intact", True) and all(bool((one == -1).all()) for one in junk)
         del junk
@@ -681,52 +682,60 @@ def knee(device: str, is_small: bool) -> None:
 
 def encoder_graphs(device: str, is_small: bool) -> None:
     """The encoder in CUDA graphs for a shape, padded up, against the encoder without; the texts of both."""
-    import torch
-
     from curate.asr import NemoRecogniser
-    from curate.asr.captured_encoder import CapturedEncoder
-    from tests.gpu import measuring
 
     recogniser = NemoRecogniser(large_model(is_small), device=device, decoder="ctc", dtype="bf16")
     recogniser.setup()
-    loaded: Any = recogniser._loaded
     shapes = [(2, 1.0)] if is_small else [(4, 5.0), (16, 12.5), (64, 12.5), (9, 3.1), (1, 12.5)]
-    audio = measuring.noise(41.0)
     for count, seconds in shapes:
-        if left_s() < 8:
-            break
-        samples = round(seconds * RATE_HZ)
-        batch = [audio[n : n + samples - n * RATE_HZ // 50] for n in range(count)]
-        row: dict[str, Any] = {"n": count, "length_s": seconds}
-        eager = [one.text for one in recogniser.transcribe(batch)]
-        with torch.inference_mode():
-            features, frames = loaded._features(*loaded._padded(batch))
-            features = features.to(loaded._dtype)
-            plain, counts = loaded._encoder(audio_signal=features, length=frames)[:2]
-            row["eager_ms"] = _timed_ms(lambda: loaded._encoder(audio_signal=features, length=frames), device)
-            row["all_eager_ms"] = _timed_ms(lambda: recogniser.begin(batch), device)
-            if device == "cpu":
-                keep("encoder_graphs", **row)
-                continue
-            graphs = CapturedEncoder(torch, loaded._encoder, loaded._device, loaded._dtype)
-            graphs(features, frames)
-            started = time.perf_counter()
-            found, found_counts = graphs(features, frames)
-            measuring.synchronize(device)
-            row |= {"captured_in_s": time.perf_counter() - started, "shapes": graphs.shapes}
-            row["graph_ms"] = _timed_ms(lambda: graphs(features, frames), device)
-            row["memory_mb"] = graphs.size_bytes / 1e6
-            row["same_counts"] = bool((counts == found_counts).all())
-            off = [(a[:, :n] - b[:, :n]).abs().max() for a, b, n in zip(plain, found, counts.tolist(), strict=True)]
-            row["off_by_at_most"], row["largest"] = float(max(off)), float(plain.abs().max())
-            loaded._captured = graphs
-            row["all_graph_ms"] = _timed_ms(lambda: recogniser.begin(batch), device)
-            row["same_texts"] = sum(a == b.text for a, b in zip(eager, recogniser.transcribe(batch), strict=True))
-            loaded._captured = None
-            graphs.close()
-        row["times_as_fast"] = row["eager_ms"] / row["graph_ms"]
-        keep("encoder_graphs", **row)
+        if left_s() > 8:
+            _encode_one_shape(recogniser, device, count, seconds)
     recogniser.close()
+
+
+def _encode_one_shape(recogniser: Any, device: str, count: int, seconds: float) -> None:
+    import torch
+
+    from curate.asr.captured_encoder import CapturedEncoder
+    from tests.gpu import measuring
+
+    loaded: Any = recogniser._loaded
+    audio = measuring.noise(41.0)
+    samples = round(seconds * RATE_HZ)
+    batch = [audio[n : n + samples - n * RATE_HZ // 50] for n in range(count)]
+    row: dict[str, Any] = {"n": count, "length_s": seconds}
+    eager = [one.text for one in recogniser.transcribe(batch)]
+    row["all_eager_ms"] = _timed_ms(lambda: recogniser.begin(batch), device)
+    with torch.inference_mode():
+        features, frames = loaded._features(*loaded._padded(batch))
+        features = features.to(loaded._dtype)
+
+        def encode() -> Any:
+            return loaded._encoder(audio_signal=features, length=frames)
+
+        plain, counts = encode()[:2]
+        row["eager_ms"] = _timed_ms(encode, device)
+        if device == "cpu":
+            keep("encoder_graphs", **row)
+            return
+        graphs = CapturedEncoder(torch, loaded._encoder, loaded._device, loaded._dtype)
+        graphs(features, frames)
+        started = time.perf_counter()
+        found, found_counts = graphs(features, frames)
+        measuring.synchronize(device)
+        row |= {"captured_in_s": time.perf_counter() - started, "shapes": graphs.shapes}
+        row["graph_ms"] = _timed_ms(lambda: graphs(features, frames), device)
+        row["memory_mb"] = graphs.size_bytes / 1e6
+        row["same_counts"] = bool((counts == found_counts).all())
+        off = [(a[:, :n] - b[:, :n]).abs().max() for a, b, n in zip(plain, found, counts.tolist(), strict=True)]
+        row["off_by_at_most"], row["largest"] = float(max(off)), float(plain.abs().max())
+    loaded._captured = graphs
+    row["all_graph_ms"] = _timed_ms(lambda: recogniser.begin(batch), device)
+    row["same_texts"] = sum(a == b.text for a, b in zip(eager, recogniser.transcribe(batch), strict=True))
+    loaded._captured = None
+    graphs.close()
+    row["times_as_fast"] = row["eager_ms"] / row["graph_ms"]
+    keep("encoder_graphs", **row)
 
 
 def _timed_ms(work: Callable[[], object], device: str) -> float:

@@ -1,4 +1,4 @@
-"""`make bench-gpu` on the CPU: every section is there, and its code runs with a toy model, so far as it needs no GPU."""
+"""`make bench-gpu` on the CPU: every section is there, and its code runs with a toy model as far as it needs no GPU."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -44,15 +45,13 @@ def test_every_section_has_its_line_in_the_documentation() -> None:
 
 
 def test_wheels_to_carry_are_those_of_the_constraints() -> None:
-    import re
-
     page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
-    pinned = dict(
-        (name.lower().replace(".", "-").replace("_", "-"), version)
+    pinned = {
+        name.lower().replace(".", "-").replace("_", "-"): version
         for name, version in re.findall(
             r"^([\w.-]+)==(\S+)", (ROOT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE
         )
-    )
+    }
     wheels = re.findall(r"([\w.-]+)==([\w.]+)", page)
     assert len(wheels) > 40
     assert [f"{name}=={version}" for name, version in wheels if pinned.get(name.lower(), version) != version] == []

@@ -1,6 +1,6 @@
 """CUDA's streams, events and pinned memory on the CPU: what a stream is given is done when something waits for it.
 
-Until then the GPU's copy of a batch holds no numbers, and whatever is read too early, or overwritten too early, is seen.
+Until then the GPU's copy of a batch holds no numbers, so whatever is read or overwritten too early is seen.
 """
 
 from __future__ import annotations

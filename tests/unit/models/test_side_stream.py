@@ -66,9 +66,7 @@ def read(cuda: FakeCuda, prepared: Any) -> tuple[list[list[float]], list[int]]:
     return found[0], found[1]
 
 
-def test_model_reads_a_batch_only_after_it_has_been_computed(
-    side: SideStream, cuda: FakeCuda, used: list[Any]
-) -> None:
+def test_model_reads_a_batch_only_after_it_has_been_computed(side: SideStream, cuda: FakeCuda, used: list[Any]) -> None:
     prepared = side.prepare(batch(3, 1, value=1.0), doubled(cuda))
     assert cuda.streams[0].waiting, "nothing has waited for the GPU yet"
     assert read(cuda, prepared) == ([[2.0, 2.0, 2.0], [4.0, 0.0, 0.0]], [3, 1])
@@ -84,14 +82,12 @@ def test_slot_is_refilled_only_after_its_batch_was_copied(side: SideStream, cuda
         assert lengths == [4, 2, 1]
 
 
-def test_ring_pins_a_few_buffers_and_grows_by_size_class(
-    side: SideStream, cuda: FakeCuda, fake: FakeTorch
-) -> None:
+def test_ring_pins_a_few_buffers_and_grows_by_size_class(side: SideStream, cuda: FakeCuda, fake: FakeTorch) -> None:
     for longest in (100, 90, 2**18, 2**18 + 1, 2**18 - 5, 400_000, 7):
         read(cuda, side.prepare(batch(longest, 5, value=1.0), doubled(cuda)))
     sizes = sorted(one.numel() for one in fake.pinned if one.dtype == torch.float32)
-    assert sizes == [size_class(2 * (2**18 + 1), 1), size_class(2 * 400_000, 1)] == [2**20, 2**20]
-    assert side.pinned_bytes == 2 * (4 * 2**20 + 8 * 64)
+    assert sizes == [2**19, 2**20] == [size_class(2 * 2**18, 1), size_class(2 * 400_000, 1)]
+    assert side.pinned_bytes == 4 * (2**19 + 2**20) + 2 * 8 * 64
 
 
 def test_batch_beyond_the_largest_buffer_is_left_to_the_caller(fake: FakeTorch) -> None:
