@@ -264,7 +264,7 @@ def oom_in_capture(device: str, is_small: bool) -> None:
     ):
         loop.reset()
         recogniser.transcribe(clips[:4])
-        original = getattr(computer, where)
+        original, own = getattr(computer, where), vars(computer).get(where)
 
         def boom(*args: Any, where: str = where, original: Any = original) -> Any:
             if where.startswith("_warmup") or torch.cuda.is_current_stream_capturing():
@@ -272,8 +272,11 @@ def oom_in_capture(device: str, is_small: bool) -> None:
             return original(*args)
 
         setattr(computer, where, boom)
-        error = attempt(lambda: recogniser.transcribe(clips[:20]))
-        delattr(computer, where)
+        error = attempt(lambda: recogniser.transcribe((40 * clips)[:40]))
+        if own is None:
+            delattr(computer, where)
+        else:
+            setattr(computer, where, own)
         keep("oom_in_capture", injected=where, error=error, **after())
     recogniser.close()
 
@@ -284,8 +287,8 @@ from curate.asr import NemoRecogniser, is_oom
 from curate.batching import Unfit, run_splitting
 from curate.gpu_errors import classify_gpu_error
 from tests.gpu.sections import MODEL, quickstart_clips
-extra_mb = int(sys.argv[1])
-recogniser = NemoRecogniser(MODEL, device="cuda", decoder="rnnt", dtype="fp32")
+extra_mb, device = int(sys.argv[1].split(",")[0]), sys.argv[1].split(",")[1]
+recogniser = NemoRecogniser(MODEL, device=device, decoder="rnnt", dtype="fp32")
 recogniser.setup()
 clips = quickstart_clips()[:24]
 def texts(some): return [one.text for one in recogniser.transcribe(some)]
@@ -301,7 +304,7 @@ for part in run_splitting(list(range(len(clips))), lambda ids: texts([clips[n] f
                           on_oom=lambda ids, message: recogniser.free_memory()):
     if isinstance(part, Unfit): unfit += 1
     else: found.update(zip(part.items, part.result))
-row |= {"kept": len(found), "unfit": unfit, "same": sum(good[n] == text for n, text in found.items()),
+row |= {"of": len(clips), "kept": len(found), "unfit": unfit, "same": sum(good[n] == text for n, text in found.items()),
         "empty": sum(not text for n, text in found.items() if good[n])}
 torch.cuda.set_per_process_memory_fraction(1.0)
 row["same_after"] = sum(a == b for a, b in zip(good[:4], texts(clips[:4])))
@@ -311,9 +314,10 @@ print(json.dumps(row | {"sound": recogniser._loaded._decode.is_sound}))
 
 def short_of_memory(device: str, is_small: bool) -> None:
     """Texts while there is next to no memory to spare, each amount in a process of its own: an abort ends one only."""
-    amounts = [(str(extra_mb), {}) for extra_mb in (1, 2, 4, 16, 64, 256)]
-    for extra_mb, line in children(_SHORT_OF_MEMORY, amounts, left_s() - 3).items():
-        keep("short_of_memory", extra_mb=int(extra_mb), of=24, **json.loads(line))
+    amounts = (1,) if is_small else (1, 2, 4, 16, 64, 256)
+    variants = [(f"{extra_mb},{device}", {}) for extra_mb in amounts]
+    for name, line in children(_SHORT_OF_MEMORY, variants, left_s() - 3).items():
+        keep("short_of_memory", extra_mb=int(name.partition(",")[0]), **json.loads(line))
 
 
 _RELEASED = """
@@ -341,7 +345,7 @@ for turn in range(6):
     for size in (3, 20, len(clips)) if "several" in how else (20,):
         found = texts(clips[:size])
         seen.add(id(loop._computer.state))
-        row["of"] += size
+        row["of"] += len(found)
         row["same"] += sum(map(str.__eq__, found, eager[:size]))
         row["empty"] += sum(not text for text, wanted in zip(found, eager) if wanted)
     if on_gpu:
@@ -468,11 +472,12 @@ import torch
 from curate.asr import NemoRecogniser
 from tests.gpu.sections import large_model, sharing_records
 from tests.gpu import measuring
-share, small = float(sys.argv[1].split(",")[1]), sys.argv[1].split(",")[2] == "1"
-recogniser = NemoRecogniser(large_model(small), device="cuda", decoder="rnnt", dtype="bf16", gpu_share=share)
+_, share, small, device = sys.argv[1].split(",")
+share, small = float(share), small == "1"
+recogniser = NemoRecogniser(large_model(small), device=device, decoder="rnnt", dtype="bf16", gpu_share=share)
 recogniser.setup()
-watched = measuring.Watched(recogniser, "cuda")
-records = sharing_records(256)
+watched = measuring.Watched(recogniser, device)
+records = sharing_records(8 if small else 256)
 with measuring.stage_around(watched, {"batching": "memory"}, gpus=share) as stage:
     batch, done = measuring.transcribe_all(stage, records)
     report = stage.batching_report()
@@ -500,14 +505,17 @@ def sharing_records(count: int) -> list[dict[str, Any]]:
     return records
 
 
-def neighbour(device: str, is_small: bool) -> None:
-    """Two workers share the GPU; and a lone record waits for a neighbour that holds all memory for a moment."""
+def two_workers(device: str, is_small: bool) -> None:
+    """Two workers with fractions share the GPU, each with a transducer in CUDA graphs and batches by memory."""
     expandable = {"PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True"}
     small = "1" if is_small else "0"
-    halves = [(f"{name},0.45,{small}", expandable) for name in ("first", "second")]
-    for name, line in children(_SHARING, halves, left_s() - 30).items():
-        keep("neighbour", case=f"two workers, {name}", **json.loads(line))
+    halves = [(f"{name},0.45,{small},{device}", expandable) for name in ("first", "second")]
+    for name, line in children(_SHARING, halves, left_s() - 3).items():
+        keep("two_workers", case=name.partition(",")[0], **json.loads(line))
 
+
+def neighbour(device: str, is_small: bool) -> None:
+    """A lone record waits for a neighbour that holds all memory for a moment."""
     import torch
     from loguru import logger
 
@@ -551,29 +559,45 @@ def neighbour(device: str, is_small: bool) -> None:
         hog.wait(20)
 
 
+def decoder_several(device: str, is_small: bool) -> None:
+    """As `decoder_slices`, with several graphs, one for each size of batch: kept in pools, and not checked."""
+    _decode_shapes("decoder_several", device, is_small, max_graphs=9)
+
+
 def decoder_slices(device: str, is_small: bool) -> None:
-    """The transducer's decoding: eager, in graphs made for the batch, and in the graphs that are chosen for it.
+    """The transducer's decoding: eager, in graphs made for the batch, and in the one graph that is kept.
 
     The weights are random, so scores nearly tie, and rounding alone changes texts: a matrix product of another number
     of rows rounds in another way. So texts are compared in fp32 as well, and with those of an eager batch that has the
     rows of the graph (`eager_rows_same`): where these differ as often, neither graphs nor slices are the cause.
     """
+    _decode_shapes("decoder_slices", device, is_small, max_graphs=1)
+
+
+def _decode_shapes(section: str, device: str, is_small: bool, max_graphs: int) -> None:
+    import torch
+
     from curate.asr import NemoRecogniser
+    from curate.asr.graph_memory import GraphMemory
 
     shapes = [(2, 1.0)] if is_small else [(64, 20.0), (16, 40.0), (1024, 5.0), (256, 5.0), (4, 5.0), (80, 20.0)]
     shapes += [] if is_small else [(320, 5.0), (40, 40.0), (1600, 1.0)]
     for dtype, some in (("bf16", shapes), ("fp32", shapes[:1] + shapes[2:4])):
         recogniser = NemoRecogniser(large_model(is_small), device=device, decoder="rnnt", dtype=dtype)
         recogniser.setup()
-        keep("decoder_slices", dtype=dtype, mode=recogniser.runtime_info()["cuda_graphs_mode"])
+        loop: Any = recogniser._loaded._decode._loop  # type: ignore[union-attr]
+        loop._max_graphs = max_graphs
+        if max_graphs > 1:
+            loop._memory = GraphMemory(torch, checks=False)
+        keep(section, dtype=dtype, mode=recogniser.runtime_info()["cuda_graphs_mode"])
         for count, seconds in some:
             if left_s() < 12:
                 break
-            _decode_one_shape(recogniser, device, count, seconds, dtype)
+            _decode_one_shape(section, recogniser, device, count, seconds, dtype)
         recogniser.close()
 
 
-def _decode_one_shape(recogniser: Any, device: str, count: int, seconds: float, dtype: str) -> None:
+def _decode_one_shape(section: str, recogniser: Any, device: str, count: int, seconds: float, dtype: str) -> None:
     import torch
 
     from tests.gpu import measuring
@@ -605,7 +629,7 @@ def _decode_one_shape(recogniser: Any, device: str, count: int, seconds: float, 
         expected = [one.text for one in decode()()]
         row["texts"] = len(set(expected))
         if mode is None:
-            keep("decoder_slices", **row, eager_ms=timed())
+            keep(section, **row, eager_ms=timed())
             return
         chosen = loop._choose(count, int(encoded.shape[2]), encoded)
         functional = torch.nn.functional
@@ -628,7 +652,7 @@ def _decode_one_shape(recogniser: Any, device: str, count: int, seconds: float, 
         row["chosen_capacity"], row["chosen_same"] = loop.capacity, same(decode()())
         row["chosen_to_own"] = row["chosen_ms"] / row["own_graph_ms"]
         row["reserved_gb"] = torch.cuda.memory_reserved() / 1e9
-        keep("decoder_slices", **row)
+        keep(section, **row)
         loop.reset()
     recogniser.free_memory()
 
@@ -693,10 +717,20 @@ def encoder_graphs(device: str, is_small: bool) -> None:
     recogniser.close()
 
 
-def _encode_one_shape(recogniser: Any, device: str, count: int, seconds: float) -> None:
+def captured_encoder(loaded: Any) -> Any:
+    """Return the encoder of a model that is loaded, in CUDA graphs; without any of them on the CPU."""
     import torch
 
     from curate.asr.captured_encoder import CapturedEncoder
+
+    graphs = CapturedEncoder(torch, loaded._encoder, loaded._device, loaded._dtype)
+    graphs.is_on &= loaded._device.type == "cuda"
+    return graphs
+
+
+def _encode_one_shape(recogniser: Any, device: str, count: int, seconds: float) -> None:
+    import torch
+
     from tests.gpu import measuring
 
     loaded: Any = recogniser._loaded
@@ -715,10 +749,7 @@ def _encode_one_shape(recogniser: Any, device: str, count: int, seconds: float) 
 
         plain, counts = encode()[:2]
         row["eager_ms"] = _timed_ms(encode, device)
-        if device == "cpu":
-            keep("encoder_graphs", **row)
-            return
-        graphs = CapturedEncoder(torch, loaded._encoder, loaded._device, loaded._dtype)
+        graphs = captured_encoder(loaded)
         graphs(features, frames)
         started = time.perf_counter()
         found, found_counts = graphs(features, frames)
@@ -964,9 +995,11 @@ SECTIONS: Sequence[Section] = (
     released_memory,
     error_messages,
     restore_again,
+    two_workers,
     stage,
     side_stream,
     encoder_graphs,
+    decoder_several,
     decoder_slices,
     neighbour,
     knee,

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -92,20 +93,93 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Callable[[
     assert os.environ.get("OMP_NUM_THREADS") == threads
 
 
+@pytest.fixture
+def imitated(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch's answers about a GPU, and CUDA graphs of both parts of a model, so that code for a GPU runs on the CPU."""
+    torch: Any = pytest.importorskip("torch", reason="needs torch: make .venv/.dev-all")
+    pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit: make .venv/.dev-all")
+    from curate.asr import NemoRecogniser
+    from tests.unit.asr import fake_graphs
+    from tests.unit.models.fake_streams import FakeCuda, FakeTorch, RecordedEncoder
+
+    answers: dict[str, Callable[..., Any]] = {
+        "get_device_properties": lambda *_: SimpleNamespace(total_memory=1e9, uuid="1-2"),
+        "memory_reserved": lambda *_: 10**8,
+        "max_memory_reserved": lambda *_: 10**8,
+        "get_allocator_backend": lambda: "native",
+        "set_per_process_memory_fraction": lambda *_: None,
+        "synchronize": lambda *_: None,
+        "empty_cache": lambda: None,
+        "is_current_stream_capturing": lambda: False,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, answer)
+    setup = NemoRecogniser.setup
+
+    def with_graphs(self: NemoRecogniser) -> None:
+        setup(self)
+        loaded: Any = self._loaded
+        if loaded._decode._loop is not None:
+            fake_graphs.FakeCuda(self)
+
+    monkeypatch.setattr(NemoRecogniser, "setup", with_graphs)
+    captured_encoder = sections.captured_encoder
+
+    def in_graphs(loaded: Any) -> Any:
+        cuda = FakeCuda(lazy=False)
+        graphs = captured_encoder(loaded)
+        graphs._torch, graphs.is_on = FakeTorch(cuda), True
+        graphs._encoder = RecordedEncoder(loaded._encoder, cuda)
+        return graphs
+
+    monkeypatch.setattr(sections, "captured_encoder", in_graphs)
+
+
 @pytest.mark.slow
 @pytest.mark.nemo
-def test_sections_run_on_the_cpu_with_toy_models(here: Callable[[], list[dict[str, Any]]]) -> None:
+def test_sections_for_a_gpu_run_with_an_imitated_one(
+    here: Callable[[], list[dict[str, Any]]], imitated: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = sections.quickstart_clips
+    monkeypatch.setattr(sections, "quickstart_clips", lambda: clips()[:4])
+    sections.released_memory("cpu", True)
+    sections.short_of_memory("cpu", True)
+    sections.two_workers("cpu", True)
+    sections.oom_in_capture("cpu", True)
+    sections.decoder_slices("cpu", True)
+    sections.decoder_several("cpu", True)
+    sections.encoder_graphs("cpu", True)
+    rows = here()
+    assert [row for row in rows if "error" in row and row["section"] != "oom_in_capture"] == []
+    [released] = [row for row in rows if row["section"] == "released_memory"]
+    assert released["same"] == released["of"] > 0
+    [short] = [row for row in rows if row["section"] == "short_of_memory"]
+    assert short["same"] == short["kept"] == short["of"] == 4
+    injected = [row for row in rows if row["section"] == "oom_in_capture" and "injected" in row]
+    assert [row["same_after"] for row in injected] == [4] * 4
+    assert "injected" in injected[0]["error"]
+    decoded = [row for row in rows if "chosen_to_own" in row]
+    assert {(row["own_same"], row["chosen_same"]) for row in decoded} == {(1, 1)}
+    rows_chosen = {(row["section"], row["chosen_capacity"][0]) for row in decoded}
+    assert rows_chosen == {("decoder_slices", 1024), ("decoder_several", 16)}
+    [encoded] = [row for row in rows if row["section"] == "encoder_graphs"]
+    assert encoded["same_texts"] == encoded["n"]
+    assert encoded["shapes"] == [[2, 256]]
+
+
+@pytest.mark.slow
+@pytest.mark.nemo
+def test_sections_run_on_the_cpu_with_toy_models(
+    here: Callable[[], list[dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("nemo.collections.asr", reason="needs nemo_toolkit: make .venv/.dev-all")
     clips = sections.quickstart_clips
+    monkeypatch.setattr(sections, "quickstart_clips", lambda: clips()[:3])
     wanted = [section.name for section in run_sections.SECTIONS if section.name not in OFF_THE_CPU]
     by_name = {function.__name__: function for function in sections.SECTIONS}
-    sections.quickstart_clips = lambda: clips()[:3]  # type: ignore[assignment]
-    try:
-        for name in wanted:
-            if name != "command_line":  # starts a run in processes, which the tests of the command line do
-                by_name[name]("cpu", True)
-    finally:
-        sections.quickstart_clips = clips  # type: ignore[assignment]
+    for name in wanted:
+        if name != "command_line":  # starts a run in processes, which the tests of the command line do
+            by_name[name]("cpu", True)
     rows = here()
     assert {row["section"] for row in rows} == set(wanted) - {"command_line"}
     assert [row for row in rows if "error" in row] == []

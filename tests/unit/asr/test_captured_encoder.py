@@ -12,36 +12,11 @@ from curate.asr import NemoRecogniser
 from curate.asr.captured_encoder import CapturedEncoder
 from curate.models.side_stream import CAPTURES, SideStream
 from tests.models import babble
-from tests.unit.models.fake_streams import FakeCuda, FakeTorch
+from tests.unit.models.fake_streams import FakeCuda, FakeTorch, RecordedEncoder
 
 pytestmark = pytest.mark.nemo
 
 CLIPS = [babble(seed, 1.0 + seed / 3) for seed in range(7)]
-
-
-class Recorded:
-    """An encoder whose calls are kept in the graph that is being captured."""
-
-    def __init__(self, encoder: Any, cuda: FakeCuda) -> None:
-        self.encoder = encoder
-        self.cuda = cuda
-        self.calls: list[tuple[int, int]] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.encoder, name)
-
-    def __call__(self, *, audio_signal: Any, length: Any) -> Any:
-        self.calls.append((int(audio_signal.shape[0]), int(audio_signal.shape[2])))
-        found = self.encoder(audio_signal=audio_signal, length=length)
-        if self.cuda.capturing is not None:
-            assert CAPTURES.locked()
-
-        def again() -> None:
-            for kept, new in zip(found, self.encoder(audio_signal=audio_signal, length=length), strict=True):
-                kept.copy_(new)
-
-        self.cuda.record(again)
-        return found
 
 
 @pytest.fixture(scope="module", params=["rnnt", "ctc"])
@@ -60,7 +35,7 @@ def cuda() -> FakeCuda:
 @pytest.fixture
 def encoder(recogniser: NemoRecogniser, cuda: FakeCuda) -> Iterator[CapturedEncoder]:
     loaded: Any = recogniser._loaded
-    recorded = Recorded(loaded._encoder, cuda)
+    recorded = RecordedEncoder(loaded._encoder, cuda)
     fake: Any = FakeTorch(cuda)
     loaded._captured = CapturedEncoder(fake, recorded, loaded._device, loaded._dtype)
     yield loaded._captured

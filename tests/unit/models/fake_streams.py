@@ -10,6 +10,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from typing import Any
 
+from curate.models.side_stream import CAPTURES
+
 
 class FakeStream:
     """Work in order, done as late as possible; with `lazy` False, at once."""
@@ -173,3 +175,32 @@ class FakeTorch:
     def pinned(self) -> list[Any]:
         """The pinned tensors that are still there."""
         return [tensor for pin in self._pins if (tensor := pin()) is not None]
+
+
+class RecordedEncoder:
+    """A NeMo encoder whose calls are kept in the graph that is being captured.
+
+    Attributes:
+        calls: rows and frames of each call.
+    """
+
+    def __init__(self, encoder: Any, cuda: FakeCuda) -> None:
+        self.encoder = encoder
+        self.cuda = cuda
+        self.calls: list[tuple[int, int]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.encoder, name)
+
+    def __call__(self, *, audio_signal: Any, length: Any) -> Any:
+        self.calls.append((int(audio_signal.shape[0]), int(audio_signal.shape[2])))
+        found = self.encoder(audio_signal=audio_signal, length=length)
+        if self.cuda.capturing is not None:
+            assert CAPTURES.locked(), "another thread may prepare a batch meanwhile"
+
+        def again() -> None:
+            for kept, new in zip(found, self.encoder(audio_signal=audio_signal, length=length), strict=True):
+                kept.copy_(new)
+
+        self.cuda.record(again)
+        return found
