@@ -73,7 +73,8 @@ def body_memory(torch: Any, device: Any) -> Generator[None]:
         return
     token = _POOL.set(None)  # torch refuses to enter a pool twice
     try:
-        with torch.cuda.use_mem_pool(pool, device):
+        # A device without an index, which is the current one, is refused here.
+        with torch.cuda.use_mem_pool(pool, None if device.index is None else device):
             yield
     finally:
         _POOL.reset(token)

@@ -17,7 +17,7 @@ from tests.models import babble
 from tests.unit.asr.fake_graphs import FakeCuda
 
 CLIPS = [babble(seed, 2.0 + seed / 4) for seed in range(7)]
-CUDA = SimpleNamespace(type="cuda")
+CUDA = SimpleNamespace(type="cuda", index=None)
 
 
 class Pools:
@@ -36,6 +36,7 @@ class Pools:
     @contextmanager
     def use_mem_pool(self, pool: object, device: Any) -> Generator[None]:
         assert pool not in self.inside, "already recording to this pool"
+        assert device is None, "torch takes no device without an index here"
         self.inside.append(pool)
         try:
             yield
