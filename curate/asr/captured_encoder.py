@@ -143,7 +143,7 @@ class CapturedEncoder:
         try:
             captured = self._captured(shape, int(like.shape[1]))
         except Exception as error:  # noqa: BLE001 (whatever fails there, the batch can be encoded without)
-            # What a capture forbids is reported in the words of a broken context, which this call tells apart.
+            # What a capture forbids is reported in the words of a broken context, which this call distinguishes.
             self._torch.cuda.synchronize(self._device)
             self._give_up(error)
             return None

@@ -42,7 +42,7 @@ class PreparedBatch:
     def take(self) -> Tensors:
         """Return the tensors, for use on the current stream, which waits for them; once.
 
-        The allocator is told that this stream uses them, so that it gives their memory to the next batch only when this
+        The allocator records that this stream uses them, so that it gives their memory to the next batch only when this
         stream is done with it.
         """
         tensors, self._tensors = self._tensors, None
