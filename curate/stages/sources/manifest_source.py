@@ -28,6 +28,9 @@ _SAMPLED_BYTES = 16 * 1024 * 1024
 
 _SECONDS = ("duration", "offset")
 
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9_.-][A-Za-z0-9_./ -]*\Z")
+"""A usual relative path."""
+
 _SHARDED = re.compile(r"_OP_\d+\.\.\d+_CL_")
 
 _SOURCE_ID = "source_id"
@@ -91,7 +94,8 @@ class RowSource(ColumnSettings, Source):
             RecordError: `bad_value`, for a `duration` or `offset` that is not a number of seconds.
         """
         path = record.get(self.filepath_key)
-        if isinstance(path, str) and path[:1] != "/" and _is_path(path):
+        # mostly the first test decides: a call for every record would take longer
+        if isinstance(path, str) and (_PLAIN_PATH.match(path) or (path[:1] != "/" and _is_path(path))):
             record[self.filepath_key] = f"{folder}/{path}" if folder[-1:] != "/" else folder + path
         for name in _SECONDS:
             value: Any = record.get(name)
@@ -333,11 +337,10 @@ def matching_objects(pattern: str) -> list[Path]:
 
 def _is_path(audio: str) -> bool:
     """Return whether a string can be a local path; others are reported for each record when its audio is opened."""
-    if not audio.isascii():
-        try:
-            os.fsencode(audio)
-        except UnicodeEncodeError:
-            return False
+    try:
+        os.fsencode(audio)
+    except UnicodeEncodeError:
+        return False
     return audio != "" and "://" not in audio and "\0" not in audio
 
 
