@@ -5,7 +5,8 @@ such as memory that runs out, leaves that capture open and that stream current: 
 whole graph ("must end on the same stream"), and every later call of this thread fails with "operation not permitted
 when stream is capturing". Here the body's capture is ended and the stream restored, so that the first error arrives.
 
-NeMo captures in the mode `thread_local`, so other threads may allocate and pin memory meanwhile.
+NeMo captures in the mode `thread_local`, so other threads may allocate and pin memory meanwhile. What a body itself
+allocates comes from where `curate.asr.graph_memory` says.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import Any
 
+from curate.asr.graph_memory import body_memory
 from curate.gpu_errors import GpuFault, classify_gpu_error
 
 _NODE = "with_conditional_node"
@@ -46,7 +48,8 @@ def unwinding(original: Any, torch: Any, end_capture: Any) -> Any:
         try:
             with original(*args, device=device, **options) as entered:
                 body = entered[0]
-                yield entered
+                with body_memory(torch, device):
+                    yield entered
         except BaseException:
             if body is not None:
                 end_capture(body)

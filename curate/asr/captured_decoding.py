@@ -12,19 +12,22 @@ traits of that code determine this module:
   alone.
 - It keeps one set of buffers, and its graph, as plain attributes.
 
+A fifth is that a graph does not own the memory that its loops work in: see `curate.asr.graph_memory`.
+
 So sizes are rounded up in steps of a third to a half; NeMo's decoder is asked what is captured, instead of remembering
 it here; and after any exception everything captured is dropped. A graph that is too small is replaced by a larger one.
 
 Several graphs, one for each size of batch, would spare replays of rows that a batch does not have. `max_graphs` allows
 them, but only one is kept by default: on an H200 (28 November 2026, torch 2.11, NeMo 3.0.0) decoding with several ended
-in an illegal memory access, whose cause is not known.
+in an illegal memory access. Each capture empties torch's cache, so that by `curate.asr.graph_memory` the graphs before
+it lost the memory of their loops; whether that is the whole cause has not been measured.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib import import_module
 from typing import Any
 
@@ -32,7 +35,9 @@ from attrs import frozen
 from loguru import logger
 
 from curate.asr.capture_unwinding import interrupted_by_oom, unwind_captures
+from curate.asr.graph_memory import GraphMemory, allocating_bodies_from
 from curate.gpu_errors import classify_gpu_error
+from curate.models.side_stream import CAPTURES
 
 ROWS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """The sizes of graphs. More rows than these gain nothing."""
@@ -59,6 +64,10 @@ class _Captured:
     state: Any
     graphs: Any
     size_bytes: int
+    pool: Any
+    """What the loops' bodies allocate from; None: torch's cache."""
+    released_bytes: int
+    """What the allocator had released when these were captured."""
 
     @property
     def frames(self) -> int:
@@ -74,12 +83,20 @@ class CapturedLoop:
         max_bytes: the most memory that the buffers of all graphs may take; None: no limit. A batch that needs larger
             ones even for the fewest rows is decoded without graphs.
         max_graphs: the maximum number of graphs that are kept; see above.
+        memory: what the graphs' loops work in; None: torch's allocator.
     """
 
     def __init__(
-        self, computer: Any, *, max_rows: int = MAX_ROWS, max_bytes: float | None = None, max_graphs: int = 1
+        self,
+        computer: Any,
+        *,
+        max_rows: int = MAX_ROWS,
+        max_bytes: float | None = None,
+        max_graphs: int = 1,
+        memory: GraphMemory | None = None,
     ) -> None:
         self._computer = computer
+        self._memory = memory or GraphMemory(import_module("torch"))
         self._rows = max_rows
         self._max_bytes = math.inf if max_bytes is None else max_bytes
         self._max_graphs = max_graphs
@@ -155,7 +172,7 @@ class CapturedLoop:
         if rows is None:
             logger.info("{} encoder frames are too long for CUDA graphs; such batches decode without", frames)
             return False
-        if self._holds(rows, frames) and self.is_sound():
+        if self._holds(rows, frames, like) and self.is_sound():
             return False
         encoded = like.new_zeros((rows, like.shape[1], frames))
         lengths = import_module("torch").ones(rows, dtype=import_module("torch").int64, device=like.device)
@@ -178,16 +195,18 @@ class CapturedLoop:
         takes_a_place = (
             len(others) >= self._max_graphs or sum(others) + self._bytes(wanted, longest, like) > self._max_bytes
         )
-        if takes_a_place and not self._holds(wanted, frames):
-            captured = sorted(rows for rows in self._pool if 2 * rows >= wanted and self._holds(rows, frames))
+        if takes_a_place and not self._holds(wanted, frames, like):
+            captured = sorted(rows for rows in self._pool if 2 * rows >= wanted and self._holds(rows, frames, like))
             if captured:
                 return _smallest(captured, count)
         return wanted
 
-    def _holds(self, rows: int, frames: int) -> bool:
-        """Return whether a graph of `rows` rows is captured, for at least `frames` frames."""
+    def _holds(self, rows: int, frames: int, like: Any) -> bool:
+        """Return whether a graph of `rows` rows is captured, for at least `frames` frames, and has its memory."""
         captured = self._pool.get(rows)
-        return captured is not None and captured.frames >= frames
+        if captured is None or captured.frames < frames:
+            return False
+        return captured.released_bytes == self._memory.released_bytes(like.device)
 
     def _decode_slice(self, decode: Decode, encoded: Any, lengths: Any, rows: int) -> list[Any] | None:
         """Decode a slice in a graph of `rows` rows; None: the graphs have changed to a slower kind, try again.
@@ -200,7 +219,7 @@ class CapturedLoop:
             logger.warning("the captured CUDA graphs do not belong to the decoder's buffers and are dropped")
             self.reset()
         count, frames = len(encoded), int(encoded.shape[2])
-        captures = not self._holds(rows, frames)
+        captures = not self._holds(rows, frames, encoded)
         captured = self._pool.pop(rows, None)
         longest = _rounded(frames, _FRAME_STEP)
         size_bytes = self._bytes(rows, longest, encoded)
@@ -214,8 +233,10 @@ class CapturedLoop:
             functional = import_module("torch.nn.functional")
             encoded = functional.pad(encoded, (0, longest - frames, 0, 0, 0, rows - count))
             lengths = functional.pad(lengths, (0, rows - count))
+        pool = self._memory.new_pool(encoded.device) if captures else None
         try:
-            hypotheses = decode(encoded, lengths)
+            with CAPTURES if captures else nullcontext(), allocating_bodies_from(pool):
+                hypotheses = decode(encoded, lengths)
         except BaseException as error:
             self.reset()
             oom = interrupted_by_oom(error) if captures else None
@@ -226,7 +247,8 @@ class CapturedLoop:
             return None
         if captures:
             state, graphs = self._pair()
-            self._pool[rows] = _Captured(state, graphs, size_bytes)
+            released = self._memory.released_bytes(encoded.device)
+            self._pool[rows] = _Captured(state, graphs, size_bytes, pool, released)
         return hypotheses[:count]
 
     def _pair(self) -> tuple[Any, Any]:

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from loguru import logger
 
+from curate.asr.captured_encoder import CapturedEncoder
 from curate.asr.checkpoint import (
     check_model,
     choose_decoder,
@@ -37,6 +38,7 @@ from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.gpu_errors import is_broken_gpu
 from curate.models import AudioModel, Clip, CtcLabels, DeviceMemory, MemoryPeak, ModelCapabilities, Rows
 from curate.models.resources import DTYPES, suitable_dtype
+from curate.models.side_stream import PreparedBatch, SideStream
 from curate.models.torch_device import TorchMemoryMeter, gpu_uuid, limit_gpu_memory
 
 if TYPE_CHECKING:
@@ -53,7 +55,7 @@ _SILENCE = 2.0**-48
 """Mean square at or below which a waveform has no energy: half a step of 24-bit audio, -144 dB of full scale."""
 
 _GRAPH_SHARE = 0.1
-"""Share of this process's GPU memory that the buffers of CUDA graphs may take."""
+"""Share of this process's GPU memory that the buffers of CUDA graphs may take, the decoder's and the encoder's each."""
 
 _GPU_LOCK = Lock()
 """Held while a model of this process works on a GPU: torch forbids two captures of CUDA graphs at the same time."""
@@ -84,6 +86,9 @@ class NemoRecogniser(AudioModel):
         decoding: `greedy_batch` or `greedy`, see `DecodingOptions`.
         label_looping: see `DecodingOptions`.
         cuda_graphs: see `DecodingOptions`.
+        encoder_graphs: whether the encoder runs small batches in CUDA graphs; without effect on the CPU.
+        side_stream: whether a batch is copied to the GPU, and its features are computed, while the model works on the
+            one before; without effect on the CPU.
         attention: `sdpa` computes the encoder's attention with torch's fused kernels, `nemo` with NeMo's own; equal to
             rounding. `auto` is `sdpa` on a GPU, where it is faster for large batches, and `nemo` on the CPU.
         local_attention: the frames of the encoder that each frame attends to on either side, such as 128, for long
@@ -112,6 +117,8 @@ class NemoRecogniser(AudioModel):
         decoding: str = "greedy_batch",
         label_looping: bool = True,
         cuda_graphs: bool = True,
+        encoder_graphs: bool = False,
+        side_stream: bool = False,
         attention: str = "auto",
         local_attention: int | None = None,
         tf32: bool = False,
@@ -136,6 +143,8 @@ class NemoRecogniser(AudioModel):
         self.dtype = dtype
         self.decoder = decoder
         self.threads = threads
+        self.encoder_graphs = encoder_graphs
+        self.side_stream = side_stream
         self.attention = attention
         self.local_attention = local_attention
         self.tf32 = tf32
@@ -194,6 +203,8 @@ class NemoRecogniser(AudioModel):
             is_local = self.local_attention is not None
             self._loaded.settings["attention"] = "local" if is_local else "sdpa" if uses_sdpa else "nemo"
             self._loaded.settings["tf32"] = self.tf32 and device.type == "cuda"
+            if device.type == "cuda":
+                self._loaded.speed_up(encoder_graphs=self.encoder_graphs, side_stream=self.side_stream)
             self.rate_hz = self._loaded.rate_hz
             self.warm_up()  # a model that fails on one second of noise would fail on every record
         except Exception as error:
@@ -252,7 +263,9 @@ class NemoRecogniser(AudioModel):
         self._loaded.peak = None  # of a batch that the model does not see, or that fails, there is none
         spell = list[Transcript]
         if audible:
-            spell = self._loaded.run([staged[index] for index in audible], staged.padded, staged.features)
+            features, staged.features = staged.features, None  # used once, and memory of the GPU
+            spell = self._loaded.run([staged[index] for index in audible], staged.padded, features)
+            del features
 
         def spelt() -> list[Transcript]:
             transcripts = [silence] * count
@@ -363,7 +376,7 @@ class StagedBatch(Sequence[Waveform]):
         self.audible = audible
         self.padded: tuple[Any, Any] | None = None
         """The audible ones as one tensor, and their lengths."""
-        self.features: tuple[Any, Any] | None = None
+        self.features: tuple[Any, Any] | PreparedBatch | None = None
         """Their features, and the number of frames of each; None: the model computes them."""
 
     def __len__(self) -> int:
@@ -438,7 +451,18 @@ class _Loaded:
         self._encoder = model.encoder
         self._model = model
         self._labels: CtcLabels | None = None
+        self._side: SideStream | None = None
+        self._captured: CapturedEncoder | None = None
+        self._graph_bytes = graph_bytes
         self.least_samples = self._least_samples()
+
+    def speed_up(self, *, encoder_graphs: bool, side_stream: bool) -> None:
+        """Use what a GPU alone has: CUDA graphs of the encoder, and a stream for the next batch."""
+        if side_stream:
+            self._side = SideStream(self._torch, self._device)
+        if encoder_graphs:
+            most = math.inf if self._graph_bytes is None else self._graph_bytes
+            self._captured = CapturedEncoder(self._torch, self._encoder, self._device, self._dtype, max_bytes=most)
 
     def _least_samples(self) -> int:
         """Return the length of the shortest clip that has `_LEAST_FRAMES` feature frames."""
@@ -461,7 +485,12 @@ class _Loaded:
     def stage(self, waveforms: Sequence[Waveform]) -> Sequence[Waveform]:
         staged = self.check(waveforms)
         if staged.audible:
-            staged.padded = self._padded([staged[index] for index in staged.audible])
+            signals = [staged[index] for index in staged.audible]
+            if self._side is not None:
+                staged.features = self._side.prepare(signals, self._features)
+                if staged.features is not None:
+                    return staged
+            staged.padded = self._padded(signals)
             # Two teams of threads would be in each other's way.
             if not self.on_gpu and self._torch.get_num_threads() == 1:
                 with self._torch.inference_mode():
@@ -495,7 +524,7 @@ class _Loaded:
         self,
         signals: Sequence[Waveform],
         padded: tuple[Any, Any] | None = None,
-        features: tuple[Any, Any] | None = None,
+        features: tuple[Any, Any] | PreparedBatch | None = None,
     ) -> Callable[[], list[Transcript]]:
         with self._lock, self._torch.inference_mode():
             if not self.on_gpu:
@@ -507,7 +536,10 @@ class _Loaded:
             return spell
 
     def _through(
-        self, signals: Sequence[Waveform], padded: tuple[Any, Any] | None, computed: tuple[Any, Any] | None
+        self,
+        signals: Sequence[Waveform],
+        padded: tuple[Any, Any] | None,
+        computed: tuple[Any, Any] | PreparedBatch | None,
     ) -> Callable[[], list[Transcript]]:
         lengths = [len(signal) for signal in signals]
         encoded, frames = self._encode(signals, padded, computed)
@@ -518,11 +550,16 @@ class _Loaded:
         self,
         signals: Sequence[Waveform],
         padded: tuple[Any, Any] | None = None,
-        computed: tuple[Any, Any] | None = None,
+        computed: tuple[Any, Any] | PreparedBatch | None = None,
     ) -> tuple[Any, Any]:
         """Return the encoder's output for a batch, (B, D, T) in the decoders' number format, and the valid frames."""
+        if isinstance(computed, PreparedBatch):
+            computed = computed.take()
         features, frames = computed or self._features(*(padded or self._padded(signals)))
-        encoded, frames = self._encoder(audio_signal=features.to(self._dtype), length=frames)[:2]
+        if self._captured is not None:
+            encoded, frames = self._captured(features, frames)
+        else:
+            encoded, frames = self._encoder(audio_signal=features.to(self._dtype), length=frames)[:2]
         return encoded.to(self._head_dtype), frames
 
     def log_probs(self, signals: Sequence[Waveform]) -> list[LogProbs]:
@@ -556,7 +593,15 @@ class _Loaded:
 
     def runtime_info(self) -> dict[str, Any]:
         mode = self._decode.graph_mode
-        return self.settings | {"cuda_graphs": mode is not None, "cuda_graphs_mode": mode}
+        info = self.settings | {"cuda_graphs": mode is not None, "cuda_graphs_mode": mode}
+        if self._side is not None:
+            info |= {"side_stream": True}
+        if self._captured is not None:
+            info |= {
+                "encoder_graphs": self._captured.shapes,
+                "encoder_graphs_mb": round(self._captured.size_bytes / 1e6),
+            }
+        return info
 
     def memory(self) -> DeviceMemory | None:
         return TorchMemoryMeter(self._torch, self._device).memory() if self.on_gpu else None
@@ -569,11 +614,17 @@ class _Loaded:
             TorchMemoryMeter(self._torch, self._device).free_memory()
 
     def release(self) -> None:
+        side, self._side = self._side, None
+        if self._captured is not None:
+            self._captured.close()
+        self._captured = None
         del self._model, self._encoder, self._preprocessor, self._decode
         collect()  # NeMo's models hold references to themselves
         if not self.on_gpu:
             return
         try:
+            if side is not None:
+                side.close()
             self._torch.cuda.empty_cache()
         except RuntimeError as error:
             if not is_broken_gpu(error):

@@ -51,7 +51,7 @@ def test_run_over_a_million_lines_needs_bounded_memory(tmp_path: Path) -> None:
     print(f"\nrun: {ratio:.2f} plain loops, {found['cpu_s']:.1f} s of CPU, peak {found['peak_mb']:.0f} MB")
     assert found["kept"] == loop["kept"]
     assert found["peak_mb"] <= 300
-    assert ratio <= 10  # as in test_overhead: every record is committed, and published once more
+    assert ratio <= 5  # every record is committed, or noted with the reason, and the kept ones are written once more
 
 
 @pytest.mark.parametrize("form", ["lines", "array", "tsv", "csv"])

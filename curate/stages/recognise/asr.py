@@ -44,6 +44,8 @@ class InferenceAsrNemoStage(TranscribingStage):
         decoding: `greedy_batch`, or `greedy`: one record after the other, slow, the same text.
         label_looping: for transducers: False loops over frames, slower, the same text.
         cuda_graphs: for transducers on a GPU: capture the loop as CUDA graphs; False does not.
+        encoder_graphs: on a GPU: run the encoder for small batches in CUDA graphs; equal to rounding.
+        side_stream: on a GPU: copy the next batch and compute its features while the model works on the one before.
         attention: `sdpa`: torch's fused kernels, `nemo`: NeMo's own, equal to rounding; `auto` is `sdpa` on a GPU.
         local_attention: the frames of the encoder that each frame attends to on either side, such as 128, for records
             of many minutes: memory grows with their length instead of its square. None: all. It may change the text.
@@ -69,12 +71,14 @@ class InferenceAsrNemoStage(TranscribingStage):
     decoding: str = "greedy_batch"
     label_looping: bool = field(default=True, kw_only=True)
     cuda_graphs: bool = field(default=True, kw_only=True)
+    encoder_graphs: bool = field(default=False, kw_only=True)
+    side_stream: bool = field(default=False, kw_only=True)
     attention: str = field(default="auto", kw_only=True)
     local_attention: int | None = field(default=None, kw_only=True)
     tf32: bool = field(default=False, kw_only=True)
 
     name = "asr_nemo"
-    tuning = TranscribingStage.tuning | {"cuda_graphs", "attention"}
+    tuning = TranscribingStage.tuning | {"cuda_graphs", "encoder_graphs", "side_stream", "attention"}
 
     def check(self) -> None:
         super().check()
@@ -89,6 +93,8 @@ class InferenceAsrNemoStage(TranscribingStage):
             decoding=self.decoding,
             label_looping=self.label_looping,
             cuda_graphs=self.cuda_graphs,
+            encoder_graphs=self.encoder_graphs,
+            side_stream=self.side_stream,
             attention=self.attention,
             local_attention=self.local_attention,
             tf32=self.tf32,

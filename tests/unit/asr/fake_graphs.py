@@ -6,20 +6,59 @@ the decoder has by now. A limit on their size stands for the memory of a GPU.
 
 from __future__ import annotations
 
+import weakref
 from types import SimpleNamespace
 from typing import Any
 
-from curate.asr import NemoRecogniser
+from curate.asr import NemoRecogniser, graph_memory
+from curate.asr.graph_memory import GraphMemory
+from curate.models.side_stream import CAPTURES
+
+
+class FakeMemory(GraphMemory):
+    """torch's allocator: what a loop's body works in is released with the cache, unless it has a pool of its own."""
+
+    def __init__(self, *, pools: bool, checks: bool) -> None:
+        super().__init__(None, pools=pools, checks=checks)
+        self.releases = 0
+        self.pools: weakref.WeakSet[Any] = weakref.WeakSet()
+
+    def released_bytes(self, device: Any) -> int:
+        return self.releases if self._checks else 0
+
+    def new_pool(self, device: Any) -> Any:
+        if not self._pools:
+            return None
+        pool = BodyPool()
+        self.pools.add(pool)
+        return pool
+
+    def empty_cache(self) -> None:
+        self.releases += 1
+
+
+class BodyPool:
+    """A pool, which can be referred to weakly."""
 
 
 class FakeGraph:
     """A captured decoding loop, bound to the buffers that it was captured for."""
 
-    def __init__(self, computer: Any) -> None:
+    def __init__(self, computer: Any, memory: FakeMemory | None = None) -> None:
         self._computer = computer
         self._state = computer.state
+        self._memory = memory
+        pool = graph_memory._POOL.get()
+        self._pool = None if pool is None else weakref.ref(pool)
+        self._captured_at = memory.releases if memory is not None else 0
+
+    def _check_memory(self) -> None:
+        is_kept = self._pool is not None and self._pool() is not None
+        if self._memory is not None and not is_kept and self._memory.releases != self._captured_at:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
     def replay(self) -> None:
+        self._check_memory()
         computer = self._computer
         current, computer.state = computer.state, self._state
         computer._before_outer_loop()
@@ -63,6 +102,7 @@ class FakeCuda:
         max_rows: a capture with more rows runs out of memory.
         failing: what a capture raises, in place of capturing.
         fails_at: where: `warm-up`, or `compile`.
+        memory: what the loops work in; None: whatever they need is always there.
     """
 
     def __init__(self, recogniser: NemoRecogniser, mode: str = "full_graph") -> None:
@@ -74,6 +114,7 @@ class FakeCuda:
         self.max_rows = 10**9
         self.failing: BaseException | None = None
         self.fails_at = "warm-up"
+        self.memory: FakeMemory | None = None
         computer.max_symbols = computer.max_symbols or 10
         computer.allow_cuda_graphs = True
         computer.cuda_graphs_mode = computer.CudaGraphsMode(mode)
@@ -101,13 +142,19 @@ class FakeCuda:
     def _compile_full(self) -> None:
         self._fail("compile")
         self._note()
-        self.computer.full_graph = FakeGraph(self.computer)
+        self.computer.full_graph = FakeGraph(self.computer, self.memory)
 
     def _compile_parts(self) -> None:
         self._note()
         self.computer.separate_graphs = FakeSeparateGraphs(self.computer)
 
+    def use_memory(self, *, pools: bool, checks: bool) -> FakeMemory:
+        """Have graphs work in memory that is released with the cache."""
+        self.memory = self.loop._memory = FakeMemory(pools=pools, checks=checks)
+        return self.memory
+
     def _note(self) -> None:
+        assert CAPTURES.locked(), "another thread may prepare a batch meanwhile"
         self.captures.append((self.computer.state.batch_size, self.computer.state.max_time))
 
 
