@@ -334,7 +334,8 @@ class Commit:
 
 def positions_of(commits: Iterable[Commit]) -> Intervals:
     """Return the positions of the roots that commits hold."""
-    return Intervals(((first, last) for first, last, _ in ranges_in_order(commits)), ascending=True)
+    found = heapq.merge(*(commit.valid_ranges() for commit in commits))
+    return Intervals(((first, last) for first, last, _ in found), ascending=True)
 
 
 def id_checksum(ids: Iterable[str]) -> int:

@@ -30,6 +30,9 @@ Range: TypeAlias = "tuple[int, int, int]"
 _TOGETHER = 512
 """The number of ranges that are compressed together."""
 
+_FEW = 16
+"""At most this many ranges are kept as they are: those of a unit whose records finished in order."""
+
 _CODES = (("H", 1 << 16), ("I", 1 << 32), ("q", 1 << 63))
 """Types of array, with the number that is too large for each."""
 
@@ -41,14 +44,19 @@ class Ranges(Sequence[Range]):
     compressed differences: about two bytes a range, where the numbers themselves take 24.
     """
 
-    __slots__ = ("_firsts", "_length", "_packed")
+    __slots__ = ("_few", "_firsts", "_length", "_packed")
 
     def __init__(self, ranges: Iterable[Sequence[int]] = ()) -> None:
         self._packed: list[bytes] = []
         self._firsts = array("q")
+        self._few = array("q")
         self._length = 0
         found = iter(ranges)
         while some := list(islice(found, _TOGETHER)):
+            if len(some) <= _FEW and not self._packed:
+                self._few.extend(chain.from_iterable(some))
+                self._length = len(self._few) // 3
+                return
             first, _, _ = some[0]
             self._firsts.append(first)
             self._packed.append(_pack(some))
@@ -62,22 +70,26 @@ class Ranges(Sequence[Range]):
         if isinstance(index, slice):
             return list(self)[index]
         place = range(self._length)[index]
-        return list(self._unpacked(place // _TOGETHER))[place % _TOGETHER]
+        some = self if self._few else self._unpacked(place // _TOGETHER)
+        return next(islice(some, place % _TOGETHER, None))
 
     def __len__(self) -> int:
         return self._length
 
     def __iter__(self) -> Iterator[Range]:
+        if not self._packed:
+            numbers = iter(self._few)
+            return zip(numbers, numbers, numbers, strict=True)
         return chain.from_iterable(map(self._unpacked, range(len(self._packed))))
 
     def _unpacked(self, number: int) -> Iterator[Range]:
         return _unpack(self._firsts[number], self._packed[number])
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Ranges) and (self._firsts, self._packed) == (other._firsts, other._packed)
+        return isinstance(other, Ranges) and (self._few, self._packed) == (other._few, other._packed)
 
     def __hash__(self) -> int:
-        return hash(tuple(self._packed))
+        return hash((self._few.tobytes(), *self._packed))
 
     def __repr__(self) -> str:
         return f"Ranges({list(self)!r:.200})"
@@ -85,7 +97,7 @@ class Ranges(Sequence[Range]):
     def rows_at(self, position: int) -> int:
         """Return the number of rows of the range that begins at a position."""
         number = bisect_right(self._firsts, position) - 1
-        found = self._unpacked(number) if number >= 0 else iter(())
+        found = self if self._few else self._unpacked(number) if number >= 0 else ()
         return next((rows for first, _, rows in found if first == position), 0)
 
 
