@@ -1,0 +1,241 @@
+"""curate and its peers on the same job, in turns on one machine; see README.md.
+
+    python -m tests.bench.peers.compare speed   --out build/peers   # 3 repeats of the job and of the measures
+    python -m tests.bench.peers.compare faults  --out build/peers   # five broken files; SIGKILL in the middle
+
+Prints Markdown tables, and writes them and the figures of every single run, as JSON, into the folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shutil
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tests.bench.peers.material import Material, make_material
+from tests.bench.peers.measure import Usage, run
+from tests.bench.peers.opened import OpenedFiles
+from tests.bench.peers.programs import (
+    CURATE,
+    CURATOR_WITH_CHECKPOINT,
+    MODEL,
+    PROGRAMS,
+    SDP,
+    SDP_CHECKED,
+    Outcome,
+    Program,
+    hub_with_model,
+)
+
+CLIPS = 400
+REPEATS = 3
+BROKEN_CLIPS = 100
+KILL_CLIPS = 1_500
+KILL_AT = 0.6
+"""The share of the clips that a program has opened when it is killed."""
+
+START = f"""
+import torch
+from nemo.collections.asr.models import ASRModel
+ASRModel.restore_from({str(MODEL)!r}, map_location="cpu")
+"""
+"""What all programs have to do before the first clip."""
+
+
+class Bench:
+    """Runs of programs, each in a new folder, and their figures.
+
+    Args:
+        work: an empty folder with a short path: Ray's sockets lie below it.
+    """
+
+    def __init__(self, work: Path) -> None:
+        self.work = work
+        self.runs: list[dict[str, Any]] = []
+        self._number = 0
+        self.hub = work / "hf"
+        hub_with_model(self.hub)
+
+    def folder(self) -> Path:
+        """Return a new folder for the output of a run."""
+        self._number += 1
+        folder = self.work / str(self._number)
+        folder.mkdir()
+        return folder
+
+    def start(self, what: str, program: Program, command: Sequence[str], out: Path, **options: Any) -> Usage:
+        """Run a program and note what it used."""
+        interpreter = program.interpreter()
+        assert interpreter is not None
+        log = out / "log.txt"
+        used = run([interpreter, *command], log, program.environment(self.hub), **options)
+        self.runs.append({"what": what, "program": program.name, "out": str(out), **asdict(used)})
+        note = f"{what}, {program.name}: exit code {used.returncode}, {used.wall_s:.1f} s, {used.cpu_s:.1f} CPU s"
+        print(f"{note}, {used.peak_mb:.0f} MB", file=sys.stderr, flush=True)
+        return used
+
+
+def speed(bench: Bench, programs: Sequence[Program], clips: int, repeats: int) -> list[str]:
+    """Compare time and memory for the job and for the measures."""
+    material = make_material(bench.work / "speed", clips)
+    done: dict[tuple[str, str], list[tuple[Usage, Outcome]]] = {}
+    starts: list[Usage] = []
+    for _ in range(repeats):
+        starts.append(bench.start("start", CURATE, ["-c", START], bench.folder()))
+        for what in ("job", "measures"):
+            for program in programs:
+                command = program.command if what == "job" else program.measures
+                if command is not None:
+                    out = bench.folder()
+                    used = bench.start(what, program, command(material, out), out)
+                    done.setdefault((what, program.name), []).append((used, program.outcome(out)))
+                    shutil.rmtree(out / "ray", ignore_errors=True)
+    lines = [f"{clips} clips, {material.audio_s:.0f} s of audio; median of {repeats} interleaved runs.", ""]
+    for what in ("job", "measures"):
+        lines += [f"### {what}", ""]
+        lines += table("program", "CPU s", "of curate's", "wall s", "of curate's", "peak MB", "lines", "published", "lost")
+        if what == "job":
+            cells = medians(starts)
+            lines.append(row("import of NeMo and the model alone", cells[0], "", cells[1], "", cells[2], "", "", ""))
+        own = medians([used for used, _ in done["job" if what == "job" else "measures", CURATE.name]])
+        for program in programs:
+            if runs := done.get((what, program.name)):
+                cpu_s, wall_s, peak_mb = medians([used for used, _ in runs])
+                expected = material.good if what == "job" else material.ids
+                lost = max(len(expected - outcome.published.keys()) for _, outcome in runs)
+                extra = len(runs[-1][1].published.keys() - expected)
+                published = f"{len(runs[-1][1].published)}" + (f" ({extra} not expected)" if extra else "")
+                count = program.lines() if what == "job" else ""
+                lines.append(
+                    row(
+                        program.name, cpu_s, cpu_s / own[0], wall_s, wall_s / own[1], peak_mb, count, published, lost
+                    )
+                )
+        lines.append("")
+    return lines
+
+
+def broken(bench: Bench, programs: Sequence[Program], clips: int) -> list[str]:
+    """Compare what happens with five broken files."""
+    lines = [f"### Five broken files among {clips} clips", ""]
+    lines += table("program", "exit code", "published", "good clips lost", "broken files named", "not named anywhere")
+    for number, program in enumerate(programs):
+        material = make_material(bench.work / f"broken{number}", clips, with_broken=True)  # SDP moves files
+        out = bench.folder()
+        used = bench.start("broken", program, program.command(material, out), out)
+        outcome = program.outcome(out)
+        published = outcome.published.keys()
+        silent = len(material.ids - published - outcome.explained)
+        named = f"{len(material.broken & outcome.explained)} of {len(material.broken)}"
+        lost = len(material.good - published)
+        lines.append(row(program.name, used.returncode, len(published), lost, named, silent))
+    return [*lines, ""]
+
+
+def killed(bench: Bench, programs: Sequence[Program], clips: int) -> list[str]:
+    """Compare what happens after SIGKILL of all processes and the same command again."""
+    material = make_material(bench.work / "killed", clips)
+    lines = [f"### SIGKILL after {KILL_AT:.0%} of {clips} clips, then the same command", ""]
+    lines += table(
+        "program", "opened before", "opened again", "exit code", "lost", "published twice", "CPU s before", "CPU s after"
+    )
+    for program in programs:
+        out = bench.folder()
+        command = program.command(material, out)
+        opened = OpenedFiles(material.clips)
+        first = bench.start(
+            "killed", program, command, out, kill_when=lambda: len(opened.names()) >= KILL_AT * clips
+        )
+        before = set(opened.names())
+        opened.close()
+        again = OpenedFiles(material.clips)
+        second = bench.start("resumed", program, command, out)
+        repeated = len(before & again.names())
+        again.close()
+        outcome = program.outcome(out)
+        twice = sum(count > 1 for count in outcome.published.values())
+        lost = len(material.good - outcome.published.keys())
+        cells = (len(before), repeated, second.returncode, lost, twice, first.cpu_s, second.cpu_s)
+        lines.append(row(program.name, *cells))
+    return [*lines, ""]
+
+
+def medians(runs: Sequence[Usage]) -> tuple[float, float, float]:
+    """Return the medians of CPU time, wall time and peak memory."""
+    return (
+        statistics.median(used.cpu_s for used in runs),
+        statistics.median(used.wall_s for used in runs),
+        statistics.median(used.peak_mb for used in runs),
+    )
+
+
+def table(*heads: str) -> list[str]:
+    """Return the head of a Markdown table."""
+    return [row(*heads), "|" + "---|" * len(heads)]
+
+
+def row(*cells: object) -> str:
+    """Return a row of a Markdown table; three significant digits are enough for a measured figure."""
+    shown = [f"{cell:.2f}" if isinstance(cell, float) and cell < 10 else cell for cell in cells]
+    shown = [f"{cell:.0f}" if isinstance(cell, float) else str(cell) for cell in shown]
+    return f"| {' | '.join(shown)} |"
+
+
+def machine() -> str:
+    """Return one line about this machine."""
+    model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    memory_gb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    load = os.getloadavg()[0]
+    name = model.partition(":")[2].strip()
+    return f"{os.cpu_count()} cores ({name}), {memory_gb:.0f} GB, Python {platform.python_version()}, load {load:.1f}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("what", choices=("speed", "faults"))
+    parser.add_argument("--out", type=Path, required=True, help="folder for the tables and the figures")
+    parser.add_argument("--clips", type=int, help=f"default: {CLIPS}; of faults: {KILL_CLIPS} for the kill")
+    parser.add_argument("--repeats", type=int, default=REPEATS)
+    parser.add_argument("--only", default="", help="names of programs, separated by semicolons")
+    parser.add_argument("--keep", action="store_true", help="keep the folders of the runs")
+    given = parser.parse_args()
+    everything = [*PROGRAMS, *([CURATOR_WITH_CHECKPOINT, SDP_CHECKED] if given.what == "faults" else [])]
+    wanted = [name.strip() for name in given.only.split(";") if name.strip()]
+    everything = [program for program in everything if not wanted or program.name in wanted]
+    programs = [program for program in everything if program.interpreter()]
+    lines = [f"{time.strftime('%d %B %Y')}; {machine()}.", ""]
+    for program in everything:
+        found = program.found_versions() if program in programs else {}
+        versions = ", ".join(f"{name} {version}" for name, version in found.items())
+        lines.append(f"- {program.name}: {versions or f'not installed ({program.python} is not set)'}")
+    lines.append("")
+    bench = Bench(Path(tempfile.mkdtemp(prefix="cmp-", dir="/tmp")))
+    try:
+        if given.what == "speed":
+            lines += speed(bench, programs, given.clips or CLIPS, given.repeats)
+        else:
+            lines += broken(bench, programs, BROKEN_CLIPS)
+            in_kill = [program for program in programs if program is not SDP_CHECKED]
+            lines += killed(bench, in_kill, given.clips or KILL_CLIPS)
+    finally:
+        given.out.mkdir(parents=True, exist_ok=True)
+        figures = {"lines": lines, "runs": bench.runs}
+        (given.out / f"{given.what}.json").write_text(json.dumps(figures, indent=1) + "\n")
+        if not given.keep:
+            shutil.rmtree(bench.work, ignore_errors=True)
+    (given.out / f"{given.what}.md").write_text("\n".join(lines))
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()
