@@ -263,6 +263,7 @@ TITLES = {
     "batching.md": "Batching",
     "benchmarks.md": "Benchmarks",
     "cluster.md": "Scale to a cluster",
+    "comparison.md": "Comparison",
     "corpus.md": "Corpora",
     "coming-from.md": "Coming from NeMo Curator, SDP or datatrove",
     "errors.md": "Error codes",

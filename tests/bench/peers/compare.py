@@ -1,7 +1,9 @@
 """curate and its peers on the same job, in turns on one machine; see README.md.
 
-    python -m tests.bench.peers.compare speed   --out build/peers   # 3 repeats of the job and of the measures
-    python -m tests.bench.peers.compare faults  --out build/peers   # five broken files; SIGKILL in the middle
+    python -m tests.bench.peers.compare speed     # the job, three times in turns
+    python -m tests.bench.peers.compare measures  # duration and bandwidth, three times in turns
+    python -m tests.bench.peers.compare broken    # the job with five broken files
+    python -m tests.bench.peers.compare kill      # SIGKILL in the middle of the job, and the same command again
 
 Prints Markdown tables, and writes them and the figures of every single run, as JSON, into the folder.
 """
@@ -13,16 +15,18 @@ import json
 import os
 import platform
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tests.bench.peers.material import Material, make_material
+from tests.bench.peers.material import make_material
 from tests.bench.peers.measure import Usage, run
 from tests.bench.peers.opened import OpenedFiles
 from tests.bench.peers.programs import (
@@ -30,7 +34,6 @@ from tests.bench.peers.programs import (
     CURATOR_WITH_CHECKPOINT,
     MODEL,
     PROGRAMS,
-    SDP,
     SDP_CHECKED,
     Outcome,
     Program,
@@ -86,48 +89,54 @@ class Bench:
 
 
 def speed(bench: Bench, programs: Sequence[Program], clips: int, repeats: int) -> list[str]:
-    """Compare time and memory for the job and for the measures."""
+    """Compare time and memory for the job."""
     material = make_material(bench.work / "speed", clips)
-    done: dict[tuple[str, str], list[tuple[Usage, Outcome]]] = {}
+    runs: dict[str, list[tuple[Usage, Outcome]]] = {}
     starts: list[Usage] = []
     for _ in range(repeats):
         starts.append(bench.start("start", CURATE, ["-c", START], bench.folder()))
-        for what in ("job", "measures"):
-            for program in programs:
-                command = program.command if what == "job" else program.measures
-                if command is not None:
-                    out = bench.folder()
-                    used = bench.start(what, program, command(material, out), out)
-                    done.setdefault((what, program.name), []).append((used, program.outcome(out)))
-                    shutil.rmtree(out / "ray", ignore_errors=True)
-    lines = [f"{clips} clips, {material.audio_s:.0f} s of audio; median of {repeats} interleaved runs.", ""]
-    for what in ("job", "measures"):
-        lines += [f"### {what}", ""]
-        lines += table("program", "CPU s", "of curate's", "wall s", "of curate's", "peak MB", "lines", "published", "lost")
-        if what == "job":
-            cells = medians(starts)
-            lines.append(row("import of NeMo and the model alone", cells[0], "", cells[1], "", cells[2], "", "", ""))
-        own = medians([used for used, _ in done["job" if what == "job" else "measures", CURATE.name]])
         for program in programs:
-            if runs := done.get((what, program.name)):
-                cpu_s, wall_s, peak_mb = medians([used for used, _ in runs])
-                expected = material.good if what == "job" else material.ids
-                lost = max(len(expected - outcome.published.keys()) for _, outcome in runs)
-                extra = len(runs[-1][1].published.keys() - expected)
-                published = f"{len(runs[-1][1].published)}" + (f" ({extra} not expected)" if extra else "")
-                count = program.lines() if what == "job" else ""
-                lines.append(
-                    row(
-                        program.name, cpu_s, cpu_s / own[0], wall_s, wall_s / own[1], peak_mb, count, published, lost
-                    )
-                )
-        lines.append("")
-    return lines
+            out = bench.folder()
+            used = bench.start("job", program, program.command(material, out), out)
+            runs.setdefault(program.name, []).append((used, program.outcome(out)))
+            shutil.rmtree(out, ignore_errors=True)
+    lines = [f"{clips} clips, {material.audio_s:.0f} s of audio; medians of {repeats} runs in turns.", ""]
+    lines += table("program", "CPU s", "wall s", "peak MB", "CPU to curate's", "lines", "kept", "good clips lost")
+    lines.append(row("import of NeMo and the model alone", *medians(starts), "", "", "", ""))
+    own = medians([used for used, _ in next(iter(runs.values()))])[0]
+    for program in programs:
+        found = runs[program.name]
+        used = medians([each for each, _ in found])
+        published = [outcome.published.keys() for _, outcome in found]
+        lost = max(len(material.good - each) for each in published)
+        lines.append(row(program.name, *used, used[0] / own, program.lines(), len(published[-1]), lost))
+    return [*lines, ""]
+
+
+def measures(bench: Bench, programs: Sequence[Program], clips: int, repeats: int) -> list[str]:
+    """Compare time and memory for duration and bandwidth alone."""
+    material = make_material(bench.work / "measures", clips)
+    runs: dict[str, list[tuple[Usage, Outcome]]] = {}
+    programs = [program for program in programs if program.measures is not None]
+    for _ in range(repeats):
+        for program in programs:
+            assert program.measures is not None
+            out = bench.folder()
+            used = bench.start("measures", program, program.measures(material, out), out)
+            runs.setdefault(program.name, []).append((used, program.outcome(out)))
+            shutil.rmtree(out, ignore_errors=True)
+    lines = [f"{clips} clips, {material.audio_s:.0f} s of audio; medians of {repeats} runs in turns.", ""]
+    lines += table("program", "CPU s", "wall s", "peak MB", "CPU to curate's", "rows")
+    own = medians([used for used, _ in next(iter(runs.values()))])[0]
+    for program in programs:
+        used = medians([each for each, _ in runs[program.name]])
+        lines.append(row(program.name, *used, used[0] / own, len(runs[program.name][-1][1].published)))
+    return [*lines, ""]
 
 
 def broken(bench: Bench, programs: Sequence[Program], clips: int) -> list[str]:
     """Compare what happens with five broken files."""
-    lines = [f"### Five broken files among {clips} clips", ""]
+    lines = [f"{clips} clips, {clips - clips // 10} of them good, and five broken files.", ""]
     lines += table("program", "exit code", "published", "good clips lost", "broken files named", "not named anywhere")
     for number, program in enumerate(programs):
         material = make_material(bench.work / f"broken{number}", clips, with_broken=True)  # SDP moves files
@@ -145,17 +154,15 @@ def broken(bench: Bench, programs: Sequence[Program], clips: int) -> list[str]:
 def killed(bench: Bench, programs: Sequence[Program], clips: int) -> list[str]:
     """Compare what happens after SIGKILL of all processes and the same command again."""
     material = make_material(bench.work / "killed", clips)
-    lines = [f"### SIGKILL after {KILL_AT:.0%} of {clips} clips, then the same command", ""]
+    lines = [f"{clips} clips, killed when {KILL_AT:.0%} of them were opened; then the same command.", ""]
     lines += table(
-        "program", "opened before", "opened again", "exit code", "lost", "published twice", "CPU s before", "CPU s after"
+        "program", "opened before", "again", "exit code", "clips lost", "kept twice", "CPU s before", "CPU s after"
     )
     for program in programs:
         out = bench.folder()
         command = program.command(material, out)
         opened = OpenedFiles(material.clips)
-        first = bench.start(
-            "killed", program, command, out, kill_when=lambda: len(opened.names()) >= KILL_AT * clips
-        )
+        first = bench.start("killed", program, command, out, kill_when=partial(enough_opened, opened, KILL_AT * clips))
         before = set(opened.names())
         opened.close()
         again = OpenedFiles(material.clips)
@@ -168,6 +175,20 @@ def killed(bench: Bench, programs: Sequence[Program], clips: int) -> list[str]:
         cells = (len(before), repeated, second.returncode, lost, twice, first.cpu_s, second.cpu_s)
         lines.append(row(program.name, *cells))
     return [*lines, ""]
+
+
+def fill(page: Path, what: str, lines: Sequence[str]) -> None:
+    """Replace what stands between `<!-- peers: WHAT -->` and `<!-- end of WHAT -->` on a page."""
+    before, begin, rest = page.read_text().partition(f"<!-- peers: {what} -->\n")
+    _, end, after = rest.partition(f"<!-- end of {what} -->")
+    if not (begin and end):
+        raise ValueError(f"{page} has no marks of {what}")
+    page.write_text(before + begin + "\n" + "\n".join(lines).strip() + "\n\n" + end + after)
+
+
+def enough_opened(opened: OpenedFiles, count: float) -> bool:
+    """Return whether a program has opened that number of clips."""
+    return len(opened.names()) >= count
 
 
 def medians(runs: Sequence[Usage]) -> tuple[float, float, float]:
@@ -191,6 +212,13 @@ def row(*cells: object) -> str:
     return f"| {' | '.join(shown)} |"
 
 
+def versions(program: Program) -> str:
+    """Return the versions of a program, or why it is left out."""
+    if program.interpreter() is None:
+        return f"not installed: {program.python} is not set"
+    return ", ".join(f"{name} {version}" for name, version in program.found_versions().items())
+
+
 def machine() -> str:
     """Return one line about this machine."""
     model = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
@@ -202,31 +230,32 @@ def machine() -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("what", choices=("speed", "faults"))
-    parser.add_argument("--out", type=Path, required=True, help="folder for the tables and the figures")
-    parser.add_argument("--clips", type=int, help=f"default: {CLIPS}; of faults: {KILL_CLIPS} for the kill")
+    parser.add_argument("what", choices=("speed", "measures", "broken", "kill"))
+    parser.add_argument("--out", type=Path, default=Path("build/peers"), help="folder for the tables and the figures")
+    parser.add_argument("--clips", type=int, help=f"default: {CLIPS}; {BROKEN_CLIPS} for broken, {KILL_CLIPS} for kill")
     parser.add_argument("--repeats", type=int, default=REPEATS)
     parser.add_argument("--only", default="", help="names of programs, separated by semicolons")
+    parser.add_argument("--page", type=Path, help="a page whose part between the marks of this comparison is replaced")
     parser.add_argument("--keep", action="store_true", help="keep the folders of the runs")
     given = parser.parse_args()
-    everything = [*PROGRAMS, *([CURATOR_WITH_CHECKPOINT, SDP_CHECKED] if given.what == "faults" else [])]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no program runs on
+    more = {"broken": [SDP_CHECKED], "kill": [CURATOR_WITH_CHECKPOINT]}
+    everything = [*PROGRAMS, *more.get(given.what, [])]
     wanted = [name.strip() for name in given.only.split(";") if name.strip()]
     everything = [program for program in everything if not wanted or program.name in wanted]
     programs = [program for program in everything if program.interpreter()]
-    lines = [f"{time.strftime('%d %B %Y')}; {machine()}.", ""]
-    for program in everything:
-        found = program.found_versions() if program in programs else {}
-        versions = ", ".join(f"{name} {version}" for name, version in found.items())
-        lines.append(f"- {program.name}: {versions or f'not installed ({program.python} is not set)'}")
-    lines.append("")
+    used = [f"{program.name} ({versions(program)})" for program in everything]
+    lines = [f"{time.strftime('%d %B %Y')}; {machine()}; {'; '.join(used)}.", ""]
     bench = Bench(Path(tempfile.mkdtemp(prefix="cmp-", dir="/tmp")))
     try:
         if given.what == "speed":
             lines += speed(bench, programs, given.clips or CLIPS, given.repeats)
+        elif given.what == "measures":
+            lines += measures(bench, programs, given.clips or CLIPS, given.repeats)
+        elif given.what == "broken":
+            lines += broken(bench, programs, given.clips or BROKEN_CLIPS)
         else:
-            lines += broken(bench, programs, BROKEN_CLIPS)
-            in_kill = [program for program in programs if program is not SDP_CHECKED]
-            lines += killed(bench, in_kill, given.clips or KILL_CLIPS)
+            lines += killed(bench, programs, given.clips or KILL_CLIPS)
     finally:
         given.out.mkdir(parents=True, exist_ok=True)
         figures = {"lines": lines, "runs": bench.runs}
@@ -234,6 +263,8 @@ def main() -> None:
         if not given.keep:
             shutil.rmtree(bench.work, ignore_errors=True)
     (given.out / f"{given.what}.md").write_text("\n".join(lines))
+    if given.page is not None:
+        fill(given.page, given.what, lines)
     print("\n".join(lines))
 
 

@@ -1,4 +1,4 @@
-"""The material of the comparison: clips of spoken digits with transcripts, some of another clip, and five broken files."""
+"""The material of the comparison: clips of digits, some with the transcript of another, and five broken files."""
 
 from __future__ import annotations
 
@@ -52,7 +52,12 @@ def make_material(folder: Path, count: int, *, with_broken: bool = False) -> Mat
     unfit = {int(line) for lines in unfit.values() for line in lines}
     lines = (QUICKSTART / "data" / "manifest.jsonl").read_text().splitlines()
     sources = [json.loads(line) for number, line in enumerate(lines, start=1) if number not in unfit]
-    samples = [soundfile.read(QUICKSTART / "data" / each["audio_filepath"], dtype="float32")[0] for each in sources]
+    sources = [each for each in sources if "offset" not in each]  # whole files only
+    audio = [QUICKSTART / "data" / each["audio_filepath"] for each in sources]
+    described = [soundfile.info(path) for path in audio]
+    plain = [each.samplerate == RATE_HZ and each.channels == 1 for each in described]  # the others need conversion
+    sources = [each for each, fits in zip(sources, plain, strict=True) if fits]
+    samples = [soundfile.read(path, dtype="float32")[0] for path, fits in zip(audio, plain, strict=True) if fits]
     clips = folder / "clips"
     clips.mkdir(parents=True)
     generator = np.random.default_rng(21)

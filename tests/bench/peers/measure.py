@@ -64,27 +64,31 @@ def run(
     wall_s, cpu_s, peak_kb, returncode, killed = 0.0, 0.0, 0, 0, False
     seen: set[int] = set()
     ended: float | None = None  # when the command itself ended
-    while True:
-        try:
-            while (found := os.wait4(-1, os.WNOHANG))[0]:
-                pid, status, used = found
-                cpu_s += used.ru_utime + used.ru_stime
-                if pid == root.pid:
-                    ended = time.monotonic()
-                    wall_s = ended - began
-                    returncode = root.returncode = os.waitstatus_to_exitcode(status)
-        except ChildProcessError:
-            break
-        tree = descendants()
-        seen |= tree
-        peak_kb = max(peak_kb, sum(map(proportional_kb, tree)))
-        now = time.monotonic()
-        if killed or now - began > timeout_s or (ended is not None and now - ended > GRACE_S):
-            kill(tree)
-        elif kill_when():
-            killed = True
-            kill(tree)
-        time.sleep(SAMPLE_S)
+    try:
+        while True:
+            try:
+                while (found := os.wait4(-1, os.WNOHANG))[0]:
+                    pid, status, used = found
+                    cpu_s += used.ru_utime + used.ru_stime
+                    if pid == root.pid:
+                        ended = time.monotonic()
+                        wall_s = ended - began
+                        returncode = root.returncode = os.waitstatus_to_exitcode(status)
+            except ChildProcessError:
+                break
+            tree = descendants()
+            seen |= tree
+            peak_kb = max(peak_kb, sum(map(proportional_kb, tree)))
+            now = time.monotonic()
+            if killed or now - began > timeout_s or (ended is not None and now - ended > GRACE_S):
+                kill(tree)
+            elif kill_when():
+                killed = True
+                kill(tree)
+            time.sleep(SAMPLE_S)
+    except BaseException:  # an interrupt leaves nothing running
+        kill(descendants())
+        raise
     return Usage(wall_s, cpu_s, peak_kb / 1024, returncode, killed, len(seen))
 
 

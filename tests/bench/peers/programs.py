@@ -10,7 +10,7 @@ import sys
 import tokenize
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -48,9 +48,8 @@ class Program:
         job: the files that its user writes for the job, in `jobs`.
         command: gives the arguments after the interpreter, from the material and the folder for the output.
         outcome: reads the output.
-        measures: the same for the measures alone; None: it has no such stage.
-        path: folders for PYTHONPATH.
-        cleared: whether a user has to empty the output folder before the same command can run again.
+        measures: the same as `command` for the measures alone; None: it has no such stages.
+        path: gives the folders for PYTHONPATH.
     """
 
     name: str
@@ -60,7 +59,7 @@ class Program:
     command: Callable[[Material, Path], list[str]]
     outcome: Callable[[Path], Outcome]
     measures: Callable[[Material, Path], list[str]] | None = None
-    path: Callable[[], list[Path]] = field(default=lambda: [])
+    path: Callable[[], list[Path]] = list
 
     def interpreter(self) -> str | None:
         """The interpreter; None: not installed."""
@@ -78,6 +77,7 @@ class Program:
             env["PYTHONPATH"] = os.pathsep.join(map(str, self.path()))
         env |= {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
         env |= {"HF_HUB_OFFLINE": "1", "HF_HOME": str(home), "PYTHONUNBUFFERED": "1", "RAY_USAGE_STATS_ENABLED": "0"}
+        env["RAY_AUTH_MODE"] = "disabled"  # clusters of one user on one machine
         env["PATH"] = os.pathsep.join([str(Path(interpreter).parent), env.get("PATH", os.defpath)])
         return env
 
@@ -92,13 +92,12 @@ class Program:
         )
         interpreter = self.interpreter()
         assert interpreter is not None
-        done = subprocess.run(
-            [interpreter, "-c", script, *self.versions], capture_output=True, text=True, check=True
-        )
+        done = subprocess.run([interpreter, "-c", script, *self.versions], capture_output=True, text=True, check=True)
         versions = {name: value for name, value in json.loads(done.stdout).items() if value}
-        if self.name.startswith("SDP"):
-            revision = ["git", "-C", os.environ["CURATE_SDP"], "rev-parse", "--short", "HEAD"]
-            versions["SDP"] = subprocess.run(revision, capture_output=True, text=True, check=True).stdout.strip()
+        checkout = REPOSITORY if not self.python else os.environ["CURATE_SDP"] if self.name.startswith("SDP") else None
+        if checkout is not None:
+            revision = ["git", "-C", str(checkout), "rev-parse", "--short", "HEAD"]
+            versions["commit"] = subprocess.run(revision, capture_output=True, text=True, check=True).stdout.strip()
         return versions
 
     def lines(self) -> int:
@@ -111,18 +110,22 @@ def count_lines(path: Path) -> int:
     source = path.read_text()
     if path.suffix != ".py":
         return sum(bool(line.strip()) and not line.lstrip().startswith("#") for line in source.splitlines())
-    filler = {tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    begins = {tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
+    between = {tokenize.COMMENT, tokenize.NL}
     lines: set[int] = set()
     starts_statement = True
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type not in filler and not (starts_statement and token.type == tokenize.STRING):
-            lines.update(range(token.start[0], token.end[0] + 1))
-        starts_statement = token.type in filler
+        if token.type in begins:
+            starts_statement = True
+        elif token.type not in between:
+            if not (starts_statement and token.type == tokenize.STRING):
+                lines.update(range(token.start[0], token.end[0] + 1))
+            starts_statement = False
     return len(lines)
 
 
 def hub_with_model(folder: Path) -> None:
-    """Lay out a cache of the Hugging Face hub with the model as `local/model`, for programs that take such names only."""
+    """Lay out a cache of the Hugging Face hub with the model as `local/model`, for programs that take only names."""
     repository = folder / "hub" / "models--local--model"
     snapshot = repository / "snapshots" / ("0" * 40)
     snapshot.mkdir(parents=True)
@@ -217,9 +220,7 @@ def _lhotse_outcome(out: Path) -> Outcome:
     return Outcome(Counter(_ids(out.glob("kept.jsonl"))), frozenset(_ids(out.glob("all.jsonl"))))
 
 
-CURATE = Program(
-    "curate", "", ("curate-speech",), ("curate.yaml",), _curate, _curate_outcome, _curate_measures
-)
+CURATE = Program("curate", "", ("curate-speech",), ("curate.yaml",), _curate, _curate_outcome, _curate_measures)
 CURATOR = Program(
     "NeMo Curator",
     "CURATE_CURATOR_PYTHON",
@@ -252,7 +253,12 @@ SDP_CHECKED = Program(
     path=_sdp_path,
 )
 DATATROVE = Program(
-    "datatrove and a script", "CURATE_DATATROVE_NEMO_PYTHON", ("datatrove",), ("trove.py",), _datatrove, _datatrove_outcome
+    "datatrove and a script",
+    "CURATE_DATATROVE_NEMO_PYTHON",
+    ("datatrove",),
+    ("trove.py",),
+    _datatrove,
+    _datatrove_outcome,
 )
 LHOTSE = Program("lhotse and a script", "CURATE_LHOTSE_PYTHON", ("lhotse",), ("cuts.py",), _lhotse, _lhotse_outcome)
 

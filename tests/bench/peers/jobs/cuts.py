@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import jiwer
 import torch
@@ -13,7 +14,7 @@ from nemo.collections.asr.models import ASRModel
 
 def read_cuts(manifest: str) -> CutSet:
     cuts = []
-    with open(manifest) as lines:
+    with Path(manifest).open() as lines:
         for line in lines:
             row = json.loads(line)
             samples = round(row["duration"] * 16_000)

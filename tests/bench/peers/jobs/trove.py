@@ -1,7 +1,7 @@
 """datatrove: python trove.py MANIFEST_FOLDER OUT MODEL; it has no speech, so recognition is a step of our own."""
 
 import sys
-from typing import Any
+from typing import Any, ClassVar
 
 import jiwer
 import soundfile
@@ -17,7 +17,7 @@ from datatrove.utils.batching import batched
 
 class Transcribe(PipelineStep):
     name = "transcribe"
-    models: dict[str, Any] = {}
+    models: ClassVar[dict[str, Any]] = {}
 
     def __init__(self, model: str, batch_size: int) -> None:
         super().__init__()
