@@ -174,6 +174,7 @@ def killed(bench: Bench, programs: Sequence[Program], clips: int) -> list[str]:
         lost = len(material.good - outcome.published.keys())
         cells = (len(before), repeated, second.returncode, lost, twice, first.cpu_s, second.cpu_s)
         lines.append(row(program.name, *cells))
+        print(lines[-1], file=sys.stderr, flush=True)
     return [*lines, ""]
 
 

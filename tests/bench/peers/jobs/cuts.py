@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import jiwer
 import torch
@@ -26,8 +27,8 @@ def read_cuts(manifest: str) -> CutSet:
 
 
 def main(manifest: str, out: str, path: str) -> None:
-    model = ASRModel.restore_from(path, map_location="cpu").eval()
-    load = AudioSamples(fault_tolerant=True)
+    model: Any = ASRModel.restore_from(path, map_location=torch.device("cpu"))
+    load: Any = AudioSamples(fault_tolerant=True)
     with CutSet.open_writer(f"{out}/all.jsonl", overwrite=False) as writer:  # skips what an earlier run wrote
         todo = read_cuts(manifest).filter(lambda cut: not writer.contains(cut.id) and 0.5 <= cut.duration <= 30)
         for batch in DynamicBucketingSampler(todo, max_duration=60, num_buckets=5, shuffle=False):

@@ -27,7 +27,7 @@ class Transcribe(PipelineStep):
         from nemo.collections.asr.models import ASRModel
 
         if self.model not in self.models:  # loaded once for all tasks of a process
-            self.models[self.model] = ASRModel.restore_from(self.model, map_location="cpu").eval()
+            self.models[self.model] = ASRModel.restore_from(self.model, map_location=torch.device("cpu"))
         for batch in batched(data, self.batch_size):
             samples = [soundfile.read(each.metadata["audio_filepath"], dtype="float32")[0] for each in batch]
             with self.track_time(), torch.inference_mode():
