@@ -100,7 +100,7 @@ def speed(bench: Bench, programs: Sequence[Program], clips: int, repeats: int) -
             used = bench.start("job", program, program.command(material, out), out)
             runs.setdefault(program.name, []).append((used, program.outcome(out)))
             shutil.rmtree(out, ignore_errors=True)
-    lines = [f"{clips} clips, {material.audio_s:.0f} s of audio; medians of {repeats} runs in turns.", ""]
+    lines = [f"{clips} clips, {material.audio_s:.0f} s of audio; {counted(repeats)}.", ""]
     lines += table("program", "CPU s", "wall s", "peak MB", "CPU to curate's", "lines", "kept", "good clips lost")
     lines.append(row("import of NeMo and the model alone", *medians(starts), "", "", "", ""))
     own = medians([used for used, _ in next(iter(runs.values()))])[0]
@@ -125,7 +125,7 @@ def measures(bench: Bench, programs: Sequence[Program], clips: int, repeats: int
             used = bench.start("measures", program, program.measures(material, out), out)
             runs.setdefault(program.name, []).append((used, program.outcome(out)))
             shutil.rmtree(out, ignore_errors=True)
-    lines = [f"{clips} clips, {material.audio_s:.0f} s of audio; medians of {repeats} runs in turns.", ""]
+    lines = [f"{clips} clips, {material.audio_s:.0f} s of audio; {counted(repeats)}.", ""]
     lines += table("program", "CPU s", "wall s", "peak MB", "CPU to curate's", "rows")
     own = medians([used for used, _ in next(iter(runs.values()))])[0]
     for program in programs:
@@ -176,6 +176,11 @@ def killed(bench: Bench, programs: Sequence[Program], clips: int) -> list[str]:
         lines.append(row(program.name, *cells))
         print(lines[-1], file=sys.stderr, flush=True)
     return [*lines, ""]
+
+
+def counted(repeats: int) -> str:
+    """Return how often each program ran, in words."""
+    return "one run each" if repeats == 1 else f"medians of {repeats} runs in turns"
 
 
 def fill(page: Path, what: str, lines: Sequence[str]) -> None:
