@@ -40,10 +40,10 @@ from tests.bench.peers.programs import (
     hub_with_model,
 )
 
-CLIPS = 400
+CLIPS = 300
 REPEATS = 3
 BROKEN_CLIPS = 100
-KILL_CLIPS = 1_500
+KILL_CLIPS = 600
 KILL_AT = 0.6
 """The share of the clips that a program has opened when it is killed."""
 
