@@ -283,6 +283,7 @@ TITLES = {
     "benchmarks.md": "Benchmarks",
     "cluster.md": "Scale to a cluster",
     "costs.md": "What a corpus costs",
+    "comparison.md": "Comparison",
     "corpus.md": "Corpora",
     "coming-from.md": "Coming from NeMo Curator, SDP or datatrove",
     "errors.md": "Error codes",
