@@ -121,7 +121,7 @@ RECORDED = (
     Recording(
         "s3/address.flac",
         ("jfk", "goforward", "cards_001", "cards_002", "cards_003", "cards_004", "cards_005"),
-        ("0880", "153948-0000"),
+        ("0930", "153948-0000"),
         rate_hz=44_100,
         stereo=True,
     ),

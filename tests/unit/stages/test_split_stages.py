@@ -16,6 +16,7 @@ from curate.errors import PlanError
 from curate.records import AudioBatch, Record
 from curate.stage import Joined, ProcessingStage
 from curate.stages import (
+    Hallucination,
     JoinParts,
     Merge,
     ReadRecords,
@@ -137,6 +138,13 @@ def test_segments_nearer_than_the_gap_are_one_utterance_and_short_ones_are_marke
     assert all(child["speaker"] == "x" for child in children)
     assert [child["speech_s"] for child in children] == [3.6, 0.3, 25, 13.8], "without the gaps"
     assert not {"words", "speech", "claimed_duration"} & {name for child in children for name in child}
+
+
+def test_text_of_an_utterance_with_little_speech_is_taken_for_a_hallucination(minute: Record) -> None:
+    children = run(SplitSpeech(), {**minute, "speech": [[1, 1.2], [6, 9]]})
+    scored = run(Hallucination(), {**children[0], "pred_text": "and then"})[0]
+    assert scored["hallucination_no_speech"] is True and "no_speech" in scored["hallucination_reasons"]
+    assert run(Hallucination(), {**children[1], "pred_text": "and then we"})[0]["hallucination_no_speech"] is False
 
 
 def test_a_long_segment_is_cut_at_its_quietest_places(minute: Record) -> None:
