@@ -28,7 +28,6 @@ from curate.resolution import PluginLookup
 from curate.resources import Resources
 from curate.run_time_options import RUN_TIME_OPTIONS
 from curate.stage import (
-    PUBLISHED,
     RUN_FOLDERS,
     Cardinality,
     Gather,
@@ -49,7 +48,6 @@ KEPT_BY_THE_RUN = RUN_FOLDERS | {
     "state.json",
     "summary.json",
     "report.html",
-    PUBLISHED,
 }
 
 _KINDS: tuple[tuple[type[Stage], str], ...] = (

@@ -580,9 +580,6 @@ RUN_FOLDERS = frozenset(
 """Folders of the run directory that are the engine's; writers publish elsewhere."""
 
 
-PUBLISHED = "published.json"
-"""The file of the run directory with the paths outside it that each writer has written."""
-
 SHARD_MEMBERS = ".files"
 """The suffix of a folder with files of single records, which belongs to the shard of the same name."""
 

@@ -40,6 +40,11 @@ _ANYWHERE = "*"
 
 _SHOWN_CHARACTERS = 300
 
+_HELD_BYTES = 1 << 20
+"""A local file of at most this size is read once, when it is opened: its header, its end and, where it is copied, all
+of it are looked at one after the other.
+"""
+
 # System errors that concern this one path, and so are the record's.
 _MISSING = {errno.ENOENT, errno.ENOTDIR}
 _UNREADABLE = {errno.EACCES, errno.EPERM, errno.ELOOP}
@@ -76,12 +81,14 @@ class AudioFile:
         name: the path as messages print it.
         start: where it begins in the stored file; above 0 for a part of it.
         stop: where it ends in the stored file; None for its end.
+        held: all bytes of the stored file, if it is small; None: they are read when they are asked for.
     """
 
     stored: StoredFile
     name: str
     start: int = 0
     stop: int | None = None
+    held: bytes | None = attrs.field(default=None, repr=False)
 
     @property
     def size(self) -> int:
@@ -108,12 +115,12 @@ class AudioFile:
 
     def pread(self, length: int, offset: int) -> bytes:
         """Return `length` bytes from `offset`, fewer only at the end; the file's position stays as it is."""
-        try:
-            if self.stop is not None:
-                length = max(0, min(length, self.size - offset))
-            return self.stored.pread(length, self.start + offset)
-        except OSError as error:
-            raise InfrastructureError(f"cannot read {self.name}: {error}") from error
+        if self.stop is not None:
+            length = max(0, min(length, self.size - offset))
+        offset += self.start
+        if self.held is not None:
+            return self.held[offset : offset + length]
+        return _read(self.stored, length, offset, self.name)
 
     def require_readable(self) -> None:
         """Read every byte once; raise `InfrastructureError` when the disk fails.
@@ -122,8 +129,15 @@ class AudioFile:
         file, the file is read without the decoder.
         """
         step = 1 << 20
-        for offset in range(0, self.size, step):
-            self.pread(step, offset)
+        for offset in range(self.start, self.start + self.size, step):
+            _read(self.stored, step, offset, self.name)
+
+
+def _read(stored: StoredFile, length: int, offset: int, name: str) -> bytes:
+    try:
+        return stored.pread(length, offset)
+    except OSError as error:
+        raise InfrastructureError(f"cannot read {name}: {error}") from error
 
 
 @contextmanager
@@ -154,7 +168,8 @@ def open_file(path: str | os.PathLike[str], roots: Roots = None) -> Generator[Au
     with stored:  # a member, if it is one, closes its container
         if stored.size == 0:
             raise RecordError("empty_file", f"{name} has no bytes")
-        yield AudioFile(stored, name)
+        is_held = stored.descriptor is not None and stored.size <= _HELD_BYTES
+        yield AudioFile(stored, name, held=_read(stored, stored.size, 0, name) if is_held else None)
 
 
 def roots_in_run(roots: Roots, run_directory: str | os.PathLike[str]) -> tuple[str, ...]:

@@ -35,7 +35,7 @@ def find_second_stream(file: AudioFile, end: int | None) -> int | None:
         file: the file.
         end: where the first stream ends, when that is known: only what is behind it is looked at.
     """
-    pattern, start = _STREAMS, end
+    pattern, literal, start = _STREAMS, b"", end
     if end is None:
         head = file.pread(16, 0)
         start = 8
@@ -46,9 +46,9 @@ def find_second_stream(file: AudioFile, end: int | None) -> int | None:
         else:
             for magic, within in _WITHIN:
                 if head.startswith(magic):
-                    pattern = within
+                    pattern, literal = within, magic
                     break
             else:
                 return None
-    found = Window(file).search(pattern, start or 0, _LONGEST_MATCH)
+    found = Window(file).search(pattern, start or 0, _LONGEST_MATCH, literal=literal)
     return None if found < 0 else found

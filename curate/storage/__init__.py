@@ -18,6 +18,8 @@ decides whether it concerns one record or the whole run.
 from curate.storage.access import delete, identity, listing, open_file, open_range, upload
 from curate.storage.atomic import (
     TEMPORARY,
+    DescribedFile,
+    describe_bytes,
     describe_file,
     describe_folder,
     json_checksum,
@@ -47,6 +49,7 @@ from curate.storage.tar import TornArchiveError, tar_members
 __all__ = [
     "SEPARATOR",
     "TEMPORARY",
+    "DescribedFile",
     "Identity",
     "LocalFile",
     "MissingMemberError",
@@ -58,6 +61,7 @@ __all__ = [
     "StoredFile",
     "TornArchiveError",
     "delete",
+    "describe_bytes",
     "describe_file",
     "describe_folder",
     "find_objects",

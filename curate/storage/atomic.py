@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 from collections.abc import Callable, Generator
@@ -66,6 +67,48 @@ def write_json(path: Path, value: Any, *, checksum: bool = False) -> None:
     except UnicodeEncodeError:  # lone surrogates, as in file names that are not UTF-8
         content = json.dumps(value, indent=1).encode()
     write_atomically(path, content + b"\n")
+
+
+class DescribedFile(io.FileIO):
+    """A new file whose size and sha256 are known once it is written, so that it is not read again for them.
+
+    What is written reaches the operating system at once, so wrap it in an `io.BufferedWriter` for small pieces.
+
+    Args:
+        path: the file; an old one is replaced.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "wb")
+        self.path = path
+        self._digest = hashlib.sha256()
+        self._written = 0
+        self._in_order = True
+
+    def write(self, content: Any, /) -> int:
+        written = super().write(content)
+        self._digest.update(memoryview(content).cast("B")[:written])
+        self._written += written
+        return written
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
+        self._in_order = False
+        return super().seek(offset, whence)
+
+    def truncate(self, size: int | None = None, /) -> int:
+        self._in_order = False
+        return super().truncate(size)
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `describe_file` does; a file that was not written from start to end is read for it."""
+        if not self._in_order:
+            return describe_file(self.path)
+        return {"size": self._written, "sha256": self._digest.hexdigest()}
+
+
+def describe_bytes(content: bytes) -> dict[str, Any]:
+    """Return what `describe_file` returns for a file with this content."""
+    return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def describe_file(path: Path) -> dict[str, Any]:

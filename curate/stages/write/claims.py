@@ -1,40 +1,27 @@
-"""Objects that a run publishes behind URLs: which of them are its own, and how they get there.
+"""Which files and objects outside its run directory a run may write: those that it has claimed.
 
-A run directory is where a run knows its local files from. Behind a URL it knows them by a claim, which is written down
-in `claims.json` of the run directory before the first byte is sent. What is there without a claim is another's.
+A file or an object is noted in `claims.json` of the run directory before its first byte is written. What lies at a
+place without a claim is another's, and is refused. A data set names its run itself, in `provenance.json`; one behind a
+URL gets this file last, so until then a claim of the whole set counts.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, cast
 
 from curate.errors import InfrastructureError, PlanError
-from curate.io.failpoints import failpoint
-from curate.storage import (
-    delete,
-    identity,
-    listing,
-    lookup,
-    open_file,
-    path_of,
-    read_json,
-    scheme_of,
-    upload,
-    write_json,
-)
+from curate.io.provenance import PROVENANCE
+from curate.storage import RemotePath, identity, listing, lookup, open_file, path_of, read_json, scheme_of, write_json
 
 CLAIMS = "claims.json"
-
-_UPLOADS = 8
 
 
 def is_url(path: str | Path) -> bool:
     """Return whether a writer's path is a URL."""
-    return scheme_of(str(path)) is not None
+    return "://" in str(path)  # of any scheme: `check_url` refuses those that are not known
 
 
 def check_url(url: str) -> None:
@@ -54,64 +41,89 @@ def check_url(url: str) -> None:
         raise PlanError(f"path={url!r}: {error}") from error
 
 
-def require_own_object(url: str, directory: Path) -> None:
-    """Check that nothing, or this run's own object, lies at a URL.
-
-    Raises:
-        PlanError: another's does.
-        InfrastructureError: the store cannot be reached.
-    """
-    if is_claimed(url, directory):
-        return
-    try:
-        identity(url)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise InfrastructureError(f"cannot publish {url}: {error}") from error
-    raise PlanError(f"{url} is there already, and this run has not written it: choose another path, or delete it")
-
-
-def require_own_folder(url: str, provenance: str, directory: Path) -> None:
-    """Check that nothing, or this run's own data set, lies below a URL.
+def claim(stage: str, places: Iterable[Path], directory: Path) -> list[Path]:
+    """Note the files, objects or folders that a stage writes, and return the local ones that it no longer writes.
 
     Args:
-        url: of the data set.
-        provenance: the name of the file in it that says whose it is.
+        stage: its name.
+        places: paths and URLs.
+        directory: the run directory.
+    """
+    noted = read_json(directory / CLAIMS)
+    before = cast("list[str]", noted.get(stage, []))
+    now = {str(place.absolute()) for place in places}
+    now.update(place for place in before if is_url(place))
+    if now.symmetric_difference(before):
+        write_json(directory / CLAIMS, {**noted, stage: sorted(now)})
+    return [Path(place) for place in before if place not in now]
+
+
+def require_own_file(place: Path, directory: Path) -> None:
+    """Check that nothing, or what this run has written, lies at a path or URL.
+
+    Args:
+        place: outside the run directory.
         directory: the run directory.
 
     Raises:
-        PlanError: another's does.
+        PlanError: something else does.
         InfrastructureError: the store cannot be reached.
     """
-    if is_claimed(url, directory):
+    if _is_claimed(place, directory):
         return
-    owner = read_object(f"{url}/{provenance}").get("run")
-    if owner is not None:
-        raise PlanError(f"{url} is the data set of another run, {owner}: choose another path, or delete it")
     try:
-        found = next(iter(listing(f"{url}/")), None)
-    except LookupError:  # a store that lists nothing
+        identity(place)
+    except FileNotFoundError:
         return
     except OSError as error:
-        raise InfrastructureError(f"cannot publish {url}: {error}") from error
+        raise InfrastructureError(f"cannot publish {place}: {error}") from error
+    raise PlanError(f"{place} is there already, and this run has not written it: choose another path, or move it away")
+
+
+def require_own_folder(place: Path, directory: Path) -> None:
+    """Check that nothing, or this run's own data set, lies below a path or URL.
+
+    Args:
+        place: of the data set.
+        directory: the run directory.
+
+    Raises:
+        PlanError: something else does.
+        InfrastructureError: the store cannot be reached.
+    """
+    remote = isinstance(place, RemotePath)
+    described = read_object(f"{place}/{PROVENANCE}") if remote else read_json(place / PROVENANCE)
+    owner = described.get("run")
+    if owner == str(directory.absolute()) or (remote and owner is None and _is_claimed(place, directory)):
+        return
+    if owner is not None:
+        raise PlanError(f"{place} is the data set of another run, {owner}: choose another path, or delete it")
+    found = _first_object(place) if remote else _first_file(place)
     if found is not None:
         raise PlanError(
-            f"{url} is not empty ({found.uri} is there), and is not a data set that curate has published: "
-            "choose another path, or delete it"
+            f"{place} is not empty ({found} is there), and is not a data set that curate has published: "
+            "choose another path, or move it away"
         )
 
 
-def is_claimed(url: str, directory: Path) -> bool:
-    """Return whether this run has begun to publish to a URL."""
-    return url in cast("list[str]", read_json(directory / CLAIMS).get("urls", []))
+def _is_claimed(place: Path, directory: Path) -> bool:
+    claims = cast("Mapping[str, list[str]]", read_json(directory / CLAIMS))
+    return any(str(place.absolute()) in places for places in claims.values())
 
 
-def claim(url: str, directory: Path) -> None:
-    """Write down that this run publishes to a URL."""
-    urls = cast("list[str]", read_json(directory / CLAIMS).get("urls", []))
-    if url not in urls:
-        write_json(directory / CLAIMS, {"urls": [*urls, url]})
+def _first_file(place: Path) -> Path | None:
+    if place.is_dir():
+        return next(place.iterdir(), None)
+    return place if place.exists() else None
+
+
+def _first_object(place: Path) -> str | None:
+    try:
+        return next((found.uri for found in listing(f"{place}/")), None)
+    except LookupError:  # a store that lists nothing
+        return None
+    except OSError as error:
+        raise InfrastructureError(f"cannot publish {place}: {error}") from error
 
 
 def read_object(url: str) -> Mapping[str, Any]:
@@ -127,46 +139,3 @@ def read_object(url: str) -> Mapping[str, Any]:
         return {}
     except OSError as error:
         raise InfrastructureError(f"cannot read {url}: {error}") from error
-
-
-def upload_folder(folder: Path, url: str, provenance: str, directory: Path) -> None:
-    """Publish a folder below a URL: its shards, then what describes them, and `provenance.json` last.
-
-    A file that an earlier attempt of this run has published, by the `provenance.json` that is there, is not sent again,
-    and what the set no longer has is removed.
-
-    Args:
-        folder: what is published.
-        url: where.
-        provenance: the name of the file in it that has the size and the checksum of the others.
-        directory: the run directory.
-
-    Raises:
-        OSError: a file cannot be uploaded.
-    """
-    before: dict[str, Any] = dict(read_object(f"{url}/{provenance}").get("files", {}))
-    after: dict[str, Any] = dict(read_json(folder / provenance).get("files", {}))
-    names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-    names = [name for name in names if name not in after or before.get(name) != after[name]]
-    linked = [name for name in names if (folder / name).stat().st_nlink > 1]
-    described = [name for name in names if name not in linked and name != provenance]
-    claim(url, directory)
-    _upload_all(folder, url, linked)
-    failpoint("set.before_rename")
-    _upload_all(folder, url, described)
-    _upload_all(folder, url, [provenance])
-    failpoint("set.after_rename")
-    for name in sorted(before.keys() - after.keys()):
-        delete(f"{url}/{name}")
-
-
-def _upload_all(folder: Path, url: str, names: Iterable[str]) -> None:
-    """Upload files under their names, several at the same time."""
-    with ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload") as pool:
-        futures = [pool.submit(upload, folder / name, f"{url}/{name}") for name in names]
-        try:
-            for future in futures:
-                future.result()
-        except BaseException:
-            pool.shutdown(cancel_futures=True)
-            raise

@@ -16,10 +16,11 @@ from typing import Any, ClassVar
 
 from curate.errors import InfrastructureError, PlanError
 from curate.io.failpoints import failpoint
-from curate.io.provenance import PROVENANCE, PROVENANCE_FORMAT
+from curate.io.provenance import PROVENANCE_FORMAT
 from curate.stage import RUN_FOLDERS, Writer
-from curate.stages.write.claims import check_url, is_url, require_own_folder, upload_folder
+from curate.stages.write.claims import check_url, claim, is_url, require_own_folder
 from curate.stages.write.places import check_writable
+from curate.stages.write.uploads import upload_folder
 from curate.storage import TEMPORARY, path_of, read_json, sync_directory
 
 _ENCODERS = ("av", "numpy", "pyarrow", "soundfile", "soxr")
@@ -57,21 +58,7 @@ class FolderWriter(Writer):
         return (self._url if is_url(self.path) else os.path.normpath(self.path),)
 
     def check_place(self, directory: Path) -> None:
-        if is_url(self.path):
-            require_own_folder(self._url, PROVENANCE, directory)
-            return
-        place = self.place(directory)
-        if not place.exists():
-            return
-        if not place.is_dir() or any(place.iterdir()):
-            owner = read_json(place / PROVENANCE).get("run") if place.is_dir() else None
-            if owner is None:
-                raise PlanError(
-                    f"{place} is there already, and is not a data set that curate has published: "
-                    "choose another path, or move it away"
-                )
-            if owner != str(directory.absolute()):
-                raise PlanError(f"{place} is the data set of another run, {owner}: choose another path, or delete it")
+        require_own_folder(self.place(directory), directory)
 
     def place(self, directory: Path) -> Path:
         """Return where the folder is published."""
@@ -91,6 +78,7 @@ class FolderWriter(Writer):
         place = self.place(directory)
         if is_url(self.path):
             self.check_place(directory)  # something may have appeared since the run began
+            claim(self.name, [place], directory)
             place = directory / f"publish-{hashlib.sha256(self._url.encode()).hexdigest()[:12]}"
         building = place.with_name(f"{place.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
         try:
@@ -99,7 +87,7 @@ class FolderWriter(Writer):
             building.mkdir(parents=True)
             yield building
             if is_url(self.path):
-                upload_folder(building, self._url, PROVENANCE, directory)
+                upload_folder(building, self._url)
                 return
             _sync(building)
             failpoint("set.before_rename")

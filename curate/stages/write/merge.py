@@ -17,12 +17,12 @@ from curate.io import ManifestFormat, WriteOptions, publish_together, with_publi
 from curate.io.selected import ChosenColumns, divide
 from curate.plugin import current_host
 from curate.records import Record, RecordReader
-from curate.stage import PUBLISHED, RUN_FOLDERS, Source, Writer
+from curate.stage import RUN_FOLDERS, Source, Writer
 from curate.stages.write.assignment import folder_name
-from curate.stages.write.claims import check_url, claim, require_own_object
+from curate.stages.write.claims import check_url, claim, is_url, require_own_file
 from curate.stages.write.licenses import check_licenses, is_denied
 from curate.stages.write.places import check_writable
-from curate.storage import TEMPORARY, path_of, read_json, write_json
+from curate.storage import TEMPORARY, path_of
 
 _COMPRESSIONS = ("zstd", "snappy", "gzip", "none")
 
@@ -55,7 +55,7 @@ class Merge(Writer):
     tuning = frozenset({"path", "columns", "compression", "row_group_records"})
 
     def check(self) -> None:
-        remote = "://" in str(self.path)
+        remote = is_url(self.path)
         path = Path(str(self.path) if remote else os.path.normpath(self.path))
         self._check_options(_format_of(path))
         if remote:
@@ -91,46 +91,35 @@ class Merge(Writer):
         check_licenses(self.name, self.deny_licenses, sources)
 
     def outputs(self) -> tuple[str, ...]:
-        return (str(self.path) if "://" in str(self.path) else os.path.normpath(self.path),)
+        return (str(self.path) if is_url(self.path) else os.path.normpath(self.path),)
 
     def check_place(self, directory: Path) -> None:
-        if "://" in str(self.path):
-            require_own_object(str(self.path), directory)
-            return
-        path = directory / os.path.normpath(self.path)
-        if path.is_relative_to(directory) or "{" in str(self.path):
-            return
-        if path.exists():
-            _check_owner(path, directory)
+        place = self._place(directory)
+        if not place.is_relative_to(directory) and "{" not in str(self.path):
+            require_own_file(place, directory)
+
+    def _place(self, directory: Path) -> Path:
+        """Return the path of the file, or the template of the paths."""
+        return path_of(str(self.path)) if is_url(self.path) else directory / os.path.normpath(self.path)
 
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
         if self.deny_licenses:
             self._check_licenses(records)
         if self.columns:
             records = ChosenColumns(records, self.columns)
-        template = os.path.normpath(self.path)
+        place = self._place(directory)
+        is_template = "{" in str(self.path)
         with ExitStack() as stack:
-            if "://" in str(self.path):
-                files = self._claimed(records, directory)
-            elif "{" in template:
-                files = stack.enter_context(_divided(records, template, directory))
-                self._own(list(files), directory)
-            else:
-                files: Mapping[Path, RecordReader] = {directory / template: records}
-                if not (directory / template).is_relative_to(directory):
-                    self._own(list(files), directory)
+            files: Mapping[Path, RecordReader] = {place: records}
+            if is_template:
+                files = stack.enter_context(_divided(records, os.path.normpath(self.path), directory))
+            if is_template or not place.is_relative_to(directory):
+                self._claim(list(files), directory)
             if (directory / "audio").is_dir():  # the run has made audio of its own
                 files = {path: with_published_audio(each, path, directory) for path, each in files.items()}
             options = WriteOptions(self.compression, self.row_group_records, self.columns or list(self.planned_columns))
             publish_together(files, format=_format_of(Path(self.path)), options=options)
             return list(files)
-
-    def _claimed(self, records: RecordReader, directory: Path) -> Mapping[Path, RecordReader]:
-        """Return the object to write, which is this run's own from now on."""
-        path = path_of(str(self.path))
-        self.check_place(directory)  # something may have appeared since the run began
-        claim(str(path), directory)
-        return {path: records}
 
     def _check_licenses(self, records: RecordReader) -> None:
         for record in records:
@@ -140,21 +129,17 @@ class Merge(Writer):
                     "leave such records out with filter_quality, or change deny_licenses"
                 )
 
-    def _own(self, paths: Sequence[Path], directory: Path) -> None:
-        """Note the files as this run's before they are written, and delete those that it no longer has.
+    def _claim(self, paths: Sequence[Path], directory: Path) -> None:
+        """Claim the files before they are written, and delete those that it no longer has.
 
         Raises:
-            InfrastructureError: a file is there already, and not this run's.
+            PlanError: a file is there already, and not this run's.
         """
-        noted = read_json(directory / PUBLISHED)
-        earlier = [Path(path) for path in noted.get(self.name, [])]
         for path in paths:
-            if path.exists() and not path.is_relative_to(directory):
-                _check_owner(path, directory)
-        write_json(directory / PUBLISHED, {**noted, self.name: sorted({str(path.absolute()) for path in paths})})
-        for path in earlier:
-            if path not in [each.absolute() for each in paths]:
-                path.unlink(missing_ok=True)
+            if not path.is_relative_to(directory):
+                require_own_file(path, directory)
+        for gone in claim(self.name, paths, directory):
+            gone.unlink(missing_ok=True)
 
 
 def template_columns(template: str) -> list[str]:
@@ -187,19 +172,6 @@ def _divided(records: RecordReader, template: str, directory: Path) -> Generator
         yield {directory / path: each for path, each in divide(records, path_of, scratch).items()}
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _check_owner(path: Path, directory: Path) -> None:
-    """Check that a file outside the run directory is one that this run has written.
-
-    Raises:
-        PlanError: it is not.
-    """
-    owned = (name for names in read_json(directory / PUBLISHED).values() for name in names)
-    if str(path.absolute()) not in owned:
-        raise PlanError(
-            f"{path} is there already, and this run has not written it: choose another path, or move it away"
-        )
 
 
 def _format_of(path: Path) -> ManifestFormat:

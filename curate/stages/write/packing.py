@@ -4,29 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
 
 from curate.audio import AudioSettings, RecordingCache
 from curate.audio.encoding import AudioEncoding
 from curate.errors import InfrastructureError, RecordError
 from curate.fingerprint import describe_value
-from curate.io.failpoints import failpoint
 from curate.records import DEFAULT_FILEPATH_KEY, ID, AudioBatch, Record
-from curate.stage import SHARD_MEMBERS, Partitioner, ProcessingStage
+from curate.stage import Partitioner, ProcessingStage
 from curate.stages.write.assignment import POSITION, SHARD, SURVEY
-from curate.stages.write.formats import OpenShard, ShardFormat, ShardPlace
+from curate.stages.write.formats import OpenShard, ShardFormat
+from curate.stages.write.shard_files import PackedShard, find_shard, new_shard
 from curate.stages.write.tallies import ShardTally
-from curate.storage import TEMPORARY, describe_file, describe_folder, sync_directory, sync_folder, write_atomically
+from curate.storage import sync_directory
 
 SHARD_FOLDER = "shards"
-DESCRIPTION = ".json"
-"""The suffix of the description of a shard: its records, its length, and the checksums of its files."""
 
 _PARTS = ("offset", "channel", "channel_selector")
 """The columns of records that share their recording with others."""
@@ -105,23 +99,22 @@ class PackShards(ProcessingStage):
         survey = str(batch.data[0].get(SURVEY) or "")
         positions: dict[str, int] = {}
         for record in batch.data:
-            for name in _EARLIER:
-                record.pop(name, None)
+            for column in _EARLIER:
+                record.pop(column, None)
             if POSITION in record:  # is not in the shard, whose name would change with its neighbours
                 positions[record[ID]] = record.pop(POSITION)
         folder = Path(SHARD_FOLDER, self.name.partition(".")[0], label)
-        key = self._digest(batch.data, survey)
-        shard = self._find(folder, key)
-        if shard is None:
-            key, shard = self._write(folder, key, batch, survey)
+        place, name = self._folder / folder, self._digest(batch.data, survey)
+        shard = find_shard(place, name) or self._write(place, name, batch, survey)
         kept: list[Record] = []
         for record in batch.data:
-            duration = shard["durations"].get(record[ID])
+            duration = shard.durations.get(record[ID])
             if duration is not None:
                 record["duration"] = duration
                 kept.append(record)
         if kept:
-            self._report(folder, key, shard["files"])
+            for suffix, file in shard.files.items():
+                self.context.new_shard((folder / f"{shard.name}{suffix}").as_posix(), file["size"], file["sha256"])
         for record in (*batch.data, *(note.record for note in batch.failed)):
             if record[ID] in positions:
                 record[POSITION] = positions[record[ID]]
@@ -137,61 +130,28 @@ class PackShards(ProcessingStage):
             digest.update(each.encode(errors="surrogatepass"))
         return digest.hexdigest()[:32]
 
-    # ------------------------------------------------------------------ one shard
-
-    def _find(self, folder: Path, key: str) -> dict[str, Any] | None:
-        """Return the description of a shard that is there already and whole; None: it is not."""
-        description = self._folder / folder / f"{key}{DESCRIPTION}"
-        try:
-            described = cast("dict[str, Any]", json.loads(description.read_bytes()))
-            for suffix, file in described["files"].items():
-                if describe_file(description.with_name(f"{key}{suffix}")) != file:
-                    return None
-            if "members" in described and describe_folder(_members(description)) != described["members"]:
-                return None
-        except (OSError, ValueError):
-            return None
-        return described
-
-    def _write(self, folder: Path, key: str, batch: AudioBatch, survey: str) -> tuple[str, dict[str, Any]]:
-        """Write a shard, and return its name and its description; without a record, nothing is written."""
-        place = self._folder / folder
-        place.mkdir(parents=True, exist_ok=True)
-        unfinished = f"{key}{TEMPORARY}{os.getpid()}"
-        temporary = [place / f"{unfinished}{suffix}" for suffix in self.format.suffixes]
-        members = place / f"{unfinished}{SHARD_MEMBERS}"
+    def _write(self, folder: Path, name: str, batch: AudioBatch, survey: str) -> PackedShard:
+        """Write a shard of the records that can be in it; without any, nothing is written."""
         tally = ShardTally()
-        described: dict[str, Any] = {"files": {}, "records": 0, "durations": tally.durations}
         try:
-            with ExitStack() as stack:
-                files = [stack.enter_context(path.open("wb")) for path in temporary]
-                if self.format.holds_files:
-                    shutil.rmtree(members, ignore_errors=True)
-                    members.mkdir()
-                shard = self.format.open_at(ShardPlace(files, members, survey))
+            with new_shard(folder, name, self.format, survey) as shard:
                 for record in batch.data:
                     self.context.announce([record])
                     try:
-                        tally.add(record, self._add(shard, record))
+                        tally.add(record, self._add(shard.content, record))
                     except RecordError as error:
                         batch.fail(record, error)
-                shard.close()
-                failpoint("shard.before_sync")
-                for file in files:
-                    file.flush()
-                    os.fsync(file.fileno())
-            left_out = [record[ID] for record in batch.data if record[ID] not in tally.durations]
-            if left_out:  # what is in it is no longer what the name says
-                key = self._digest(batch.data, survey, *left_out)
-            if tally.durations:
-                described = self._finish(place, key, temporary, members, tally)
+                shard.content.close()
+                left_out = [record[ID] for record in batch.data if record[ID] not in tally.durations]
+                if left_out:  # what is in it is not what the name says
+                    name = self._digest(batch.data, survey, *left_out)
+                if not tally.durations:
+                    return PackedShard(name, {}, {})
+                packed = shard.finish(name, tally)
+            self._make_durable(folder)
         except OSError as error:
-            raise InfrastructureError(f"cannot write the shard {place / key}: {error}") from error
-        finally:
-            for path in temporary:
-                path.unlink(missing_ok=True)
-            shutil.rmtree(members, ignore_errors=True)
-        return key, described
+            raise InfrastructureError(f"cannot write the shard {folder / name}: {error}") from error
+        return packed
 
     def _add(self, shard: OpenShard, record: Record) -> float:
         if all(record.get(name) is None for name in _PARTS):
@@ -203,37 +163,9 @@ class PackShards(ProcessingStage):
         shard.add({**record, "duration": encoded.duration_s}, encoded)
         return encoded.duration_s
 
-    def _finish(
-        self, place: Path, key: str, temporary: Sequence[Path], members: Path, tally: ShardTally
-    ) -> dict[str, Any]:
-        """Give the files their names, the description last: a shard without it is not there. Return the description."""
-        files: dict[str, Any] = {}
-        for path, suffix in zip(temporary, self.format.suffixes, strict=True):
-            path.replace(place / f"{key}{suffix}")
-            files[suffix] = describe_file(place / f"{key}{suffix}")
-            failpoint("shard.after_rename")
-        described = {"files": files, "records": len(tally.durations), "durations": tally.durations, **tally.totals()}
-        description = place / f"{key}{DESCRIPTION}"
-        if self.format.holds_files:
-            sync_folder(members)
-            shutil.rmtree(_members(description), ignore_errors=True)  # of an attempt that was killed here
-            members.rename(_members(description))
-            described["members"] = describe_folder(_members(description))
-        write_atomically(description, json.dumps(described).encode() + b"\n")  # makes the names before it durable, too
-        failpoint("shard.after_description")
-        if place not in self._durable:
-            for folder in place.relative_to(self._folder).parents:
-                sync_directory(self._folder / folder)
-            self._durable.add(place)
-        return described
-
-    def _report(self, folder: Path, key: str, files: Mapping[str, Any]) -> None:
-        """Name the files of a shard to the engine; they were read for their checksums, and are not read again."""
-        description = describe_file(self._folder / folder / f"{key}{DESCRIPTION}")
-        for suffix, file in {**files, DESCRIPTION: description}.items():
-            self.context.new_shard((folder / f"{key}{suffix}").as_posix(), file["size"], file["sha256"])
-
-
-def _members(description: Path) -> Path:
-    """Return the folder of the files of a shard, by its description."""
-    return description.with_suffix(SHARD_MEMBERS)
+    def _make_durable(self, folder: Path) -> None:
+        """Make the names of a folder of shards, and of those above it, survive a crash of the machine."""
+        if folder not in self._durable:
+            for above in folder.relative_to(self._folder).parents:
+                sync_directory(self._folder / above)
+            self._durable.add(folder)

@@ -26,8 +26,9 @@ from curate.composite import CompositeStage
 from curate.errors import PlanError
 from curate.records import DEFAULT_FILEPATH_KEY
 from curate.stage import Stage
-from curate.stages.write.assignment import AssignShards, RestoreOrder
+from curate.stages.write.assignment import AssignShards
 from curate.stages.write.formats import ShardFormat
+from curate.stages.write.input_order import RestoreOrder
 from curate.stages.write.packing import CutShards, PackShards
 
 

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import random
+import tracemalloc
 from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from curate.records import ID, Record
-from curate.stages.write.assignment import SHARD, AssignShards, folder_name
+from curate.stages.write.assignment import POSITION, SHARD, AssignShards, folder_name
 from curate.stages.write.bins import duration_bins, token_bins
 from curate.stages.write.formats import member_name
+from curate.stages.write.input_order import RestoreOrder
 from curate.stages.write.packing import CutShards
 
 
@@ -123,3 +128,35 @@ def test_bins_of_durations_hold_as_many_hours() -> None:
 def test_bins_of_tokens_lie_within_those_of_durations() -> None:
     lengths = {(100, 5): 40, (100, 20): 10, (200, 10): 10, (200, 50): 2}
     assert token_bins(lengths, 2, 2) == [[1.0, 5], [1.0, 20], [2.0, 10], [2.0, 50]]
+
+
+@pytest.mark.parametrize("folders", [1, 3, 700])
+@pytest.mark.parametrize("characters", [0, 5_000])
+def test_order_of_the_input_is_restored(tmp_path: Path, folders: int, characters: int) -> None:
+    lot = random.Random(0)
+    made = rows(1_500, text=lambda number: "ü" * (characters if number % 97 == 0 else 3))
+    for record in made:
+        record["speaker"] = f"s{lot.randrange(folders)}"
+    shuffled = list(AssignShards(by=["speaker"], shard_records=10).gather(iter([dict(each) for each in made])))
+    assert folders == 1 or [record[ID] for record in shuffled] != [record[ID] for record in made]  # type: ignore[index]
+    restored = list(RestoreOrder().gather_again(shuffled, tmp_path))  # type: ignore[arg-type]
+    assert [{**record, SHARD: None} for record in restored] == [{**record, SHARD: None} for record in made]  # type: ignore[dict-item]
+
+
+def test_order_is_restored_in_memory_that_does_not_grow_with_the_records(tmp_path: Path) -> None:
+    def in_folders(count: int) -> Iterator[Record]:
+        for folder in range(4):
+            for number in range(folder, count, 4):
+                yield {ID: f"in.jsonl:{number}", POSITION: number, "text": "word " * 20}
+
+    def peak_bytes(count: int) -> int:
+        tracemalloc.start()
+        try:
+            found = sum(1 for _ in RestoreOrder().gather_again(in_folders(count), tmp_path))
+            assert found == count
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak_bytes(100)
+    assert peak_bytes(20_000) <= peak_bytes(10_000) + 100_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
 from pathlib import Path
@@ -11,7 +12,14 @@ from typing import Any
 import pytest
 
 from curate.errors import InfrastructureError
-from curate.storage import replacing, write_atomically, write_json
+from curate.storage import (
+    DescribedFile,
+    describe_bytes,
+    describe_file,
+    replacing,
+    write_atomically,
+    write_json,
+)
 
 
 def test_the_file_appears_at_the_end_and_replaces_the_old_one(tmp_path: Path) -> None:
@@ -55,3 +63,28 @@ def test_a_folder_that_is_not_there_stops_the_run(tmp_path: Path) -> None:
 def test_json_for_people_comes_back(tmp_path: Path, value: Any) -> None:
     write_json(tmp_path / "a.json", value)
     assert json.loads((tmp_path / "a.json").read_bytes()) == value
+
+
+@pytest.mark.parametrize("sizes", [(), (1, 3, 0, 9_000, 2), (20_000, 8_191, 8_193)])
+def test_description_of_a_written_file_is_that_of_the_file(tmp_path: Path, sizes: tuple[int, ...]) -> None:
+    raw = DescribedFile(tmp_path / "a.tar")
+    with io.BufferedWriter(raw) as file:
+        for size in sizes:
+            file.write(os.urandom(size))
+    content = (tmp_path / "a.tar").read_bytes()
+    assert len(content) == sum(sizes)
+    assert raw.describe() == describe_file(tmp_path / "a.tar") == describe_bytes(content)
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_description_of_a_file_not_written_in_order_is_read_from_it(tmp_path: Path, moves: bool) -> None:
+    raw = DescribedFile(tmp_path / "a.parquet")
+    with io.BufferedWriter(raw) as file:
+        file.write(b"0123456789")
+        if moves:
+            file.seek(2)
+            file.write(b"x")
+        else:
+            file.truncate(5)
+    assert (tmp_path / "a.parquet").read_bytes() == (b"01x3456789" if moves else b"01234")
+    assert raw.describe() == describe_file(tmp_path / "a.parquet")
