@@ -131,7 +131,7 @@ RECORDED = (
 
 SPOKEN_BY_ESPEAK = (
     Recording("s5/neighbours.m4a", _VOICED["en-us"], ("jfk", "0870"), rate_hz=48_000, stereo=True),
-    Recording("s6/rabbit.ogg", _VOICED["en-gb"], ("en-us 3",), rate_hz=24_000, jingle_s=4),
+    Recording("s6/rabbit.ogg", _VOICED["en-gb"], ("en-us 4",), rate_hz=24_000, jingle_s=4),
 )
 
 MUSIC = "s7/jingle.flac"
@@ -258,7 +258,7 @@ def _cities() -> Path | None:
 
 def _speak(voice: str, sentence: str) -> Samples:
     """Return a sentence in a voice of espeak-ng, without the silence around it, at 16 kHz."""
-    command = ["espeak-ng", "-v", voice, "-s", "150", "--stdout", sentence]
+    command = ["espeak-ng", "-v", voice, "-s", "130", "--stdout", sentence]
     samples, rate_hz = soundfile.read(
         io.BytesIO(subprocess.run(command, check=True, capture_output=True).stdout), dtype="float32"
     )

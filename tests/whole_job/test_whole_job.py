@@ -36,10 +36,12 @@ from tests.whole_job.material import GERMAN_TALE, MUSIC, NOT_AUDIO, Material, wr
 PAGE = "pseudo-labels.md"
 BASE_SHA256 = "905e5bf8336bcc625ba4e33498d675a4b935504118c594d868c36e91a60c1a57"
 PLUGINS = ("curate-whisper", "curate-silero")
-SETS = ("vars.splits={test: 25%}", "vars.split_tolerance=0.9")
-SMALL_SETS = (*SETS, "vars.beam_size=1")
+SMALL_SETS = ("vars.splits={test: 25%}", "vars.split_tolerance=0.9", "vars.beam_size=1", "vars.language_windows=2")
+SETS = ("vars.splits={test: 10%}", "vars.split_tolerance=0.9", "vars.max_disagreement=0.2")
+"""The disagreement of two models as small as these on synthetic voices is greater than on people's."""
 SPLITS = ("train", "test")
-MODEL_STAGES = ("language", "speech", "first", "second")
+NOT_AGAIN = {"language", "speech", "first", "second", "profile.audio_levels", "profile.snr", "profile.bandwidth"}
+"""The stages with a model and the measures, which another filter does not cost again."""
 TIMEOUT_S = 1800
 
 pytestmark = [
@@ -141,8 +143,8 @@ def test_three_minutes_of_recorded_speech_become_published_sets(small: Done, rec
     strict = small.folder / "runs" / "granary-strict"
     again = [row for split in SPLITS for row in rows(strict / f"{split}.jsonl")]
     assert all(row["agreement_wer"] <= 0.02 for row in again) and 0 < len(again) <= len(small.kept)
-    worked = _worked(strict)
-    assert "transcript" in worked and not worked & {*MODEL_STAGES, "profile.snr", "agreement"}
+    assert "transcript" in _worked(strict) and not _worked(strict) & NOT_AGAIN
+    assert all(row["hallucination_no_speech"] is False for row in small.kept)
 
 
 @soak
@@ -232,11 +234,10 @@ def test_another_filter_costs_no_model_and_no_measure(whole: Done, record_proper
     strict = whole.folder / "runs" / "granary-strict"
     again = [row for split in SPLITS for row in rows(strict / f"{split}.jsonl")]
     assert all(row["agreement_wer"] <= 0.02 for row in again) and 0 < len(again) <= len(whole.kept)
-    counted = dict.fromkeys((*MODEL_STAGES, "profile.snr", "profile.levels", "profile.bandwidth", "agreement"), 0)
-    assert not _worked(strict) & counted.keys()
+    assert not _worked(strict) & NOT_AGAIN
     short = whole.folder / "runs" / "short-strict"
     assert all(row["agreement_wer"] <= 0.02 for row in rows(short / "kept.jsonl"))
-    assert not _worked(short) & counted.keys()
+    assert "transcript" in _worked(short) and not _worked(short) & NOT_AGAIN
     record_property("refilter", f"{whole.refilter_s:.1f} s, with the start of the process")
     assert whole.refilter_s < 5
 
@@ -286,7 +287,9 @@ def test_s3_to_s3_publishes_the_same_bytes(
             (tmp_path / name).symlink_to(folder / name)
         file = _from_and_to_s3(tmp_path)
         more = {**s3_environment(f"http://127.0.0.1:{server.port}", tmp_path)}
-        _curate(tmp_path, more)("run", str(file), *_settings(), *(part for each in SETS for part in ("--set", each)))
+        _curate(tmp_path, more)(
+            "run", str(file), *_settings()[2:], *(part for each in SETS for part in ("--set", each))
+        )
         found = {name.removeprefix("sets/"): server.get(name) for name in server.names() if name.startswith("sets/")}
     wanted = published(whole.run_dir)
     found = {name: content for name, content in found.items() if _is_content(name)}
