@@ -412,7 +412,7 @@ def _run_in(
 
 
 def _refilter_short(folder: Path) -> float:
-    """Fork the run without its corpus stages and writers, filter that anew, and return the CPU seconds of the latter."""
+    """Fork the run without its corpus stages and writers, and return the CPU seconds of filtering that anew."""
     curate = _curate(folder)
     sets = [part for each in SETS for part in ("--set", each)]
     short = _without_corpus_stages(folder)
