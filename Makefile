@@ -62,7 +62,7 @@ test-all: $(VENV)/.dev-all  ## the quick tier and the rest in one run
 soak: $(VENV)/.dev-all  ## what takes an hour: random kills, 10^6 records, peers, 2,000 examples of every property
 	$(PYTEST) -s -m "$(LONG) or hypothesis" --hypothesis-profile nightly --timeout 7200
 
-whole-job: $(VENV)/.dev-all  ## six recordings to published sets: kills, executors, S3; prints what it has proved
+whole-job: $(VENV)/.dev-all  ## six recordings to published sets: kills, executors, S3; prints the parts proved
 	$(PYTEST) tests/whole_job -s -m "soak or not soak" --timeout 7200
 
 check: $(VENV)/.dev  ## style, types, architecture
