@@ -541,6 +541,13 @@ class Gather(Stage):
     only_orders: ClassVar[bool] = False
     """Whether it changes nothing but the order, so that a plan leaves it out where no stage comes behind."""
 
+    def for_sample(self) -> Self:
+        """Return this stage as it works on a sample of the records, by which a run is estimated.
+
+        A stage that raises where a whole corpus is not as it was asked for tolerates that in a sample.
+        """
+        return self
+
     def gather(self, records: Iterator[Record]) -> Iterator[Record | Reject | Joined]:
         """Yield the records, in any order, and `Reject(record, reason)` for those left out. Memory must stay bounded.
 

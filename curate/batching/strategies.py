@@ -35,7 +35,7 @@ def make_batcher(strategy: str, **options: Any) -> Batcher:
             suggests the nearest known name.
     """
     if strategy not in STRATEGIES:
-        raise PlanError(f"there is no batching strategy {strategy!r}: {closest(strategy, STRATEGIES)}")
+        raise PlanError(f"unknown batching strategy {strategy!r}: {closest(strategy, STRATEGIES)}")
     batcher = STRATEGIES[strategy]
     fields = {field.alias: field for field in attrs.fields(batcher)}
     for name in options:

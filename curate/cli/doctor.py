@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shutil
+import tarfile
 from collections.abc import Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -79,7 +80,7 @@ def doctor(session: Session, as_json: bool) -> int:
 
 def examine(host: PluginHost, environment: Mapping[str, str], folder: Path) -> Iterator[Finding]:
     """Yield the findings about the machine, the installation and the folder."""
-    yield Finding("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}")
+    yield _python()
     yield Finding("curate", "ok", __version__)
     machine = Machine.here(environment)
     yield Finding("cores", "ok", str(machine.cpus))
@@ -93,6 +94,15 @@ def examine(host: PluginHost, environment: Mapping[str, str], folder: Path) -> I
     if environment.get(_UNSAFE):
         yield Finding(_UNSAFE, "warning", "set: a model's file may run code when it is loaded", f"unset {_UNSAFE}")
     yield _run_folder(folder / "runs")
+
+
+def _python() -> Finding:
+    """Find the version of Python, and whether NeMo can read checkpoints with it: it extracts them with a filter."""
+    found = f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+    if hasattr(tarfile, "data_filter"):
+        return Finding("python", "ok", found)
+    remedy = "install Python 3.11.4 or later: NeMo extracts checkpoints with the filters of its tarfile"
+    return Finding("python", "missing", f"{found}, without the filters of tarfile, so no .nemo model loads", remedy)
 
 
 def _package(distribution: str, module: str, wanted: str) -> Finding:

@@ -1,4 +1,4 @@
-"""`curate plan`: checks a pipeline and shows the plan of a run, without loading or writing anything."""
+"""`curate plan`: checks a pipeline and shows the plan of a run, without loading anything; or estimates the run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from curate.cli.estimate import Estimating, estimates, show_estimate
 from curate.cli.pipeline_file import reads_pipeline
 from curate.cli.session import Session
 from curate.plan import Plan, PlannedStage
@@ -19,13 +20,19 @@ if TYPE_CHECKING:
 
 @click.command()
 @reads_pipeline
+@estimates
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def plan(
     session: Session,
     configured: Configured,
+    estimating: Estimating,
     as_json: bool,
 ) -> None:
-    """Check a pipeline and show the plan of a run."""
+    """Check a pipeline and show the plan of a run, or estimate its time and price."""
+    estimating.check()
+    if estimating.asked:
+        show_estimate(session, configured, estimating, as_json=as_json)
+        return
     with configured.located():
         planned = configured.pipeline.plan(configured.executor or "local", host=session.host)
     if as_json:

@@ -199,7 +199,10 @@ class LineProgress:
         now, event = self._clock(), self._event
         if event is None or event.ended or now - self._printed < self._heartbeat_s:
             return
-        name, at_work = f"phase {event.phase} ({', '.join(event.stages)})", f"at work for {_long(now - self._began)}"
+        is_narrow = 0 < 2 * len(event.at_work) <= len(event.stages)
+        where = f" at {', '.join(event.at_work)}" if is_narrow else ""
+        name = f"phase {event.phase} ({', '.join(event.stages)})"
+        at_work = f"at work{where} for {_long(now - self._began)}"
         if doing := _setting_up(event, self._models):
             line = f"{name}: {at_work}; {doing}"
         else:
@@ -215,16 +218,19 @@ class LineProgress:
 
     @hookimpl
     def curate_on_progress(self, event: RunProgress) -> None:
-        self._event, self._changed = event, self._clock()
+        before, self._event, now = self._event, event, self._clock()
+        has_results = before is None or (before.phase, before.came) != (event.phase, event.came)
+        if has_results:
+            self._changed = now
         if self._phase.begins(event):
-            self._began = self._changed
+            self._began = now
             loading = _loading(event, self._models)
             line = f"phase {event.phase} begins: {', '.join(event.stages)}{'; ' if loading else ''}{loading}"
             self._print(line, self._fields("phase_began", event))
         elif event.ended:
             line = f"phase {event.phase} has ended: {_worked(event, self._phase)}, {_left_out(event)}"
             self._print(line, self._fields("phase_ended", event))
-        elif self._clock() - self._printed >= LINE_SECONDS:
+        elif has_results and now - self._printed >= LINE_SECONDS:
             rates = zip(event.stages, self._phase.stage_rates(event), strict=False)
             stages = ", ".join(f"{stage} {rate:,.1f}" for stage, rate in rates)
             so_far = f"phase {event.phase}: {_worked(event, self._phase)}, {_around(event, self._phase)}"
@@ -254,6 +260,7 @@ class LineProgress:
             "left_s": None if left_s is None else round(left_s, 1),
             "workers": list(event.workers),
             "came": dict(zip(event.stages, event.came, strict=False)),
+            "at_work": list(event.at_work),
         }
 
     def _print(self, line: str, fields: Mapping[str, Any]) -> None:

@@ -80,7 +80,7 @@ def _records(session: Session, path: Path, unreadable: _Unreadable) -> Iterator[
         yield from RunReader(path).records()
         return
     if not path.exists():
-        raise PlanError(f"there is no manifest and no run at {path}")
+        raise PlanError(f"{path} is neither a manifest nor a run: nothing is there")
     reference = session.host.format_of(path)
     for number, row in read_rows(path, format=None if reference is None else reference.load()):
         if isinstance(row, RecordError):

@@ -75,14 +75,12 @@ def _overridden(document: MappingNode, text: str, addresses: StageAddresses) -> 
     path = path.strip()
     place = SourceLocation(f"--set {shortened(path)}")
     if not equals or not path:
-        raise config_error(
-            SourceLocation(f"--set {shortened(text)}"), f"there is no {'path' if equals else '='}: {_FORM}"
-        )
+        raise config_error(SourceLocation(f"--set {shortened(text)}"), f"no {'path' if equals else '='}: {_FORM}")
     top, _, rest = path.partition(".")
     if top not in TOP_LEVEL:
         if top in addresses.names(document):
-            raise config_error(place, f"there is no {top!r} to set: did you mean stages.{path}?")
-        raise config_error(place, f"there is no {top!r} to set: {closest(top, TOP_LEVEL)}")
+            raise config_error(place, f"unknown setting {top!r}: did you mean stages.{path}?")
+        raise config_error(place, f"unknown setting {top!r}: {closest(top, TOP_LEVEL)}")
     value = parse_value(value_text, str(place))
     if top == "stages":
         steps = _stage_steps(document, rest, place, addresses)
@@ -155,7 +153,7 @@ def _find_stage(document: MappingNode, rest: str, place: SourceLocation, address
         return name, positions[0]
     name = rest.partition(".")[0]
     if not re.fullmatch(r"[0-9]{1,9}", name) or int(name) >= len(names):
-        raise config_error(place, f"there is no stage {name!r}: {closest(name, filter(None, names))}")
+        raise config_error(place, f"unknown stage {name!r}: {closest(name, filter(None, names))}")
     return name, int(name)
 
 

@@ -80,7 +80,7 @@ def parse_value(text: str, name: str) -> Node:
     quoted = f"quote it for YAML too, '{shortened(text.strip())}'"
     if root is None:
         remedy = quoted if text.strip() else "write null, or '' for an empty text"
-        raise config_error(place, f"there is no value: {remedy}")
+        raise config_error(place, f"the value is missing: {remedy}")
     if end < len(text.rstrip()):
         raise config_error(place, f"YAML reads only {shortened(text[:end].strip())!r} of the value: {quoted}")
     if not isinstance(root, ScalarNode) and not text.lstrip().startswith(("[", "{")):

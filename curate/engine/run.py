@@ -271,6 +271,8 @@ class _PhaseRun:
         self._began = time.monotonic()
         self._reported_s = float("-inf")
         self._ready_s: float | None = None
+        self._at_work: tuple[str, ...] = ()
+        """The stages at work when the workers were last looked at, since the last result."""
         self.worked_ms = 0
         for commit in self._store.commits(phase.number):
             self._counts.add(commit.books)
@@ -291,10 +293,11 @@ class _PhaseRun:
             self._state.begin(self._total)
         self._report_progress()
         self._check_budget()
+        partitioner = self._phase.partitioner if self._phase.hops else None  # batches are cut for workers
         batches = InputBatches(
             self._items(),
             first_stage=self._first_stage,
-            partitioner=None if self._phase.partitioner is None else self._phase.partitioner.stage,
+            partitioner=None if partitioner is None else partitioner.stage,
             positions=self._places,
             done=self._store.done(self._phase.number),
             done_checksum=id_checksum_of(self._store.commits(self._phase.number)),
@@ -334,7 +337,9 @@ class _PhaseRun:
         )
         try:
             on_ready = partial(self._report_progress, ready=True)
-            self._scheduler = Scheduler(transport, hops, stopping=self._is_stopping, on_ready=on_ready)
+            self._scheduler = Scheduler(
+                transport, hops, stopping=self._is_stopping, on_ready=on_ready, on_activity=self._note_activity
+            )
             try:
                 for settled in self._scheduler.run(incoming):
                     self._settle(settled)
@@ -404,6 +409,7 @@ class _PhaseRun:
         return iter(reader)
 
     def _settle(self, settled: FinishedInputs) -> None:
+        self._at_work = ()
         for outcomes in (settled,) if self._redo is None else self._redo.take(settled):
             if self._unit.name:  # its commit was interrupted and may be on disk: commit it before adding to it
                 self._commit()
@@ -436,6 +442,12 @@ class _PhaseRun:
         self._settle(settled)
         return not self._is_stopping()
 
+    def _note_activity(self) -> None:
+        """Report the stages at work, which the workers have shown without a result."""
+        if self._scheduler is not None:
+            self._at_work = self._scheduler.at_work
+            self._report_progress()
+
     def _report_progress(self, *, ended: bool = False, ready: bool = False) -> None:
         now = time.monotonic()
         if ready:
@@ -458,6 +470,7 @@ class _PhaseRun:
             ended=ended,
             total=self._total,
             ready_s=self._ready_s,
+            at_work=() if ended else self._at_work,
         )
         if self._state is not None:
             self._state.note(event)

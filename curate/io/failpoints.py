@@ -117,7 +117,7 @@ def arm(text: str) -> None:
         name, _, what = entry.partition(":")
         action, _, count = what.partition("@")
         if name not in FAILPOINTS:
-            raise UsageError(f"{VARIABLE}: there is no place {name!r}; the places are {', '.join(FAILPOINTS)}")
+            raise UsageError(f"{VARIABLE}: unknown place {name!r}; the places are {', '.join(FAILPOINTS)}")
         if action not in _ACTIONS or not (count or "1").isdecimal():
             raise UsageError(f"{VARIABLE}: unknown action {what!r}; write one of {', '.join(_ACTIONS)}, or kill@3")
         armed[name] = _ACTIONS[action], int(count or 1)

@@ -96,7 +96,7 @@ def _check_hooks(manager: pluggy.PluginManager, plugin: object) -> None:
             continue
         hook = options.get("specname") or name
         if hook not in HOOKS:
-            raise PluginError(f"there is no hook {hook}: {closest(hook, HOOKS)}")
+            raise PluginError(f"unknown hook {hook}: {closest(hook, HOOKS)}")
         if options.get("wrapper") or options.get("hookwrapper"):
             raise PluginError(f"{name} is a hook wrapper, which is not supported: plugins are called one at a time")
 

@@ -108,7 +108,7 @@ class Reference:
         except ImportError as error:
             missing = error.name if isinstance(error, ModuleNotFoundError) else None
             if missing is not None and f"{module}.".startswith(f"{missing}."):
-                raise PluginError(f"{self}: there is no module {missing!r}, which its target names") from error
+                raise PluginError(f"{self}: the module {missing!r} of its target cannot be found") from error
             raise PluginError(f"{self} cannot be imported: {error}{self._how_to_install(missing)}") from error
         except AttributeError as error:
             raise PluginError(f"{self} cannot be loaded: {error}") from error

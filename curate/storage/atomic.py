@@ -100,14 +100,14 @@ class DescribedFile(io.FileIO):
         return super().truncate(size)
 
     def describe(self) -> dict[str, Any]:
-        """Return what `describe_file` does; a file that was not written from start to end is read for it."""
+        """Return the size and sha256 as `describe_file` does; a file that was not written in order is read for them."""
         if not self._in_order:
             return describe_file(self.path)
         return {"size": self._written, "sha256": self._digest.hexdigest()}
 
 
 def describe_bytes(content: bytes) -> dict[str, Any]:
-    """Return what `describe_file` returns for a file with this content."""
+    """Return the size and sha256 of a file with this content, as `describe_file` does."""
     return {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -95,6 +96,24 @@ def test_the_readmes_commands_for_the_quickstart_plan_what_they_say(project: Pat
         done = run("-m", "curate.cli", *command.split()[1:], cwd=project)
         assert done.returncode == 0, done.stderr
         assert "asr" in done.stdout
+
+
+def test_the_example_of_what_a_corpus_costs_has_its_prices(project: Path) -> None:
+    commands = [line for block in blocks(DOCS["costs.md"], "console") for line in block.splitlines()]
+    stages = [_estimated(command, project) for command in commands]
+    on_gpu, on_cores = (next(row for row in rows if row["name"] == "asr") for rows in stages)
+    assert (round(on_gpu["work_s"] / 3600), round(on_gpu["wall_s"] / 3600)) == (500, 125)
+    for row, price in ((on_gpu, "1,410"), (on_cores, "13,333")):
+        assert f"{row['price']:,.0f}" == price
+        assert f"= {price}" in DOCS["costs.md"]
+    ratio = on_cores["price"] / on_gpu["price"]
+    assert f"{ratio:.1f} times as much" in DOCS["costs.md"]
+
+
+def _estimated(command: str, folder: Path) -> list[dict[str, Any]]:
+    done = run("-m", "curate.cli", *shlex.split(command)[1:], "--json", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)["stages"]
 
 
 def test_the_stages_in_the_plugin_guide_work() -> None:
@@ -263,6 +282,7 @@ TITLES = {
     "batching.md": "Batching",
     "benchmarks.md": "Benchmarks",
     "cluster.md": "Scale to a cluster",
+    "costs.md": "What a corpus costs",
     "corpus.md": "Corpora",
     "coming-from.md": "Coming from NeMo Curator, SDP or datatrove",
     "errors.md": "Error codes",

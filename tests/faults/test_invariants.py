@@ -18,7 +18,7 @@ from curate.engine.durability.directory_store import DirectoryStore
 from curate.engine.scheduling.tracker import InFlightTracker
 from curate.errors import AccountingError
 from curate.records import Failed, Record
-from curate.stages import Merge, Partition, ReadRecords
+from curate.stages import Merge, Partition, QualityFilter, ReadRecords
 from tests.shuffled_executor import ShuffledExecutor
 
 COUNT = 60
@@ -112,7 +112,7 @@ class Doubles(Gather):
 )
 def test_what_works_in_the_driver_and_cheats_stops_the_run(stage: Any, says: str, tmp_path: Path) -> None:
     with pytest.raises(InfrastructureError) as caught:
-        run(stage, run_dir=tmp_path)
+        run(stage, QualityFilter("x >= 0"), run_dir=tmp_path)  # for which the batches are cut
     assert says in str(caught.value)
     assert not (tmp_path / "out.jsonl").exists()
 
@@ -176,3 +176,13 @@ def test_a_commit_that_somebody_has_changed_is_found_out(tmp_path: Path, what: s
     path.write_bytes(seal(commit))  # as a program with a mistake would write it
     with pytest.raises((AccountingError, InfrastructureError), match=r"not balance|gave other records"):
         run(Cheats("loses"), run_dir=tmp_path)
+
+
+class Refuses(Partitioner):
+    def partition(self, records: Iterator[Record]) -> Iterator[AudioBatch]:
+        raise AssertionError("no worker waits for these batches")
+
+
+def test_no_batches_are_cut_where_a_phase_has_no_workers(tmp_path: Path) -> None:
+    result = run(Refuses(), run_dir=tmp_path)
+    assert [record["x"] for record in result.records()] == list(range(COUNT))

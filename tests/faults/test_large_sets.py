@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 ROOT = Path(__file__).parents[2]
-MOST_GROWTH_BYTES = 40 * 2**20
+MOST_GROWTH_BYTES = 12 * 2**20
 
 PROGRAM = """
 import resource, sys

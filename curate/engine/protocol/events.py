@@ -35,6 +35,7 @@ class RunProgress:
             or the phase has no workers.
         ended: whether this is the phase's last event.
         total: the number of records that the phase will process, if known.
+        at_work: the stages of `stages` that work at present, as far as the workers report it.
     """
 
     phase: int
@@ -50,6 +51,7 @@ class RunProgress:
     ended: bool = False
     total: int | None = None
     ready_s: float | None = None
+    at_work: tuple[str, ...] = ()
 
 
 @attrs.frozen

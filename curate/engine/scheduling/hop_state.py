@@ -151,6 +151,14 @@ class HopState:
         """Whether the hop before must wait."""
         return self.queue.is_full(len(self.workers))
 
+    def at_work(self) -> list[str]:
+        """Return the stages that work: those for which workers have announced records; without any, all of the hop."""
+        if self.is_idle:
+            return []
+        announced = [worker.announced for worker in self.workers if worker.in_flight and worker.announced is not None]
+        levels = {level for each in announced for level in each.stages}
+        return [planned.name for level, planned in enumerate(self.hop.stages) if level in levels or not levels]
+
     def record_result(self, worker: WorkerState, result: PartialResult) -> InFlight:
         """Record the outcome of some records of a batch, and return the batch."""
         self._busy_s.extend([0.0] * (len(result.busy_s) - len(self._busy_s)))

@@ -87,6 +87,7 @@ class Scheduler:
             batches well; not where the input waits for results.
         stopping: whether the run is to stop: batches that no worker has begun are then left to a later attempt.
         on_ready: called once, when each hop has a worker that is set up.
+        on_activity: called when other stages may be at work than before.
         clock: seconds that never go back.
     """
 
@@ -98,6 +99,7 @@ class Scheduler:
         reads_ahead: bool = True,
         stopping: Callable[[], bool] = lambda: False,
         on_ready: Callable[[], None] = lambda: None,
+        on_activity: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
@@ -116,6 +118,7 @@ class Scheduler:
         """The batches that stay whole and wait for a verdict, by the number of each suspect's own task."""
         self._reads_ahead = reads_ahead
         self._stopping = stopping
+        self._on_activity = on_activity
         self._exhausted = False
         self._numbers = itertools.count(1)
         self._measures: dict[str, Any] = {}
@@ -174,6 +177,11 @@ class Scheduler:
     def workers(self) -> tuple[int, ...]:
         """How many workers each hop has."""
         return tuple(len(hop.workers) for hop in self._hops)
+
+    @property
+    def at_work(self) -> tuple[str, ...]:
+        """The stages that work at present, as far as the workers report it."""
+        return tuple(name for hop in self._hops for name in hop.at_work())
 
     def take_busy_s(self) -> dict[str, float]:
         """Return how long each stage has worked since the last call, in seconds over all workers."""
@@ -301,6 +309,7 @@ class Scheduler:
                 self._on_batch_done(hop, worker, event)
             case RecordsAnnounced():
                 hop.workers.record_announcement(worker, event)
+                self._on_activity()
             case WorkerReady():
                 hop.workers.mark_ready(worker)
                 self._autoscaler.record_ready(hop)
@@ -327,6 +336,8 @@ class Scheduler:
                 self._isolation.clear(flight.task.records[0])
                 if event.number in self._trials:
                     self._end_trial(hop, flight.task, None)
+        if len(self._hops) > 1:  # it has moved to another hop
+            self._on_activity()
 
     def _on_failed(self, hop: HopState, worker: WorkerState, event: WorkerFailed) -> None:
         if worker.ready:

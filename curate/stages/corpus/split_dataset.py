@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from curate.composite import CompositeStage
 from curate.corpus import Decisions, KeyGather, KeyTable
@@ -130,6 +130,10 @@ class AssignSplits(KeyGather):
 
     def fingerprint(self) -> Mapping[str, Any]:
         return {"previous_sha256": file_digest(Path(self.previous))} if self.previous else {}
+
+    def for_sample(self) -> Self:
+        shares = {name: target if "%" in target else "5%" for name, target in self.splits.items()}
+        return self.with_(splits=shares, tolerance=1.0, max_dropped=1.0)
 
     def key_types(self) -> Mapping[str, str]:
         return {**key_columns(self.text, self.audio), "grp": "VARCHAR", "ms": "BIGINT"}

@@ -435,7 +435,7 @@ def _check_table(setting: str, table: Mapping[str, float], names: Sequence[str])
         )
     unknown = [name for name in table if name not in names]
     if unknown:
-        raise PlanError(f"{setting} has {_some(unknown)}, and there is no such input; there are {_some(names)}")
+        raise PlanError(f"{setting} has {_some(unknown)}, which names no input; the inputs are {_some(names)}")
     for name, value in table.items():
         if not 0 < value < math.inf:
             raise PlanError(f"{setting}: {name} has {value!r}; it must be a number above 0")

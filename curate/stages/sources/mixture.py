@@ -13,7 +13,7 @@ SLACK_S = 600.0
 """The audio over which draws are left to chance, at least; then the chances follow what the partitions are owed."""
 
 _RECORDS_EACH = 4
-"""The same in records of each partition, where there are so many partitions that their shares of `SLACK_S` are less."""
+"""The same in records of each partition, for a mixture of many partitions, whose shares of `SLACK_S` are shorter."""
 
 _FIRST_DRAWS = 16
 """The draws of the first block, while it is not known how long records are; each later block has at most twice more."""

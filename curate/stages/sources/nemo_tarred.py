@@ -74,7 +74,7 @@ class NemoTarredReader(RowSource):
                 known = f"{min(tars)} to {max(tars)}" if tars else "none"
                 yield (
                     number,
-                    RecordError("missing_file", f"there is no tar with the number {shard} (there are {known})"),
+                    RecordError("missing_file", f"no tar has the number {shard} (there are {known})"),
                 )
             else:
                 member = f"{tars[shard].absolute()}{SEPARATOR}{_SUB.sub('', name.removeprefix('./'))}"

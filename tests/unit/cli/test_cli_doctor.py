@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,19 @@ def test_what_is_missing_comes_with_the_remedy(monkeypatch: pytest.MonkeyPatch, 
     assert "pip install 'curate-speech[nemo]'" in outcome.out
     assert found["nemo_toolkit"]["status"] == "missing"
     assert found["soxr"]["remedy"] == "pip install --force-reinstall curate-speech"
+
+
+def test_python_without_the_filters_of_tarfile_cannot_load_nemo_models(
+    monkeypatch: pytest.MonkeyPatch, site: Site, curate
+) -> None:
+    monkeypatch.delattr(tarfile, "data_filter")
+
+    outcome = curate("doctor", "--json")
+    found = findings(outcome.out)["python"]
+
+    assert outcome.code == 0, "everything else can run"
+    assert found["status"] == "missing"
+    assert found["remedy"].startswith("install Python 3.11.4 or later")
 
 
 def test_a_broken_plugin_and_an_unsafe_setting_are_warnings(

@@ -122,7 +122,7 @@ MISTAKES = {
         "plan p.yaml --set stages.qualty_filter.expression=x", ["qualty_filter", "did you mean 'quality_filter'?"]
     ),
     "set without a value": Mistake(
-        "plan p.yaml --set stages.quality_filter", ["there is no =", "stages.asr.batch_size=32"]
+        "plan p.yaml --set stages.quality_filter", ["no =: write", "stages.asr.batch_size=32"]
     ),
     "misspelt option of a stage": Mistake(
         "plan p.yaml",

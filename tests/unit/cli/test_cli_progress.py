@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import pytest
 from rich.console import Console
 
 from curate import Pipeline, processing_stage
@@ -59,9 +60,9 @@ def test_a_phase_is_told_of_from_its_begin_to_its_end() -> None:
 def test_lines_are_printed_at_the_begin_and_the_end_and_seldom_between() -> None:
     progress, out, now = lines()
     progress.curate_on_progress(BEGIN)
-    for _ in range(29):
+    for number in range(29):
         now[0] += 1
-        progress.curate_on_progress(LATER)
+        progress.curate_on_progress(attrs.evolve(LATER, came=(101 + number, 91 + number)))
     assert out.getvalue().splitlines() == ["phase 0 begins: read, asr"]
 
     now[0] += 1
@@ -104,6 +105,43 @@ def test_heartbeat_names_the_stages_and_the_records_done_where_no_line_came_for_
         "phase 0 (read, asr): at work for 60 s; setting up workers",
         "phase 0 (read, asr): at work for 6 min; 200 of 1,000 records done, no new result for 5 min",
     ]
+
+
+def test_heartbeat_names_the_stage_at_work_without_a_new_result() -> None:
+    progress, out, now = lines()
+    stages = ("read", "vad", "first", "second")
+    event = RunProgress(0, stages, 1, 1, 0, 0, 10.0, 0.0, (1, 1, 1, 1), (1,), ready_s=0.0)
+    progress.curate_on_progress(event)
+    now[0] += 100
+    progress.curate_on_progress(attrs.evolve(event, at_work=("second",)))
+    progress.beat()
+    now[0] += 100
+    progress.curate_on_progress(attrs.evolve(event, at_work=("vad", "first", "second")))
+    progress.beat()
+    first, second = (line for line in out.getvalue().splitlines() if "at work" in line)
+    assert first.endswith("at work at second for 2 min; 1 record done, no new result for 2 min")
+    assert second.endswith("at work for 3 min; 1 record done, no new result for 3 min"), "nearly all stages"
+
+
+@pytest.mark.processes
+def test_events_name_the_stage_that_a_worker_has_announced() -> None:
+    told, host = Told(), PluginHost()
+
+    @processing_stage(name="quick", reads=[], writes=[])
+    def quick(record: dict) -> dict:
+        return record
+
+    @processing_stage(name="slow", reads=[], writes=[])
+    def slow(record: dict) -> dict:
+        threading.Event().wait(1.0)  # workers are looked at four times in each `timeout_s`
+        return record
+
+    stages = [ReadRecords([{"n": 1}]), quick, slow.with_(timeout_s=2.0)]
+    with host.observed_by(told):
+        Pipeline("p", stages).run("multiprocessing", host=host)
+    at_work = [event.at_work for event in told.events]
+    assert at_work[0] == at_work[-1] == ()
+    assert ("slow",) in at_work
 
 
 def test_heartbeat_comes_while_a_batch_is_at_work_in_the_same_process() -> None:

@@ -172,9 +172,9 @@ def test_a_value_from_the_command_line_is_a_scalar_a_list_or_a_mapping(text, val
     [
         ("/data/mine #1.jsonl", "YAML reads only '/data/mine' of the value: quote it"),
         ("no", "quote it, 'no'"),
-        ("", "there is no value"),
-        ("#x", "there is no value"),
-        ("---", "there is no value"),
+        ("", "the value is missing"),
+        ("#x", "the value is missing"),
+        ("---", "the value is missing"),
         ("a: b", "quote it for YAML too, 'a: b'"),
         ("- a", "reads the value as a list"),
         ("[a", "brackets"),

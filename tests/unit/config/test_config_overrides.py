@@ -86,11 +86,11 @@ def test_the_last_of_two_wins_and_the_original_is_not_touched():
 @pytest.mark.parametrize(
     ("text", "place", "says"),
     [
-        ("stages.asrr.batch_size=32", "stages.asrr.batch_size", "there is no stage 'asrr': did you mean 'asr'?"),
-        ("stages.9.workers=1", "stages.9.workers", "there is no stage '9'"),
+        ("stages.asrr.batch_size=32", "stages.asrr.batch_size", "unknown stage 'asrr': did you mean 'asr'?"),
+        ("stages.9.workers=1", "stages.9.workers", "unknown stage '9'"),
         ("stages.asr_nemo.x=1", "stages.asr_nemo.x", "2 stages use 'asr_nemo': write stages.asr or stages.asr.big"),
         ("stages.asr={use: x}", "stages.asr", "name an option"),
-        ("stages=[]", "stages", "there is no stage ''"),
+        ("stages=[]", "stages", "unknown stage ''"),
         ("stages.asr..x=1", "stages.asr..x", "empty part"),
         ("vars.manfest=b.jsonl", "vars.manfest", "did you mean 'vars.manifest'?"),
         ("vars=x", "vars", "variables are set one by one"),
@@ -99,9 +99,9 @@ def test_the_last_of_two_wins_and_the_original_is_not_touched():
         ("stages.2.columns.5=c", "stages.2.columns.5", "write one from 0 to 1"),
         ("name=no", "name", "quote it, 'no'"),
         ("name={a: 1, a: 2}", "name", "second time"),
-        ("name=", "name", "there is no value"),
-        ("name", "name", "there is no =: write --set path=value"),
-        ("=x", "=x", "there is no path"),
+        ("name=", "name", "the value is missing"),
+        ("name", "name", "no =: write --set path=value"),
+        ("=x", "=x", "no path: write"),
     ],
 )
 def test_a_path_that_leads_nowhere_or_a_bad_value_is_named(text, place, says):

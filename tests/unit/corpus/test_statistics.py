@@ -118,7 +118,7 @@ def test_command_shows_what_a_run_has_kept(command: Callable[..., Any], tmp_path
 
 
 def test_a_path_that_does_not_exist_is_a_usage_error(command: Callable[..., Any], tmp_path: Path) -> None:
-    assert "there is no manifest and no run" in command(tmp_path / "missing.jsonl", code=2).err
+    assert "missing.jsonl is neither a manifest nor a run" in command(tmp_path / "missing.jsonl", code=2).err
 
 
 def test_page_holds_the_figures_and_harms_nobody(tmp_path: Path) -> None:

@@ -10,12 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scripted import Deed, ScriptedTransport, batches, hops, kept, run, scheduler
 
-from curate.engine.protocol.messages import BatchTask
+from curate import Pipeline, processing_stage
+from curate.engine.protocol.messages import BatchTask, RecordsAnnounced
 from curate.engine.scheduling.batch_sizer import LONG_BATCH_S, MAX_MERGED
-from curate.engine.scheduling.hop_state import QUEUE_BYTES
+from curate.engine.scheduling.hop_state import QUEUE_BYTES, HopState
 from curate.engine.scheduling.scheduler import InputBatch
 from curate.engine.scheduling.worker_pool import IN_FLIGHT_BYTES
 from curate.records import Record
+from curate.stages import ReadRecords
 
 
 class Counting(ScriptedTransport):
@@ -57,6 +59,27 @@ def test_a_worker_gets_no_second_batch_while_it_has_many_bytes() -> None:
     light = Counting(taking(0.0005), in_flight=8, size=lambda work: IN_FLIGHT_BYTES // 2)
     run(light, hops(2), batches(*[10] * 20))
     assert light.most_bytes <= IN_FLIGHT_BYTES
+
+
+def test_stages_at_work_are_those_of_which_a_worker_has_announced_records() -> None:
+    names = ("vad", "asr")
+
+    def same(record: dict) -> dict:
+        return record
+
+    stages = [processing_stage(name=name, reads=[], writes=[])(same) for name in names]
+    [hop] = Pipeline("p", [ReadRecords([{"n": 1}]), *stages]).plan().phases[0].hops
+    state = HopState(hop, 0, 2)
+    assert state.at_work() == []
+    state.workers.add(1, 0, 0.0)
+    worker = state.workers.find(1)
+    assert worker is not None
+    state.workers.assign(worker, BatchTask(7, [{"_id": "a:1"}], "", "", ""), 0, 0.0)
+    assert state.at_work() == ["vad", "asr"], "nothing is announced yet"
+    state.workers.record_announcement(worker, RecordsAnnounced(1, 7, {1: range(1)}))
+    assert state.at_work() == ["asr"]
+    state.workers.release(worker, 7)
+    assert state.at_work() == []
 
 
 @pytest.mark.parametrize("weigh", [0, QUEUE_BYTES])

@@ -46,7 +46,7 @@ def test_armed_place_kills_the_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("specification", "because"),
     [
-        ("commit.nowhere:kill", "there is no place 'commit.nowhere'"),
+        ("commit.nowhere:kill", "unknown place 'commit.nowhere'"),
         ("commit.after_data:explode", "unknown action 'explode'"),
         ("commit.after_data:kill@often", "unknown action 'kill@often'"),
     ],

@@ -53,7 +53,7 @@ BROKEN = {
     ),
     "unknown hook": (
         "from curate.plugin import hookimpl\n@hookimpl\ndef curate_stage():\n    return []",
-        r"there is no hook curate_stage: did you mean 'curate_stages'\?",
+        r"unknown hook curate_stage: did you mean 'curate_stages'\?",
     ),
     "forgotten decorator": ("def curate_stages():\n    return []", "lacks its decorator"),
     "unknown argument": (

@@ -39,7 +39,7 @@ def test_a_missing_attribute_is_named() -> None:
 
 
 def test_a_missing_module_of_the_target_is_not_taken_for_a_dependency() -> None:
-    with pytest.raises(PluginError, match=r"there is no module 'curate.nowhere'") as caught:
+    with pytest.raises(PluginError, match=r"the module 'curate.nowhere' of its target cannot be found") as caught:
         StageRef("any", "curate.nowhere:Thing", "…", extra="nemo").load()
 
     assert "pip install" not in str(caught.value)

@@ -56,7 +56,7 @@ def test_scheme_of_two_plugins_is_a_warning_and_left_out(site: Site) -> None:
 
 def test_store_that_cannot_be_imported_stops_the_run_and_blames_no_record() -> None:
     store = AnnouncedScheme(SchemeRef("gone", "a_module_nobody_has:Store", "Gone"))
-    with pytest.raises(InfrastructureError, match="there is no module 'a_module_nobody_has'"):
+    with pytest.raises(InfrastructureError, match="the module 'a_module_nobody_has' of its target cannot be found"):
         store.open("gone://a")
     with pytest.raises(InfrastructureError, match=r"must be a class that implements curate\.storage\.Scheme"):
         AnnouncedScheme(SchemeRef("odd", "curate.plugin:PluginStatus", "Of another kind")).open("odd://a")

@@ -141,7 +141,7 @@ def test_hours_come_from_a_table_of_corpora_and_languages(tmp_path: Path) -> Non
     [
         ({"sources": []}, "at least one"),
         ({"weights": {"c0": 1.0}}, "weights has no c1"),
-        ({"weights": {"c0": 1.0, "c1": 1.0, "c9": 1.0}}, "weights has c9, and there is no such input"),
+        ({"weights": {"c0": 1.0, "c1": 1.0, "c9": 1.0}}, "weights has c9, which names no input; the inputs are c0, c1"),
         ({"weights": {"c0": 1.0, "c1": 0.0}}, "must be a number above 0"),
         ({"beta_corpus": 0.5, "hours": {"c0": 3.0}}, "hours has no c1"),
         ({"beta_corpus": 2.0}, "between 0 and 1"),

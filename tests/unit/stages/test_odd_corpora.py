@@ -222,7 +222,7 @@ CORPORA: Mapping[str, Expected] = {
             ("bad_value", "shard_id = '0' is not the number of a tar"),
             ("bad_value", "shard_id = None is not"),
             ("bad_value", "shard_id = [1] is not"),
-            ("missing_file", "there is no tar with the number 9 (there are 0 to 0)"),
+            ("missing_file", "no tar has the number 9 (there are 0 to 0)"),
             ("missing_column", "the row has no 'audio_filepath'"),
         ],
     ),
