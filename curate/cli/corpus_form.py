@@ -12,6 +12,7 @@ import click
 
 from curate.errors import CurateError, RecordError, UsageError
 from curate.io import audio_columns, declared_columns, judge_content, parquet_schema, read_rows
+from curate.plural import counted
 from curate.records import Record
 from curate.storage import RemotePath, path_of
 
@@ -23,6 +24,7 @@ _AUDIO = frozenset(
 )
 _SEGMENTS = frozenset((".srt", ".vtt", ".textgrid", ".ctm", ".stm", ".rttm"))
 _MANIFESTS = (".jsonl", ".json", ".tsv", ".csv", ".parquet", ".jsonl.gz", ".json.gz", ".jsonl.zst")
+_ARCHIVES = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".zip", ".7z", ".rar")
 _PATHS = ("audio_filepath", "path", "audio", "file_name", "filename", "file", "wav", "audio_path", "wav_filename")
 _TEXTS = ("text", "sentence", "transcription", "transcript", "normalized_text")
 _SPEAKERS = ("speaker", "client_id", "speaker_id", "spk")
@@ -70,8 +72,21 @@ def recognise_form(path: Path) -> CorpusForm:
         raise UsageError(f"{path} does not exist{looked}")
     found = _form_of_folder(path.absolute()) if path.is_dir() else _form_of_file(path.absolute())
     if found is None:
-        raise UsageError(f"{path} holds neither recordings nor a manifest of them that a stage reads: curate stages")
+        raise UsageError(f"{path} {_what_else(path.absolute())}")
     return found
+
+
+def _what_else(path: Path) -> str:
+    """Return a clause about a path that holds nothing that a stage reads, with the remedy."""
+    files = list(islice(_files_below(path), _MAX_FILES)) if path.is_dir() else [path]
+    if not files:
+        return "is an empty folder"
+    packed = next((file for file in files if file.name.lower().endswith(_ARCHIVES)), None)
+    if packed is not None:
+        what = "is an archive" if packed == path else f"holds the archive {packed.relative_to(path)}"
+        return f"{what}, whose members no stage reads: unpack it into a folder, and name the folder"
+    found = "" if path.is_file() else f" (it has {counted(len(files), 'file')}, such as {files[0].relative_to(path)})"
+    return f"holds neither recordings nor a manifest of them that a stage reads{found}: see curate stages"
 
 
 def _form_of_folder(folder: Path) -> CorpusForm | None:
@@ -101,7 +116,8 @@ def _form_of_file(path: Path) -> CorpusForm | None:
     if path.suffix == ".arrow":
         return CorpusForm("a Hugging Face data set in Arrow", "read_hf", {"path": str(path)})
     if path.suffix.lower() in _AUDIO:
-        return _form_of_folder(path.parent)
+        found = _form_of_folder(path.parent)
+        return found and attrs.evolve(found, described=f"a recording; its folder, {path.parent}, is {found.described}")
     return _form_of_manifest(path)
 
 

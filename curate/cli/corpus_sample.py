@@ -60,12 +60,12 @@ class CorpusSample:
     strangest: Sequence[tuple[str, str]]
 
     def hours_text(self) -> str:
-        """Return the hours in words."""
+        """Return the length of all recordings in words."""
         if self.hours is not None:
-            return f"{self.hours:.2f} hours by their durations"
+            return f"{_length_text(self.hours * 3600)} by their durations"
         if self.opened_s is not None:
-            return f"about {self.opened_s * self.records / 3600:.2f} hours, from the recordings that were opened"
-        return "hours unknown"
+            return f"about {_length_text(self.opened_s * self.records)}, from the recordings that were opened"
+        return "of unknown length"
 
     def as_json(self) -> dict[str, Any]:
         """Return all of it as JSON-ready data."""
@@ -74,6 +74,12 @@ class CorpusSample:
             for name, column in self.columns.items()
         }
         return {**attrs.asdict(self, recurse=False), "columns": columns}
+
+
+def _length_text(length_s: float) -> str:
+    if length_s < 60:
+        return f"{length_s:.1f} seconds"
+    return f"{length_s / 60:.1f} minutes" if length_s < 3600 else f"{length_s / 3600:,.2f} hours"
 
 
 def read_sample(stage: Any, limit: int) -> tuple[list[Record | Failed], tuple[str, ...] | None]:

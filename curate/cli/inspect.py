@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def inspect(session: Session, path: Path, records: int, files: int, measure: boo
     _show(session, sample, records)
     if measure:
         _show_measures(session, measures)
+    click.echo(f"\nNext, a pipeline file that reads it:  curate init {shlex.quote(str(path))}")
 
 
 def _show(session: Session, sample: CorpusSample, limit: int) -> None:
@@ -52,7 +54,8 @@ def _show(session: Session, sample: CorpusSample, limit: int) -> None:
     show(f"\n{records}, {sample.failed:,} of them broken; {sample.hours_text()}")
     show("\nFirst records:")
     for record in sample.first:
-        show("  " + json.dumps(record, ensure_ascii=False, default=str)[:400])
+        shown = json.dumps(record, ensure_ascii=False, default=str)[:400]
+        show(f"  {shown}", soft_wrap=True, markup=False, highlight=False)
     columns = new_table("column", "types", "null", "example")
     for name, column in sample.columns.items():
         columns.add_row(name, ", ".join(sorted(column.types)), f"{column.null_share:.0%}", column.example)
@@ -63,6 +66,9 @@ def _show(session: Session, sample: CorpusSample, limit: int) -> None:
         audio.add_row(name, f"{count:,}")
     show()
     show(audio)
+    if not sample.strangest:
+        show("\nNo record is far from the others in length, transcript or speaking rate.")
+        return
     strange = new_table("strangest records", "why")
     for identity, why in sample.strangest:
         strange.add_row(identity, why)

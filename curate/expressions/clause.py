@@ -38,5 +38,5 @@ class Clause:
 
     def reason(self, record: Record) -> str:
         """Return the clause with the record's values, as in `wer <= 0.3 (wer = 0.52)`."""
-        values = ", ".join(f"{'.'.join(path)} = {short_repr(look_up(record, path))}" for path in self.paths)
+        values = ", ".join([f"{'.'.join(path)} = {short_repr(look_up(record, path))}" for path in self.paths])
         return f"{self.text} ({values})" if values else self.text

@@ -11,6 +11,7 @@ import json
 import math
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -83,7 +84,7 @@ def json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
             continue
         else:
             line = line.removeprefix(_BOM) if number == 1 else line
-            if not line.strip():
+            if line[:1] <= b" " and not line.strip():
                 skipped = skipped or SkippedLines(file)
                 first, number = number, number + skipped.newlines()
                 skipped.add(first, number)
@@ -96,7 +97,24 @@ def json_rows(file: BinaryIO, after: int) -> Iterator[Row]:
 def parse_line(line: bytes) -> Record | RecordError:
     """Return the JSON object on a line, or the error of a line that is none. NaN and infinities are not JSON."""
     try:
-        value: Any = _decode(line.decode())
+        text = line.decode()
+        found: tuple[Record, int] = _scan(text, 0)
+    except (ValueError, StopIteration, RecursionError):
+        return _parse_carefully(line)
+    record, end = found
+    if text[end:] != "\n":
+        return _parse_carefully(line)
+    # Every key has a colon: with as many colons as the record has keys, none is repeated, and no value has keys.
+    if type(record) is dict and text.count(":") == len(record) and "[" not in text:
+        return record
+    return _checked(record, text)
+
+
+def _parse_carefully(line: bytes) -> Record | RecordError:
+    """Return the JSON object on any line, also with blanks around it, or the error of a line that is none."""
+    try:
+        text = line.decode()
+        return _checked(_decode(text), text)
     except UnicodeDecodeError as error:
         return RecordError("bad_json", f"the line is not UTF-8: {error.reason} at byte {error.start}")
     except RecursionError:
@@ -105,14 +123,18 @@ def parse_line(line: bytes) -> Record | RecordError:
         if line.startswith(_BOM):  # where files with byte order marks were joined
             return parse_line(line.removeprefix(_BOM))
         return RecordError("bad_json", f"the line is not JSON: {error}")
-    if not isinstance(value, dict):
-        return RecordError("bad_json", f"the line is not a JSON object but a {type(value).__name__}")
-    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _is_deep(value):
+
+
+def _checked(record: Record, text: str) -> Record | RecordError:
+    """Return the value of a line of JSON, or its error if it is not an object, too deep, or has a key twice."""
+    if type(record) is not dict:
+        return RecordError("bad_json", f"the line is not a JSON object but a {type(record).__name__}")
+    if text.count("[") + text.count("{") > MAX_DEPTH and _is_deep(record):
         return RecordError("bad_json", f"the JSON is nested more than {MAX_DEPTH} deep")
-    record = cast("Record", value)
-    # Only a line with as many keys as the record has, spelt plainly, needs no second look.
-    if line.count(b'":') != len(record) or b" :" in line or b"\t:" in line or b"\r:" in line:
-        repeated = repeated_key(line.decode())
+    # Only a line with as many keys as its objects have, spelt plainly, needs no second look.
+    keys = text.count('":')
+    if (keys != len(record) and keys != _count_keys(record)) or " :" in text or "\t:" in text or "\r:" in text:
+        repeated = repeated_key(text)
         if repeated is not None:
             return RecordError("bad_json", f"the key {repeated[:80]!r} is repeated in an object")
     return record
@@ -131,6 +153,20 @@ def repeated_key(text: str) -> str | None:
 
     json.JSONDecoder(object_pairs_hook=look).decode(text)
     return found[0] if found else None
+
+
+def _count_keys(value: Any) -> int:
+    """Return the number of keys in an object and in all objects inside it."""
+    count = 0
+    inside: list[Any] = [value]
+    while inside:
+        each = inside.pop()
+        items = each
+        if isinstance(each, dict):
+            count += len(cast("Record", each))
+            items = cast("Record", each).values()
+        inside.extend([item for item in items if type(item) in _NESTED])
+    return count
 
 
 def checked_value(value: Any) -> Record | RecordError:
@@ -173,19 +209,16 @@ def _refuse_constant(name: str) -> Any:
 # made once: `json.loads` with options makes a decoder for every line
 _decoder = json.JSONDecoder(parse_float=_finite_float, parse_constant=_refuse_constant)
 _decode = _decoder.decode
+_scan = cast("Any", _decoder).scan_once
 decode_first = _decoder.raw_decode
 """Returns the value that begins at a position of a string, and where it ends."""
 
 
 def _write(records: RecordReader, file: BinaryIO) -> None:
     lines = records.lines()
-    written = 0
-    for line in lines:  # one by one: a list of long lines would not be bounded, and the file is buffered
+    for line in lines:
         file.write(line)
-        written += 1
-        if written % _LINES_PER_WRITE == 0:
-            failpoint("publish.during")
-    if written % _LINES_PER_WRITE:
+        file.writelines(islice(lines, _LINES_PER_WRITE - 1))  # one by one: a list of long lines would not be bounded
         failpoint("publish.during")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -14,7 +15,12 @@ from loguru import logger
 from curate.errors import InfrastructureError, RecordError
 from curate.io.failpoints import failpoint
 from curate.io.format import ManifestFormat, Row, WriteOptions
-from curate.io.parquet_bounds import columns_read_shared, rows_in_bounds, slices_in_bounds
+from curate.io.parquet_bounds import (
+    columns_perhaps_shared,
+    columns_read_shared,
+    rows_in_bounds,
+    slices_in_bounds,
+)
 from curate.io.parquet_schema import parquet_source
 from curate.io.plain_values import plain_row
 from curate.records import ID, Record, RecordReader, take
@@ -61,11 +67,12 @@ def read_parquet(path: Path, after: int, leave_out: Collection[str] = ()) -> Ite
     number = 0
     try:
         metadata = _footer(path)
-        shared = columns_read_shared(metadata)
         # a part of the file at a time: by default a column's whole part of a row group would be in memory
         options = {} if isinstance(path, RemotePath) else {"buffer_size": _BUFFER_BYTES}
-        opened = partial(cast("Any", parquet).ParquetFile, metadata=metadata, read_dictionary=shared, **options)
-        with parquet_source(path) as source, opened(source) as file:
+        opened = partial(cast("Any", parquet).ParquetFile, metadata=metadata, **options)
+        with ExitStack() as stack:
+            source = stack.enter_context(parquet_source(path))
+            file = stack.enter_context(opened(source))
             names = cast("list[str]", file.schema_arrow.names)
             twice = next((name for name, count in Counter(names).items() if count > 1), None)
             if twice is not None:
@@ -74,11 +81,19 @@ def read_parquet(path: Path, after: int, leave_out: Collection[str] = ()) -> Ite
                 )
             maps = [field.name for field in file.schema_arrow if arrow.types.is_map(field.type)]
             wanted = [name for name in names if name not in leave_out] if leave_out else None
+            perhaps = [path for path in columns_perhaps_shared(metadata) if path.partition(".")[0] not in leave_out]
+            probed = stack.enter_context(opened(source, read_dictionary=perhaps)) if perhaps else None
+            shared: list[str] = []
             for index in range(metadata.num_row_groups):
                 group = metadata.row_group(index)
                 if number + group.num_rows <= after:
                     number += cast("int", group.num_rows)
                     continue
+                more = columns_read_shared(probed, index, perhaps) if perhaps else ()
+                if more:
+                    shared.extend(more)
+                    perhaps = [path for path in perhaps if path not in more]
+                    file = stack.enter_context(opened(source, read_dictionary=shared))
                 batches = file.iter_batches(
                     batch_size=rows_in_bounds(group), row_groups=[index], use_threads=False, columns=wanted
                 )

@@ -6,7 +6,7 @@ millions of rows of a megabyte each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 MOST_ROWS = 4096
@@ -18,14 +18,17 @@ _BATCH_BYTES = 64 * 1024 * 1024
 _SLICE_BYTES = 16 * 1024 * 1024
 """The approximate size of the rows that are converted to records together."""
 
+_PROBED_ROWS = 32
+"""How many rows of a row group are decoded to see its shared values."""
+
 _VALUE_BYTES = 16
 """The size of a value that is not a string, and of the place of one that is."""
 
 _DICTIONARIES = frozenset({"PLAIN_DICTIONARY", "RLE_DICTIONARY"})
 
 
-def columns_read_shared(metadata: Any) -> list[str]:
-    """Return the columns whose values must stay shared when they are decoded, since they may be large and repeated.
+def columns_perhaps_shared(metadata: Any) -> list[str]:
+    """Return the columns whose values may be large and repeated, as far as the footer shows.
 
     Args:
         metadata: the footer of the file.
@@ -41,6 +44,51 @@ def columns_read_shared(metadata: Any) -> list[str]:
             ):
                 found[column.path_in_schema] = None
     return list(found)
+
+
+def columns_read_shared(file: Any, index: int, columns: Sequence[str]) -> tuple[str, ...]:
+    """Return those of some columns whose values must stay shared when they are decoded: large ones, or unknown ones.
+
+    The others are decoded plainly, which takes half the time. Shared values are also kept until the file is closed, so
+    that a column of different values would grow in memory.
+
+    Args:
+        file: the open file, which reads all these columns as shared.
+        index: the number of the row group.
+        columns: of `columns_perhaps_shared`.
+    """
+    group = file.metadata.row_group(index)
+    found = {column.path_in_schema: column for column in map(group.column, range(group.num_columns))}
+    names = list(dict.fromkeys(path.partition(".")[0] for path in columns))
+    batches = file.iter_batches(batch_size=_PROBED_ROWS, row_groups=[index], columns=names, use_threads=False)
+    batch = next(batches, None)
+    largest = {} if batch is None else dict(zip(batch.schema.names, map(_largest_shared, batch.columns), strict=True))
+    limit = _BATCH_BYTES // len(columns)
+    return tuple(
+        path
+        for path in columns
+        if (size := largest.get(path.partition(".")[0])) is None
+        # a batch may have all the values that lists of the group hold
+        or size * min(MOST_ROWS if path in largest else found[path].num_values, found[path].num_values) > limit
+    )
+
+
+def _largest_shared(array: Any) -> int | None:
+    """Return the size of the largest string that a column shares, nested ones included; None: there is none."""
+    import pyarrow
+    from pyarrow import compute
+
+    types, functions = cast("Any", pyarrow).types, cast("Any", compute)
+    if types.is_dictionary(array.type):
+        return functions.max(functions.binary_length(array.dictionary)).as_py()
+    if not types.is_nested(array.type):
+        return None
+    if types.is_map(array.type):
+        inner: list[Any] = [array.keys, array.items]
+    else:
+        inner = array.flatten() if types.is_struct(array.type) else [array.flatten()]
+    sizes = [_largest_shared(each) for each in inner if types.is_dictionary(each.type) or types.is_nested(each.type)]
+    return None if None in sizes else max(filter(None, sizes), default=None)
 
 
 def rows_in_bounds(group: Any) -> int:

@@ -19,16 +19,16 @@ a unit, keys that are not strings.
 from __future__ import annotations
 
 import enum
-import json
+import json.encoder
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import PurePath
 from typing import Any, cast
 
 from curate.records import ID, PLAIN_TYPES, Record
 
-_PREFIX = re.compile(rb'\{"_id": "(?:[^"\\]|\\.)*"(?:, )?')
+_PREFIX = re.compile(rb'\{"_id": "[^"\\]*(?:\\.[^"\\]*)*"(?:, )?')
 
 _AS_STRINGS = frozenset({("decimal", "Decimal"), ("uuid", "UUID")})
 _WITH_ISOFORMAT = frozenset({("datetime", "date"), ("datetime", "datetime"), ("datetime", "time")})
@@ -84,15 +84,19 @@ def _remedy(value: Any) -> str:
     return "store a string, a number, a bool, None, or a list or dict of these"
 
 
+_is_a: Callable[[Any, type[Any]], bool] = isinstance
+"""The same without a narrower type, which would need a cast for every record."""
+
+
 def _check_keys(value: Any) -> None:
     """Check that every key is a string: JSON would convert numbers, and merge the keys `1` and `"1"`.
 
     Raises:
         TypeError: a key is not a string.
     """
-    if isinstance(value, dict):
-        for key, each in cast("dict[Any, Any]", value).items():
-            if not isinstance(key, str):
+    if _is_a(value, dict):
+        for key, each in value.items():
+            if type(key) is not str and not isinstance(key, str):
                 raise TypeError(f"the key {key!r:.80} is not a string")
             if type(each) not in PLAIN_TYPES:
                 _check_keys(each)
@@ -102,7 +106,23 @@ def _check_keys(value: Any) -> None:
                 _check_keys(each)
 
 
-_encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_default).encode
+def _made_once() -> Callable[[Any], str]:
+    """Return a function that encodes a value as JSON; `JSONEncoder.encode` makes an encoder for every call.
+
+    Values that contain themselves end in a `RecursionError`.
+    """
+    module = cast("Any", json.encoder)
+    if module.c_make_encoder is None:  # an interpreter without it
+        return json.JSONEncoder(ensure_ascii=False, allow_nan=False, default=_default).encode
+    separators = ": ", ", "
+    encode = module.c_make_encoder(
+        None, _default, module.encode_basestring, None, *separators, False, False, False
+    )  # no markers, no indent; neither sort keys, nor skip some, nor allow NaN
+    join = "".join
+    return lambda value: join(encode(value, 0))
+
+
+_encode = _made_once()
 _encode_ascii = json.JSONEncoder(ensure_ascii=True, allow_nan=False, default=_default).encode
 
 
@@ -136,7 +156,7 @@ def encode_row(record: Record) -> bytes:
     Raises:
         UnstorableValueError: a column has a value that JSON cannot represent; the message names the column.
     """
-    ordered = {ID: record[ID], **record}
+    ordered = record if next(iter(record), None) == ID else {ID: record[ID], **record}
     try:
         _check_keys(record)
         return _encode(ordered).encode() + b"\n"  # not by `encode_json`: a call for every record

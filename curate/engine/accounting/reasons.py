@@ -22,7 +22,8 @@ _VALUES = re.compile(r" \([^()]+ = ")
 
 def clause_of(reason: str) -> str:
     """Return the clause of a reason, without the record's values: `wer <= 0.3` of `wer <= 0.3 (wer = 0.52)`."""
-    return _VALUES.split(reason, maxsplit=1)[0]
+    found = _VALUES.search(reason)
+    return reason if found is None else reason[: found.start()]
 
 
 def count_reasons(notes: Iterable[tuple[str, str, Record]]) -> dict[str, Reasons]:

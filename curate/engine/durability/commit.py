@@ -44,6 +44,7 @@ _NOTE_BYTES = 1024
 _FILE_BYTES = 512
 """The approximate size of the description of a new file."""
 
+_TEXTS = (str, bytes)
 _CONTAINERS = frozenset({list, dict, tuple})
 _ITEM_BYTES = 64
 """The approximate size of an item of a list or dict."""
@@ -151,8 +152,13 @@ class CommitBuffer:
 
 def _bytes_of(record: Record) -> int:
     """Return the approximate size of a record's strings and containers, which may have any length."""
-    texts = sum(len(value) for value in record.values() if isinstance(value, str | bytes))
-    return texts + sum(_ITEM_BYTES * len(value) for value in record.values() if type(value) in _CONTAINERS)
+    size = 0
+    for value in record.values():
+        if isinstance(value, _TEXTS):
+            size += len(value)
+        elif type(value) in _CONTAINERS:
+            size += _ITEM_BYTES * len(value)
+    return size
 
 
 @attrs.frozen
@@ -175,9 +181,9 @@ class CommitStats:
     stage_codes: Mapping[str, Reasons]
 
     @classmethod
-    def of(cls, settled: Sequence[FinishedInputs]) -> CommitStats:
-        """Return the account of settled roots."""
-        books = sum_counts(settled)
+    def of(cls, settled: Sequence[FinishedInputs], books: RecordCounts | None = None) -> CommitStats:
+        """Return the account of settled roots; their books may be known already."""
+        books = sum_counts(settled) if books is None else books
         codes: dict[str, int] = {}
         stages: dict[str, dict[str, int]] = {}
         for each in settled:
@@ -370,7 +376,7 @@ def describe_unit(
         number=number,
         ranges=Ranges(ranges_of(seqs, rows.seqs, accounts)),
         rows=len(rows.rows),
-        account=CommitStats.of(unit.settled),
+        account=CommitStats.of(unit.settled, unit.books()),
         busy_s=dict(busy_s),
         files=(),
         individually_tracked=tuple(accounts),

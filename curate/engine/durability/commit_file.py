@@ -15,6 +15,7 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, cast
 
@@ -204,8 +205,7 @@ class _Cursors:
         """Yield the next rows of a commit."""
         file = self._open.pop(number, None) or self._opened(number)
         self._open[number] = file
-        for _ in range(rows):
-            yield file.readline()
+        yield from islice(file, rows)
         self._left[number] -= rows
         if not self._left[number]:
             self._open.pop(number).close()
@@ -315,4 +315,6 @@ def describe_quarantined(position: int, note: Quarantined) -> Record:
 
 
 def _without_id(record: Record) -> Record:
-    return {name: value for name, value in record.items() if name != ID}
+    rest = record.copy()
+    rest.pop(ID, None)
+    return rest

@@ -119,6 +119,12 @@ class InFlightTracker:
                 return self._settle_batch(batch, hop, result, onward)
             kept_roots = [record[ID] for record in records]
         else:
+            batch = self._batches.get(result.number)
+            if batch is not None and hop == self._last_hop and not result.splits:
+                finished = _finished_batch(batch, result, kept_roots)
+                if finished is not None:
+                    del self._batches[result.number]
+                    return finished, []
             self.track_individually(result.number)
         return self._settle_each(hop, result, kept_roots)
 
@@ -168,6 +174,30 @@ class InFlightTracker:
         if identity in self._input_of:
             raise InfrastructureError(f"two records have the same id {identity}; a source numbers its records")
         self._input_of[identity] = pending
+
+
+def _finished_batch(batch: _PendingBatch, result: PartialResult, kept_roots: Sequence[str]) -> FinishedInputs | None:
+    """Return the inputs of a batch that one result finishes, each with one outcome; None: it is another result.
+
+    As after a filter: an entry for each record would take longer than the filter.
+    """
+    seq_of = dict(zip(batch.ids, batch.seqs, strict=True))
+    roots = [*kept_roots, *(note.root for note in result.filtered), *(note.root for note in result.quarantined)]
+    if len(roots) != len(seq_of) or seq_of.keys() != set(roots):
+        return None
+    each_ms = batch.input_ms()
+    return FinishedInputs(
+        seqs=batch.seqs,
+        rows=result.kept,
+        row_seqs=[seq_of[root] for root in kept_roots],
+        in_ms=sum(each_ms),
+        kept_ms=sum(result.kept_ms),
+        filtered=[(seq_of[note.root], note) for note in result.filtered],
+        quarantined=[(seq_of[note.root], note) for note in result.quarantined],
+        files=[(seq_of[file.root], file) for file in result.files],
+        ids=batch.ids,
+        each_ms=each_ms,
+    )
 
 
 def _attach(result: PartialResult, inputs: Mapping[str, _PendingInput]) -> None:

@@ -56,6 +56,16 @@ class OutcomeCollector:
         ids: list[str] = [record[ID] for record in records]
         if self._may_be_whole and ids == self.ids and self._keep_whole(records):
             return
+        if not self._root_of:
+            try:  # all together, which is faster, unless one of them cannot be stored
+                rows = records if self._encode is None else list(map(self._encode, records))
+            except ValueError:
+                pass
+            else:
+                self._result.kept.extend(rows)
+                self._roots.extend(ids)
+                self._result.kept_ms.extend(map(audio_ms, records))
+                return
         for identity, record in zip(ids, records, strict=True):
             self._settle(identity, record)
 

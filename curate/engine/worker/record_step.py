@@ -8,12 +8,13 @@ from typing import Any
 
 from curate.engine.protocol.activity import ActivityReporter
 from curate.engine.protocol.messages import BatchTask
+from curate.engine.worker.cardinality import with_id
 from curate.engine.worker.error_classification import is_interrupt
 from curate.engine.worker.outcomes import OutcomeCollector
 from curate.engine.worker.record_contract import RecordContract
 from curate.engine.worker.snapshot import Snapshot
 from curate.records import ID, Record
-from curate.stage import RecordStage
+from curate.stage import RecordStage, Reject
 
 HAND_ON_AFTER_S = 1.0
 MAX_ANNOUNCED = 32
@@ -93,6 +94,7 @@ class RecordStep:
         """Call the stage with each of some records, and add the records for the next stage to `done`."""
         process, keep = self._stage.process_record, done.append
         maps, splits = self._stage.cardinality == "maps", self._stage.cardinality == "splits"
+        filters, name = self._stage.cardinality == "filters", self._stage.name
         for identity, record in zip(ids, records, strict=True):
             try:
                 result: Any = process(record)
@@ -102,6 +104,8 @@ class RecordStep:
                 elif type(result) is dict and not splits:
                     # a copy, because a stage may remember what it returned, and change it when it sees a later record
                     keep({**result, ID: identity})
+                elif filters and isinstance(result, Reject):
+                    outcomes.filter(with_id(record, identity), name, result.reason)
                 else:
                     done.extend(self._contract.interpret(result, record, snapshot, outcomes, identity))
             except BaseException as error:

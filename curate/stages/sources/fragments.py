@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from itertools import count, islice
 from queue import SimpleQueue
 
-from curate.records import ID, Failed, Record, string_bytes
+from curate.records import ID, PLAIN_TYPES, Failed, Record, string_bytes
 from curate.stage import Source
 
 _HELD_RECORDS = 32_768
 _HELD_BYTES = 64 * 1024 * 1024
 """The records, and the bytes of their strings, that all partitions together hold about at most."""
 
-_MOST_RECORDS = 32
+_MOST_RECORDS = 128
 """Small, so that the fragments of dozens of partitions stay in the processor's cache."""
 
 _FEWEST_RECORDS = 4
@@ -122,7 +122,12 @@ class FragmentReader:
         size = 0
         for item in islice(self._all(), self._most):
             taken.append(item)
-            size += string_bytes(item.record if isinstance(item, Failed) else item)
+            record = item if isinstance(item, dict) else item.record
+            for value in record.values():  # a call of `string_bytes` would cost as much again
+                if type(value) is str:
+                    size += len(value)
+                elif type(value) not in PLAIN_TYPES:
+                    size += string_bytes({"": value})
             if size >= self._most_bytes:
                 break
         return taken

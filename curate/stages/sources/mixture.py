@@ -84,20 +84,19 @@ class HoursDraw:
         if self.has_ended:
             raise ValueError("all partitions have ended")
         taken_s, shares = self.taken_s, self._shares
-        self._mean_s = [
+        self._mean_s = means_s = [
             taken / records if records and taken else mean_s
             for taken, records, mean_s in zip(taken_s, self.records, self._mean_s, strict=True)
         ]
         # shares are of seconds, so a record drawn has this length in the mean
-        per_record_s = 1 / sum(share / mean_s for share, mean_s in zip(shares, self._mean_s, strict=True))
+        per_record_s = 1 / sum([share / mean_s for share, mean_s in zip(shares, means_s, strict=True)])
         slack_s = max(SLACK_S, _RECORDS_EACH * len(shares) * per_record_s)
         limit = sum(taken_s) + slack_s
-        edges = list(
-            accumulate(
-                max(0.0, share * limit - taken) / mean_s
-                for share, taken, mean_s in zip(shares, taken_s, self._mean_s, strict=True)
-            )
-        )
+        owed = [
+            owed_s / mean_s if (owed_s := share * limit - taken) > 0 else 0.0
+            for share, taken, mean_s in zip(shares, taken_s, means_s, strict=True)
+        ]
+        edges = list(accumulate(owed))
         # with more draws than the slack has records, a block would overshoot what it corrects
         draws = max(1, min(self._most_draws, int(slack_s / per_record_s)))
         self._most_draws = 2 * draws

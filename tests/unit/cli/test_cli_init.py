@@ -126,3 +126,33 @@ def test_file_is_never_replaced_unasked_and_nothing_is_a_mistake(
     Path("empty").mkdir()
     for path in ("empty", "nowhere"):
         assert curate("init", path).code == 2
+
+
+def test_what_no_stage_reads_is_named_with_the_remedy(
+    tmp_path: Path, curate: Curate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("empty", "packed", "notes"):
+        Path(name).mkdir()
+    Path("packed/clips.tar.gz").write_bytes(b"")
+    Path("notes/readme.md").write_text("hello")
+    assert "empty is an empty folder" in curate("init", "empty").err
+    assert (
+        "packed holds the archive clips.tar.gz, whose members no stage reads: unpack it" in curate("init", "packed").err
+    )
+    assert "clips.tar.gz is an archive" in curate("inspect", "packed/clips.tar.gz").err
+    assert "notes holds neither recordings nor a manifest" in (noted := curate("init", "notes").err)
+    assert "(it has 1 file, such as readme.md)" in noted
+
+
+def test_recording_stands_for_its_folder_and_short_corpora_have_their_length_in_seconds(
+    tmp_path: Path, curate: Curate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number in range(3):
+        write_tone(tmp_path / "tones" / f"{number}.wav", 1.5)
+    shown = curate("inspect", "tones/1.wav")
+    assert f"tones/1.wav is a recording; its folder, {tmp_path}/tones, is a folder of recordings: 3" in shown.out
+    assert "3 records, 0 of them broken; about 4.5 seconds" in shown.out
+    assert "No record is far from the others" in shown.out
+    assert "curate init tones/1.wav" in shown.out

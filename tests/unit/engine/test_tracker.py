@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from curate.engine.accounting.counts import FinishedInputs
-from curate.engine.protocol.messages import Filtered, PartialResult, Quarantined, Split
+from curate.engine.protocol.messages import Filtered, NewFile, PartialResult, Quarantined, Split
 from curate.engine.scheduling.tracker import InFlightTracker
 from curate.errors import AccountingError, InfrastructureError
 
@@ -50,6 +50,30 @@ def test_parts_that_come_to_a_whole_batch_settle_it_too() -> None:
     assert settled is not None
     assert (list(settled.seqs), settled.in_ms, settled.each_ms) == ([4, 5], 1500, [1500, 0])
     assert tracker.empty
+
+
+@pytest.mark.parametrize("tracked", [False, True])
+def test_batch_that_one_result_finishes_is_settled_as_its_records_would_be(tracked: bool) -> None:
+    tracker = InFlightTracker(last_hop=0)
+    tracker.add_batch(1, [record("a", duration=1.5), record("b", duration=2.0), record("c")], [4, 5, 9])
+    if tracked:
+        tracker.track_individually(1)
+    notes: Any = {
+        "filtered": [Filtered("b", record("b"), "f", "no")],
+        "quarantined": [Quarantined("a", record("a"), "s", "bad_value", "m", "", 1)],
+        "files": [NewFile("c", "audio/x.flac", 1, "00")],
+    }
+    settled, forward = settle(tracker, 0, PartialResult(1, [b"{}\n"], ["c"], [250], **notes))
+    assert settled is not None and forward == [] and tracker.empty
+    assert (settled.rows, list(settled.row_seqs), settled.kept_ms, settled.in_ms) == ([b"{}\n"], [9], 250, 3500)
+    assert dict(zip(settled.seqs, zip(settled.ids, settled.each_ms, strict=True), strict=True)) == {
+        4: ("a", 1500),
+        5: ("b", 2000),
+        9: ("c", 0),
+    }
+    assert settled.filtered == [(5, notes["filtered"][0])]
+    assert settled.quarantined == [(4, notes["quarantined"][0])]
+    assert settled.files == [(9, notes["files"][0])]
 
 
 @pytest.mark.parametrize("end", ["whole", "broken up", "in parts", "merged"])

@@ -48,6 +48,16 @@ class TestLines:
     def test_the_last_line_needs_no_line_end(self, jsonl: Path) -> None:
         assert rows(written(jsonl, b'{"a": 1}\n{"a": 2}')) == [(1, {"a": 1}), (2, {"a": 2})]
 
+    @pytest.mark.parametrize(
+        "line",
+        [b'{"a": 1}', b' {"a": 1}', b'{"a": 1} \t', b'\t{ "a" : 1 }\r', b'{"a":1}', b'{"\\u0061": 1}', b'{"a": 1 }'],
+    )
+    def test_blanks_around_an_object_and_inside_it_are_fine(self, jsonl: Path, line: bytes) -> None:
+        assert rows(written(jsonl, b'{"b": ":[{"}\n' + line + b"\n")) == [(1, {"b": ":[{"}), (2, {"a": 1})]
+
+    def test_file_of_a_byte_order_mark_alone_has_no_rows(self, jsonl: Path) -> None:
+        assert rows(written(jsonl, b"\xef\xbb\xbf\n")) == []
+
     @pytest.mark.parametrize("character", ["\u2028", "\u2029", "\x85", "\x0b", "\x0c", "\x1e"])
     def test_only_a_newline_ends_a_line(self, jsonl: Path, character: str) -> None:
         text = f"one{character}two"

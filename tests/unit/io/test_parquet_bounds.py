@@ -13,7 +13,7 @@ from pyarrow import parquet
 
 from curate.io import parquet_bounds, read_rows
 from curate.io.parquet import rows_of
-from curate.io.parquet_bounds import columns_read_shared, rows_in_bounds, slices_in_bounds
+from curate.io.parquet_bounds import columns_perhaps_shared, columns_read_shared, rows_in_bounds, slices_in_bounds
 
 arrow: Any = pyarrow
 
@@ -62,14 +62,35 @@ def test_file_of_large_repeated_strings_is_read_shared(tmp_path: Path) -> None:
     }
     columns["words"] = [[{"word": "y" * 400_000}]] * rows
     parquet.write_table(arrow.table(columns), path, row_group_size=200)
-    metadata: Any = parquet.read_metadata(path)
-    assert columns_read_shared(metadata) == ["large", "words.list.element.word"]
+    perhaps = columns_perhaps_shared(parquet.read_metadata(path))
+    assert perhaps == ["large", "words.list.element.word"]
+    file = parquet.ParquetFile(path, read_dictionary=perhaps)
+    assert columns_read_shared(file, 0, perhaps) == columns_read_shared(file, 1, perhaps) == tuple(perhaps)
     read: list[Any] = [row for _, row in read_rows(path)]
     assert [row["n"] for row in read] == list(range(rows))
     assert {len(row["large"]) for row in read} == {400_000}
     assert [row["small"] for row in read] == columns["small"]
     assert [number for number, _ in read_rows(path, after=250)] == list(range(251, 301))
     assert [number for number, _ in read_rows(path, after=150)] == list(range(151, 301))
+
+
+def test_columns_of_short_strings_are_read_plainly(tmp_path: Path) -> None:
+    path = tmp_path / "m.parquet"
+    rows = 8_000
+    columns: dict[str, Any] = {
+        "unique": [f"{n} of one two three" for n in range(rows)],
+        "nulls": [None] * 100 + [f"{n}" for n in range(rows - 100)],
+        "late": ["short"] * (rows // 2) + ["z" * 20_000] * (rows // 2),
+        "words": [[{"word": f"{n}", "start": 0.5}] for n in range(rows)],
+    }
+    parquet.write_table(arrow.table(columns), path, row_group_size=rows // 2)
+    perhaps = columns_perhaps_shared(parquet.read_metadata(path))
+    file = parquet.ParquetFile(path, read_dictionary=perhaps)
+    assert set(perhaps) == {"unique", "nulls", "late", "words.list.element.word"}
+    assert "unique" not in columns_read_shared(file, 0, perhaps)
+    assert "late" not in columns_read_shared(file, 0, perhaps) and "late" in columns_read_shared(file, 1, perhaps)
+    read: list[Any] = [row for _, row in read_rows(path)]
+    assert {name: [row[name] for row in read] for name in columns} == columns
 
 
 def test_rows_with_long_lists_are_decoded_a_few_at_a_time(tmp_path: Path) -> None:
