@@ -23,7 +23,7 @@ ENGINE_FLOOR := 96
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-light demo-model newcomer test test-core test-rest test-all check check-all coverage docs bench bench-gpu \
-	soak format clean
+	soak whole-job format clean
 
 help:  ## list the targets
 	@awk -F ':.*##  *' '/^[a-z-]+:.*##/ { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,9 @@ test-all: $(VENV)/.dev-all  ## the quick tier and the rest in one run
 
 soak: $(VENV)/.dev-all  ## what takes an hour: random kills, 10^6 records, peers, 2,000 examples of every property
 	$(PYTEST) -s -m "$(LONG) or hypothesis" --hypothesis-profile nightly --timeout 7200
+
+whole-job: $(VENV)/.dev-all  ## six recordings to published sets: kills, executors, S3; prints the parts proved
+	$(PYTEST) tests/whole_job -s -m "soak or not soak" --timeout 7200
 
 check: $(VENV)/.dev  ## style, types, architecture
 	$(BIN)/ruff check .
@@ -118,7 +121,7 @@ $(VENV)/.demo: $(MANIFESTS) | $(BIN)/python
 
 $(VENV)/.dev-all: $(VENV)/.dev $(VENV)/.demo
 	$(INSTALL) --editable '.[dev-all]' $(PLUGINS:%=--editable %)
-	$(INSTALL) --no-deps silero-vad speechmos Resemblyzer  # the models; their own code is not imported
+	$(INSTALL) --no-deps silero-vad speechmos Resemblyzer moonshine-voice  # models and a recording; no code is imported
 	$(INSTALL) --editable 'plugins/curate-whisper[test]' tiktoken
 	$(INSTALL) --no-deps --no-build-isolation openai-whisper  # torch is there, and triton is not needed
 	touch $@

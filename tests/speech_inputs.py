@@ -176,33 +176,3 @@ def write_books(folder: Path) -> dict[str, Chapter]:
         (place / "01.txt").write_text("\n".join(sentences[1:]) + "\n")
         chapters[book] = Chapter([*sentences[1:5], *sentences[6:]], spoken[0].text, sentences[5])
     return chapters
-
-
-# Long recordings without transcripts, in a folder for each speaker.
-
-RECORDINGS = {
-    "s1/reading.mp3": ("0870", "0880"),
-    "s2/speech.flac": ("jfk", "goforward"),
-    "s3/cards.m4a": ("cards_005", "0880", "0930"),
-}
-"""File → its clips. The second clip of `s3` is a repeat of the one of `s1`."""
-
-REPEATED = ("s3/cards.m4a", "0880")
-MUSIC = "s4/jingle.flac"
-
-
-def write_recordings(folder: Path) -> None:
-    """Write the recordings in three formats, one of them in stereo at 44.1 kHz, and one of music alone."""
-    for seed, (name, parts) in enumerate(RECORDINGS.items()):
-        path = folder / name
-        path.parent.mkdir(parents=True)
-        samples = recording([clip(part) for part in parts], seed=seed)
-        if path.suffix == ".m4a":
-            path.write_bytes(packed(samples, "ipod", "aac", RATE_HZ))
-        elif path.suffix == ".flac":
-            wide = resampled(samples, RATE_HZ, 44_100)
-            soundfile.write(path, np.stack([wide, 0.8 * wide], axis=1), 44_100)
-        else:
-            soundfile.write(path, samples, RATE_HZ, format="MP3")
-    (folder / MUSIC).parent.mkdir()
-    soundfile.write(folder / MUSIC, recording([jingle(6)]), RATE_HZ)

@@ -70,10 +70,11 @@ def samples_of(manifest: Path) -> dict[str, np.ndarray[Any, Any]]:
 
 
 @pytest.mark.nemo
+@pytest.mark.parametrize("shards", [1, 3])
 def test_nemo_draws_batches_from_its_tarred_set(
-    manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shards: int, manifest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    writer = NemoTarredWriter(tmp_path / "set", shards=3, by="split", rate_hz=16_000)
+    writer = NemoTarredWriter(tmp_path / "set", shards=shards, by="split", rate_hz=16_000)
     Pipeline("set", [ReadManifest(manifest), writer]).run(run_dir=tmp_path / "run")
     import torch
     from nemo.collections.common.data.lhotse.dataloader import get_lhotse_dataloader_from_config

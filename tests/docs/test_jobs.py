@@ -73,7 +73,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path)}
 
 
-def walk(page: str, folder: Path, **how: Any) -> str:
+def walk(page: str, folder: Path, *, timeout_s: float = 280, **how: Any) -> str:
     """Run the commands of a page in a folder, see `script_of`; return what they printed."""
     (folder / "pipelines").symlink_to(ROOT / "pipelines")
     done = subprocess.run(
@@ -83,7 +83,7 @@ def walk(page: str, folder: Path, **how: Any) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=timeout_s,
     )
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
     return done.stdout

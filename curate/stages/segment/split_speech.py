@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import attrs
 
@@ -41,9 +43,10 @@ class SplitSpeech(AudioStage):
     model with a fixed window, such as Whisper, computes fastest.
 
     A segment longer than `max_s` is cut at the quietest place in the second half of that length. `cut_in_speech` is
-    true for children that border on a cut without a pause of 0.1 s, `too_short` for those below `min_s`. The children
-    are numbered by `part` (from 0) and `parts`. They do not inherit the columns that describe the whole recording, such
-    as `speech` and `words`. A recording without speech is filtered.
+    true for children that border on a cut without a pause of 0.1 s, `too_short` for those below `min_s`. `speech_s` is
+    the speech of the child: its segments, without the pauses between them. The children are numbered by `part` (from 0)
+    and `parts`. They do not inherit the columns that describe the whole recording, such as `speech` and `words`. A
+    recording without speech is filtered.
 
     Args:
         filepath_key: the column that holds the path of the audio; it is read where a segment is too long.
@@ -75,11 +78,11 @@ class SplitSpeech(AudioStage):
         return (self.filepath_key, self.speech_key)
 
     def writes(self) -> tuple[str, ...]:
-        own = ("offset", "duration", "part", "parts", PARENT_SPAN, "cut_in_speech", "too_short")
+        own = ("offset", "duration", "part", "parts", PARENT_SPAN, "speech_s", "cut_in_speech", "too_short")
         return (*own, "segments") if self.mode == "pack" else own
 
     def drops(self) -> frozenset[str]:
-        return frozenset({self.speech_key, "speech_s", "speech_ratio", "speech_short", "words"})
+        return frozenset({self.speech_key, "speech_ratio", "speech_short", "words"})
 
     def process_audio(self, record: Record, audio: Audio) -> Sequence[Record] | Reject:
         segments = segments_of(record, self.speech_key)
@@ -89,12 +92,13 @@ class SplitSpeech(AudioStage):
         segments = [(start, min(end, duration_s)) for start, end in segments if start < duration_s]
         if not segments:
             return Reject("no speech")
+        speech_until = _speech_until(segments)
         if self.mode == "utterances":
             segments = merge_segments(segments, self.merge_gap_s, self.max_s)
         pieces = [piece for segment in segments for piece in self._pieces(segment, audio)]
         groups = [[piece] for piece in pieces] if self.mode == "utterances" else pack_pieces(pieces, self.max_s)
         inherits = inherited(record, (self.speech_key,))
-        return numbered([self._child(record, inherits, group) for group in groups])
+        return numbered([self._child(record, inherits, group, speech_until) for group in groups])
 
     def _pieces(self, segment: Segment, audio: Audio) -> list[_Piece]:
         """Return a segment, or the pieces of one that is too long."""
@@ -110,19 +114,34 @@ class SplitSpeech(AudioStage):
             for place in range(len(edges) - 1)
         ]
 
-    def _child(self, record: Record, inherits: Record, group: Sequence[_Piece]) -> Record:
+    def _child(
+        self, record: Record, inherits: Record, group: Sequence[_Piece], speech_until: Callable[[float], float]
+    ) -> Record:
         start_s, end_s = group[0].start_s, group[-1].end_s
         child = child_of(
             record,
             inherits,
             start_s,
             end_s,
+            speech_s=round(speech_until(end_s) - speech_until(start_s), 3),
             cut_in_speech=group[0].cut_in_speech or group[-1].cut_in_speech,
             too_short=end_s - start_s < self.min_s,
         )
         if self.mode == "pack":
             child["segments"] = [[round(each.start_s - start_s, 3), round(each.end_s - start_s, 3)] for each in group]
         return child
+
+
+def _speech_until(segments: Sequence[Segment]) -> Callable[[float], float]:
+    """Return the function that gives the seconds of speech before a time."""
+    starts = [start_s for start_s, _ in segments]
+    before = list(accumulate((end_s - start_s for start_s, end_s in segments), initial=0.0))
+
+    def until(time_s: float) -> float:
+        place = bisect_right(starts, time_s) - 1
+        return 0.0 if place < 0 else before[place] + min(time_s, segments[place][1]) - starts[place]
+
+    return until
 
 
 def merge_segments(segments: Sequence[Segment], gap_s: float, max_s: float) -> list[Segment]:

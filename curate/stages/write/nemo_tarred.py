@@ -28,6 +28,7 @@ _CANARY: Mapping[str, Any] = {
 }
 _BINS = 30
 _TOKEN_BINS = 2
+_WHOLE = "tarred_audio_manifest.json"
 """How many bins of tokens there are for each of durations."""
 
 
@@ -100,14 +101,16 @@ class PublishNemoTarred(PublishShards):
         entries: list[dict[str, Any]] = []
         total_s = sum(shard.duration_s for shard in published.shards) or 1.0
         for name, shards in published.by_folder():
-            _write_manifest(shards, published.folder / name / "tarred_audio_manifest.json")
+            _write_manifest(shards, published.folder / name / _WHOLE)
             places = f"{name}/" if name else ""
             numbers = f"_OP_0..{len(shards) - 1}_CL_"
+            # NeMo takes a single manifest for that of all shards, whose rows must have their shard's number
+            manifest = f"sharded_manifests/manifest_{numbers}.json" if len(shards) > 1 else _WHOLE
             weight = sum(shard.duration_s for shard in shards) / total_s if self.weights == "hours" else 1.0
             entries.append(
                 {
                     "type": "nemo_tarred",
-                    "manifest_filepath": f"{places}sharded_manifests/manifest_{numbers}.json",
+                    "manifest_filepath": f"{places}{manifest}",
                     "tarred_audio_filepaths": f"{places}audio_{numbers}.tar",
                     "weight": round(weight, 6),
                     "tags": {"folder": name} if name else {},

@@ -16,6 +16,7 @@ from curate.errors import PlanError
 from curate.records import AudioBatch, Record
 from curate.stage import Joined, ProcessingStage
 from curate.stages import (
+    Hallucination,
     JoinParts,
     Merge,
     ReadRecords,
@@ -135,7 +136,15 @@ def test_segments_nearer_than_the_gap_are_one_utterance_and_short_ones_are_marke
     assert [child["too_short"] for child in children] == [False, True, False, False]
     assert [(child["part"], child["parts"]) for child in children] == [(0, 4), (1, 4), (2, 4), (3, 4)]
     assert all(child["speaker"] == "x" for child in children)
-    assert not {"words", "speech", "speech_s", "claimed_duration"} & {name for child in children for name in child}
+    assert [child["speech_s"] for child in children] == [3.6, 0.3, 25, 13.8], "without the gaps"
+    assert not {"words", "speech", "claimed_duration"} & {name for child in children for name in child}
+
+
+def test_text_of_an_utterance_with_little_speech_is_taken_for_a_hallucination(minute: Record) -> None:
+    children = run(SplitSpeech(), {**minute, "speech": [[1, 1.2], [6, 9]]})
+    scored = run(Hallucination(), {**children[0], "pred_text": "and then"})[0]
+    assert scored["hallucination_no_speech"] is True and "no_speech" in scored["hallucination_reasons"]
+    assert run(Hallucination(), {**children[1], "pred_text": "and then we"})[0]["hallucination_no_speech"] is False
 
 
 def test_a_long_segment_is_cut_at_its_quietest_places(minute: Record) -> None:
@@ -146,12 +155,14 @@ def test_a_long_segment_is_cut_at_its_quietest_places(minute: Record) -> None:
     children = run(SplitSpeech(max_s=8), {**minute, "speech": [[0, 16]]})
     assert [child["cut_in_speech"] for child in children] == [True] * len(children)
     assert max(child["duration"] for child in children) <= 8
+    assert sum(child["speech_s"] for child in children) == pytest.approx(16)
 
 
 def test_pack_fills_windows_and_keeps_the_segments_inside(minute: Record) -> None:
     children = run(SplitSpeech(mode="pack"), {**minute, "speech": [[1, 9], [10, 19], [21, 30.5], [31, 40], [50, 60]]})
     assert places(children) == [(1, 30.5), (31, 60)]
     assert children[0]["segments"] == [[0, 8], [9, 18], [20, 29.5]]
+    assert [child["speech_s"] for child in children] == [26.5, 19]
 
 
 def test_a_segment_of_a_segment_lies_in_the_recording(minute: Record) -> None:
