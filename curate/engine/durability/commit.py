@@ -29,6 +29,11 @@ UNIT_BYTES = 4 * 1024 * 1024
 UNIT_SECONDS = 30.0
 """The size in the driver's memory, and the age, at which a unit is committed."""
 
+_FIRST_UNIT_SECONDS = 2.0
+"""The age at which a phase's first unit is committed; it doubles with each unit up to `UNIT_SECONDS`. A kill thus repeats
+at most some half of a short run.
+"""
+
 UNITS_OF_A_SIZE = 256
 LARGEST = 16
 """The number of units after which their size grows, and its largest multiple. The driver also keeps some kilobytes of
@@ -93,6 +98,7 @@ class CommitBuffer:
         """The unit's name on disk; a commit that is interrupted and repeated keeps it, so it stays one commit."""
         self.bytes = 0
         self._max_bytes = (unit_bytes or UNIT_BYTES) * min(LARGEST, max(1.0, after / UNITS_OF_A_SIZE))
+        self._max_age_s = min(UNIT_SECONDS, _FIRST_UNIT_SECONDS * 2 ** min(after, 10))
         self._books: RecordCounts | None = None
         self.busy_s: Mapping[str, float] = {}
         self.measures: Mapping[str, Any] = {}
@@ -112,7 +118,7 @@ class CommitBuffer:
     @property
     def full(self) -> bool:
         return self.bytes >= self._max_bytes or (
-            self._started is not None and self._clock() - self._started >= UNIT_SECONDS
+            self._started is not None and self._clock() - self._started >= self._max_age_s
         )
 
     def books(self) -> RecordCounts:

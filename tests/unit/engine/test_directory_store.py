@@ -210,7 +210,7 @@ def test_commit_of_another_run_is_named(tmp_path: Path) -> None:
 
 def test_a_unit_is_full_by_its_bytes_or_its_age(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    unit = CommitBuffer(clock=lambda: now[0])
+    unit = CommitBuffer(after=1000, clock=lambda: now[0])
     now[0] += 1000
     assert not unit.full  # it has no age before it holds something
     unit.add(settled(0))
@@ -223,6 +223,17 @@ def test_a_unit_is_full_by_its_bytes_or_its_age(monkeypatch: pytest.MonkeyPatch)
     assert not unit.full
     unit.add(FinishedInputs([1], [], [], 0, 0, filtered=[(1, Filtered("r", {"_id": "r"}, "s", "no"))]))
     assert unit.full  # what is left out takes memory as well
+
+
+@pytest.mark.parametrize(("after", "max_age_s"), [(0, 2), (1, 4), (3, 16), (4, 30), (5000, 30)])
+def test_first_units_are_committed_young(after: int, max_age_s: int) -> None:
+    now = [100.0]
+    unit = CommitBuffer(after=after, clock=lambda: now[0])
+    unit.add(settled(0))
+    now[0] += max_age_s - 0.5
+    assert not unit.full
+    now[0] += 0.5
+    assert unit.full
 
 
 def test_long_texts_in_notes_fill_a_unit() -> None:
