@@ -10,12 +10,18 @@ import base64
 import io
 import json
 import sys
+from functools import lru_cache
 from typing import Any
 
 from curate.audio import load, probe
 from curate.errors import InfrastructureError, RecordError
 
 RATE_HZ = 16_000
+
+_KEPT_S = 600.0
+"""Recordings up to this length are decoded as a whole, and kept, for a second clip: otherwise every clip decodes a
+compressed one from its beginning.
+"""
 
 _PEAKS = 72
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
@@ -50,13 +56,14 @@ def _encoded(
 ) -> dict[str, Any]:
     import soundfile
 
-    whole_s = probe(path, roots=roots).duration_s
+    places = None if roots is None else tuple(roots)
+    whole_s = _length_s(path, places)
     begin_s = offset_s or 0.0
     there_s = whole_s - begin_s
     if offset_s is not None and duration_s is not None:
         there_s = min(there_s, duration_s)
     clip_s = min(there_s, max_s)
-    samples = load(path, offset_s=begin_s, duration_s=clip_s, rate_hz=RATE_HZ, roots=roots)
+    samples = _samples(path, begin_s, clip_s, whole_s, places)
     file = io.BytesIO()
     soundfile.write(
         file,
@@ -73,6 +80,36 @@ def _encoded(
         "clip_s": round(len(samples) / RATE_HZ, 3),
         "whole_s": round(there_s, 3),
     }
+
+
+_asked: set[str] = set()
+"""The recordings of which a clip has been made."""
+
+
+def _samples(path: str, begin_s: float, clip_s: float, whole_s: float, roots: tuple[str, ...] | None) -> Any:
+    """Return a part of a recording at `RATE_HZ`, in mono.
+
+    Raises:
+        RecordError: it cannot be decoded.
+    """
+    if path in _asked and whole_s <= _KEPT_S:
+        try:
+            begin = round(begin_s * RATE_HZ)
+            return _whole(path, roots)[begin : begin + round(clip_s * RATE_HZ)]
+        except RecordError:  # this part may be good
+            pass
+    _asked.add(path)
+    return load(path, offset_s=begin_s, duration_s=clip_s, rate_hz=RATE_HZ, roots=roots)
+
+
+@lru_cache(maxsize=256)
+def _length_s(path: str, roots: tuple[str, ...] | None) -> float:
+    return probe(path, roots=roots).duration_s
+
+
+@lru_cache(maxsize=4)
+def _whole(path: str, roots: tuple[str, ...] | None) -> Any:
+    return load(path, rate_hz=RATE_HZ, roots=roots)
 
 
 def _peaks(samples: Any) -> str:

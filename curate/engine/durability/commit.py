@@ -30,8 +30,8 @@ UNIT_SECONDS = 30.0
 """The size in the driver's memory, and the age, at which a unit is committed."""
 
 _FIRST_UNIT_SECONDS = 2.0
-"""The age at which a phase's first unit is committed; it doubles with each unit up to `UNIT_SECONDS`. A kill thus repeats
-at most some half of a short run.
+"""The age at which a phase's first unit is committed; it doubles with each unit up to `UNIT_SECONDS`. A kill of a short
+run thus repeats some half of its work at most.
 """
 
 UNITS_OF_A_SIZE = 256
