@@ -175,7 +175,7 @@ def test_corpus_rates_are_summed_by_a_column_over_workers() -> None:
         ({"null_reference": "drop"}, "fail, empty, skip"),
         ({"min_words": -1}, "at least 0"),
         ({"normaliser": "missing.yaml"}, "cannot be read"),
-        ({"normaliser": "no.such.module:function"}, "no module"),
+        ({"normaliser": "no.such.module:function"}, "the module 'no' of its target cannot be found"),
     ],
 )
 def test_wrong_settings_are_mistakes_in_the_plan(settings: dict[str, Any], message: str) -> None:
