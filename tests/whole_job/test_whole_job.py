@@ -55,7 +55,7 @@ pytestmark = [
 soak = pytest.mark.soak
 long = pytest.mark.timeout(2 * TIMEOUT_S)
 
-Note = Callable[[str, object], None]
+Note = Callable[[str, str], None]
 
 
 @attrs.frozen
@@ -270,7 +270,7 @@ def test_five_kills_change_no_byte(whole: Done, shared: tuple[Path, Material], r
         commits.extend(_kill_after_commits(folder, 2 * number + 1) for number in range(5))
 
     done = _run_in("killed", *shared, before=kill, only=("curate run",))
-    record_property("killed after commits", commits)
+    record_property("killed after commits", str(commits))
     assert len(set(commits)) == 5, "a kill came after the end"
     _check_same_bytes(done, whole, record_property)
 
@@ -350,7 +350,7 @@ def check_books(done: Done, note: Note) -> None:
 
 def check_text(done: Done, note: Note) -> None:
     found = kept_text(done.material, done.kept, done.left_out)
-    note("text", found)
+    note("text", str(found))
     assert found.word_share >= 0.75
     assert found.error_rate <= 0.08
 
