@@ -274,8 +274,8 @@ class _PhaseRun:
         self._began = self._clock()
         self._reported_s = float("-inf")
         self._ready_s: float | None = None
-        self._at_work: tuple[str, ...] = ()
-        """The stages at work when the workers were last looked at, since the last result."""
+        self._is_active = False
+        """Whether the workers have shown which stages are at work since the last result."""
         self.worked_ms = 0
         for commit in self._store.commits(phase.number):
             self._counts.add(commit.books)
@@ -417,7 +417,7 @@ class _PhaseRun:
         return iter(reader)
 
     def _settle(self, settled: FinishedInputs) -> None:
-        self._at_work = ()
+        self._is_active = False
         for outcomes in (settled,) if self._redo is None else self._redo.take(settled):
             if self._unit.name:  # its commit was interrupted and may be on disk: commit it before adding to it
                 self._commit()
@@ -452,9 +452,8 @@ class _PhaseRun:
 
     def _note_activity(self) -> None:
         """Report the stages at work, which the workers have shown without a result."""
-        if self._scheduler is not None:
-            self._at_work = self._scheduler.at_work
-            self._report_progress()
+        self._is_active = True
+        self._report_progress()
 
     def _report_progress(self, *, ended: bool = False, ready: bool = False) -> None:
         now = self._clock()
@@ -464,6 +463,7 @@ class _PhaseRun:
             return
         self._reported_s = now
         flows = follow_stages(self._stages, self._counts.records_in, [self._stage_counts])
+        scheduler = self._scheduler
         event = RunProgress(
             phase=self._phase.number,
             stages=self._stages,
@@ -474,11 +474,11 @@ class _PhaseRun:
             audio_s=self._counts.in_ms / 1000,
             elapsed_s=now - self._began,
             came=tuple(flow.records_in for flow in flows),
-            workers=(0,) * len(self._phase.hops) if self._scheduler is None else self._scheduler.workers,
+            workers=(0,) * len(self._phase.hops) if scheduler is None else scheduler.workers,
             ended=ended,
             total=self._total,
             ready_s=self._ready_s,
-            at_work=() if ended else self._at_work,
+            at_work=() if ended or scheduler is None or not self._is_active else scheduler.at_work,
         )
         if self._state is not None:
             self._state.note(event)
