@@ -92,12 +92,10 @@ def _samples(path: str, begin_s: float, clip_s: float, whole_s: float, roots: tu
     Raises:
         RecordError: it cannot be decoded.
     """
-    if path in _asked and whole_s <= _KEPT_S:
-        try:
-            begin = round(begin_s * RATE_HZ)
-            return _whole(path, roots)[begin : begin + round(clip_s * RATE_HZ)]
-        except RecordError:  # this part may be good
-            pass
+    whole = _whole(path, roots) if path in _asked and whole_s <= _KEPT_S else None
+    if whole is not None:
+        begin = round(begin_s * RATE_HZ)
+        return whole[begin : begin + round(clip_s * RATE_HZ)]
     _asked.add(path)
     return load(path, offset_s=begin_s, duration_s=clip_s, rate_hz=RATE_HZ, roots=roots)
 
@@ -109,7 +107,11 @@ def _length_s(path: str, roots: tuple[str, ...] | None) -> float:
 
 @lru_cache(maxsize=4)
 def _whole(path: str, roots: tuple[str, ...] | None) -> Any:
-    return load(path, rate_hz=RATE_HZ, roots=roots)
+    """Return a recording at `RATE_HZ`, in mono; None: it is broken somewhere, but parts of it may be good."""
+    try:
+        return load(path, rate_hz=RATE_HZ, roots=roots)
+    except RecordError:
+        return None
 
 
 def _peaks(samples: Any) -> str:
