@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.docs.test_jobs import ROOT, environment, needs, not_installed
+from tests.docs.test_jobs import ROOT, needs, not_installed, output_of
 from tests.unit.signal.real_speech import needs_speech
 
 PLUGINS = ("curate-whisper", "curate-silero")
@@ -63,14 +62,5 @@ def _curate(folder: Path, verb: str, *options: str) -> str:
     """Return the output of a verb on the pipeline for pseudo-labels."""
     sets = [part for each in SETTINGS for part in ("--set", each)]
     file = ROOT / "pipelines" / "granary" / "pipeline.yaml"
-    done = subprocess.run(
-        [sys.executable, "-m", "curate.cli", *not_installed(*PLUGINS), verb, str(file), *sets, *options],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=TIMEOUT_S,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return done.stdout
+    command = [sys.executable, "-m", "curate.cli", *not_installed(*PLUGINS), verb, str(file), *sets, *options]
+    return output_of(command, folder, timeout_s=TIMEOUT_S)

@@ -76,10 +76,19 @@ def environment() -> dict[str, str]:
 def walk(page: str, folder: Path, *, timeout_s: float = 280, **how: Any) -> str:
     """Run the commands of a page in a folder, see `script_of`; return what they printed."""
     (folder / "pipelines").symlink_to(ROOT / "pipelines")
+    return output_of(["bash", "-c", script_of(page, **how)], folder, timeout_s=timeout_s)
+
+
+def output_of(command: Sequence[str], folder: Path, *, timeout_s: float, **variables: str) -> str:
+    """Run a command in a folder, which must succeed; return what it printed.
+
+    Args:
+        variables: of its environment, in addition to `environment`.
+    """
     done = subprocess.run(
-        ["bash", "-c", script_of(page, **how)],
+        command,
         cwd=folder,
-        env=environment(),
+        env={**environment(), **variables},
         capture_output=True,
         text=True,
         check=False,

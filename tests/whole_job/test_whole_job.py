@@ -28,7 +28,7 @@ import pytest
 
 from curate.engine import RunReader
 from curate.records import audio_ms
-from tests.docs.test_jobs import ROOT, TINY_SHA256, environment, needs, not_installed, rows, script_of, walk
+from tests.docs.test_jobs import ROOT, TINY_SHA256, environment, needs, not_installed, output_of, rows, script_of, walk
 from tests.object_servers import needs_s3, s3_environment, s3_server
 from tests.unit.signal.real_speech import needs_speech
 from tests.whole_job.kept_speech import clip_of, kept_text, name_of
@@ -481,17 +481,8 @@ def _curate(folder: Path, more: Mapping[str, str] | None = None) -> Callable[...
     """Return the command `curate`, which works in a folder."""
 
     def run(*words: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "curate.cli", *not_installed(*PLUGINS), *words],
-            cwd=folder,
-            env={**environment(), **(more or {})},
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=TIMEOUT_S,
-        )
-        assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-        return done.stdout
+        command = [sys.executable, "-m", "curate.cli", *not_installed(*PLUGINS), *words]
+        return output_of(command, folder, timeout_s=TIMEOUT_S, **(more or {}))
 
     return run
 

@@ -48,6 +48,23 @@ def checkpoint(nemo: Any, one_thread: None, tmp_path_factory: pytest.TempPathFac
     return build
 
 
+@pytest.fixture(scope="module", params=["rnnt", "tdt"])
+def path(request: pytest.FixtureRequest, checkpoint: Callable[[str], Path]) -> Path:
+    """The checkpoint of each kind of transducer."""
+    return checkpoint(request.param)
+
+
+@pytest.fixture
+def recogniser(path: Path) -> Iterator[Any]:
+    """A recogniser of each kind of transducer, set up."""
+    from curate.asr import NemoRecogniser
+
+    one = NemoRecogniser(path)
+    one.setup()
+    yield one
+    one.close()
+
+
 @pytest.fixture(scope="session")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[Path, Any]]:
     """Speech-like clips of `DURATIONS_S`: (file, samples as read back from it)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,6 @@ from tests.unit.asr.fake_graphs import FakeCuda
 pytestmark = pytest.mark.nemo
 
 CLIPS = [babble(seed, 2.0 + seed / 4) for seed in range(7)]
-
-
-@pytest.fixture(scope="module", params=["rnnt", "tdt"])
-def path(request: pytest.FixtureRequest, checkpoint: Callable[[str], Path]) -> Path:
-    return checkpoint(request.param)
-
-
-@pytest.fixture
-def recogniser(path: Path) -> Iterator[NemoRecogniser]:
-    one = NemoRecogniser(path)
-    one.setup()
-    yield one
-    one.close()
 
 
 @pytest.fixture

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -75,19 +74,6 @@ def test_memory_that_the_allocator_released_is_counted() -> None:
     assert GraphMemory(torch, checks=False).released_bytes(CUDA) == 0
     assert GraphMemory(torch, pools=False).new_pool(CUDA) is None
     assert GraphMemory(SimpleNamespace(cuda=object())).new_pool(CUDA) is None, "an older release of torch"
-
-
-@pytest.fixture(scope="module", params=["rnnt", "tdt"])
-def path(request: pytest.FixtureRequest, checkpoint: Callable[[str], Path]) -> Path:
-    return checkpoint(request.param)
-
-
-@pytest.fixture
-def recogniser(path: Path) -> Iterator[NemoRecogniser]:
-    one = NemoRecogniser(path)
-    one.setup()
-    yield one
-    one.close()
 
 
 def texts(recogniser: NemoRecogniser, clips: list[Any]) -> list[str]:
