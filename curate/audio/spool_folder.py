@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 from pathlib import Path
 
 from curate.errors import CurateError
@@ -65,14 +66,21 @@ class SpoolFolder:
             return
         _remove_abandoned(self.path)
         while True:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             with contextlib.suppress(FileNotFoundError):  # removed since
+                self._make()
                 fd = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 fcntl.flock(fd, fcntl.LOCK_SH)
                 if _is_same(fd, self.path / _LOCK):
                     self._fd = fd
                     return
                 os.close(fd)
+
+    def _make(self) -> None:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except FileExistsError:  # raised for a folder, too, that another process removes at this moment
+            if not stat.S_ISDIR(self.path.stat().st_mode):
+                raise
 
     def release(self) -> None:
         """Remove the folder, unless another process uses it."""

@@ -114,6 +114,39 @@ def test_processes_that_come_and_go_never_lose_a_folder_in_use(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("parent", [False, True], ids=["the folder", "the one above"])
+def test_a_folder_that_vanishes_while_it_is_made_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parent: bool
+) -> None:
+    folder = tmp_path / f"{PREFIX}a" / "node"
+    folder.mkdir(parents=True)
+    mkdir, removed = os.mkdir, []
+
+    def mkdir_and_remove(path: Path, mode: int = 0o777) -> None:
+        """As another process would that removes the folder between the call and what pathlib does next."""
+        try:
+            mkdir(path, mode)
+        except FileExistsError:
+            if not removed:
+                removed.append(folder.rmdir())
+                if parent:
+                    folder.parent.rmdir()
+            raise
+
+    monkeypatch.setattr(os, "mkdir", mkdir_and_remove)
+    held = SpoolFolder(folder)
+    held.hold()
+    assert removed
+    assert folder.is_dir()
+    held.release()
+
+
+def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(FileExistsError):
+        SpoolFolder(tmp_path / "file").hold()
+
+
 def test_a_full_disk_is_named_with_the_remedy_and_leaves_no_part(tmp_path: Path) -> None:
     spool = Spool(folder_of(tmp_path, "a"))
     store(spool, "x")
