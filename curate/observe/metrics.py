@@ -12,7 +12,6 @@ import platform
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import Any, BinaryIO
 
 import attrs
@@ -21,6 +20,7 @@ from curate._version import __version__
 from curate.engine import EVENTS_FILE, RunFinished, RunProgress, RunStarted, RunStopped, UnitCommitted
 from curate.machine import Machine
 from curate.plugin import hookimpl
+from curate.versions import installed_versions
 
 _EVERY_S = 1.0
 _LINES_AT_THIS_RATE = 600
@@ -63,7 +63,7 @@ class MetricsWriter:
                 "stages": event.stages,
                 "done": event.done,
                 "machine": describe_machine(),
-                "versions": installed_versions(),
+                "versions": _versions(),
             },
         )
 
@@ -133,12 +133,6 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def installed_versions() -> dict[str, str]:
+def _versions() -> dict[str, str]:
     """Return the versions of Python, curate and the packages that results depend on, where they are installed."""
-    versions = {"python": platform.python_version(), "curate": __version__}
-    for name in _VERSIONS:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
+    return {"python": platform.python_version(), "curate": __version__, **installed_versions(_VERSIONS)}

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,6 +21,7 @@ from curate.stages.write.claims import check_url, claim, is_url, require_own_fol
 from curate.stages.write.places import check_writable
 from curate.stages.write.uploads import upload_folder
 from curate.storage import TEMPORARY, path_of, read_json, sync_directory
+from curate.versions import installed_versions
 
 _ENCODERS = ("av", "numpy", "pyarrow", "soundfile", "soxr")
 """The distributions, other than curate, that the bytes of a set depend on."""
@@ -108,23 +108,13 @@ class FolderWriter(Writer):
             "run": str(directory.absolute()),
             "pipeline": run.get("name"),
             "curate": run.get("curate"),
-            "versions": _versions(),
+            "versions": installed_versions(_ENCODERS),
             "fingerprint": run.get("fingerprint"),
             "layout": run.get("layout"),
             "stages": run.get("settings"),
             "inputs": run.get("inputs"),
             "outcomes": dict(self.outcomes),
         }
-
-
-def _versions() -> dict[str, str]:
-    found: dict[str, str] = {}
-    for name in _ENCODERS:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def _sync(building: Path) -> None:
