@@ -36,12 +36,12 @@ class _Recording:
 
     def __init__(self, reader: FrameReader) -> None:
         self.reader = reader
-        self._audios: weakref.WeakSet[Audio] = weakref.WeakSet()
+        self._audios: set[weakref.ref[Audio]] = set()
         self._lock = threading.Lock()
 
     def add(self, audio: Audio) -> None:
         with self._lock:
-            self._audios.add(audio)
+            self._audios.add(weakref.ref(audio, self._audios.discard))
 
     def held_bytes(self) -> int:
         whole = self.reader.held_bytes
@@ -56,7 +56,7 @@ class _Recording:
 
     def _in_use(self) -> list[Audio]:
         with self._lock:
-            return list(self._audios)
+            return [audio for reference in self._audios.copy() if (audio := reference()) is not None]
 
 
 class RecordingCache:
@@ -228,9 +228,11 @@ class RecordingCache:
 
     def _trim(self, kept: _Recording) -> None:
         """Drop the recordings that were used least recently until the rest fits; what a thread decodes now stays."""
-        held = {key: recording.held_bytes() for key, recording in self._recordings.items()}
-        total = sum(held.values())
-        for key, size in held.items():
+        held = [recording.held_bytes() for recording in self._recordings.values()]
+        total = sum(held)
+        if total <= self._max_bytes and len(self._recordings) <= _MAX_OPEN_RECORDINGS:
+            return
+        for key, size in zip(list(self._recordings), held, strict=True):
             if total <= self._max_bytes and len(self._recordings) <= _MAX_OPEN_RECORDINGS:
                 return
             recording = self._recordings[key]
