@@ -70,7 +70,7 @@ def open_local(path: str, *, follow_link: bool = True) -> LocalFile:
         OSError: there is no such file, or it cannot be read.
     """
     # Opening a device can have effects (tapes rewind), so its type is checked before.
-    _require_regular(Path(path).stat().st_mode, path)
+    _require_regular(os.stat(path).st_mode, path)  # noqa: PTH116 - a Path takes longer to make than to be asked
     descriptor = os.open(path, _OPEN_FLAGS | (0 if follow_link else os.O_NOFOLLOW))
     try:
         status = os.fstat(descriptor)
