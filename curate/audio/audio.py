@@ -29,7 +29,7 @@ from curate.audio.sndfile import resampled_frames
 from curate.errors import RecordError
 
 if TYPE_CHECKING:
-    from curate.audio.sndfile import Samples
+    from curate.audio.sndfile import Integers, Samples
 
 DEFAULT_RATE_HZ = 16_000
 """The sampling rate that speech recognisers expect."""
@@ -232,6 +232,26 @@ class Audio:
                 self._native = None
             return native
 
+    def integers(self) -> Integers | None:
+        """Return the segment `(frames, channels)` as the 16-bit integers that its recording holds; not remembered.
+
+        None where the recording holds other samples, has no length of its own, or is in memory as floats.
+
+        Raises:
+            RecordError: as `samples`.
+        """
+        with self._lock:
+            self._require_length()
+            if self.channels == 1:
+                self._choice(None)  # as `samples`, it refuses a channel that the recording lacks
+            start, stop = self._located()
+            if stop is None or self._native is not None:
+                return None
+            found = self._reader.integers(start, stop, self._tolerance_s)
+            if found is not None:
+                self._span = (start, start + len(found))
+            return found
+
     def native_blocks(self, seconds: float) -> Iterator[Samples]:
         """Yield `native()` in pieces of `seconds` each, the last one shorter, without holding the whole.
 
@@ -412,7 +432,7 @@ class Audio:
                 yield native[at : at + frames]
             return
         is_kept = self._can_keep(0 if stop is None else stop - start, keep_bytes)
-        kept = BlockBuffer(None if stop is None else stop - start) if is_kept else None
+        kept: BlockBuffer[Samples] | None = BlockBuffer(None if stop is None else stop - start) if is_kept else None
         position = start
         for block in self._reader.blocks(start, stop, self._tolerance_s):
             position += len(block)
@@ -496,7 +516,8 @@ class Audio:
     def _joined(self, rate_hz: int, choice: MixedChannels) -> Samples:
         self._require_length()
         start, stop = self._located()
-        pieces = BlockBuffer(None if stop is None else resampled_frames(stop - start, self.rate_hz, rate_hz))
+        expected = None if stop is None else resampled_frames(stop - start, self.rate_hz, rate_hz)
+        pieces: BlockBuffer[Samples] = BlockBuffer(expected)
         for piece in self._resampled(self._bounded(self._native_blocks()), rate_hz, choice):
             pieces.append(piece)
         samples = pieces.joined()

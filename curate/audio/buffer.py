@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from curate.audio.sndfile import Samples
+    from curate.audio.sndfile import Integers, Samples
+
+Block = TypeVar("Block", "Samples", "Integers")
 
 _MOST_RESERVED_BYTES = 512 * 2**20
 
 
-class BlockBuffer:
+class BlockBuffer(Generic[Block]):
     """Joins blocks of samples or of frames along their first axis.
 
     Args:
@@ -21,10 +23,10 @@ class BlockBuffer:
     def __init__(self, expected: int | None) -> None:
         self._expected = expected
         self._length = 0
-        self._parts: list[Samples] = []
-        self._array: Samples | None = None
+        self._parts: list[Block] = []
+        self._array: Any = None
 
-    def append(self, block: Samples) -> None:
+    def append(self, block: Block) -> None:
         """Add a block; a single one is not copied."""
         self._length += len(block)
         if self._array is None and self._parts and self._expected is not None:
@@ -38,7 +40,7 @@ class BlockBuffer:
             self._parts = [array[: self._length - len(block)], block]
             self._array, self._expected = None, None
 
-    def joined(self) -> Samples | None:
+    def joined(self) -> Block | None:
         """Return all blocks as one array; None when there were none."""
         import numpy as np
 
@@ -47,16 +49,17 @@ class BlockBuffer:
             return self._array[: self._length].copy() if unused > self._length else self._array[: self._length]
         if not self._parts:
             return None
-        return self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)
+        joined: Any = self._parts[0] if len(self._parts) == 1 else np.concatenate(self._parts)
+        return joined
 
-    def _reserve(self, block: Samples, expected: int) -> None:
+    def _reserve(self, block: Block, expected: int) -> None:
         import numpy as np
 
         row_bytes = block.nbytes // max(1, len(block))
         if expected < self._length or expected * row_bytes > _MOST_RESERVED_BYTES:
             self._expected = None
             return
-        array = np.empty((expected, *block.shape[1:]), np.float32)
+        array = np.empty((expected, *block.shape[1:]), block.dtype)
         begin = 0
         for part in self._parts:
             array[begin : begin + len(part)] = part

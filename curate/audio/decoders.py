@@ -35,6 +35,8 @@ class SoundDecoder(Protocol):
 
     def seek(self, frame: int) -> bool: ...
 
+    def holds(self, frame: int) -> bool: ...
+
 
 class ChainedDecoder:
     """Streams that follow each other in one file, read as one.
@@ -67,6 +69,10 @@ class ChainedDecoder:
 
     def seek(self, frame: int) -> bool:
         """Return False: a chain is read from its beginning."""
+        return False
+
+    def holds(self, frame: int) -> bool:
+        """Return False: the answer takes decoding all that is before the frame."""
         return False
 
     def _require_same(self, decoder: Decoder) -> None:

@@ -15,7 +15,7 @@ from curate.errors import PlanError, RecordError
 if TYPE_CHECKING:
     import numpy as np
 
-    from curate.audio.sndfile import Samples
+    from curate.audio.sndfile import Integers, Samples
 
 Codec: TypeAlias = Literal["flac", "wav", "mp3", "opus"]
 CODECS: tuple[Codec, ...] = ("flac", "wav", "mp3", "opus")
@@ -111,6 +111,9 @@ class AudioEncoding:
             if copied is not None:
                 return copied
         rate_hz = self.rate_hz or self._rate_for(audio.rate_hz)
+        integers = self._integers_of(audio, rate_hz)
+        if integers is not None:
+            return encode_samples(integers, rate_hz, self.codec)
         if self.channels == "all" and audio.channels > 1:
             if rate_hz != audio.rate_hz:
                 import numpy as np
@@ -123,6 +126,12 @@ class AudioEncoding:
         else:
             samples = audio.samples(rate_hz)
         return encode_samples(samples, rate_hz, self.codec, bit_depth=self.bit_depth)
+
+    def _integers_of(self, audio: Audio, rate_hz: int) -> Integers | None:
+        """Return the integers that need no rounding; floats give the same bytes and take longer."""
+        if self.codec not in ("flac", "wav") or self.bit_depth != 16 or rate_hz != audio.rate_hz:
+            return None
+        return audio.integers() if audio.channels == 1 or self.channels == "all" else None
 
     def _rate_for(self, rate_hz: int) -> int:
         """Return the codec's rate that loses least: the recording's own, or the next higher one."""
@@ -155,11 +164,11 @@ def codec_of(head: bytes) -> Codec | None:
     return None
 
 
-def encode_samples(samples: Samples, rate_hz: int, codec: Codec, *, bit_depth: int = 16) -> EncodedAudio:
+def encode_samples(samples: Samples | Integers, rate_hz: int, codec: Codec, *, bit_depth: int = 16) -> EncodedAudio:
     """Return samples as a file. What was decoded from 16 bits is encoded to 16 bits without loss.
 
     Args:
-        samples: full scale is ±1; of shape (n,) or (frames, channels).
+        samples: full scale is ±1; of shape (n,) or (frames, channels). Or 16-bit integers, for FLAC and WAV of 16 bits.
         rate_hz: of the samples.
         codec: the codec.
         bit_depth: of FLAC and WAV.
@@ -167,39 +176,44 @@ def encode_samples(samples: Samples, rate_hz: int, codec: Codec, *, bit_depth: i
     Raises:
         RecordError: `zero_samples`, `non_finite`, `unsupported_rate`, `unsupported_channels`.
     """
-
     channels = 1 if samples.ndim == 1 else int(samples.shape[1])
     if samples.size == 0:
         raise RecordError("zero_samples", "audio without samples cannot be written")
     if channels > _MAX_CHANNELS[codec]:
         raise RecordError("unsupported_channels", f"{codec} holds {_MAX_CHANNELS[codec]} channels, not {channels}")
-    low, high = float(samples.min()), float(samples.max())  # NaN if there is one
-    if not math.isfinite(low) or not math.isfinite(high):
-        raise RecordError("non_finite", "the audio holds NaN or infinite samples")
+    is_integer = samples.dtype.kind == "i"
+    is_limited = is_integer or _is_limited(samples)
     if codec == "opus":
         content = _opus(samples, rate_hz)
+    elif codec == "mp3":
+        content = _with_soundfile(samples, rate_hz, codec, "MPEG_LAYER_III")
     else:
-        content = _with_soundfile(samples, rate_hz, codec, bit_depth, low, high)
+        array = samples if is_integer else _integers(samples, bit_depth, is_limited=is_limited)
+        content = _with_soundfile(array, rate_hz, codec, f"PCM_{bit_depth}")
     return EncodedAudio(content, codec, rate_hz, channels, len(samples))
 
 
-def _with_soundfile(samples: Samples, rate_hz: int, codec: Codec, bit_depth: int, low: float, high: float) -> bytes:
+def _is_limited(samples: np.ndarray[Any, Any]) -> bool:
+    """Return whether 16 bits hold all samples; raise where one is not a number."""
+    low, high = float(samples.min()), float(samples.max())  # NaN if there is one
+    if not math.isfinite(low) or not math.isfinite(high):
+        raise RecordError("non_finite", "the audio holds NaN or infinite samples")
+    return low >= -1 and high <= 1 - 2**-15
+
+
+def _with_soundfile(array: np.ndarray[Any, Any], rate_hz: int, codec: Codec, subtype: str) -> bytes:
     import soundfile
 
     file = io.BytesIO()
+    options: dict[str, Any] = {"compression_level": _FLAC_LEVEL} if codec == "flac" else {}
     try:
-        if codec == "mp3":
-            soundfile.write(file, samples, rate_hz, format="MP3", subtype="MPEG_LAYER_III")
-        else:
-            options: dict[str, Any] = {"compression_level": _FLAC_LEVEL} if codec == "flac" else {}
-            integers, subtype = _integers(samples, bit_depth, is_limited=low >= -1 and high <= 1 - 2**-15)
-            soundfile.write(file, integers, rate_hz, format=codec.upper(), subtype=subtype, **options)
+        soundfile.write(file, array, rate_hz, format=codec.upper(), subtype=subtype, **options)
     except soundfile.LibsndfileError as error:
         raise RecordError("unsupported_rate", f"{codec} cannot hold {rate_hz} Hz: {error.error_string}") from error
     return file.getvalue()
 
 
-def _integers(samples: Samples, bit_depth: int, *, is_limited: bool) -> tuple[np.ndarray[Any, Any], str]:
+def _integers(samples: np.ndarray[Any, Any], bit_depth: int, *, is_limited: bool) -> np.ndarray[Any, Any]:
     import numpy as np
 
     full_scale = 1 << (bit_depth - 1)
@@ -209,11 +223,11 @@ def _integers(samples: Samples, bit_depth: int, *, is_limited: bool) -> tuple[np
     if not is_limited:
         np.clip(scaled, -full_scale, full_scale - 1, out=scaled)
     if bit_depth == 16:
-        return scaled.astype(np.int16), "PCM_16"
-    return scaled.astype(np.int32) << 8, "PCM_24"
+        return scaled.astype(np.int16)
+    return scaled.astype(np.int32) << 8
 
 
-def _opus(samples: Samples, rate_hz: int) -> bytes:
+def _opus(samples: np.ndarray[Any, Any], rate_hz: int) -> bytes:
     """Encode with FFmpeg's libopus in frames of 20 ms; `bitexact` gives the stream a fixed serial number."""
     import numpy as np
 

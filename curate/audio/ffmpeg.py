@@ -170,6 +170,10 @@ class AvDecoder:
         """Return False: FFmpeg's seeks are to a packet, and decoding from there gives other samples."""
         return False
 
+    def holds(self, frame: int) -> bool:
+        """Return False: the answer takes decoding all that is before the frame."""
+        return False
+
     def _next(self) -> Samples | None:
         frame = self._first
         self._first = None

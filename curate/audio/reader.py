@@ -7,7 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from curate.audio.buffer import BlockBuffer
 from curate.audio.files import Roots
@@ -16,7 +16,9 @@ from curate.audio.spool import Spool, SpooledFrames, SpoolFormat
 from curate.errors import RecordError
 
 if TYPE_CHECKING:
-    from curate.audio.sndfile import Samples
+    from curate.audio.sndfile import Integers, Samples
+
+_Block = TypeVar("_Block", "Samples", "Integers")
 
 BYTES_PER_SAMPLE = 4
 """Of the float32 samples that decoders give."""
@@ -149,7 +151,7 @@ class FrameReader:
 
     def _counted(self) -> int:
         """How many frames decoding gives; they are kept when they fit, since they are likely to be asked for."""
-        kept: BlockBuffer | None = BlockBuffer(None)
+        kept: BlockBuffer[Samples] | None = BlockBuffer(None)
         frames = 0
         for block in self.blocks(0, None):
             frames += len(block)
@@ -178,6 +180,26 @@ class FrameReader:
             self.recording.require_end(start, stop, position, tolerance_s)
             if stop is None and start == 0:
                 self._end = position
+
+    def integers(self, start: int, stop: int, tolerance_s: float) -> Integers | None:
+        """Return the frames `[start, stop)` of a recording of 16-bit integers as they are; raise when some are lacking.
+
+        None: it holds others, or is decoded elsewhere already.
+        """
+        with self._lock:
+            recording = self.recording
+            if self._whole is not None or self._spooled is not None or not recording.holds_integers:
+                return None
+            joined: BlockBuffer[Integers] = BlockBuffer(stop - start)
+            position, most = start, block_frames(self.channels)
+            while position < stop:
+                block = self._decoded(position, min(most, stop - position), recording.read_integers)
+                if not len(block):
+                    break
+                joined.append(block)
+                position += len(block)
+            recording.require_end(start, stop, position, tolerance_s)
+            return joined.joined()
 
     def reaches(self, frames: int) -> bool:
         """Whether the recording really has this number of frames, without decoding them where it can be sought."""
@@ -244,7 +266,7 @@ class FrameReader:
             elif self._spooled is not None:
                 block = self._spooled.read(position, frames)
             else:
-                return self._decoded(position, frames)
+                return self._decoded(position, frames, self.recording.read)
             self._require_good(position + len(block), position + frames)
             return block
 
@@ -254,10 +276,10 @@ class FrameReader:
         if failure is not None and (wanted is None or end < wanted):
             raise RecordError(failure.code, failure.message)
 
-    def _decoded(self, position: int, frames: int) -> Samples:
+    def _decoded(self, position: int, frames: int, read: Callable[[int, int], _Block]) -> _Block:
         if position != self._next:
             self._on_decode()
-        block = self.recording.read(position, frames)
+        block = read(position, frames)
         self._next = position + len(block)
         self._on_block(len(block), self.rate_hz)
         return block
@@ -291,7 +313,7 @@ class FrameReader:
     def _decode_into_memory(self) -> bool:
         import numpy as np
 
-        kept = BlockBuffer(self.recording.declared)
+        kept: BlockBuffer[Samples] = BlockBuffer(self.recording.declared)
         frames = 0
         try:
             for block in self._all_blocks():
@@ -310,7 +332,7 @@ class FrameReader:
     def _all_blocks(self) -> Iterator[Samples]:
         """Every frame that can be decoded; whether that is all there should be is for the segments to find."""
         position, most = 0, block_frames(self.channels)
-        while len(block := self._decoded(position, most)):
+        while len(block := self._decoded(position, most, self.recording.read)):
             position += len(block)
             yield block
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from curate.audio.claims import read_format_claim
 from curate.audio.decoders import open_sound
@@ -15,12 +15,14 @@ from curate.audio.files import AudioFile, Roots, open_file
 from curate.audio.headers import DeclaredLength, read_declared_length
 from curate.audio.mpeg import is_free_format
 from curate.audio.seams import find_second_stream
-from curate.audio.sndfile import DecoderError
+from curate.audio.sndfile import Decoder, DecoderError
 from curate.audio.sniff import SNIFFED_BYTES, require_audio
 from curate.errors import RecordError
 
 if TYPE_CHECKING:
-    from curate.audio.sndfile import Samples
+    from curate.audio.sndfile import Integers, Samples
+
+_Block = TypeVar("_Block", "Samples", "Integers")
 
 MIN_RATE_HZ, MAX_RATE_HZ, MAX_CHANNELS = 1_000, 768_000, 64
 
@@ -87,6 +89,11 @@ class Recording:
         """Whether a segment can be read without what is before it."""
         return self.decoder.subtype in _EXACT_SUBTYPES
 
+    @property
+    def holds_integers(self) -> bool:
+        """Whether it holds 16-bit integers, which `read_integers` gives as they are."""
+        return self.decoder.subtype == "PCM_16" and isinstance(self.decoder, Decoder)
+
     def restart(self) -> None:
         """Decode from the beginning again. The old decoder shares the descriptor's position, so it is closed first."""
         self._stack.close()
@@ -95,9 +102,16 @@ class Recording:
 
     def read(self, position: int, frames: int) -> Samples:
         """Return at most `frames` frames from `position`, as decoded from the start; none behind the end."""
+        return self._at(position, frames, self._read)
+
+    def read_integers(self, position: int, frames: int) -> Integers:
+        """Return the frames that `read` returns, before they are scaled to ±1, where it `holds_integers`."""
+        return self._at(position, frames, self._read_integers)
+
+    def _at(self, position: int, frames: int, read: Callable[[int], _Block]) -> _Block:
         try:
             self._go_to(position)
-            return self._read(frames) if self._position == position else self._read(0)
+            return read(frames if self._position == position else 0)
         except DecoderError as error:
             self.file.require_readable()
             reached = self._position
@@ -130,14 +144,17 @@ class Recording:
         self._position += len(block)
         return block
 
+    def _read_integers(self, frames: int) -> Integers:
+        assert isinstance(self.decoder, Decoder), "it holds integers"
+        block = self.decoder.read_integers(frames)
+        self._position += len(block)
+        return block
+
     def reaches(self, frames: int) -> bool:
         """Return whether the file has at least this many frames; the next `read` finds its place by itself."""
-        try:
-            if frames == 0 or (self.decoder.seek(frames - 1) and len(self.decoder.read(1)) == 1):
-                self._position = -1  # opening a decoder again takes longer than seeking, and few are read afterwards
-                return True
-        except DecoderError:
-            pass
+        if frames == 0 or self.decoder.holds(frames - 1):
+            self._position = -1  # opening a decoder again takes longer than seeking, and few are read afterwards
+            return True
         self.restart()
         return False
 

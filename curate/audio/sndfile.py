@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     Samples: TypeAlias = npt.NDArray[np.float32]
+    Integers: TypeAlias = npt.NDArray[np.int16]
 
 # libsndfile answers SF_COUNT_MAX (2**63 - 1) for "unknown".
 _UNKNOWN_FRAMES = 1 << 62
@@ -27,6 +28,9 @@ _HELD_BYTES = 4 << 20
 
 _NAMED = Path("/dev/fd")
 """The folder in which some systems name every open descriptor."""
+
+_WITHOUT_NAME = (b"fLaC", b"RIFF")
+"""How files begin that libsndfile recognises by their head; a descriptor without a name takes less time to open."""
 
 
 class DecoderError(Exception):
@@ -67,8 +71,15 @@ class Decoder:
 
     def read(self, frames: int) -> Samples:
         """Return the next frames as `(frames, channels)`, integers scaled to ±1; zero frames at the end."""
+        return self._read(frames, "float32")
+
+    def read_integers(self, frames: int) -> Integers:
+        """Return the next frames as `read` does, as 16-bit integers: what a recording of `PCM_16` holds."""
+        return self._read(frames, "int16")
+
+    def _read(self, frames: int, dtype: str) -> Any:
         try:
-            return self._sound.read(frames, dtype="float32", always_2d=True)
+            return self._sound.read(frames, dtype=dtype, always_2d=True)
         except _soundfile().LibsndfileError as error:
             raise DecoderError(error.code, error.error_string) from error
 
@@ -76,6 +87,13 @@ class Decoder:
         """Move to a frame; return False when the decoder cannot, after which it must not be used."""
         try:
             return int(self._sound.seek(frame)) == frame
+        except _soundfile().LibsndfileError:
+            return False
+
+    def holds(self, frame: int) -> bool:
+        """Return whether a frame is there to be decoded; the next `seek` finds its place by itself."""
+        try:
+            return self.seek(frame) and self._sound.buffer_read_into(bytearray(2 * self.channels), "int16") == 1
         except _soundfile().LibsndfileError:
             return False
 
@@ -94,7 +112,7 @@ def open_decoder(
     if not file.is_whole or patches or prefix:
         source = _PatchedFile(file, patches, prefix)
     elif file.stored.descriptor is not None:
-        source = _source(file.stored.descriptor)
+        source = _source(file.stored.descriptor, file.pread(4, 0))
     elif not file.stored.is_remote and file.size <= _HELD_BYTES:
         source = BytesIO(file.pread(file.size, 0))
     else:
@@ -107,14 +125,14 @@ def open_decoder(
         yield Decoder(sound)
 
 
-def _source(descriptor: int) -> int | str:
-    """Return a name for an open file where the system has one, else its descriptor.
+def _source(descriptor: int, head: bytes) -> int | str:
+    """Return the descriptor of a file, or a name for it where libsndfile needs one.
 
     With a bare descriptor libsndfile looks for the resource fork of an MP3 below the working directory: where that
     holds a folder `.AppleDouble`, no MP3 could be decoded.
     """
-    if _has_names():
-        return str(_NAMED / str(descriptor))
+    if head not in _WITHOUT_NAME and _has_names():
+        return f"{_NAMED}/{descriptor}"
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from curate.audio import Audio
+from curate.audio import Audio, RecordingCache
 from curate.audio.encoding import CODECS, AudioEncoding, codec_of, encode_samples
 from curate.errors import PlanError, RecordError
 from tests.unit.audio.audio_files import encoded, tone
@@ -81,6 +81,67 @@ def test_what_changes_is_encoded(write: Any, settings: dict[str, Any], record: d
     assert not found.copied
     assert found.rate_hz == settings.get("rate_hz", 16_000)
     assert found.duration_s == (0.5 if record else 1.0)
+
+
+def as_floats(path: str, record: dict[str, Any] | None = None, channels: str = "mono") -> Any:
+    """Encode what is decoded to floats."""
+    with Audio.of({"audio_filepath": path, **(record or {})}) as audio:
+        samples = audio.native() if channels == "all" else audio.samples(audio.rate_hz)
+        return encode_samples(samples, audio.rate_hz, "flac")
+
+
+@pytest.mark.parametrize("format", ["FLAC", "WAV"])
+@pytest.mark.parametrize("record", [None, {"offset": 0.25, "duration": 0.5}, {"offset": 18.0, "duration": 1.999}])
+@pytest.mark.parametrize("channels", ["mono", "all"])
+def test_integers_are_encoded_as_they_are_to_the_bytes_that_floats_give(
+    write: Any, format: str, record: dict[str, Any] | None, channels: str
+) -> None:
+    samples = np.random.default_rng(2).uniform(-1, 1, (320_000, 2 if channels == "all" else 1))
+    samples[:4, 0] = (-1, 1, 0.999985, 2**-16)
+    path = write(encoded(samples, format))
+    with Audio.of({"audio_filepath": path, **(record or {})}) as audio:
+        found = audio.integers()
+        assert found is not None and found.dtype == np.int16
+        np.testing.assert_array_equal(found / np.float32(2**15), audio.native())
+    assert encode(path, record, channels=channels, copy=False) == as_floats(path, record, channels)
+
+
+@pytest.mark.parametrize(("format", "subtype"), [("WAV", "PCM_24"), ("WAV", "FLOAT"), ("MP3", "MPEG_LAYER_III")])
+def test_recordings_of_other_samples_are_no_integers(write: Any, format: str, subtype: str) -> None:
+    path = write(encoded(tone(0.5), format, subtype))
+    with Audio.of({"audio_filepath": path}) as audio:
+        assert audio.integers() is None
+        assert audio.duration_s == pytest.approx(0.5, abs=0.1)
+
+
+def test_what_is_in_memory_is_not_decoded_again_for_its_integers(write: Any) -> None:
+    path = write(encoded(tone(0.5), "FLAC"))
+    with RecordingCache() as recordings:
+        audio = recordings.audio({"audio_filepath": path})
+        audio.samples()
+        before = recordings.decodes
+        assert audio.integers() is None
+        assert recordings.audio({"audio_filepath": path, "offset": 0.1, "duration": 0.1}).integers() is None
+        assert recordings.decodes == before
+
+
+@pytest.mark.parametrize(
+    ("record", "code"),
+    [
+        ({"offset": 0.1, "duration": 0.2, "channel": 1}, "unsupported_channels"),
+        ({"offset": 7.0, "duration": 0.2}, "bad_segment"),
+        ({"offset": 0.0, "duration": 0.0}, "zero_samples"),
+        ({"offset": 4.5, "duration": 0.4}, "truncated"),  # the last quarter of the file is missing
+        (None, "truncated"),
+    ],
+)
+def test_what_is_wrong_is_found_in_integers_as_in_floats(write: Any, record: dict[str, Any] | None, code: str) -> None:
+    content = encoded(np.random.default_rng(3).uniform(-0.5, 0.5, 80_000), "FLAC")
+    path = write(content[: len(content) * 3 // 4])
+    for encode_it in (lambda: encode(path, record, copy=False), lambda: as_floats(path, record)):
+        with pytest.raises(RecordError) as caught:
+            encode_it()
+        assert caught.value.code == code
 
 
 def test_several_channels_become_one_or_stay(write: Any) -> None:
