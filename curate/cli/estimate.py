@@ -173,7 +173,10 @@ def _show(session: Session, found: Forecast, earlier: Path | None) -> None:
     show(f"Input: {round(size.records):,} records{hours} ({size.basis})", soft_wrap=True)
     show(f"Figures: {_figures(found, earlier)}", soft_wrap=True)
     loading = f", {duration_text(found.loading_s)} of it for loading models" if found.loading_s >= 1 else ""
-    show(f"Time: {duration_text(found.wall_s)}{loading}; work of all workers: {duration_text(found.work_s)}", soft_wrap=True)
+    show(
+        f"Time: {duration_text(found.wall_s)}{loading}; work of all workers: {duration_text(found.work_s)}",
+        soft_wrap=True,
+    )
     if has_prices:
         audio_s = size.audio_s
         each = f", {amount(found.price / (audio_s / 3600))} for an hour of audio" if audio_s else ""
@@ -222,7 +225,9 @@ def _doubled(found: Forecast) -> str:
         return "; more workers do not change it"
     needs = f"{limit.cpus:g} cores" + (f" and {counted(round(limit.gpus), 'GPU')}" if limit.gpus else "")
     price = f", price {amount(limit.price)}" if limit.price else ""
-    return f"; with {counted(limit.workers, 'worker')} for it, which needs {needs}: {duration_text(limit.wall_s)}{price}"
+    return (
+        f"; with {counted(limit.workers, 'worker')} for it, which needs {needs}: {duration_text(limit.wall_s)}{price}"
+    )
 
 
 def amount(price: float) -> str:
