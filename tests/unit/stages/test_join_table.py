@@ -172,7 +172,7 @@ def test_row_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
         ({"keys": "speaker"}, "must be a list of columns"),
         ({"keys": ["speaker"], "how": "inner"}, "choose from left, anti"),
         ({"keys": ["speaker"], "how": "anti", "columns": ["gender"]}, "adds none"),
-        ({"keys": ["speaker"], "table": "gone.csv"}, "there is no such file"),
+        ({"keys": ["speaker"], "table": "gone.csv"}, "does not exist"),
     ],
 )
 def test_mistake_is_found_in_the_plan(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
