@@ -20,7 +20,7 @@ from curate.io.rows import decode_row, encode_row, without_id
 from curate.pipeline import Pipeline
 from curate.plugin import PluginHost
 from curate.records import ID, Record
-from curate.stage import RecordStage, Reject, Stage, Writer
+from curate.stage import RUN_FOLDERS, RecordStage, Reject, Stage, Writer
 from curate.stages import Partition, ReadRecords
 
 ROWS: Sequence[Record] = [
@@ -69,7 +69,7 @@ class WriterContract:
         return {
             str(path.relative_to(folder)): path.read_bytes()
             for path in folder.rglob("*")
-            if path.is_file() and path.relative_to(folder).parts[0] not in _RUN_FOLDERS
+            if path.is_file() and path.relative_to(folder).parts[0] not in RUN_FOLDERS
         }
 
 
@@ -83,22 +83,6 @@ class _LeaveOut(RecordStage):
 
     def process_record(self, record: Record) -> Reject:
         return Reject("all are left out")
-
-
-_RUN_FOLDERS = (
-    "commits",
-    "copies",
-    "damaged",
-    "data",
-    "filtered",
-    "quarantine",
-    "metrics",
-    "logs",
-    "audio",
-    "spool",
-    "scratch",
-    "shards",
-)
 
 
 class FormatContract:
