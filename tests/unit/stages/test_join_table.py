@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from loguru import logger
 
 from curate import InfrastructureError, Pipeline
 from curate.errors import PlanError
@@ -25,16 +24,6 @@ RECORDS = [
     {"n": 4, "speaker": "a", "book": 2},
     {"n": 5, "speaker": "é\"'", "book": 7.0},
 ]
-
-
-@pytest.fixture
-def messages() -> Iterator[list[str]]:
-    found: list[str] = []
-    logger.enable("curate")
-    number = logger.add(lambda message: found.append(message.record["message"]))
-    yield found
-    logger.remove(number)
-    logger.disable("curate")
 
 
 def table(folder: Path, *rows: dict[str, Any]) -> Path:
