@@ -54,7 +54,7 @@ class WriterContract:
         for name in outputs:
             assert one[name] == many[name], f"{name} depends on how the records travelled"
 
-    def test_no_records_are_no_error(self, tmp_path: Path) -> None:
+    def test_a_run_without_records_publishes_nothing(self, tmp_path: Path) -> None:
         """A run in which every record was left out publishes nothing."""
         written = self._written(tmp_path, 1000, left_out=True)
         assert not set(self.writer().outputs()) & set(written)
