@@ -1,7 +1,7 @@
 """Runs a pipeline on spread samples of its own input, in a temporary run directory, and publishes nothing.
 
 Every part of the sample is a run of its own with the real stages, and each is larger than the one before: the work that
-is the same in all of them (a first batch, an empty database) is told apart from the work that grows with the input.
+is the same in all of them (a first batch, an empty database) is separated from the work that grows with the input.
 """
 
 from __future__ import annotations
