@@ -86,7 +86,7 @@ def next_commands(run: RunReader) -> list[tuple[str, str]]:
 
 
 def phases_before(run: RunReader, stage: str) -> str:
-    """Return the phases that a fork takes over when it changes the stage, such as "phases 0 to 2"; "" if there are none."""
+    """Return the phases that a fork with a change of the stage takes over, such as "phases 0 to 2"; "" for none."""
     last = run.phase_of(stage) - 1
     return "" if last < 0 else f"phases 0 to {last}" if last else "phase 0"
 
