@@ -126,7 +126,7 @@ def _form_below(folder: RemotePath) -> CorpusForm:
         raise UsageError(f"{folder} does not exist, and cannot be listed: {error}") from error
     if not names:
         raise UsageError(f"{folder} does not exist, and no object lies below it")
-    files = [RemotePath(f"{folder}/{name}") for name in names]
+    files: list[Path] = [RemotePath(f"{folder}/{name}") for name in names]
     recordings = [file for file in files if file.suffix.lower() in _AUDIO]
     local = _form_read_locally(names, has_recordings=bool(recordings))
     if local is not None:

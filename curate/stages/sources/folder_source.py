@@ -61,9 +61,8 @@ class FolderSource(RowSource):
 
     def _require_objects(self) -> None:
         if not self.reads_urls:
-            raise PlanError(
-                f"{type(self).name} reads local folders, and {self.folder} is a URL: copy what lies below it into a folder"
-            )
+            name = type(self).name
+            raise PlanError(f"{name} reads local folders, and {self.folder} is a URL: copy its objects into a folder")
         try:
             first = next(names_below(str(self.place)), None)
         except (OSError, LookupError, ValueError) as error:
