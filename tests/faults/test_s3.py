@@ -250,7 +250,7 @@ def test_folder_behind_a_url_is_inspected_and_the_pipeline_of_the_page_runs(
         "curated/s1.jsonl": ["call s1/1", "call s1/2"],
         "curated/s2.jsonl": ["call s2/a b"],
     }
-    assert b's3://speech/calls/s2/a b.wav' in published["curated/s2.jsonl"]
+    assert b"s3://speech/calls/s2/a b.wav" in published["curated/s2.jsonl"]
     quarantined = _bytes_below(tmp_path / "runs/bucket/quarantine")
     assert b"does not have the pattern {speaker}/{_}" in quarantined
     code, output = curate("run", "page.yaml", "--run-dir", "other")

@@ -199,7 +199,7 @@ def template_columns(template: str) -> list[str]:
 
 
 def _pattern(template: str) -> re.Pattern[str]:
-    """Return what matches the paths that a template gives."""
+    """Return a pattern of the paths that a template gives."""
     parts = Formatter().parse(template)
     return re.compile("".join(re.escape(text) + ("" if name is None else "[^/]+") for text, name, _, _ in parts))
 
