@@ -27,6 +27,7 @@ from curate.storage.atomic import (
     replacing,
     sync_directory,
     sync_folder,
+    temporary_path,
     write_atomically,
     write_json,
 )
@@ -85,6 +86,7 @@ __all__ = [
     "split_member",
     "sync_directory",
     "sync_folder",
+    "temporary_path",
     "tar_members",
     "upload",
     "write_atomically",
