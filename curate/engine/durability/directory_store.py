@@ -79,7 +79,7 @@ class DirectoryStore:
     Args:
         directory: the run directory.
         gathers: the phases that begin with a gather.
-        check: called before every commit; raises if this process may no longer write.
+        check: called before a commit and each of its renames; raises if this process may no longer write.
         fingerprint: the run's, which every new commit carries.
         fingerprints: the ones that the commits already there may carry; none: any.
 
@@ -249,8 +249,7 @@ class DirectoryStore:
         rebuilds: str = "",
         renumbers: bool = False,
     ) -> Commit:
-        if self._check is not None:
-            self._check()
+        self._require_lock()
         failpoint("commit.before_write")
         if not unit.name:
             unit.name, self._next = f"p{phase}-{self._next:06d}", self._next + 1
@@ -268,7 +267,7 @@ class DirectoryStore:
         )
         content = encode_commit(commit, accounts)
         path = self._directory / "commits" / f"{unit.name}.json"
-        write_atomically(path, content, before_rename=partial(failpoint, "commit.after_temporary_commit"))
+        write_atomically(path, content, before_rename=partial(self._before_rename, "commit.after_temporary_commit"))
         failpoint("commit.after_rename")
         with suppress(OSError):  # no result depends on the copy
             (self._directory / COPIES / path.name).write_bytes(content)
@@ -277,10 +276,20 @@ class DirectoryStore:
             commits.append(commit)
         return commit
 
+    def _require_lock(self) -> None:
+        if self._check is not None:
+            self._check()
+
+    def _before_rename(self, place: str) -> None:
+        """Check once more: a disk that hangs while a file is written can hang until this process counts as dead."""
+        failpoint(place)
+        self._require_lock()
+
     def _write(self, kind: UnitFileKind, unit: str, lines: Iterable[bytes]) -> UnitFile:
         """Write a unit file, never holding all of it in memory, and return its description for the commit."""
         path, size, digest = f"{kind}/{unit}.jsonl", 0, hashlib.sha256()
-        with replacing(self._directory / path, before_rename=partial(failpoint, "commit.after_temporary")) as file:
+        rename = partial(self._before_rename, "commit.after_temporary")
+        with replacing(self._directory / path, before_rename=rename) as file:
             for content in _together(lines):
                 size += len(content)
                 digest.update(content)
@@ -369,11 +378,9 @@ class DirectoryStore:
         return read_accounts(self._directory / "commits" / f"{unit}.json")
 
     def write_again(self, file: UnitFile, lines: Iterable[bytes]) -> None:
-        if self._check is not None:
-            self._check()
-        with replacing(
-            self._directory / file.path, before_rename=partial(failpoint, "commit.after_temporary")
-        ) as written:
+        self._require_lock()
+        rename = partial(self._before_rename, "commit.after_temporary")
+        with replacing(self._directory / file.path, before_rename=rename) as written:
             for content in _together(lines):
                 written.write(content)
         failpoint("commit.after_data")
