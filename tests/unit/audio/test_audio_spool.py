@@ -111,7 +111,7 @@ def test_a_file_that_another_process_deletes_as_it_is_opened_is_read_all_the_sam
         """As a process does that makes room for another recording."""
         fd = opens(path, *arguments, **options)
         if str(path).endswith(".frames"):
-            os.unlink(path)
+            Path(path).unlink()
         return fd
 
     monkeypatch.setattr(os, "open", open_and_delete)

@@ -113,9 +113,7 @@ def test_signs_of_life_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert path.stat().st_mtime > 1
 
 
-def test_heartbeats_go_on_when_what_is_called_with_them_raises(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_heartbeats_go_on_when_what_is_called_with_them_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "HEARTBEAT_S", 0.001)
     utime, beats, beaten = os.utime, list[Any](), threading.Event()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,8 @@ def describe(folder: Path, run: Path) -> None:
 
 def publish(place: Path, run: Path) -> None:
     run.mkdir(exist_ok=True)
-    Words(place).write((), run)
+    none: Any = ()
+    Words(place).write(none, run)
 
 
 def before(action: Callable[[], None], monkeypatch: pytest.MonkeyPatch, name: str) -> None:
