@@ -114,10 +114,23 @@ def _remove_if_alone(fd: int, folder: Path) -> None:
         return
     if not _is_same(fd, folder / _LOCK):
         return
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # what cannot be removed is left to the next
+        # The lock goes last: who finds a new one has a folder from which nothing is removed any more.
+        for path in folder.iterdir():
+            if path.name != _LOCK:
+                _remove(path)
+        (folder / _LOCK).unlink()
+        folder.rmdir()
     if folder.parent.name.startswith(PREFIX):
         with contextlib.suppress(OSError):  # another node has a folder there
             folder.parent.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_same(fd: int, path: Path) -> bool:
