@@ -16,7 +16,7 @@ from curate.io import Row
 from curate.io.rows import is_finite_number
 from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record, string_bytes
 from curate.stage import Source
-from curate.stages.sources.audio_roots import check_exist, check_within, root_paths, root_urls
+from curate.stages.sources.audio_roots import check_exist, check_within, listed_paths, root_paths, root_urls
 from curate.stages.sources.patterns import glob_files
 from curate.stages.sources.record_shape import SHAPING, ColumnSettings, bcp_47
 from curate.storage import find_objects, is_url, path_of
@@ -261,21 +261,21 @@ class ManifestSource(RowSource):
         Raises:
             PlanError: a file is missing, a pattern matches no file, or a file would be read twice.
         """
-        given = self.given()
+        given = [self.manifest] if isinstance(self.manifest, str | Path) else list(self.manifest)
         if not given:
             raise PlanError("manifest is empty: give one path or several")
-        files = [path for pattern in given for path in matching_files(pattern)]
+        files = [path for pattern in given for path in matching_files(str(pattern))]
         seen: set[str] = set()
         for path in files:
             real = str(path.resolve())
             if real in seen:
                 raise PlanError(f"the manifest {path} is listed twice: its records would be read twice")
             seen.add(real)
-        self.lists = len(files) != len(given) or any(str(a) != b for a, b in zip(files, given, strict=True))
+        self.lists = len(files) != len(given) or any(str(a) != str(b) for a, b in zip(files, given, strict=True))
         return files
 
-    def given(self) -> list[str]:
-        return [str(path) for path in ([self.manifest] if isinstance(self.manifest, str | Path) else self.manifest)]
+    def given(self) -> Collection[str]:
+        return listed_paths(self.manifest)
 
     @property
     def described_input(self) -> str:
