@@ -22,7 +22,7 @@ from curate.stages.write.assignment import folder_name
 from curate.stages.write.claims import check_url, claim, is_meant_as_url, require_own_file
 from curate.stages.write.licenses import check_licenses, is_denied
 from curate.stages.write.places import check_writable
-from curate.storage import TEMPORARY, is_url, path_of
+from curate.storage import TEMPORARY, path_of
 
 _COMPRESSIONS = ("zstd", "snappy", "gzip", "none")
 
@@ -91,7 +91,7 @@ class Merge(Writer):
         check_licenses(self.name, self.deny_licenses, sources)
 
     def outputs(self) -> tuple[str, ...]:
-        return (str(self.path) if is_url(self.path) else os.path.normpath(self.path),)
+        return (str(self.path) if is_meant_as_url(self.path) else os.path.normpath(self.path),)
 
     def check_place(self, directory: Path) -> None:
         place = self._place(directory)
@@ -100,7 +100,7 @@ class Merge(Writer):
 
     def _place(self, directory: Path) -> Path:
         """Return the path of the file, or the template of the paths."""
-        return path_of(str(self.path)) if is_url(self.path) else directory / os.path.normpath(self.path)
+        return path_of(str(self.path)) if is_meant_as_url(self.path) else directory / os.path.normpath(self.path)
 
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
         if self.deny_licenses:
