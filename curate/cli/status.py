@@ -81,7 +81,7 @@ def _phase(run: RunReader, phase: int) -> dict[str, Any]:
         "kept": counts.kept,
         "filtered": counts.filtered,
         "quarantined": counts.quarantined,
-        "audio_hours_in": round(counts.in_ms / 3_600_000, 6),
+        "audio_hours_in": round((counts.in_ms + counts.measured_ms) / 3_600_000, 6),
     }
 
 
@@ -120,7 +120,7 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     from curate.engine import RunStatus
 
     show = session.console.print
-    error = f" ({found['error']})" if found["error"] else ""
+    error = f" ({found['error']})" if found["error"] not in ("", found["status"]) else ""
     show(f"{found['name']} in {found['run_dir']}: {found['status']}{error}", soft_wrap=True)
     driver = found["driver"]
     if driver is not None and driver["damaged"]:

@@ -47,6 +47,7 @@ def test_pipeline_that_init_writes_runs_to_kept_records(corpus: Path, reader: st
     kept = [json.loads(line) for line in Path("run/curated.jsonl").read_text().splitlines()]
     assert [record["text"] for record in kept] == [one.text for one in CORPUS]
     assert [record["duration"] for record in kept] == pytest.approx([one.duration_s for one in CORPUS], abs=1e-3)
+    assert "Other thresholds, without repeating phase 0: curate refilter" in done.out  # nothing is decoded again
 
 
 @pytest.mark.parametrize("corpus", ["read_manifest", "read_hf parquet", "read_webdataset"], indirect=True)
