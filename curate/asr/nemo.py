@@ -254,6 +254,7 @@ class NemoRecogniser(AudioModel):
 
         Raises:
             RecordError: a waveform is empty or holds samples that are not finite.
+            InfrastructureError: the model is not loaded: `setup` comes first.
             RuntimeError: as torch raises it, out of memory among others (`curate.gpu_errors.is_oom`).
         """
         if self._loaded is None:
@@ -672,7 +673,11 @@ def _attend_by_sdpa(encoder: Any, wanted: bool) -> bool:
 
 
 def settle(model: Any) -> None:
-    """Make the model a pure function for good: frozen, evaluation mode, no dither, no padding of its own."""
+    """Make the model a pure function for good: frozen, evaluation mode, no dither, no padding of its own.
+
+    Raises:
+        InfrastructureError: a part of the model stays in training mode.
+    """
     featurizer = getattr(model.preprocessor, "featurizer", None)
     for knob in ("dither", "pad_to"):
         if hasattr(featurizer, knob):
