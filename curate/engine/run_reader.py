@@ -91,6 +91,10 @@ class RunReader:
         """The names of the stages, phase by phase."""
         return cast("Sequence[Sequence[str]]", self.description["layout"])
 
+    def phase_of(self, stage: str) -> int:
+        """Return the number of the phase that a stage is in; a fork that changes the stage takes over those before."""
+        return next(number for number, stages in enumerate(self.layout) if stage in stages)
+
     @property
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
         """Stage → its settings, those that were left at their defaults included."""

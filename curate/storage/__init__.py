@@ -8,6 +8,7 @@ replacing, …            local files that appear whole or not at all
 RemotePath, path_of     a URL where code expects a `pathlib.Path`
 upload, listing         a local file as an object; the objects below a URL (`names_below`: their names, looked up once)
 Scheme                  what a store behind a URL scheme implements; `register` adds it, `lookup` finds it
+is_url                  whether a place is a URL, and not a local path
 
 A path without a scheme is local. `s3://`, `gs://`, `https://` and `hf://` are schemes of the built-in plugin, whose
 stores are imported when a URL of theirs is first used. The package runs wherever files are opened, in the driver and in
@@ -43,7 +44,7 @@ from curate.storage.members import (
 )
 from curate.storage.remote_file import RemoteFile
 from curate.storage.remote_path import RemotePath, find_objects, forget_objects, names_below, path_of
-from curate.storage.scheme import Scheme, StoreError, lookup, register, scheme_of
+from curate.storage.scheme import Scheme, StoreError, is_url, lookup, register, scheme_of
 from curate.storage.tar import TornArchiveError, tar_members
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "forget_containers",
     "forget_objects",
     "identity",
+    "is_url",
     "json_checksum",
     "listing",
     "lookup",

@@ -16,11 +16,10 @@ from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.io import Row
 from curate.io.jsonl import MAX_LINE_BYTES, parse_line
 from curate.records import Record
-from curate.stages.sources.audio_roots import is_url
 from curate.stages.sources.folder_source import FolderSource
 from curate.stages.sources.known_names import AUDIO_SUFFIXES, with_known_names
 from curate.stages.sources.patterns import is_file
-from curate.storage import NotRegularError, names_below, open_file
+from curate.storage import NotRegularError, is_url, names_below, open_file
 
 _FIELD = re.compile(r"\{(\w+)\}")
 

@@ -10,9 +10,9 @@ from typing import ClassVar, Protocol
 
 from curate.errors import PlanError
 from curate.io.lines import bounded_lines
-from curate.stages.sources.audio_roots import is_url, root_paths
+from curate.stages.sources.audio_roots import root_paths
 from curate.stages.sources.manifest_source import RowSource
-from curate.storage import names_below, path_of
+from curate.storage import is_url, names_below, path_of
 
 MAX_UNSORTED_BYTES = 64 * 2**20
 """The maximum size of a keyed file that is not sorted, and so has to be held in memory."""

@@ -9,10 +9,11 @@ from pathlib import Path
 from curate.errors import PlanError, RecordError
 from curate.io import Row
 from curate.records import Record
-from curate.stages.sources.audio_roots import is_url, root_paths
+from curate.stages.sources.audio_roots import root_paths
 from curate.stages.sources.folder_source import FolderSource
 from curate.stages.sources.known_names import AUDIO_SUFFIXES
 from curate.stages.sources.segment_files import SEGMENT_READERS
+from curate.storage import is_url
 
 
 @dataclass

@@ -14,14 +14,25 @@ from typing import Any, cast
 
 from curate.errors import InfrastructureError, PlanError
 from curate.io.provenance import PROVENANCE
-from curate.storage import RemotePath, identity, listing, lookup, open_file, path_of, read_json, scheme_of, write_json
+from curate.storage import (
+    RemotePath,
+    identity,
+    is_url,
+    listing,
+    lookup,
+    open_file,
+    path_of,
+    read_json,
+    scheme_of,
+    write_json,
+)
 
 CLAIMS = "claims.json"
 
 
-def is_url(path: str | Path) -> bool:
-    """Return whether a writer's path is a URL."""
-    return "://" in str(path)  # of any scheme: `check_url` refuses those that are not known
+def is_meant_as_url(path: str | Path) -> bool:
+    """Return whether a writer's path is meant as a URL: `check_url` refuses one with a malformed scheme."""
+    return "://" in str(path)
 
 
 def check_url(url: str) -> None:

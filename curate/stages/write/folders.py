@@ -17,10 +17,10 @@ from curate.errors import InfrastructureError, PlanError
 from curate.io.failpoints import failpoint
 from curate.io.provenance import PROVENANCE_FORMAT
 from curate.stage import RUN_FOLDERS, Writer
-from curate.stages.write.claims import check_url, claim, is_url, require_own_folder
+from curate.stages.write.claims import check_url, claim, is_meant_as_url, require_own_folder
 from curate.stages.write.places import check_writable
 from curate.stages.write.uploads import upload_folder
-from curate.storage import TEMPORARY, path_of, read_json, sync_directory
+from curate.storage import TEMPORARY, is_url, path_of, read_json, sync_directory
 from curate.versions import installed_versions
 
 _ENCODERS = ("av", "numpy", "pyarrow", "soundfile", "soxr")
@@ -42,7 +42,7 @@ class FolderWriter(Writer):
     """The format, as `provenance.json` names it."""
 
     def check(self) -> None:
-        if is_url(self.path):
+        if is_meant_as_url(self.path):
             check_url(self._url)
             return
         path = Path(os.path.normpath(self.path))

@@ -21,11 +21,11 @@ from curate.plugin import current_host
 from curate.records import Record, RecordReader
 from curate.stage import RUN_FOLDERS, Source, Writer
 from curate.stages.write.assignment import folder_name
-from curate.stages.write.claims import check_url, claim, claimed, is_url, release, require_own_file
+from curate.stages.write.claims import check_url, claim, claimed, is_meant_as_url, release, require_own_file
 from curate.stages.write.licenses import check_licenses, is_denied
 from curate.stages.write.places import check_writable
 from curate.stages.write.uploads import upload_files
-from curate.storage import TEMPORARY, delete, path_of
+from curate.storage import TEMPORARY, delete, is_url, path_of
 
 _COMPRESSIONS = ("zstd", "snappy", "gzip", "none")
 
@@ -58,7 +58,7 @@ class Merge(Writer):
     tuning = frozenset({"path", "columns", "compression", "row_group_records"})
 
     def check(self) -> None:
-        remote = is_url(self.path)
+        remote = is_meant_as_url(self.path)
         path = Path(str(self.path) if remote else os.path.normpath(self.path))
         self._check_options(_format_of(path))
         template_columns(str(self.path) if remote else str(path))

@@ -61,6 +61,7 @@ def test_an_absolute_path_lies_outside_the_run_directory(tmp_path: Path) -> None
         ("data/out.jsonl", "data/ is reserved for the run"),
         ("./commits/x/out.jsonl", "commits/ is reserved"),
         ("/dev/null/out.jsonl", "cannot write to /dev/null"),
+        ("s_3://bucket/out.jsonl", "the scheme of this URL is not known"),
     ],
 )
 def test_a_path_that_cannot_be_is_a_mistake_in_the_plan(path: str, complaint: str) -> None:
