@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curate.cli.session import Session, pass_session
+from curate.durations import duration_text
 from curate.plural import counted
 
 if TYPE_CHECKING:
@@ -143,7 +144,7 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     if live is not None:
         known, done = live["expected"] is not None, live["records_in"]
         records = f"{done:,} of {counted(live['expected'])}" if known else counted(done)
-        left = "" if live["eta_s"] is None else f", {_duration(live['eta_s'])} left"
+        left = "" if live["eta_s"] is None else f", {duration_text(round(live['eta_s']))} left"
         show(
             f"phase {live['phase']}: {records}, {live['records_per_s']:,.1f} records/s, "
             f"{live['rtfx']:,.1f} times real time{left}"
@@ -152,9 +153,3 @@ def _show(session: Session, found: dict[str, Any]) -> None:
         show(f"failed: {kind['records']:,} {kind['code']} at {kind['stage']}")
     if found["status"] in (RunStatus.CRASHED, RunStatus.INTERRUPTED, RunStatus.FAILED, RunStatus.UNFINISHED):
         show("Run the same command again to resume this run.")
-
-
-def _duration(seconds: float) -> str:
-    minutes, _ = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{round(seconds)} s"

@@ -183,7 +183,7 @@ def _refuse_other_files(path: Path) -> None:
         files = (each.name for each in path.parent.glob("*.y*ml")) if path.parent.is_dir() else ()
         near = nearest(path.name, files)
         if near is not None:
-            raise config_error(where, f"there is no such file: did you mean {path.with_name(near)}?")
+            raise config_error(where, f"the file does not exist: did you mean {path.with_name(near)}?")
     if not path.is_file():
         return
     if path.suffix == ".py":

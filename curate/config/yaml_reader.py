@@ -33,7 +33,7 @@ def read_document(path: str | Path) -> MappingNode:
         with Path(path).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise config_error(place, "there is no such file: check the path") from None
+        raise config_error(place, "the file does not exist: check the path") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise config_error(place, f"the file cannot be read ({reason}): give a readable YAML file") from None

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from curate.durations import duration_text
 from curate.engine import RunReader
 from curate.plugin import PluginHost
-from curate.report.figures import count, seconds
+from curate.report.figures import count
 from curate.report.flow import ExitReason
 from curate.report.samples import Sample
 from curate.report.sanitize import printable
@@ -32,7 +33,7 @@ def facts(run: RunReader, speed: Speed) -> list[str]:
     elif run.summary is not None:
         found.append(f"on {run.summary.get('executor')}")
     if speed.worked_s:
-        found.append(f"{seconds(speed.worked_s)} of work")
+        found.append(f"{duration_text(speed.worked_s)} of work")
     return [printable(fact, 120) for fact in found if fact]
 
 

@@ -25,7 +25,7 @@ HISTOGRAM_BINS: Final = 60
 SCATTER_POINTS: Final = 6_000
 SAMPLED_VALUES: Final = 20_000
 MAX_DISTINCT: Final = 300
-"""A column of text with more values than about this many is no facet; it is searched instead."""
+"""A column of text with more values than about this many is searched, and not shown as a facet."""
 BORDERLINE: Final = 4
 DIFFERENT_WORDS: Final = 400
 _NEAR_ROWS: Final = 5_000
@@ -317,7 +317,7 @@ class Answers:
         return f"no record has the column {missing!r}: {closest(missing, names)}"
 
     def _reached(self, stage: FilterStage | None) -> tuple[str, list[Any]]:
-        """Return the rows that have reached a filter: it filtered them, or they went on to later stages."""
+        """Return the rows that have reached a filter: it filtered them, or they reached later stages."""
         if stage is None:
             return "TRUE", []
         here = [stage.name, *stage.after]

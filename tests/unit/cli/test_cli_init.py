@@ -154,6 +154,6 @@ def test_recording_stands_for_its_folder_and_short_corpora_have_their_length_in_
         write_tone(tmp_path / "tones" / f"{number}.wav", 1.5)
     shown = curate("inspect", "tones/1.wav")
     assert f"tones/1.wav is a recording; its folder, {tmp_path}/tones, is a folder of recordings: 3" in shown.out
-    assert "3 records, 0 of them broken; about 4.5 seconds" in shown.out
+    assert "3 records, 0 of them broken; about 4.5 s" in shown.out
     assert "No record is far from the others" in shown.out
     assert "curate init tones/1.wav" in shown.out

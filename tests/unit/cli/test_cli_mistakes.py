@@ -104,7 +104,7 @@ MISTAKES = {
     "run directory given to run": Mistake(
         "run done", ["this is a run directory", "--run-dir done", "curate report done"]
     ),
-    "missing pipeline file": Mistake("run q.yaml", ["q.yaml: there is no such file: did you mean p.yaml?"]),
+    "missing pipeline file": Mistake("run q.yaml", ["q.yaml: the file does not exist: did you mean p.yaml?"]),
     "short name of a stage": Mistake("plan p.yaml", ["did you mean 'word_error_rate'?"], staged("use: wer")),
     "text in another column": Mistake(
         "plan p.yaml",

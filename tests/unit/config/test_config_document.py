@@ -136,7 +136,7 @@ def test_too_many_values_are_data_and_belong_into_a_manifest():
 @pytest.mark.parametrize(
     ("make", "place", "says"),
     [
-        (lambda path: None, "", "there is no such file"),
+        (lambda path: None, "", "the file does not exist"),
         (lambda path: path.mkdir(), "", "the file cannot be read"),
         (lambda path: path.write_text("- a"), ":1:1", "must hold a mapping"),
         (lambda path: path.write_text("just a text"), ":1:1", "must hold a mapping"),

@@ -301,7 +301,7 @@ function drawBins(canvas, found, slider) {
   const [context, width, height] = scaled(canvas), sums = found.bins.map((bin) => OUTCOMES.reduce((sum, name) => sum + (bin[name] || 0), 0)), most = Math.sqrt(Math.max(...sums, 1)), each = width / found.bins.length;
   found.bins.forEach((bin, at) => {
     const from = found.low + at * found.width, inside = (slider.low === null || from + found.width > slider.low) && (slider.high === null || from < slider.high);
-    // The height is the root of the number, so that small bins can be seen beside large ones; its parts are shares.
+    // The height is the root of the number, so that small bins can be seen next to large ones; its parts are shares.
     const tall = Math.sqrt(sums[at]) / most * (height - 2);
     let y = height;
     context.globalAlpha = inside ? 1 : .25;
