@@ -75,7 +75,7 @@ def write_report(
 def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES, host: PluginHost | None = None) -> str:
     """Return the report of a run as HTML."""
     run, problems = RunReader(run_dir), list[str]()
-    if run.summary is None and (run_dir / "summary.json").exists():
+    if (run_dir / "summary.json").exists() and run.summary is None:  # in this order: a run at work may just write it
         problems.append(f"{run_dir.name}/summary.json cannot be read")
     survey = Survey.of(run, columns_of(run.settings), problems)
     terms, speed = balance(run), speed_of(run.events())

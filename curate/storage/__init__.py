@@ -28,6 +28,7 @@ from curate.storage.atomic import (
     replacing,
     sync_directory,
     sync_folder,
+    temporary_path,
     write_atomically,
     write_json,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "sync_directory",
     "sync_folder",
     "tar_members",
+    "temporary_path",
     "upload",
     "write_atomically",
     "write_json",

@@ -73,16 +73,19 @@ class FolderWriter(Writer):
         """Give an empty folder, which takes the place of the published one when the block ends without an error.
 
         Raises:
+            PlanError: another run has published there meanwhile.
             InfrastructureError: a file cannot be written.
         """
         place = self.place(directory)
+        self.check_place(directory)  # something may have appeared since the run began
         if is_meant_as_url(self.path):
-            self.check_place(directory)  # something may have appeared since the run began
             claim(self.name, [place], directory)
             place = directory / f"publish-{hashlib.sha256(self._url.encode()).hexdigest()[:12]}"
-        building = place.with_name(f"{place.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
+        # The name has the run in it: another one may be building a set for the same place at this moment.
+        own = f"{place.name}{TEMPORARY}{hashlib.sha256(os.fsencode(directory.absolute())).hexdigest()[:12]}-"
+        building = place.with_name(f"{own}{secrets.token_hex(4)}")
         try:
-            for left in place.parent.glob(f"{glob.escape(place.name)}{TEMPORARY}*/"):  # by a killed attempt
+            for left in place.parent.glob(f"{glob.escape(own)}*/"):  # by a killed attempt
                 shutil.rmtree(left)
             building.mkdir(parents=True)
             yield building
@@ -91,6 +94,7 @@ class FolderWriter(Writer):
                 return
             _sync(building)
             failpoint("set.before_rename")
+            self.check_place(directory)  # or since this set was begun: it would be deleted
             _replace(building, place)
             failpoint("set.after_rename")
         except OSError as error:
