@@ -39,7 +39,7 @@ from curate.gpu_errors import is_broken_gpu
 from curate.models import AudioModel, Clip, CtcLabels, DeviceMemory, MemoryPeak, ModelCapabilities, Rows
 from curate.models.resources import DTYPES, suitable_dtype
 from curate.models.side_stream import PreparedBatch, SideStream
-from curate.models.torch_device import TorchMemoryMeter, gpu_uuid, limit_gpu_memory
+from curate.models.torch_device import TorchMemoryMeter, gpu_uuid, keep_in_broken_context, limit_gpu_memory
 
 if TYPE_CHECKING:
     from curate.models.clip import Waveform
@@ -616,21 +616,25 @@ class _Loaded:
 
     def release(self) -> None:
         side, self._side = self._side, None
-        if self._captured is not None:
-            self._captured.close()
-        self._captured = None
+        captured, self._captured = self._captured, None
+        if self.on_gpu:
+            try:
+                self._torch.cuda.synchronize(self._device)  # an error may have left a replay of a graph under way
+            except RuntimeError as error:
+                if not is_broken_gpu(error):
+                    raise
+                keep_in_broken_context(side, captured, self)
+                logger.debug("the model stays in memory: the GPU's context is broken: {}", error)
+                return
+        if captured is not None:
+            captured.close()
         del self._model, self._encoder, self._preprocessor, self._decode
         collect()  # NeMo's models hold references to themselves
         if not self.on_gpu:
             return
-        try:
-            if side is not None:
-                side.close()
-            self._torch.cuda.empty_cache()
-        except RuntimeError as error:
-            if not is_broken_gpu(error):
-                raise
-            logger.debug("the GPU's cache could not be emptied: {}", error)  # its context is broken, and with it all
+        if side is not None:
+            side.close()
+        self._torch.cuda.empty_cache()
 
 
 def _checked(waveform: Waveform, index: int, count: int) -> tuple[Waveform, bool]:

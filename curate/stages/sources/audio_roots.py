@@ -29,16 +29,17 @@ def check_within(path: Path, places: Sequence[str | Path], roots: Sequence[str |
 
 def root_paths(roots: Paths) -> list[Path]:
     """Return the roots that are folders."""
-    return [Path(root) for root in _listed(roots) if not is_url(root)]
+    return [Path(root) for root in listed_paths(roots) if not is_url(root)]
 
 
 def root_urls(roots: Paths) -> list[str]:
     """Return the roots that are URLs."""
-    return [str(root) for root in _listed(roots) if is_url(root)]
+    return [root for root in listed_paths(roots) if is_url(root)]
 
 
-def _listed(roots: Paths) -> Sequence[str | Path]:
-    return [roots] if isinstance(roots, str | Path) else roots
+def listed_paths(given: Paths) -> list[str]:
+    """Return the paths of a setting that takes one or several."""
+    return [str(path) for path in ([given] if isinstance(given, str | Path) else given)]
 
 
 def check_exist(roots: Paths) -> None:

@@ -16,7 +16,7 @@ from curate.io import Row
 from curate.io.rows import is_finite_number
 from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record, string_bytes
 from curate.stage import Source
-from curate.stages.sources.audio_roots import check_exist, check_within, root_paths, root_urls
+from curate.stages.sources.audio_roots import check_exist, check_within, listed_paths, root_paths, root_urls
 from curate.stages.sources.patterns import glob_files
 from curate.stages.sources.record_shape import SHAPING, ColumnSettings, bcp_47
 from curate.storage import find_objects, is_url, path_of
@@ -282,18 +282,13 @@ class ManifestSource(RowSource):
         return str(self.manifest)
 
 
-def listed_paths(given: str | Path | Sequence[str | Path]) -> list[str]:
-    """Return the paths of a setting that takes one or several."""
-    return [str(path) for path in ([given] if isinstance(given, str | Path) else given)]
-
-
 def matching_files(pattern: str) -> list[Path]:
     """Return the files that a path or a pattern names, in the order of their names.
 
     Raises:
         PlanError: there is none, or the path names something other than a file.
     """
-    if "://" in pattern and is_url(pattern):
+    if is_url(pattern):
         return matching_objects(pattern)
     path = Path(pattern)
     if _SHARDED.search(pattern) and not path.is_file():

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from curate.errors import PlanError, RecordError
 from curate.io import Row, count_rows, declared_columns, read_rows
-from curate.stages.sources.audio_roots import root_paths
-from curate.stages.sources.manifest_source import RowSource, listed_paths, matching_files
+from curate.stages.sources.audio_roots import listed_paths, root_paths
+from curate.stages.sources.manifest_source import RowSource, matching_files
 from curate.storage import SEPARATOR, is_url
 
 _NUMBERED = re.compile(r"(?:_OP_|\{)(\d+)\.\.(\d+)(?:_CL_|\})")

@@ -25,7 +25,7 @@ from curate.stages.write.claims import check_url, claim, claimed, is_meant_as_ur
 from curate.stages.write.licenses import check_licenses, is_denied
 from curate.stages.write.places import check_writable
 from curate.stages.write.uploads import upload_files
-from curate.storage import TEMPORARY, delete, path_of
+from curate.storage import TEMPORARY, delete, is_url, path_of
 
 _COMPRESSIONS = ("zstd", "snappy", "gzip", "none")
 
@@ -94,7 +94,7 @@ class Merge(Writer):
         check_licenses(self.name, self.deny_licenses, sources)
 
     def outputs(self) -> tuple[str, ...]:
-        return (str(self.path) if is_meant_as_url(self.path) else os.path.normpath(self.path),)
+        return (str(self.path) if is_url(self.path) else os.path.normpath(self.path),)
 
     def check_place(self, directory: Path) -> None:
         place = self._place(directory)
@@ -103,7 +103,7 @@ class Merge(Writer):
 
     def _place(self, directory: Path) -> Path:
         """Return the path of the file, or the template of the paths."""
-        return path_of(str(self.path)) if is_meant_as_url(self.path) else directory / os.path.normpath(self.path)
+        return path_of(str(self.path)) if is_url(self.path) else directory / os.path.normpath(self.path)
 
     def write(self, records: RecordReader, directory: Path) -> list[Path]:
         if self.deny_licenses:
@@ -123,7 +123,7 @@ class Merge(Writer):
                 files = {path: with_published_audio(each, path, directory) for path, each in files.items()}
             options = WriteOptions(self.compression, self.row_group_records, self.columns or list(self.planned_columns))
             format = _format_of(Path(self.path))
-            if not (is_template and is_meant_as_url(self.path)):
+            if not (is_template and is_url(self.path)):
                 publish_together(files, format=format, options=options)
                 return list(files)
             # all are written to this disk first: a store's own buffers would be as many as the files
@@ -152,14 +152,14 @@ class Merge(Writer):
 
     def _divided(self, records: RecordReader, directory: Path, scratch: Path) -> Mapping[Path, RecordReader]:
         """Return the files to write, each with its records."""
-        template = str(self.path) if is_meant_as_url(self.path) else os.path.normpath(self.path)
+        template = str(self.path) if is_url(self.path) else os.path.normpath(self.path)
         names = template_columns(template)
 
         def place_of(record: Record) -> str:
             return template.format(**{name: folder_name(record.get(name)) for name in names})
 
         files = divide(records, place_of, scratch)
-        return {path_of(place) if is_meant_as_url(place) else directory / place: each for place, each in files.items()}
+        return {path_of(place) if is_url(place) else directory / place: each for place, each in files.items()}
 
     def _check_licenses(self, records: RecordReader) -> None:
         for record in records:
