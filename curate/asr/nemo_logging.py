@@ -50,6 +50,7 @@ def _rewire(errors: list[str]) -> None:
         talkative.handlers[:] = [_ToLoguru(errors)]
         talkative.setLevel(logging.WARNING)
         talkative.propagate = False
+        talkative.disabled = False  # `logging.config.dictConfig` disables every logger that it does not name
 
 
 class _ToLoguru(logging.Handler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -93,6 +94,7 @@ def test_module_that_a_model_lacks_is_named(
         raise ModuleNotFoundError("No module named 'platformdirs'")
 
     path = checkpoint("rnnt")
+    monkeypatch.setattr(logging.getLogger("nemo_logger"), "disabled", True)  # as an application's `dictConfig` does
     monkeypatch.setattr(nemo.models.EncDecRNNTModel, "__init__", lacking)
     with pytest.raises(InfrastructureError) as caught:
         NemoRecogniser(path).setup()
