@@ -292,7 +292,8 @@ class _Builder:
         try:
             return (self.host.stage if kind == "stage" else self.host.executor)(name).load()
         except PluginError as error:
-            raise config_error(node.place, f"{error}{node.origin}") from error
+            message = "; ".join(str(error).splitlines())
+            raise config_error(node.place, f"{message}{node.origin}") from error
 
     def imported(self, name: str, place: SourceLocation, kind: str) -> Any:
         if not self.allow_imports:

@@ -109,11 +109,10 @@ def publish_together(
     options: WriteOptions | None = None,
     check: Callable[[Path], object] | None = None,
 ) -> None:
-    """Write records to several files, none of which is replaced before all are written; otherwise as `publish`.
+    """Write records to several files, none of which is replaced before all are written.
 
     Args:
-        files: the records by the files.
-        format, options: as of `publish`.
+        files: path → records; the other arguments and the errors are those of `publish`.
         check: called before a local file gets its name; what it raises leaves the file as it was.
     """
     with ExitStack() as renamed:

@@ -105,7 +105,7 @@ def scheme_of(uri: str) -> str | None:
 
 def is_url(place: str | Path) -> bool:
     """Return whether a place is opened as a URL: it begins with a scheme, registered or not."""
-    return scheme_of(str(place)) is not None
+    return _URL.match(str(place)) is not None
 
 
 def store_of(uri: str) -> Scheme:

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 
 from curate import Pipeline
-from curate.engine import Retry, RunOptions, repair_run
+from curate.engine import Retry, RunOptions, RunProgress, repair_run
 from curate.errors import PlanError
+from curate.executors.multiprocessing import MultiprocessingExecutor
 from curate.io.failpoints import FAILPOINTS
-from curate.stages import NemoTarredWriter, ReadRecords
+from curate.plugin import default_host, hookimpl
+from curate.stages import NemoTarredWriter, ReadManifest, ReadRecords
 from tests.faults.sharded import numbers, pipeline, published, run
 from tests.unit.engine.hearing import write_noise
 
@@ -69,6 +71,28 @@ def test_every_executor_writes_the_same_set(
     assert run(executor, tmp_path / "another" / "run", manifest) == 0
     check_set(tmp_path / "another" / "run", left_out={7})
     assert published(tmp_path / "another" / "run" / "set") == undisturbed
+
+
+@pytest.mark.parametrize(("shards", "expected"), [(1, 1), (2, 2)])
+def test_processes_that_write_shards_are_no_more_than_the_shards(
+    shards: int, expected: int, manifest: Path, tmp_path: Path
+) -> None:
+    most = 0
+
+    class WorkerCount:
+        @hookimpl
+        def curate_on_progress(self, event: RunProgress) -> None:
+            nonlocal most
+            most = max(most, *event.workers, 0)
+
+    writer = NemoTarredWriter(tmp_path / "set", shards=shards, lang="en")
+    with default_host().observed_by(WorkerCount()):
+        result = Pipeline("few", [ReadManifest(manifest), writer]).run(
+            MultiprocessingExecutor(cpus=4), run_dir=tmp_path / "run"
+        )
+    assert most == expected
+    assert result.summary["kept"] == COUNT
+    assert len(list((tmp_path / "set").rglob("*.tar"))) == shards
 
 
 @pytest.mark.ray

@@ -121,7 +121,9 @@ class Autoscaler:
         for hop in self._hops:
             count = self.target(hop.number)
             if records is not None and not splits:
-                count = max(1, min(count, records))
+                first = not hop.number
+                # a batch that stays whole, such as a shard, is work for one worker, however many records it has
+                count = max(1, min(count, len(hop.queue) if first and hop.keeps_whole else records))
             splits = splits or any(getattr(stage.stage, "cardinality", "") == "splits" for stage in hop.hop.stages)
             self._due[hop.number] = [(now, slot) for slot in range(count)]
             self._slots[hop.number] = count

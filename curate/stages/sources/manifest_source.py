@@ -261,17 +261,17 @@ class ManifestSource(RowSource):
         Raises:
             PlanError: a file is missing, a pattern matches no file, or a file would be read twice.
         """
-        given = listed_paths(self.manifest)
+        given = [self.manifest] if isinstance(self.manifest, str | Path) else list(self.manifest)
         if not given:
             raise PlanError("manifest is empty: give one path or several")
-        files = [path for pattern in given for path in matching_files(pattern)]
+        files = [path for pattern in given for path in matching_files(str(pattern))]
         seen: set[str] = set()
         for path in files:
             real = str(path.resolve())
             if real in seen:
                 raise PlanError(f"the manifest {path} is listed twice: its records would be read twice")
             seen.add(real)
-        self.lists = len(files) != len(given) or any(str(a) != b for a, b in zip(files, given, strict=True))
+        self.lists = len(files) != len(given) or any(str(a) != str(b) for a, b in zip(files, given, strict=True))
         return files
 
     def given(self) -> Collection[str]:

@@ -163,6 +163,21 @@ def test_broken_context_inside_a_capture_is_raised_as_it_is(recogniser: NemoReco
     assert cuda.loop.mode == "full_graph"
 
 
+def test_graphs_that_torch_forbids_fall_back_to_none(
+    recogniser: NemoRecogniser, eager: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    cuda = FakeCuda(recogniser, "no_while_loops")
+
+    def forbidden() -> None:
+        raise torch.AcceleratorError("CUDA error: operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(cuda.computer, "_partial_graphs_compile", forbidden)
+    assert texts(recogniser, CLIPS) == eager
+    assert cuda.loop.mode is None
+
+
 def test_hypotheses_are_cut_before_they_leave_the_device(recogniser: NemoRecogniser, cuda: FakeCuda) -> None:
     cuda.loop.decode  # noqa: B018 (the loop exists)
     recogniser.prepare(7, 20.0)

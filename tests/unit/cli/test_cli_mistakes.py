@@ -130,6 +130,9 @@ MISTAKES = {
         {"p.yaml": PIPELINE.replace("expression:", "expresion:")},
     ),
     "misspelt executor": Mistake("plan p.yaml --executor multiprocess", ["did you mean 'multiprocessing'?"]),
+    "executor that is not there": Mistake(
+        "plan p.yaml --executor spark", ["; a plugins-file has to be named: curate --plugins-file FILE"]
+    ),
     "misspelt verb": Mistake("rnu p.yaml", ["unknown command 'rnu': did you mean 'run'?"]),
     "misspelt option of a verb": Mistake("run p.yaml --executer local", ["No such option", "--executor"]),
     "global option behind the verb": Mistake("plan p.yaml --no-plugin x", ["curate --no-plugin … plan …"]),

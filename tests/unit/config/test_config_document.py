@@ -94,6 +94,7 @@ def test_each_key_and_value_knows_where_it_was_written():
         ("a: {b: ${here}/x}", "1:9", "put a string with ${…} into quotes"),
         ("a: [1", "1:6", "check the indentation, the brackets and the quotes"),
         ("a: 'x", "1:6", "quotes"),
+        ("a:\n  - use: b\n   c: 1", "3:4", "where no open block does; `use: b` on line 2 begins in column 5"),
         ("a: x\x07", "1:5", "U+0007 is not allowed"),
         ('a: "\\uD800"', "1:4", "surrogate"),
         ('a: "\\UFFFFFFFF"', "1:1", "\\U"),

@@ -13,7 +13,15 @@ from curate.errors import InfrastructureError
 from curate.plan import Hop, PlannedStage
 from curate.records import Record
 from curate.resources import Resources
+from curate.stage import ProcessingStage
 from curate.stage_decorator import processing_stage
+
+
+class WholeBatches(ProcessingStage):
+    """A stage whose batches are never split, as shards are."""
+
+    name = "packs"
+    whole_batches = True
 
 
 def setups(*how: float | str) -> Callable[[int], float | str]:
@@ -99,6 +107,25 @@ def test_no_more_workers_are_started_than_there_are_records(sizes: tuple[int, ..
     transport = ScriptedTransport(room=(8,))
     run(transport, hops(None), batches(*sizes))
     assert started(transport) == [expected]
+
+
+@pytest.mark.parametrize("workers", [None, 8])
+@pytest.mark.parametrize(("sizes", "expected"), [((500,), 1), ((50, 50, 1), 3), ((50,) * 8, 8), ((50,) * 20, 8)])
+def test_workers_of_whole_batches_are_no_more_than_the_batches(
+    workers: int | None, sizes: tuple[int, ...], expected: int
+) -> None:
+    planned = [Hop((PlannedStage("packs", "processing", WholeBatches(), None),), Resources(), workers)]
+    transport = ScriptedTransport(room=(8,), part=50)
+    assert run(transport, planned, batches(*sizes)).rows == kept(sum(sizes))
+    assert started(transport) == [expected]
+
+
+def test_worker_of_the_only_whole_batch_that_dies_is_replaced() -> None:
+    planned = [Hop((PlannedStage("packs", "processing", WholeBatches(), None),), Resources(), 4)]
+    transport = ScriptedTransport(lambda hop, record: 1.0, room=(8,))
+    transport.after(3.5, lambda: transport.end(0, "killed by SIGKILL", killed_externally=True))
+    assert run(transport, planned, batches(10)).rows == kept(10)
+    assert [actor.slot for actor in transport.actors] == [0, 0]
 
 
 def test_a_hop_that_splits_may_make_many_records_of_one() -> None:
