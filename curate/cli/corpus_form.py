@@ -15,7 +15,7 @@ from curate.errors import CurateError, RecordError, UsageError
 from curate.io import audio_columns, declared_columns, judge_content, parquet_schema, read_rows
 from curate.plural import counted
 from curate.records import Record
-from curate.storage import RemotePath, names_below, path_of, scheme_of
+from curate.storage import RemotePath, is_url, names_below, path_of
 
 _AUDIO = frozenset(
     (
@@ -53,7 +53,7 @@ class CorpusForm:
 def corpus_path(context: click.Context, parameter: click.Parameter, value: str) -> Path:
     """Return the argument of a verb as a path, or as the path of a URL."""
     try:
-        return path_of(value.rstrip("/") if scheme_of(value) else value)
+        return path_of(value.rstrip("/") if is_url(value) else value)
     except ValueError as error:
         raise click.BadParameter(str(error), context, parameter) from error
 

@@ -100,7 +100,7 @@ def test_run_from_a_folder_to_objects_in_a_bucket_is_killed_at_every_place_and_p
             )
             assert killed(code), printed
             recordings(folder, "a/000")  # in front of all others but one
-            found = {name: server.get(name) for name in server.names() if name.startswith("sets/")}
+            found = {name: server.get(name) for name in wanted if name in server.names()}
             assert found.items() <= _from(wanted, folder).items(), "an object is whole, or not there"
             sent.append(len(found))
         assert sent[:3] == [0, 0, 0] and 1 <= sent[3] <= sent[4] <= sent[5] == 3
@@ -108,9 +108,12 @@ def test_run_from_a_folder_to_objects_in_a_bucket_is_killed_at_every_place_and_p
         assert code == 0 and "a/000.wav among them" in printed, printed
         assert {name: server.get(name) for name in wanted} == _from(wanted, folder)
         assert not list(run_dir.rglob("*.tmp-*"))
-        code, printed = start(
-            "local", "s3://speech/in", tmp_path / "other", f"s3://speech/{template}", environment=environment
-        )
+        more = f"s3://speech/{template}"
+        code, printed = start("local", "s3://speech/in", run_dir, more, "grown", environment=environment)
+        assert code == 0, printed
+        read = [json.loads(line)["text"] for line in server.get("sets/a/all.jsonl").splitlines()]
+        assert read == [*names[:8], "a/000"] and server.get("sets/b/all.jsonl").count(b"\n") == 8
+        code, printed = start("local", "s3://speech/in", tmp_path / "other", more, environment=environment)
         assert code != 0 and "s3://speech/sets/a/all.jsonl is there already" in printed
 
 

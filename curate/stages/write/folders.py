@@ -20,7 +20,7 @@ from curate.stage import RUN_FOLDERS, Writer
 from curate.stages.write.claims import check_url, claim, is_meant_as_url, require_own_folder
 from curate.stages.write.places import check_writable
 from curate.stages.write.uploads import upload_folder
-from curate.storage import TEMPORARY, is_url, path_of, read_json, sync_directory
+from curate.storage import TEMPORARY, path_of, read_json, sync_directory
 from curate.versions import installed_versions
 
 _ENCODERS = ("av", "numpy", "pyarrow", "soundfile", "soxr")
@@ -55,14 +55,14 @@ class FolderWriter(Writer):
             raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is reserved for the run's own files")
 
     def outputs(self) -> tuple[str, ...]:
-        return (self._url if is_url(self.path) else os.path.normpath(self.path),)
+        return (self._url if is_meant_as_url(self.path) else os.path.normpath(self.path),)
 
     def check_place(self, directory: Path) -> None:
         require_own_folder(self.place(directory), directory)
 
     def place(self, directory: Path) -> Path:
         """Return where the folder is published."""
-        return path_of(self._url) if is_url(self.path) else directory / os.path.normpath(self.path)
+        return path_of(self._url) if is_meant_as_url(self.path) else directory / os.path.normpath(self.path)
 
     @property
     def _url(self) -> str:
@@ -78,7 +78,7 @@ class FolderWriter(Writer):
         """
         place = self.place(directory)
         self.check_place(directory)  # something may have appeared since the run began
-        if is_url(self.path):
+        if is_meant_as_url(self.path):
             claim(self.name, [place], directory)
             place = directory / f"publish-{hashlib.sha256(self._url.encode()).hexdigest()[:12]}"
         # The name has the run in it: another one may be building a set for the same place at this moment.
@@ -89,7 +89,7 @@ class FolderWriter(Writer):
                 shutil.rmtree(left)
             building.mkdir(parents=True)
             yield building
-            if is_url(self.path):
+            if is_meant_as_url(self.path):
                 upload_folder(building, self._url)
                 return
             _sync(building)
@@ -98,7 +98,7 @@ class FolderWriter(Writer):
             _replace(building, place)
             failpoint("set.after_rename")
         except OSError as error:
-            name = self._url if is_url(self.path) else place
+            name = self._url if is_meant_as_url(self.path) else place
             raise InfrastructureError(f"cannot publish {name}: {error.strerror or error}") from error
         finally:
             shutil.rmtree(building, ignore_errors=True)
