@@ -92,9 +92,10 @@ def test_module_that_a_model_lacks_is_named(
     def lacking(self: Any, *args: Any, **options: Any) -> None:
         raise ModuleNotFoundError("No module named 'platformdirs'")
 
+    path = checkpoint("rnnt")
     monkeypatch.setattr(nemo.models.EncDecRNNTModel, "__init__", lacking)
     with pytest.raises(InfrastructureError) as caught:
-        NemoRecogniser(checkpoint("rnnt")).setup()
+        NemoRecogniser(path).setup()
     assert "No module named 'platformdirs'" in str(caught.value)
     assert str(caught.value).endswith("pip install platformdirs")
     assert "abstract class" not in str(caught.value)
