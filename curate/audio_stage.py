@@ -49,7 +49,7 @@ class AudioStage(RecordStage):
         return (self.filepath_key,)
 
     def listens(self, record: Record) -> bool:
-        """Return whether the stage needs this record's audio; where not, the record goes on as it is, undecoded."""
+        """Return whether the stage needs this record's audio; where not, the record is handed on undecoded."""
         return True
 
     def process_audio(self, record: Record, audio: Audio) -> Record | Reject | Iterable[Record] | None:
@@ -62,7 +62,7 @@ class AudioStage(RecordStage):
 
         Raises:
             RecordError: this record is bad; so it is when its audio cannot be decoded.
-            InfrastructureError: the run cannot go on.
+            InfrastructureError: the run cannot continue.
         """
         raise NotImplementedError(f"{type(self).__name__} must define process_audio(record, audio)")
 

@@ -42,7 +42,11 @@ class CompositeStage(Stage):
         return changed
 
     def parts(self) -> list[Stage]:
-        """Return the stages of the next level, named `<composite>.<part>`, with this one's changes."""
+        """Return the stages of the next level, named `<composite>.<part>`, with this one's changes.
+
+        Raises:
+            TypeError: a change is for a part or an option that does not exist.
+        """
         inherited = {name: value for name, value in self._overrides.items() if name != "name"}
         stages = list(self.decompose())
         names = unique_names([stage.name for stage in stages])

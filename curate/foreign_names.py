@@ -1,6 +1,6 @@
 """Names of other frameworks and of published guides, with the answer of curate to each.
 
-Whoever brings code along finds these names in it. Where one of them is asked for, the message has the name of curate
+Code that is moved to curate has these names in it. Where one of them is asked for, the message has the name of curate
 and not the one that is spelt most like it; docs/coming-from.md has the same table.
 """
 

@@ -45,8 +45,10 @@ _OUT_OF_MEMORY = re.compile(
 _UNUSABLE_GPU = re.compile(
     r"""
       no\ kernel\ image\ is\ available | invalid\ configuration\ argument | invalid\ device\ function
-    | no\ CUDA-capable\ device | all\ CUDA-capable\ devices\ are\ busy | invalid\ device\ ordinal
+    | device\ kernel\ image\ is\ invalid | compiled\ with\ an\ unsupported\ toolchain
+    | no\ CUDA-capable\ device | CUDA-capable\ device(?:s|\(s\))\ (?:are|is/are)\ busy | invalid\ device\ ordinal
     | driver\ version\ is\ insufficient | forward\ compatibility\ was\ attempted | system\ not\ yet\ initialized
+    | unsupported\ display\ driver
     | CUBLAS_STATUS_(?:NOT_SUPPORTED|ARCH_MISMATCH) | CUDNN_STATUS_ARCH_MISMATCH
     """,
     re.VERBOSE | re.IGNORECASE,
@@ -61,7 +63,10 @@ _BROKEN_CONTEXT = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 
-_OF_A_CAPTURE = re.compile(r"during capture|stream is capturing|StreamCapture", re.IGNORECASE)
+_OF_A_CAPTURE = re.compile(
+    r"during capture|stream is capturing|StreamCapture|capturing (?:blocking )?stream|capture sequence|uncaptured work",
+    re.IGNORECASE,
+)
 
 
 def classify_gpu_error(error: BaseException) -> GpuFault | None:
@@ -97,6 +102,11 @@ def is_unusable_gpu(error: BaseException) -> bool:
     return classify_gpu_error(error) is GpuFault.UNUSABLE_GPU
 
 
+def is_capture_error(error: BaseException) -> bool:
+    """Return whether a CUDA graph could not be captured, which leaves the context intact unless its cause says else."""
+    return isinstance(error, RuntimeError) and _OF_A_CAPTURE.search(_message(error)) is not None
+
+
 def _causes(error: BaseException) -> Iterator[BaseException]:
     """Yield `error` and what caused it, each once."""
     seen: set[int] = set()
@@ -105,7 +115,7 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield cause
         seen.add(id(cause))
         following = cause.__cause__
-        if following is None and isinstance(cause, RuntimeError) and _OF_A_CAPTURE.search(_message(cause)):
+        if following is None and is_capture_error(cause):
             following = cause.__context__
         cause = following
 

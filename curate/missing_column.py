@@ -24,6 +24,21 @@ _OTHER_NAMES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 """Column → the names that corpora and other tools give it."""
 
 
+WRITERS: Mapping[str, str] = MappingProxyType(
+    {
+        "bandwidth_hz": "bandwidth",
+        "cer": "character_error_rate",
+        "chars_per_s": "text_rates",
+        "clipped_ratio": "audio_levels",
+        "duration": "audio_duration",
+        "pred_text": "asr",
+        "snr_db": "snr",
+        "wer": "word_error_rate",
+        "words_per_s": "text_rates",
+    }
+)
+"""Column that filters often compare → the stage that writes it."""
+
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
 _BEFORE, _BEHIND = 70, 40
 """The most characters of an expression that are shown around a place in it."""
@@ -40,10 +55,12 @@ def missing_column_advice(stage: Stage, column: str, columns: Collection[str]) -
     expression: Any = getattr(stage, "expression", None)
     if isinstance(expression, str) and _is_unquoted(column, expression):
         return f"if {column} is a string, quote it: '{column}'"
+    if column in WRITERS and column not in _OTHER_NAMES:
+        return f"the stage {WRITERS[column]} writes it"
     other = next((name for name in _OTHER_NAMES.get(column, ()) if name in columns), None)
     near = other or nearest(column, columns)
     if near is None:
-        return ""
+        return f"the stage {WRITERS[column]} writes it" if column in WRITERS else ""
     option = _option_with(stage, column)
     return f"write {option}: {near}" if option is not None else f"did you mean {near!r}?"
 

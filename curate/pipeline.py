@@ -187,6 +187,9 @@ class Pipeline:
             batches: the input; read only as fast as the stages work.
             executor: a registered name, or an executor object.
             host: the plugins; None: those that are installed.
+
+        Raises:
+            PlanError: the pipeline has a source, a partitioner, a gather or a writer, or cannot be planned.
         """
         from curate.engine import stream_plan
         from curate.plugin.schemes import schemes_of

@@ -38,7 +38,7 @@ from curate.stage import (
     Writer,
     called_method,
 )
-from curate.storage import Scheme
+from curate.storage import Scheme, is_url
 
 KEPT_BY_THE_RUN = RUN_FOLDERS | {
     "claims.json",
@@ -455,7 +455,7 @@ def _check_output(name: str, output: str, inputs: set[str], owners: Mapping[str,
 
 
 def _normal(output: str) -> str:
-    return output if "://" in output else os.path.normpath(output)
+    return output if is_url(output) else os.path.normpath(output)
 
 
 def _with_columns(stages: Sequence[tuple[str, Stage]]) -> list[PlannedStage[Stage]]:

@@ -432,7 +432,7 @@ class ProcessingStage(Stage):
     whole_batches: bool = False
     """Whether the stage gets each batch of the partitioner whole and alone: it is never split, merged or handed on in
     part, as a shard must not be. Such a stage announces each record that it works on; where a worker dies, the
-    announced records are tried alone and what comes of that is dropped, and the batch is processed again without those
+    announced records are tried alone, without keeping their results, and the batch is processed again without those
     that are convicted. It reports a record that is bad with `batch.fail`; an exception that it raises stops the run.
     """
     takes_audio: ClassVar[bool] = False

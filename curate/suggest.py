@@ -13,7 +13,7 @@ _MOST_NAMES = 100
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that is spelt most like `name`, or None if no spelling is close."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return close[0] if close else None
 
 

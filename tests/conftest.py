@@ -10,7 +10,8 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -49,10 +50,24 @@ MARK = _mark()
 def warnings() -> Iterator[list[str]]:
     """The warnings that curate logs during a test, each with its traceback, and without its level and place."""
     found: list[str] = []
+    with _logged(lambda message: found.append(str(message)), "WARNING"):
+        yield found
+
+
+@pytest.fixture
+def messages() -> Iterator[list[str]]:
+    """What curate logs during a test from the level INFO on, as messages without tracebacks."""
+    found: list[str] = []
+    with _logged(lambda message: found.append(message.record["message"]), "INFO"):
+        yield found
+
+
+@contextmanager
+def _logged(sink: Callable[[Any], None], level: str) -> Iterator[None]:
     logger.enable("curate")
-    sink = logger.add(lambda message: found.append(str(message)), level="WARNING", format="{message}")
-    yield found
-    logger.remove(sink)
+    number = logger.add(sink, level=level, format="{message}")
+    yield
+    logger.remove(number)
     logger.disable("curate")
 
 

@@ -104,7 +104,8 @@ def small_run(folder: Path, *, most: float = 0.5) -> Path:
 def varied_run(folder: Path) -> Path:
     """Run 60 records of several datasets, languages and speakers, from which far more are left out than samples show.
 
-    Its events and its summary are those of a run in which models were loaded for 40 of 100 seconds.
+    Its events and its summary are those of a run in which models were loaded for 40 of 100 seconds, and of a second
+    phase of 8.
     """
     words = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
     tones = [str(write_tone(folder / f"{place}.wav", 0.5 + place / 2)) for place in range(4)]
@@ -144,6 +145,10 @@ def varied_run(folder: Path) -> Path:
     progress = [
         {**first, "elapsed_s": at_s, "records_in": records_in, "audio_s": 1.5 * records_in, "ready_s": ready_s}
         for at_s, records_in, ready_s in ((0.0, 0, None), (60.0, 20, 40.0), (80.0, 40, 40.0), (100.0, 60, 40.0))
+    ]
+    progress += [
+        {**first, "phase": 1, "elapsed_s": at_s, "records_in": records_in, "audio_s": 1.5 * records_in, "ready_s": 0.0}
+        for at_s, records_in in ((0.0, 0), (8.0, 60))
     ]
     others = [event for event in events if event["event"] != "progress"]
     lines = [others[0], *progress, *others[1:]]

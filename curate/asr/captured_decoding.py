@@ -36,8 +36,9 @@ from loguru import logger
 
 from curate.asr.capture_unwinding import interrupted_by_oom, unwind_captures
 from curate.asr.graph_memory import GraphMemory, allocating_bodies_from
-from curate.gpu_errors import classify_gpu_error
+from curate.gpu_errors import GpuFault, classify_gpu_error, is_capture_error
 from curate.models.side_stream import CAPTURES
+from curate.models.torch_device import keep_in_broken_context
 
 ROWS = (16, 32, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 """The sizes of graphs. More rows than these gain nothing."""
@@ -126,9 +127,26 @@ class CapturedLoop:
         return state is None or any(one.state is state and one.graphs is graphs for one in self._pool.values())
 
     def reset(self) -> None:
-        """Drop everything captured; the next slice captures anew."""
+        """Drop everything captured; the next slice captures anew.
+
+        Raises:
+            RuntimeError: the CUDA context is broken; then everything captured is kept.
+        """
+        self._drop(None)
+
+    def _drop(self, pool: Any) -> None:
+        """Drop everything captured, and the pool of a capture that is not in place; see `reset`."""
+        computer = self._computer
+        states = [one.state for one in self._pool.values()] + [computer.state]
+        try:
+            for device in {state.device for state in states if state is not None}:
+                self._memory.finish_replays(device)
+        except RuntimeError as error:
+            if not is_capture_error(error):  # of a capture that is still open, and nothing is replayed
+                keep_in_broken_context(*self._pool.values(), *self._pair(), pool)
+                raise
         self._pool.clear()
-        self._computer.reset_cuda_graphs_state()
+        computer.reset_cuda_graphs_state()
 
     def decode(self, decode: Decode, encoded: Any, lengths: Any) -> list[Any]:
         """Decode a batch in slices, each in captured graphs where there are any.
@@ -238,7 +256,7 @@ class CapturedLoop:
             with CAPTURES if captures else nullcontext(), allocating_bodies_from(pool):
                 hypotheses = decode(encoded, lengths)
         except BaseException as error:
-            self.reset()
+            self._drop(pool)
             oom = interrupted_by_oom(error) if captures else None
             if oom is not None and oom is not error:
                 raise oom from error.__cause__
@@ -276,9 +294,12 @@ class CapturedLoop:
     def _degrade(self, error: Exception) -> bool:
         """Switch to the next slower kind of graphs after a capture that failed; False: the error must be raised.
 
-        Running out of memory and a broken context say nothing about the kind of graphs.
+        Running out of memory and a broken context say nothing about the kind of graphs. What a capture forbids is
+        reported in the words of a broken context.
         """
-        if not self._falls_back or classify_gpu_error(error) is not None:
+        fault = classify_gpu_error(error)
+        is_of_the_kind = fault is None or (fault is GpuFault.BROKEN_CONTEXT and is_capture_error(error))
+        if not self._falls_back or not is_of_the_kind:
             return False
         modes = self._computer.CudaGraphsMode
         was_full = self.mode == "full_graph"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from attrs import frozen
@@ -84,6 +85,7 @@ class CapturedEncoder:
         self._met: set[tuple[int, int]] = set()
         self._is_full = False
         self._pool: Any = None  # of all graphs: they are replayed one after the other, and their outputs copied
+        self._stream: Any = None  # of all captures: only on the same stream do they share the pool's memory
         self._bytes = 0
         self.is_on = hasattr(encoder, "subsampling_factor")
         """Whether shapes are captured at all."""
@@ -139,12 +141,15 @@ class CapturedEncoder:
         if shape not in self._met:
             self._met.add(shape)
             return None
+        # As the capture does itself: what it releases must not hide what it takes.
+        self._torch.cuda.empty_cache()
         before = self._reserved_bytes()
         try:
             captured = self._captured(shape, int(like.shape[1]))
         except Exception as error:  # noqa: BLE001 (whatever fails there, the batch can be encoded without)
             # What a capture forbids is reported in the words of a broken context, which this call distinguishes.
             self._torch.cuda.synchronize(self._device)
+            self._end_allocation()
             self._give_up(error)
             return None
         self._bytes += max(0, self._reserved_bytes() - before)
@@ -159,7 +164,9 @@ class CapturedEncoder:
         counts = torch.full((rows,), frames, dtype=torch.int64, device=self._device)
         if self._pool is None:
             self._pool = cuda.graph_pool_handle()
-        stream = cuda.Stream(self._device)
+        if self._stream is None:
+            self._stream = cuda.Stream(self._device)
+        stream = self._stream
         stream.wait_stream(cuda.current_stream(self._device))
         graph = cuda.CUDAGraph()
         # Whatever fails in here, the outer context makes the model's stream current again.
@@ -202,6 +209,19 @@ class CapturedEncoder:
             (str(error).strip().splitlines() or ["no message"])[0],
             "those in place are kept" if out_of_memory else "it runs without, which is slower for small batches",
         )
+
+    def _end_allocation(self) -> None:
+        """Have the allocator leave the pool of a capture that was invalidated.
+
+        torch does that only after a capture that ended properly. As long as it believes in a capture, it empties no
+        cache and reclaims no tensor that another stream has used.
+        """
+        end: Any = getattr(self._torch._C, "_cuda_endAllocateToPool", None)  # noqa: SLF001 (torch has no public way)
+        if end is None or self._pool is None:
+            return
+        index = self._torch.cuda.current_device() if self._device.index is None else self._device.index
+        with suppress(RuntimeError):  # the capture ended properly, and with it the allocation
+            end(index, self._pool)
 
     def _reserved_bytes(self) -> int:
         return int(self._torch.cuda.memory_reserved(self._device))

@@ -126,10 +126,13 @@ class Decoding:
         return self._loop is not None and self._loop.prepare(self._search_transducer, items, frames, like)
 
     def ctc_log_probs(self, encoded: Any) -> Any:
-        """Return the log-probabilities of the CTC head, (B, T, V) in fp32; a model without that head has none.
+        """Return the log-probabilities of the CTC head, (B, T, V) in fp32.
 
         Args:
             encoded: (B, D, T) the encoder's output.
+
+        Raises:
+            InfrastructureError: the model has no CTC head.
         """
         if self._ctc_head is None:
             raise InfrastructureError("this model has no CTC decoder, so it gives no log-probabilities")
@@ -224,7 +227,11 @@ def _overridden(config: dict[str, Any], options: DecodingOptions, *, on_gpu: boo
 
 
 def frame_s_of(model: Any) -> float:
-    """Return the length of one encoder frame in seconds."""
+    """Return the length of one encoder frame in seconds.
+
+    Raises:
+        InfrastructureError: the model's settings do not have it.
+    """
     subsampling = getattr(model.encoder, "subsampling_factor", None)
     stride_s = model.cfg.preprocessor.get("window_stride")
     if subsampling is None or stride_s is None:

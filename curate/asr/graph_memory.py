@@ -7,10 +7,16 @@ from the ordinary cache and returns there when the capture ends. The graph then 
 next `empty_cache`, by the capture of another graph (which empties the cache first), or by torch itself where memory
 runs out. A replay is then an illegal memory access, or it overwrites what has been allocated there since.
 
-Two measures, each sufficient in itself by this reading of the code; neither has run on a GPU yet:
+Two measures, neither of which has run on a GPU yet:
 
-- The bodies allocate from a pool of their own (`torch.cuda.MemPool`), which is kept with the graph.
-- A graph is used only as long as the allocator has released no memory at all since its capture.
+- The bodies allocate from a pool of their own (`torch.cuda.MemPool`), which is kept with the graph. By this reading of
+  the code that is sufficient; `torch.cond` captures its branches in the same way.
+- A graph is used only as long as the allocator has released no memory at all since its capture. That is not sufficient
+  by itself: memory may run out between the question and the replay. It is for releases of torch without pools.
+
+A pool's memory is released to the device as soon as its graph is dropped. `cudaFree` waits for a replay that is under
+way, but expandable segments wait only for the stream that a block was allocated on, which is not the replay's. So
+`finish_replays` comes first.
 """
 
 from __future__ import annotations
@@ -44,6 +50,15 @@ class GraphMemory:
         statistics: Any = self._torch.cuda.memory_stats_as_nested_dict(device)
         # Not segments, of which those that expand are never freed as a whole.
         return int(statistics.get("reserved_bytes", {}).get("all", {}).get("freed", 0))
+
+    def finish_replays(self, device: Any) -> None:
+        """Wait for the device, so that no graph is replayed any more.
+
+        Raises:
+            RuntimeError: the CUDA context is broken.
+        """
+        if device.type == "cuda":
+            self._torch.cuda.synchronize(device)
 
     def new_pool(self, device: Any) -> Any:
         """Return a pool for the bodies of one graph; None: this release of torch has none, or none is wanted."""

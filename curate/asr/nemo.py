@@ -39,7 +39,7 @@ from curate.gpu_errors import is_broken_gpu
 from curate.models import AudioModel, Clip, CtcLabels, DeviceMemory, MemoryPeak, ModelCapabilities, Rows
 from curate.models.resources import DTYPES, suitable_dtype
 from curate.models.side_stream import PreparedBatch, SideStream
-from curate.models.torch_device import TorchMemoryMeter, gpu_uuid, limit_gpu_memory
+from curate.models.torch_device import TorchMemoryMeter, gpu_uuid, keep_in_broken_context, limit_gpu_memory
 
 if TYPE_CHECKING:
     from curate.models.clip import Waveform
@@ -254,6 +254,7 @@ class NemoRecogniser(AudioModel):
 
         Raises:
             RecordError: a waveform is empty or holds samples that are not finite.
+            InfrastructureError: the model is not loaded: `setup` comes first.
             RuntimeError: as torch raises it, out of memory among others (`curate.gpu_errors.is_oom`).
         """
         if self._loaded is None:
@@ -615,21 +616,25 @@ class _Loaded:
 
     def release(self) -> None:
         side, self._side = self._side, None
-        if self._captured is not None:
-            self._captured.close()
-        self._captured = None
+        captured, self._captured = self._captured, None
+        if self.on_gpu:
+            try:
+                self._torch.cuda.synchronize(self._device)  # an error may have left a replay of a graph under way
+            except RuntimeError as error:
+                if not is_broken_gpu(error):
+                    raise
+                keep_in_broken_context(side, captured, self)
+                logger.debug("the model stays in memory: the GPU's context is broken: {}", error)
+                return
+        if captured is not None:
+            captured.close()
         del self._model, self._encoder, self._preprocessor, self._decode
         collect()  # NeMo's models hold references to themselves
         if not self.on_gpu:
             return
-        try:
-            if side is not None:
-                side.close()
-            self._torch.cuda.empty_cache()
-        except RuntimeError as error:
-            if not is_broken_gpu(error):
-                raise
-            logger.debug("the GPU's cache could not be emptied: {}", error)  # its context is broken, and with it all
+        if side is not None:
+            side.close()
+        self._torch.cuda.empty_cache()
 
 
 def _checked(waveform: Waveform, index: int, count: int) -> tuple[Waveform, bool]:
@@ -672,7 +677,11 @@ def _attend_by_sdpa(encoder: Any, wanted: bool) -> bool:
 
 
 def settle(model: Any) -> None:
-    """Make the model a pure function for good: frozen, evaluation mode, no dither, no padding of its own."""
+    """Make the model a pure function for good: frozen, evaluation mode, no dither, no padding of its own.
+
+    Raises:
+        InfrastructureError: a part of the model stays in training mode.
+    """
     featurizer = getattr(model.preprocessor, "featurizer", None)
     for knob in ("dither", "pad_to"):
         if hasattr(featurizer, knob):

@@ -50,7 +50,11 @@ class NemoSpeech(EngineModel):
         self._device: Any = None
 
     def check(self) -> None:
-        """Check that NeMo is installed, and that the file is a model of a class that can be run."""
+        """Check that NeMo is installed, and that the file is a model of a class that can be run.
+
+        Raises:
+            PlanError: one of the two is not so.
+        """
         if util.find_spec("nemo") is None:
             raise PlanError(f"engine 'nemo' needs nemo_toolkit: {INSTALL}")
         read_checkpoint(self._path, self._classes)
@@ -137,7 +141,11 @@ class NemoLanguageIdentifier(NemoSpeech):
     writes = ("languages",)
 
     def setup(self) -> None:
-        """Restore the model, and check that it has labels."""
+        """Restore the model.
+
+        Raises:
+            InfrastructureError: the model cannot be restored, or has no labels.
+        """
         super().setup()
         self._labels = self.labels()
         if not self._labels:

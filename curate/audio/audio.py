@@ -402,7 +402,7 @@ class Audio:
         start, stop = self._located()
         if longest is None or stop is None or stop - start <= longest:
             return
-        # A forged length is no reason to call a short file too long; a true one saves decoding an hour for nothing.
+        # A forged length does not make a short file too long; a true one saves the decoding of an hour.
         if self._reader.reaches(stop):
             raise self._too_long()
 

@@ -260,7 +260,7 @@ class RecordingCache:
 
 
 def _identity(path: str) -> object:
-    """What tells whether two paths are the same recording in the same state."""
+    """Return a value that two paths share if they are the same recording in the same state."""
     try:
         status = os.stat(path)  # noqa: PTH116 - a path that a Path would refuse is refused where it is opened
     except (OSError, ValueError):

@@ -102,7 +102,7 @@ def load(
         channel: the channel to read, counted from 0; None is what `settings` say.
         roots: folders that the resolved path must lie under; None allows any place.
         settings: the pipeline's `audio:` settings.
-        max_duration_s: the longest result; one hour unless told otherwise.
+        max_duration_s: the longest result; one hour by default.
 
     Raises:
         RecordError: `bad_path`, `outside_root`, `missing_file`, `unreadable_file`, `not_a_regular_file`, `empty_file`,

@@ -64,7 +64,7 @@ def classify_os_error(error: OSError, path: object) -> RecordError | Infrastruct
     stops the run instead of filling the quarantine.
     """
     if error.errno in _MISSING or isinstance(error, FileNotFoundError):
-        return RecordError("missing_file", f"no such file: {printable(path)}")
+        return RecordError("missing_file", f"{printable(path)} does not exist")
     if error.errno in _UNREADABLE:
         return RecordError("unreadable_file", f"cannot read {printable(path)}: {error.strerror}")
     if error.errno in _BAD_NAME:

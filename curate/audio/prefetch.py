@@ -63,8 +63,8 @@ def load_ahead(
         max_audio_s: seconds of decoded audio that may wait for the caller.
         threads: how many records are decoded at the same time.
         load: makes float32 mono samples at `rate_hz` from a record, in several threads; None means `load_record`.
-        rate_hz, roots, filepath_key, settings: as in `load_record`. With `load`, only `rate_hz` counts, to tell
-            seconds.
+        rate_hz, roots, filepath_key, settings: as in `load_record`. With `load`, only `rate_hz` counts, which
+            turns samples into seconds.
         recordings: where the recordings of segments are decoded once for all of their segments; None is a cache and a
             spool for this call alone. With a cache, its `roots`, `filepath_key` and `settings` count.
 

@@ -177,7 +177,7 @@ class Spool:
         if header["frames"] is None:
             os.close(fd)
             return _Found(None)
-        os.utime(path)
+        os.utime(fd)  # by its descriptor: another process may have made room meanwhile, and the file stays readable
         failure = header["failure"]
         form = SpoolFormat(channels=header["channels"], is_int16=header["is_int16"])
         return _Found(SpooledFrames(fd, form, header["frames"], None if failure is None else RecordError(*failure)))

@@ -16,12 +16,15 @@ import socket
 import stat
 from pathlib import Path
 
-from curate.errors import CurateError
+from curate.errors import CurateError, InfrastructureError
 
 PREFIX = "curate-spool-"
 """How the folder of a run begins in a folder that runs share; below it, each node has a folder of its own."""
 
 _LOCK = "in-use"
+
+_ATTEMPTS = 100
+"""Another process would have to remove the folder this many times, each time between two calls of this one."""
 
 
 def node_name() -> str:
@@ -65,8 +68,8 @@ class SpoolFolder:
         if self._fd >= 0:
             return
         _remove_abandoned(self.path)
-        while True:
-            with contextlib.suppress(FileNotFoundError):  # removed since
+        for left in reversed(range(_ATTEMPTS)):
+            try:
                 self._make()
                 fd = os.open(self.path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 fcntl.flock(fd, fcntl.LOCK_SH)
@@ -74,6 +77,10 @@ class SpoolFolder:
                     self._fd = fd
                     return
                 os.close(fd)
+            except FileNotFoundError:  # removed since; or nothing can be made there, as in /proc
+                if not left:
+                    raise
+        raise InfrastructureError(f"{self.path} is removed by other processes as often as it is made")
 
     def _make(self) -> None:
         try:
@@ -114,10 +121,23 @@ def _remove_if_alone(fd: int, folder: Path) -> None:
         return
     if not _is_same(fd, folder / _LOCK):
         return
-    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):  # what cannot be removed is left to the next
+        # The lock goes last: who finds a new one has a folder from which nothing is removed any more.
+        for path in folder.iterdir():
+            if path.name != _LOCK:
+                _remove(path)
+        (folder / _LOCK).unlink()
+        folder.rmdir()
     if folder.parent.name.startswith(PREFIX):
         with contextlib.suppress(OSError):  # another node has a folder there
             folder.parent.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _is_same(fd: int, path: Path) -> bool:

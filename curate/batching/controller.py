@@ -131,6 +131,9 @@ class BatchController:
 
         An OOM never makes a batch smaller than `min_batch_size`; a caller that runs such a batch out of memory again
         splits it (`run_splitting`), so a persistent OOM ends with single items and never in a loop.
+
+        Raises:
+            PlanError: the three sizes, in items, are not in ascending order from 1 on.
         """
         if not 1 <= min_batch_size <= initial_batch_size <= max_batch_size:
             raise PlanError(

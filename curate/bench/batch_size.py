@@ -222,7 +222,11 @@ def _stage(plan: Plan, name: str | None) -> ProcessingStage:
 
 
 def input_of(plan: Plan, stage: ProcessingStage, limit: int, host: PluginHost) -> list[Record]:
-    """Return the records that reach the stage, from the first `limit` records of the input."""
+    """Return the records that reach the stage, from the first `limit` records of the input.
+
+    Raises:
+        UsageError: none reaches it.
+    """
     source = plan.phases[0].source
     assert source is not None  # the planner checks that a pipeline begins with one
     records = [record for record in islice(source.stage.read(), limit) if not isinstance(record, Failed)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import errno
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from curate.errors import CurateError, RecordError, UsageError
 from curate.io import audio_columns, declared_columns, judge_content, parquet_schema, read_rows
 from curate.plural import counted
 from curate.records import Record
-from curate.storage import RemotePath, path_of
+from curate.storage import RemotePath, is_url, names_below, path_of
 
 _AUDIO = frozenset(
     (
@@ -30,6 +31,8 @@ _TEXTS = ("text", "sentence", "transcription", "transcript", "normalized_text")
 _SPEAKERS = ("speaker", "client_id", "speaker_id", "spk")
 _MAX_FILES = 20_000
 """How many files of a folder are looked at."""
+_MAX_MANIFESTS = 20
+"""How many manifests below a URL are opened."""
 
 
 @attrs.frozen
@@ -50,7 +53,7 @@ class CorpusForm:
 def corpus_path(context: click.Context, parameter: click.Parameter, value: str) -> Path:
     """Return the argument of a verb as a path, or as the path of a URL."""
     try:
-        return path_of(value)
+        return path_of(value.rstrip("/") if is_url(value) else value)
     except ValueError as error:
         raise click.BadParameter(str(error), context, parameter) from error
 
@@ -64,12 +67,15 @@ def recognise_form(path: Path) -> CorpusForm:
     try:
         is_there = path.exists()
     except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+        if error.errno != errno.EINVAL or not isinstance(path, RemotePath):  # that is of a bucket as a whole
+            raise UsageError(f"{path} cannot be read: {error}") from error
+        is_there = False
     except LookupError as error:
         raise UsageError(str(error)) from error
+    if not is_there and isinstance(path, RemotePath):
+        return _form_below(path)
     if not is_there:
-        looked = "" if isinstance(path, RemotePath) else f" (looked from {Path.cwd()})"
-        raise UsageError(f"{path} does not exist{looked}")
+        raise UsageError(f"{path} does not exist (looked from {Path.cwd()})")
     found = _form_of_folder(path.absolute()) if path.is_dir() else _form_of_file(path.absolute())
     if found is None:
         raise UsageError(f"{path} {_what_else(path.absolute())}")
@@ -106,6 +112,57 @@ def _form_of_folder(folder: Path) -> CorpusForm | None:
     return _plain_folder(folder, files, recordings) if recordings else None
 
 
+def _form_below(folder: RemotePath) -> CorpusForm:
+    """Return the form of what lies below a URL, by the names of the objects; of manifests, by their first rows.
+
+    Raises:
+        UsageError: there is nothing, or nothing that a stage reads there.
+    """
+    try:
+        names = [name for name in islice(names_below(str(folder)), _MAX_FILES) if not f"/{name}".count("/.")]
+    except LookupError as error:
+        raise UsageError(f"{folder} does not exist; what lies below it is not known: {error}") from error
+    except OSError as error:
+        raise UsageError(f"{folder} does not exist, and cannot be listed: {error}") from error
+    if not names:
+        raise UsageError(f"{folder} does not exist, and no object lies below it")
+    files: list[Path] = [RemotePath(f"{folder}/{name}") for name in names]
+    recordings = [file for file in files if file.suffix.lower() in _AUDIO]
+    local = _form_read_locally(names, has_recordings=bool(recordings))
+    if local is not None:
+        raise UsageError(f"{folder} is {local[0]}, which {local[1]} reads from a local folder: copy it into one")
+    top = sorted(name for name in names if "/" not in name)
+    if "tarred_audio_manifest.json" in top:
+        settings = {"manifest": f"{folder}/tarred_audio_manifest.json"}
+        return CorpusForm("a NeMo tarred data set", "read_nemo_tarred", settings)
+    if any(name.endswith(".tar") for name in top):
+        return CorpusForm("WebDataset tars", "read_webdataset", {"shards": f"{folder}/*.tar"})
+    stems = {file.with_suffix("") for file in recordings}
+    manifests = [RemotePath(f"{folder}/{name}") for name in top if name.lower().endswith(_MANIFESTS)]
+    manifests = [file for file in manifests if file.with_suffix("") not in stems][:_MAX_MANIFESTS]
+    forms = [form for form in map(_form_of_manifest, manifests) if form is not None]
+    if len(forms) == 1 or (forms and not recordings):
+        return forms[0]
+    if not recordings:
+        found = f"it has {counted(len(names), 'object')}, such as {names[0]}"
+        raise UsageError(f"{folder} holds neither recordings nor a manifest of them ({found}): see curate stages")
+    return _plain_folder(folder, files, recordings)
+
+
+def _form_read_locally(names: Sequence[str], *, has_recordings: bool) -> tuple[str, str] | None:
+    """Return a form that is read from local folders only, and its reader; None: the names are of no such form."""
+    if "wav.scp" in names:
+        return "a Kaldi data folder", "read_kaldi"
+    if any(name.endswith(".trans.txt") for name in names):
+        return "LibriSpeech, or a corpus in its form", "read_librispeech"
+    if "metadata.csv" in names and any(name.startswith("wavs/") for name in names):
+        return "LJSpeech, or a corpus in its form", "read_ljspeech"
+    if any(name.endswith(".tsv") for name in names) and any(name.startswith("clips/") for name in names):
+        return "Common Voice, or a corpus in its form", "read_common_voice"
+    segments = sorted({Path(name).suffix.lower() for name in names} & _SEGMENTS)
+    return (f"recordings with {', '.join(segments)} files", "read_segments") if segments and has_recordings else None
+
+
 def _form_of_file(path: Path) -> CorpusForm | None:
     if path.name.endswith(".tsv") and (path.parent / "clips").is_dir():
         return _common_voice(path.parent, path.stem)
@@ -116,8 +173,9 @@ def _form_of_file(path: Path) -> CorpusForm | None:
     if path.suffix == ".arrow":
         return CorpusForm("a Hugging Face data set in Arrow", "read_hf", {"path": str(path)})
     if path.suffix.lower() in _AUDIO:
-        found = _form_of_folder(path.parent)
-        return found and attrs.evolve(found, described=f"a recording; its folder, {path.parent}, is {found.described}")
+        folder = path.parent
+        found = _form_below(folder) if isinstance(folder, RemotePath) else _form_of_folder(folder)
+        return found and attrs.evolve(found, described=f"a recording; its folder, {folder}, is {found.described}")
     return _form_of_manifest(path)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from curate.audio import probe
+from curate.durations import duration_text
 from curate.errors import RecordError
 from curate.records import ID, AudioBatch, Failed, Record
 
@@ -62,9 +63,9 @@ class CorpusSample:
     def hours_text(self) -> str:
         """Return the length of all recordings in words."""
         if self.hours is not None:
-            return f"{_length_text(self.hours * 3600)} by their durations"
+            return f"{duration_text(self.hours * 3600)} by their durations"
         if self.opened_s is not None:
-            return f"about {_length_text(self.opened_s * self.records)}, from the recordings that were opened"
+            return f"about {duration_text(self.opened_s * self.records)}, from the recordings that were opened"
         return "of unknown length"
 
     def as_json(self) -> dict[str, Any]:
@@ -74,12 +75,6 @@ class CorpusSample:
             for name, column in self.columns.items()
         }
         return {**attrs.asdict(self, recurse=False), "columns": columns}
-
-
-def _length_text(length_s: float) -> str:
-    if length_s < 60:
-        return f"{length_s:.1f} seconds"
-    return f"{length_s / 60:.1f} minutes" if length_s < 3600 else f"{length_s / 3600:,.2f} hours"
 
 
 def read_sample(stage: Any, limit: int) -> tuple[list[Record | Failed], tuple[str, ...] | None]:

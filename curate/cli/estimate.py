@@ -12,6 +12,7 @@ import attrs
 import click
 
 from curate.cli.session import Session
+from curate.durations import duration_text
 from curate.errors import UsageError
 from curate.plural import counted
 
@@ -171,8 +172,11 @@ def _show(session: Session, found: Forecast, earlier: Path | None) -> None:
     hours = "" if size.audio_s is None else f", {size.audio_s / 3600:,.2f} h of audio"
     show(f"Input: {round(size.records):,} records{hours} ({size.basis})", soft_wrap=True)
     show(f"Figures: {_figures(found, earlier)}", soft_wrap=True)
-    loading = f", {duration(found.loading_s)} of it for loading models" if found.loading_s >= 1 else ""
-    show(f"Time: {duration(found.wall_s)}{loading}; work of all workers: {duration(found.work_s)}", soft_wrap=True)
+    loading = f", {duration_text(found.loading_s)} of it for loading models" if found.loading_s >= 1 else ""
+    show(
+        f"Time: {duration_text(found.wall_s)}{loading}; work of all workers: {duration_text(found.work_s)}",
+        soft_wrap=True,
+    )
     if has_prices:
         audio_s = size.audio_s
         each = f", {amount(found.price / (audio_s / 3600))} for an hour of audio" if audio_s else ""
@@ -194,7 +198,7 @@ def _table(found: Forecast, has_prices: bool) -> Any:
     for row in found.stages:
         cells = [
             "" if row.records is None else f"{round(row.records):,}",
-            "not measured" if row.work_s is None else duration(row.work_s),
+            "not measured" if row.work_s is None else duration_text(row.work_s),
             str(row.workers),
             f"{row.wall_s / found.wall_s:.0%}" if found.wall_s else "",
             *([amount(row.price)] if has_prices else []),
@@ -221,14 +225,9 @@ def _doubled(found: Forecast) -> str:
         return "; more workers do not change it"
     needs = f"{limit.cpus:g} cores" + (f" and {counted(round(limit.gpus), 'GPU')}" if limit.gpus else "")
     price = f", price {amount(limit.price)}" if limit.price else ""
-    return f"; with {counted(limit.workers, 'worker')} for it, which needs {needs}: {duration(limit.wall_s)}{price}"
-
-
-def duration(seconds: float) -> str:
-    """Return a length of time in the unit in which it is easy to read."""
-    if seconds < 100:
-        return f"{seconds:.1f} s"
-    return f"{seconds / 60:,.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"
+    return (
+        f"; with {counted(limit.workers, 'worker')} for it, which needs {needs}: {duration_text(limit.wall_s)}{price}"
+    )
 
 
 def amount(price: float) -> str:

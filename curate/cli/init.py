@@ -80,6 +80,7 @@ stages:
 {more}
   # Decodes each recording once, and measures how long it is. Damaged files go to quarantine, with the reason.
   - use: audio_duration
+    checkpoint: true   # keeps its results: `curate refilter` then filters again without decoding again
 
   # Keeps records that a model can be trained on. `curate report` shows the hours that each condition costs.
   - use: quality_filter

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from curate.cli.interruption import STOPPING
+from curate.durations import duration_text
 from curate.engine import RunFinished, RunProgress, RunStarted, RunStopped, StopRequest
 from curate.monitoring import Rate
 from curate.plugin import hookimpl
@@ -202,13 +203,13 @@ class LineProgress:
         is_narrow = 0 < 2 * len(event.at_work) <= len(event.stages)
         where = f" at {', '.join(event.at_work)}" if is_narrow else ""
         name = f"phase {event.phase} ({', '.join(event.stages)})"
-        at_work = f"at work{where} for {_long(now - self._began)}"
+        at_work = f"at work{where} for {duration_text(round(now - self._began))}"
         if doing := _setting_up(event, self._models):
             line = f"{name}: {at_work}; {doing}"
         else:
             known = event.total is not None
             done = f"{event.records_in:,} of {counted(event.total or 0)}" if known else counted(event.records_in)
-            line = f"{name}: {at_work}; {done} done, no new result for {_long(now - self._changed)}"
+            line = f"{name}: {at_work}; {done} done, no new result for {duration_text(round(now - self._changed))}"
         self._print(line, {**self._fields("heartbeat", event), "at_work_s": round(now - self._began, 1)})
 
     @hookimpl
@@ -320,15 +321,9 @@ def _around(event: RunProgress, phase: _PhaseClock) -> str:
         parts.append(counted(alive, "worker"))
     left_s = phase.left_s(event)
     if left_s is not None:
-        parts.append(f"about {_long(left_s)} left")
+        parts.append(f"about {duration_text(round(left_s))} left")
     return ", ".join(parts)
 
 
 def _left_out(event: RunProgress) -> str:
     return f"{event.filtered:,} filtered, {event.quarantined:,} quarantined"
-
-
-def _long(seconds: float) -> str:
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:,.0f} min" if seconds < 6000 else f"{seconds / 3600:,.1f} h"

@@ -120,20 +120,28 @@ def run_configured(
         click.echo(json.dumps(result.summary, indent=1))
     elif written is not None:
         session.console.print(f"Report: {written}", soft_wrap=True)
-        _show_refilter(session, configured, result.run_dir)
+        _show_refilter(session, written.parent)
     if result.problem:
         from curate.cli.failure import report_problem
 
         click.get_current_context().exit(report_problem(result.problem))
 
 
-def _show_refilter(session: Session, configured: Configured, run_dir: Path | None) -> None:
-    """Show how the threshold of a filter is changed: few find the option by themselves, and it costs seconds."""
-    expressions = [getattr(stage, "expression", None) for stage in configured.pipeline.stages]
-    shown = [each for each in expressions if isinstance(each, str)]
-    if shown and run_dir is not None:
-        command = f"curate refilter {shlex.quote(str(run_dir))} {shlex.quote(' '.join(shown[-1].split()))}"
-        session.console.print(f"Other thresholds, without working again: {command}", soft_wrap=True)
+def _show_refilter(session: Session, run_dir: Path) -> None:
+    """Show how the threshold of a filter is changed, and which phases that does not repeat."""
+    from curate.engine import RunReader
+    from curate.report.environment import phases_before
+
+    run = RunReader(run_dir)
+    filters = [name for name, own in run.settings.items() if isinstance(own.get("expression"), str)]
+    if not filters:
+        return
+    before = phases_before(run, filters[-1])
+    all_again = " (all stages run again; `checkpoint: true` at the stage before the filter avoids that)"
+    cost = f", without repeating {before}" if before else all_again
+    expression = " ".join(run.settings[filters[-1]]["expression"].split())
+    command = f"curate refilter {shlex.quote(str(run_dir))} {shlex.quote(expression)}"
+    session.console.print(f"Other thresholds{cost}: {command}", soft_wrap=True)
 
 
 def _report(session: Session, run_dir: Path) -> Path | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from curate.cli.session import Session, pass_session
+from curate.durations import duration_text
 from curate.plural import counted
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _phase(run: RunReader, phase: int) -> dict[str, Any]:
         "kept": counts.kept,
         "filtered": counts.filtered,
         "quarantined": counts.quarantined,
-        "audio_hours_in": round(counts.in_ms / 3_600_000, 6),
+        "audio_hours_in": round((counts.in_ms + counts.measured_ms) / 3_600_000, 6),
     }
 
 
@@ -119,7 +120,7 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     from curate.engine import RunStatus
 
     show = session.console.print
-    error = f" ({found['error']})" if found["error"] else ""
+    error = f" ({found['error']})" if found["error"] not in ("", found["status"]) else ""
     show(f"{found['name']} in {found['run_dir']}: {found['status']}{error}", soft_wrap=True)
     driver = found["driver"]
     if driver is not None and driver["damaged"]:
@@ -143,7 +144,7 @@ def _show(session: Session, found: dict[str, Any]) -> None:
     if live is not None:
         known, done = live["expected"] is not None, live["records_in"]
         records = f"{done:,} of {counted(live['expected'])}" if known else counted(done)
-        left = "" if live["eta_s"] is None else f", {_duration(live['eta_s'])} left"
+        left = "" if live["eta_s"] is None else f", {duration_text(round(live['eta_s']))} left"
         show(
             f"phase {live['phase']}: {records}, {live['records_per_s']:,.1f} records/s, "
             f"{live['rtfx']:,.1f} times real time{left}"
@@ -152,9 +153,3 @@ def _show(session: Session, found: dict[str, Any]) -> None:
         show(f"failed: {kind['records']:,} {kind['code']} at {kind['stage']}")
     if found["status"] in (RunStatus.CRASHED, RunStatus.INTERRUPTED, RunStatus.FAILED, RunStatus.UNFINISHED):
         show("Run the same command again to resume this run.")
-
-
-def _duration(seconds: float) -> str:
-    minutes, _ = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{round(seconds)} s"

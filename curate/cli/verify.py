@@ -20,11 +20,11 @@ def verify(place: str, as_json: bool) -> None:
     """
     from curate.errors import InfrastructureError, UsageError
     from curate.io.provenance import read_provenance, verify_set
-    from curate.storage import StoreError, path_of
+    from curate.storage import StoreError, is_url, path_of
     from curate.storage.scheme import store_of
 
     try:
-        folder = path_of(place.rstrip("/") if "://" in place else place)
+        folder = path_of(place.rstrip("/") if is_url(place) else place)
         store_of(place)
     except (LookupError, ValueError) as error:
         raise UsageError(f"{place} cannot be read: {error}") from error

@@ -11,10 +11,10 @@ from curate.config.diagnostics import ErrorCollector, config_error
 from curate.config.nodes import MappingNode, Node, SequenceNode, blamed, describe, plain, require_mapping
 from curate.config.options import is_list_of_stages, options_of
 from curate.config.values import convert
-from curate.errors import UsageError
+from curate.errors import ConfigError, UsageError
 from curate.run_time_options import RUN_TIME_OPTIONS, unknown_option
 from curate.stage import Stage
-from curate.suggest import closest
+from curate.suggest import closest, nearest
 
 USE = "use"
 PARTS = "parts"
@@ -69,6 +69,9 @@ def _sorted_options(
             parts = node
         elif name != USE:
             mistakes.messages.append(str(config_error(section.keys[name], _unknown(loaded, name))))
+            meant = nearest(name, fields)
+            if meant is not None and meant not in section.entries:  # so that it is not reported as missing too
+                own[meant] = node
     return own, overrides, parts
 
 
@@ -131,6 +134,8 @@ def located(node: Node, what: str) -> Generator[None, None, None]:
     """Turn an error about options into a ConfigError at the place of the option that its message names."""
     try:
         yield
+    except ConfigError:  # it has its place
+        raise
     except (ValueError, TypeError, UsageError) as error:
         text = str(error) or type(error).__name__
         raise config_error(blamed(node, text), f"{what}: {text}{node.origin}") from error

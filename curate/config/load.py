@@ -183,7 +183,7 @@ def _refuse_other_files(path: Path) -> None:
         files = (each.name for each in path.parent.glob("*.y*ml")) if path.parent.is_dir() else ()
         near = nearest(path.name, files)
         if near is not None:
-            raise config_error(where, f"there is no such file: did you mean {path.with_name(near)}?")
+            raise config_error(where, f"the file does not exist: did you mean {path.with_name(near)}?")
     if not path.is_file():
         return
     if path.suffix == ".py":
@@ -292,7 +292,8 @@ class _Builder:
         try:
             return (self.host.stage if kind == "stage" else self.host.executor)(name).load()
         except PluginError as error:
-            raise config_error(node.place, f"{error}{node.origin}") from error
+            message = "; ".join(str(error).splitlines())
+            raise config_error(node.place, f"{message}{node.origin}") from error
 
     def imported(self, name: str, place: SourceLocation, kind: str) -> Any:
         if not self.allow_imports:

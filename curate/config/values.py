@@ -98,7 +98,7 @@ def _message(error: BaseException, node: Node, path: tuple[Any, ...], kind: Any,
         remedy = "write a list, [a, b]"
     else:
         members = get_args(error.kind) or (error.kind,)
-        remedy = " or ".join(_REMEDIES[member] for member in members if member in _REMEDIES) or "write one of these"
+        remedy = ", or ".join(_REMEDIES[member] for member in members if member in _REMEDIES) or "write one of these"
     # Without modules: the module of `Path` differs between versions of Python.
     wanted = re.sub(r"\b(?:\w+\.)+(?=\w)", "", inspect.formatannotation(error.kind)).replace("NoneType", "None")
     return str(config_error(inner.place, f"{called} must be {wanted}, not {describe(inner)}{inner.origin}: {remedy}"))

@@ -6,7 +6,7 @@ last of two equal keys win, reads `no` as false, and follows aliases that grow w
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -33,7 +33,7 @@ def read_document(path: str | Path) -> MappingNode:
         with Path(path).open("rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise config_error(place, "there is no such file: check the path") from None
+        raise config_error(place, "the file does not exist: check the path") from None
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else error
         raise config_error(place, f"the file cannot be read ({reason}): give a readable YAML file") from None
@@ -140,9 +140,22 @@ def _explained(error: yaml.MarkedYAMLError, text: str, line_number: int, column:
         return f"{problem}: put the text into quotes"
     if "undefined alias" in problem or "alias" in problem or "anchor" in problem:
         return f"{problem}: put a string that begins with * or & into quotes"
+    if problem.startswith("expected <block end>") and not line[: column - 1].strip():
+        return _misindented(lines[: line_number - 1], column)
     if error.context:
         return f"{problem} {error.context}: check the indentation, the brackets and the quotes"
     return f"{problem}: check the indentation, the brackets and the quotes"
+
+
+def _misindented(above: Sequence[str], column: int) -> str:
+    """Return the message for a line that begins in a column in which no open block does."""
+    number, line = max((each for each in enumerate(above, start=1) if each[1].split("#")[0].strip()), default=(1, ""))
+    key = line.lstrip(" -")
+    begins = len(line) - len(key) + 1
+    return (
+        f"this line begins in column {column}, where no open block does; "
+        f"`{shortened(key.strip())}` on line {number} begins in column {begins}: check the indentation"
+    )
 
 
 @attrs.define

@@ -263,7 +263,9 @@ class _PhaseRun:
         self._scheduler: Scheduler | None = None
         self._gathered: Generator[Record | Filtered | JoinedPart] | None = None
         self._counts = RecordCounts()
-        """The finished inputs, committed or not; of this attempt's audio only the input is counted."""
+        """The finished inputs, committed or not; this attempt's audio is not in it, but in `_audio_ms`."""
+        self._audio_ms = 0
+        """The audio of the finished inputs, with the lengths that stages have measured."""
         self._failed_before, self._worked_on_before = run.before(phase.number)
         self._over_budget = ""
         """The limit of the error budget that was exceeded; from then on no batch is started."""
@@ -280,6 +282,7 @@ class _PhaseRun:
         for commit in self._store.commits(phase.number):
             self._counts.add(commit.books)
             add_stage_counts(self._stage_counts, commit.stages)
+        self._audio_ms = self._counts.in_ms + self._counts.measured_ms
 
     def run(self) -> bool:
         """Run the phase to its end, and return whether it is complete: a damaged unit may need a second run of it."""
@@ -428,12 +431,15 @@ class _PhaseRun:
             self._counts.quarantined += len(outcomes.quarantined)
             self._counts.split += len(outcomes.splits)
             self._counts.children += sum(split.children for split in outcomes.splits)
-            self._counts.in_ms += outcomes.in_ms
             joins = sum(note.joins for _, note in outcomes.joined)
             self._counts.records_in -= joins
             self._counts.joins += joins
             self._counts.joined += len(outcomes.joined)
-            if not outcomes.is_plain:
+            if outcomes.is_plain:
+                self._audio_ms += outcomes.kept_ms
+            else:
+                books = outcomes.books()
+                self._audio_ms += books.in_ms + books.measured_ms
                 add_stage_counts(self._stage_counts, stage_counts(outcomes))
             for _, note in outcomes.quarantined:
                 self._observers.on_record_quarantined(
@@ -471,7 +477,7 @@ class _PhaseRun:
             kept=self._counts.kept,
             filtered=self._counts.filtered,
             quarantined=self._counts.quarantined,
-            audio_s=self._counts.in_ms / 1000,
+            audio_s=self._audio_ms / 1000,
             elapsed_s=now - self._began,
             came=tuple(flow.records_in for flow in flows),
             workers=(0,) * len(self._phase.hops) if scheduler is None else scheduler.workers,

@@ -14,6 +14,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -90,6 +91,10 @@ class RunReader:
     def layout(self) -> Sequence[Sequence[str]]:
         """The names of the stages, phase by phase."""
         return cast("Sequence[Sequence[str]]", self.description["layout"])
+
+    def phase_of(self, stage: str) -> int:
+        """Return the number of the phase that a stage is in; a fork that changes the stage takes over those before."""
+        return next(number for number, stages in enumerate(self.layout) if stage in stages)
 
     @property
     def settings(self) -> Mapping[str, Mapping[str, Any]]:
@@ -186,7 +191,11 @@ class RunReader:
 
     def committed_at(self) -> float | None:
         """Return when the last commit was made, in seconds since 1970; None: there is none."""
-        return max((path.stat().st_mtime for path in (self.run_dir / "commits").glob("p*.json")), default=None)
+        found: list[float] = []
+        for path in (self.run_dir / "commits").glob("p*.json"):
+            with suppress(FileNotFoundError):  # a run at work has superseded it
+                found.append(path.stat().st_mtime)
+        return max(found, default=None)
 
     def records(self, *, damaged: list[str] | None = None) -> Iterator[Record]:
         """Yield the kept records of the last phase, with their `_id`, in the order of the input.

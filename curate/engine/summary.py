@@ -120,7 +120,7 @@ def stage_summaries(plan: Plan, store: Store) -> list[StageSummary]:
 
 
 def outcomes_before(plan: Plan, store: Store, phase: int) -> Mapping[str, Any]:
-    """Return what became of the records up to the end of a phase, for the files that are published there."""
+    """Return the outcomes of the records up to the end of a phase, for the files that are published there."""
     shown = attrs.evolve(plan, phases=tuple(each for each in plan.phases if each.number <= phase))
     summaries = stage_summaries(shown, store)
     books = [commit.books for commit in store.commits(plan.phases[0].number)]

@@ -21,10 +21,10 @@ def measured_speeds(history: Path, plan: Plan) -> dict[str, float]:
         plan: the plan, with the settings that count.
 
     Raises:
-        UsageError: there is no such file, or no stage of the plan was measured as it is set.
+        UsageError: the file does not exist, or no stage of the plan was measured as it is set.
     """
     if not history.is_file():
-        raise UsageError(f"--history {history}: there is no such file; `curate bench batch-size` writes one")
+        raise UsageError(f"--history {history} does not exist; `curate bench batch-size` writes one")
     stages = {planned.name: planned.stage for planned in plan.stages if isinstance(planned.stage, ProcessingStage)}
     speeds: dict[str, float] = {}
     measured: set[str] = set()

@@ -1,7 +1,7 @@
 """Runs a pipeline on spread samples of its own input, in a temporary run directory, and publishes nothing.
 
 Every part of the sample is a run of its own with the real stages, and each is larger than the one before: the work that
-is the same in all of them (a first batch, an empty database) is told apart from the work that grows with the input.
+is the same in all of them (a first batch, an empty database) is separated from the work that grows with the input.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from curate.plural import counted
 from curate.records import Record, RecordReader
 from curate.resources import Resources
 from curate.stage import Gather, ProcessingStage, ShardFile, ShardPublisher, Source, Stage, Writer
+from curate.storage import is_url
 
 if TYPE_CHECKING:
     from curate.engine import Executor
@@ -197,7 +198,7 @@ def _stays_inside(writer: Writer) -> bool:
     """Return whether all that a writer writes lies in the run directory."""
     outputs = writer.outputs()
     return bool(outputs) and not any(
-        "://" in output or Path(output).is_absolute() or ".." in Path(output).parts for output in outputs
+        is_url(output) or Path(output).is_absolute() or ".." in Path(output).parts for output in outputs
     )
 
 

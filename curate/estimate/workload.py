@@ -19,10 +19,10 @@ from curate.plan import Hop, Phase, Plan, PlannedStage
 from curate.stage import ProcessingStage
 
 _APART = 4.0
-"""The ratio of the largest to the smallest part from which a constant is told apart from what grows."""
+"""The ratio of the largest to the smallest part from which a constant is distinguished from what grows."""
 
 _FITTED = 3
-"""The number of parts from which a constant is told apart: a line through two of them follows their noise."""
+"""The number of parts from which a constant is distinguished: a line through two of them follows their noise."""
 
 _SHOWS_GROWTH = 1000
 """The records of a part from which the time of a gather or a writer is taken to grow with them, if nothing else shows

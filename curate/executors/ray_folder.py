@@ -27,8 +27,10 @@ class ClusterFolder:
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix=_PREFIX))
-        self._lock = os.open(self.path / _OWNER, os.O_RDWR | os.O_CREAT, 0o600)
+        unlocked = self.path / f"{_OWNER}.new"  # under its name, another driver that starts would take it for abandoned
+        self._lock = os.open(unlocked, os.O_RDWR | os.O_CREAT, 0o600)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
+        unlocked.rename(self.path / _OWNER)
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)  # some of Ray's processes may still write there

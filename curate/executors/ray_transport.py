@@ -208,7 +208,8 @@ class RayTransport:
         actor.placed = True
         outputs = [(number, output) for answer in answers for _, output in pickle.loads(answer)]
         events: list[Event] = []
-        for event in self._decoder.events(outputs):
+        # All are decoded before the first one ends the actor: what a teardown logs may come with what made it fail.
+        for event in list(self._decoder.events(outputs)):
             event.worker = number  # in an actor, its only worker has the number 0
             events.append(event)
             if isinstance(event, ResultReceived):

@@ -59,6 +59,7 @@ class Channel:
         self._held = bytearray()
         self._lock = threading.Lock()  # stages may log from threads of their own
         self._sent_s = 0.0
+        self._is_torn = False
 
     def receive(self) -> Frame:
         """Block until there is a frame, and return it.
@@ -88,11 +89,15 @@ class Channel:
             self._held += framed(kind, payload, number)
 
     def send(self) -> None:
-        """Send the next packet."""
+        """Send the next packet; nothing more is sent behind one that an interrupt has cut off."""
         with self._lock:
             self._sent_s = time.monotonic()
             held, self._held = self._held, bytearray()
+            if self._is_torn or not held:
+                return
+            self._is_torn = True
             self._socket.sendall(held)
+            self._is_torn = False
 
     def send_if_idle(self) -> None:
         """Send the next packet, unless the next batch has arrived and adds to it soon."""

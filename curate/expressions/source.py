@@ -43,10 +43,12 @@ _FOREIGN_FORMS: Final[Mapping[type[ast.AST], str]] = {
 
 # Operators of other languages, searched outside quotes and comments.
 _SLIPS: Final = re.compile(
-    r"""'(?:[^'\\\n]|\\.)*' | "(?:[^"\\\n]|\\.)*"    # quoted strings, skipped
+    r"""(?P<unit> \b\d[\d.]*\s*(?:ms|s|secs?|seconds?|mins?|minutes?|h|hours?|k?hz|db)\b )   # 30s, 16kHz
+    | '(?:[^'\\\n]|\\.)*' | "(?:[^"\\\n]|\\.)*"    # quoted strings, skipped
     | \#.* | [<>]== | =< | [<>=!:]=(?!=) | == | && | \|\| | <> | => | [=!] | \b(?:AND|OR|NOT|IN|IS|NULL)\b""",
-    re.VERBOSE,
+    re.VERBOSE | re.IGNORECASE,
 )
+_UNIT_ADVICE: Final = "write the number without a unit: durations are in seconds, rates in Hz, levels in dB"
 _SLIP_ADVICE: Final[Mapping[str, str]] = {
     "=": "write == to compare",
     ":=": "write == to compare",
@@ -142,7 +144,7 @@ class Source:
 
     def _misread(self, error: SyntaxError) -> PlanError:
         for match in _SLIPS.finditer(self.text):
-            advice = _SLIP_ADVICE.get(match.group())
+            advice = _UNIT_ADVICE if match["unit"] else _SLIP_ADVICE.get(match.group())
             if advice is not None:
                 before = _NEWLINE.split(self.text[: match.start()])
                 return self._error(advice, len(before) - 1, len(before[-1]))

@@ -121,7 +121,7 @@ def _is_not_text(head: bytes, magic: bytes) -> bool:
 
 
 def _judge_object(text: str, encoding: str, *, is_whole: bool) -> FileFormat:
-    """Tell JSON Lines from one object that is spread over several lines."""
+    """Distinguish JSON Lines from one object that is spread over several lines."""
     line, _, rest = text.partition("\n")
     if rest.strip() and line.strip() in ("{", "{}"):
         try:

@@ -47,6 +47,7 @@ FAILPOINTS: Mapping[str, str] = MappingProxyType(
         "publish.after_rename": "a file is published; others may follow",
         "set.before_rename": "a data set is complete, and not in its place",
         "set.after_rename": "a data set is in its place",
+        "object.after_upload": "a file of several is behind its URL; others may be, too",
         "summary.before_write": "all files are published, and summary.json is not written",
     }
 )

@@ -105,7 +105,11 @@ def publish(
 def publish_together(
     files: Mapping[Path, RecordReader], *, format: ManifestFormat | None = None, options: WriteOptions | None = None
 ) -> None:
-    """Write records to several files, none of which is replaced before all are written; otherwise as `publish`."""
+    """Write records to several files, none of which is replaced before all are written.
+
+    Args:
+        files: path → records; the other arguments and the errors are those of `publish`.
+    """
     with ExitStack() as renamed:
         for path, records in files.items():
             written = format or find_format(path)

@@ -60,7 +60,13 @@ def _footer(path: Path) -> Any:
 
 
 def read_parquet(path: Path, after: int, leave_out: Collection[str] = ()) -> Iterator[Row]:
-    """Yield the rows after number `after`, without the columns in `leave_out`, which are not read."""
+    """Yield the rows after number `after`, without the columns in `leave_out`, which are not read.
+
+    Raises:
+        OSError: the file cannot be read.
+        EOFError: it is not whole, or not Parquet.
+        InfrastructureError: two of its columns have the same name.
+    """
     from pyarrow import parquet
 
     arrow = _arrow()

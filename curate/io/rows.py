@@ -32,7 +32,7 @@ _PREFIX = re.compile(rb'\{"_id": "[^"\\]*(?:\\.[^"\\]*)*"(?:, )?')
 
 _AS_STRINGS = frozenset({("decimal", "Decimal"), ("uuid", "UUID")})
 _WITH_ISOFORMAT = frozenset({("datetime", "date"), ("datetime", "datetime"), ("datetime", "time")})
-"""Classes by module and name, so that no module is imported for a value that nobody has."""
+"""Classes by module and name, so that no module is imported for a class whose values do not occur."""
 
 
 class UnstorableValueError(ValueError):

@@ -1,4 +1,4 @@
-"""Tells how far a reader is that finds no records, as in a compressed file which unpacks to gigabytes of newlines.
+"""Reports how far a reader is that finds no records, as in a compressed file which unpacks to gigabytes of newlines.
 
 The same holds for one line of gigabytes, and for blanks between two records.
 """

@@ -3,7 +3,8 @@
     staging thread   pad into a pinned buffer ─► copy ─► features          (the side stream)
     model's thread                                         └─► encoder ─► decoder      (the model's stream)
 
-Events order both streams. No thread waits for the GPU, but for a buffer whose copy is not done.
+Events order both streams. The model's thread does not wait for the side stream; the staging thread waits for a buffer
+whose copy is not done, and where `compute` itself asks the GPU for a number, as NeMo's normalisation of features does.
 """
 
 from __future__ import annotations

@@ -13,6 +13,19 @@ CONTEXT_BYTES = 600e6
 """What CUDA and its libraries keep of a GPU for one process, outside of torch's allocator."""
 
 
+_KEPT: list[object] = []
+
+
+def keep_in_broken_context(*objects: object) -> None:
+    """Keep objects for as long as this process runs, because a CUDA context is broken.
+
+    torch frees pinned memory, and pools of memory, in destructors, and an error there ends the process: on an H200 with
+    torch 2.11, a pinned tensor that went away after an illegal memory access ended it with SIGABRT, and with it the
+    report of that error.
+    """
+    _KEPT.append(objects)
+
+
 class TorchMemoryMeter:
     """Measures the memory of torch's caching allocator on one GPU.
 

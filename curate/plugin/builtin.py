@@ -273,7 +273,7 @@ def curate_stages() -> list[StageRef]:
         StageRef(
             "sample",
             "curate.stages.corpus.sample:Sample",
-            "Draw a sample of so many hours or records, of the corpus or of each group",
+            "Draw a number of hours or records at random, from the corpus or from each group",
             extra="corpus",
         ),
         StageRef(

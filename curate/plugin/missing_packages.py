@@ -6,6 +6,7 @@ import re
 from importlib import metadata
 
 from curate.plugin.references import Reference
+from curate.versions import installed_versions
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _EXTRA = re.compile(r"""extra\s*==\s*['"]([^'"]+)['"]""")
@@ -21,12 +22,4 @@ def missing_packages(reference: Reference) -> list[str]:
         return []
     wanted = [text for text in requirements if reference.extra in _EXTRA.findall(text)]
     names = {match.group() for text in wanted if (match := _NAME.match(text))}
-    return sorted(name for name in names if not _is_installed(name))
-
-
-def _is_installed(name: str) -> bool:
-    try:
-        metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return False
-    return True
+    return sorted(names - installed_versions(names).keys())

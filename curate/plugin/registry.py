@@ -106,7 +106,7 @@ class Registry(Generic[R]):
         if package is not None and package.partition("[")[0] not in {canonical(row.distribution) for row in self._rows}:
             lines = [f"recogniser {name!r} is not installed: pip install {package}"]
         if near is None:
-            lines.append("A plugins-file has to be named: curate --plugins-file FILE …")
+            lines.append("a plugins-file has to be named: curate --plugins-file FILE …")
         for row in self._rows:
             if distribution and canonical(row.distribution) != canonical(distribution):
                 continue

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from curate.durations import duration_text
 from curate.engine import RunReader
 from curate.plugin import PluginHost
-from curate.report.figures import count, seconds
+from curate.report.figures import count
 from curate.report.flow import ExitReason
 from curate.report.samples import Sample
 from curate.report.sanitize import printable
@@ -32,7 +33,7 @@ def facts(run: RunReader, speed: Speed) -> list[str]:
     elif run.summary is not None:
         found.append(f"on {run.summary.get('executor')}")
     if speed.worked_s:
-        found.append(f"{seconds(speed.worked_s)} of work")
+        found.append(f"{duration_text(speed.worked_s)} of work")
     return [printable(fact, 120) for fact in found if fact]
 
 
@@ -71,16 +72,24 @@ def stage_settings(run: RunReader) -> list[dict[str, Any]]:
 def next_commands(run: RunReader) -> list[tuple[str, str]]:
     """Return what can be done with the run now, as pairs of a sentence and a command."""
     run_dir = shlex.quote(printable(str(run.run_dir.absolute()), 1000))
-    expressions = [own["expression"] for own in run.settings.values() if isinstance(own.get("expression"), str)]
+    filters = [name for name, own in run.settings.items() if isinstance(own.get("expression"), str)]
     found: list[tuple[str, str]] = []
-    if expressions and run.origin.get("file"):
-        last = shlex.quote(" ".join(printable(expressions[-1], 1000).split()))
-        what = "Another threshold: filters again into a new run, and works on nothing before the filter again."
+    if filters and run.origin.get("file"):
+        last = shlex.quote(" ".join(printable(run.settings[filters[-1]]["expression"], 1000).split()))
+        before = phases_before(run, filters[-1])
+        repeated = f"takes over {before}" if before else "all stages run again"
+        what = f"Another threshold: filters again into a new run ({repeated})."
         found.append((what, f"curate refilter {run_dir} {last}"))
     found.append(
         ("All records: to look at, to hear, to label, with the thresholds as sliders.", f"curate explore {run_dir}")
     )
     return found
+
+
+def phases_before(run: RunReader, stage: str) -> str:
+    """Return the phases that a fork with a change of the stage takes over, such as "phases 0 to 2"; "" for none."""
+    last = run.phase_of(stage) - 1
+    return "" if last < 0 else f"phases 0 to {last}" if last else "phase 0"
 
 
 def boxes(run: RunReader) -> list[dict[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from curate.durations import duration_text
 from curate.engine import RunReader
 from curate.report.columns import DURATION, SPEAKING_RATE
 from curate.report.flow import SOURCES, BalanceTerm, ExitReason, StageFlow
@@ -32,14 +33,7 @@ def count(value: float) -> str:
 
 def audio(ms: float) -> str:
     """Return an amount of audio, given in milliseconds."""
-    return seconds(ms / 1000)
-
-
-def seconds(value: float) -> str:
-    """Return a length of time in the unit that suits it."""
-    if value < 120:
-        return f"{value:,.1f} s"
-    return f"{value / 60:,.1f} min" if value < 7200 else f"{value / 3600:,.1f} h"
+    return duration_text(ms / 1000)
 
 
 def number(value: float | None) -> str:
@@ -106,9 +100,9 @@ def headlines(run: RunReader, terms: Sequence[BalanceTerm], survey: Survey, spee
     worked_s = speed.worked_s or summary.get("wall_s")
     if worked_s:
         attempts = len(run.attempts())
-        parts = [f"{seconds(speed.loading_s)} of it loading models"] if speed.loads else []
+        parts = [f"{duration_text(speed.loading_s)} of it loading models"] if speed.loads else []
         parts += [f"in {attempts} attempts"] if attempts > 1 else []
-        found.append(_figure("", "Time of work", seconds(worked_s), ", ".join(parts)))
+        found.append(_figure("", "Time of work", duration_text(worked_s), ", ".join(parts)))
     return found
 
 
@@ -355,4 +349,4 @@ def _shapes(measured: Mapping[str, Any]) -> dict[str, Any] | None:
 def _written(value: float, how: str) -> str:
     if how == "bytes":
         return f"{value / 1024**3:,.2f} GiB"
-    return {"count": count, "number": number, "seconds": seconds, "share": share}[how](value)
+    return {"count": count, "number": number, "seconds": duration_text, "share": share}[how](value)

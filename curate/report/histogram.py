@@ -87,7 +87,8 @@ class Bars:
             low = 0.0
         if low == high == highest:
             width = _round_up(max(abs(low), 1e-3) / 5)
-            return cls(low - width / 2, width, 1, beyond=False)
+            start = low - 4.5 * width if low < 0 else max(low - 4.5 * width, 0.0)
+            return cls(start, width, 9, beyond=False)  # places for others, so that the one bar is narrow
         span = max(high - low, 1e-6)
         width = _round_up(span / _BARS)
         start = math.floor(low / width) * width

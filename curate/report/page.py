@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from curate._version import __version__
 from curate.audio.files import roots_in_run
+from curate.durations import duration_text
 from curate.engine import RunReader
 from curate.plugin import PluginHost, current_host
 from curate.report import environment, figures
 from curate.report.clips import BUDGET_BYTES, Clip, ClipMaker
 from curate.report.columns import columns_of
-from curate.report.figures import audio, count, number, rate, seconds, share
+from curate.report.figures import audio, count, number, rate, share
 from curate.report.flow import balance, reasons, stage_flows
 from curate.report.panels import Chart, OwnPanel
 from curate.report.samples import Sample
@@ -40,7 +41,7 @@ _FILTERS: Mapping[str, Callable[..., str]] = {
     "count": count,
     "number": number,
     "rate": rate,
-    "seconds": seconds,
+    "seconds": duration_text,
     "share": share,
     "text": printable,
 }
@@ -74,7 +75,7 @@ def write_report(
 def render(run_dir: Path, *, budget_bytes: int = BUDGET_BYTES, host: PluginHost | None = None) -> str:
     """Return the report of a run as HTML."""
     run, problems = RunReader(run_dir), list[str]()
-    if run.summary is None and (run_dir / "summary.json").exists():
+    if (run_dir / "summary.json").exists() and run.summary is None:  # in this order: a run at work may just write it
         problems.append(f"{run_dir.name}/summary.json cannot be read")
     survey = Survey.of(run, columns_of(run.settings), problems)
     terms, speed = balance(run), speed_of(run.events())

@@ -296,7 +296,7 @@ def _histograms(charts: Iterable[tuple[dict[str, Any], dict[str, Any] | None]], 
         )
 
 
-_STATISTICS = ("Records", "Mean", "Median", "95 %", "Most")
+_STATISTICS = ("Records", "Mean", "Median", "95 %", "Maximum")
 
 
 def _speed(found: Findings) -> Iterator[Panel]:

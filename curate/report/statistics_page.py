@@ -9,7 +9,8 @@ from typing import Any
 
 from curate._version import __version__
 from curate.corpus.statistics import CorpusStatistics, GroupStatistics
-from curate.report.figures import count, number, seconds, share
+from curate.durations import duration_text
+from curate.report.figures import count, number, share
 from curate.report.page import fill_page
 from curate.report.panels import BarChart, Column, Panel, Section, Table
 from curate.report.sanitize import printable
@@ -50,7 +51,7 @@ def _figures(total: GroupStatistics) -> Sequence[Mapping[str, str]]:
     every = max(total.utterances, 1)
     speakers = f"{count(total.speakers)} speakers" if total.speakers else ""
     return [
-        _figure("audio", seconds(3600 * total.hours), speakers),
+        _figure("audio", duration_text(3600 * total.hours), speakers),
         _figure("utterances", count(total.utterances), f"{count(total.without_text)} without text"),
         _figure("words", count(total.words), f"{count(total.vocabulary)} different ones"),
         _figure("words per second", number(total.words_per_s), f"{number(total.characters_per_s)} characters"),

@@ -6,8 +6,9 @@ tar_members             where the files in a tar lie
 identity                size and time of change (or tag) of a stored object, without reading it
 replacing, …            local files that appear whole or not at all
 RemotePath, path_of     a URL where code expects a `pathlib.Path`
-upload, listing         a local file as an object; the objects below a URL
+upload, listing         a local file as an object; the objects below a URL (`names_below`: their names, looked up once)
 Scheme                  what a store behind a URL scheme implements; `register` adds it, `lookup` finds it
+is_url                  whether a place is a URL, and not a local path
 
 A path without a scheme is local. `s3://`, `gs://`, `https://` and `hf://` are schemes of the built-in plugin, whose
 stores are imported when a URL of theirs is first used. The package runs wherever files are opened, in the driver and in
@@ -27,6 +28,7 @@ from curate.storage.atomic import (
     replacing,
     sync_directory,
     sync_folder,
+    temporary_path,
     write_atomically,
     write_json,
 )
@@ -42,8 +44,8 @@ from curate.storage.members import (
     split_member,
 )
 from curate.storage.remote_file import RemoteFile
-from curate.storage.remote_path import RemotePath, find_objects, forget_objects, path_of
-from curate.storage.scheme import Scheme, StoreError, lookup, register, scheme_of
+from curate.storage.remote_path import RemotePath, find_objects, forget_objects, names_below, path_of
+from curate.storage.scheme import Scheme, StoreError, is_url, lookup, register, scheme_of
 from curate.storage.tar import TornArchiveError, tar_members
 
 __all__ = [
@@ -69,9 +71,11 @@ __all__ = [
     "forget_containers",
     "forget_objects",
     "identity",
+    "is_url",
     "json_checksum",
     "listing",
     "lookup",
+    "names_below",
     "open_file",
     "open_local",
     "open_member",
@@ -86,6 +90,7 @@ __all__ = [
     "sync_directory",
     "sync_folder",
     "tar_members",
+    "temporary_path",
     "upload",
     "write_atomically",
     "write_json",

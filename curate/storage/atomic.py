@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import os
+import secrets
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -15,6 +16,14 @@ from curate.errors import InfrastructureError
 
 TEMPORARY = ".tmp-"
 """Part of the name of a file that is being written; such a file without its writer is the leftover of a crash."""
+
+
+def temporary_path(path: Path) -> Path:
+    """Return a name next to `path` to write it under; no other process has it.
+
+    The number of the process would not do: nodes that share a disk give the same numbers, to containers above all.
+    """
+    return path.with_name(f"{path.name}{TEMPORARY}{secrets.token_hex(4)}")
 
 
 @contextlib.contextmanager
@@ -28,7 +37,7 @@ def replacing(path: Path, *, before_rename: Callable[[], object] | None = None) 
     Raises:
         InfrastructureError: the file cannot be written (disk full, read-only, no permission), naming it.
     """
-    temporary = path.with_name(f"{path.name}{TEMPORARY}{os.getpid()}")
+    temporary = temporary_path(path)
     try:
         with temporary.open("wb") as file:
             yield file

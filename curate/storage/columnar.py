@@ -20,6 +20,21 @@ _lock = threading.Lock()
 _held: OrderedDict[object, list[bytes | None]] = OrderedDict()
 
 
+class _OwnPosition(StoredFile):
+    """A file with a position of its own: pyarrow seeks and then reads, and other threads read the same file.
+
+    Args:
+        whole: the file, which stays open.
+    """
+
+    def __init__(self, whole: StoredFile) -> None:
+        super().__init__(whole.identity)
+        self._whole = whole
+
+    def pread(self, length: int, offset: int) -> bytes:
+        return self._whole.pread(length, offset)
+
+
 def read_value(file: StoredFile, head: bytes, member: str) -> bytes:
     """Return the bytes of the member `<column>/<row>`.
 
@@ -74,7 +89,7 @@ def _read(file: StoredFile, head: bytes, column: str, first: int) -> list[bytes 
 def _from_parquet(file: StoredFile, column: str, first: int) -> list[bytes | None]:
     from pyarrow import parquet
 
-    opened: Any = cast("Any", parquet).ParquetFile(file)
+    opened: Any = cast("Any", parquet).ParquetFile(_OwnPosition(file))
     metadata = opened.metadata
     before = 0
     if column not in opened.schema_arrow.names:
@@ -132,7 +147,7 @@ def arrow_batches(file: StoredFile, head: bytes) -> Any:
     import pyarrow
 
     arrow: Any = pyarrow
-    source: Any = file if file.descriptor is None else arrow.memory_map(file.identity.uri)
+    source: Any = _OwnPosition(file) if file.descriptor is None else arrow.memory_map(file.identity.uri)
     if head.startswith(b"ARROW1"):
         reader = arrow.ipc.open_file(source)
         yield from (reader.get_batch(index) for index in range(reader.num_record_batches))

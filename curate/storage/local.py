@@ -67,7 +67,7 @@ def open_local(path: str, *, follow_link: bool = True) -> LocalFile:
 
     Raises:
         NotRegularError: the path names something other than a file.
-        OSError: there is no such file, or it cannot be read.
+        OSError: the file does not exist, or it cannot be read.
     """
     # Opening a device can have effects (tapes rewind), so its type is checked before.
     _require_regular(os.stat(path).st_mode, path)  # noqa: PTH116 - a Path takes longer to make than to be asked

@@ -20,6 +20,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NoReturn, cast
 from urllib.parse import unquote, urlsplit
@@ -202,10 +203,12 @@ class ObjectScheme:
         place = self.place(f"{prefix.rstrip('/')}/_")
         folder = place.key.removesuffix("_")
         base = prefix.rstrip("/")
+        found: list[Identity] = []
         with self._errors(prefix):
-            found = [about for batch in _obstore().list(place.store, folder or None) for about in batch]
-        for about in sorted(found, key=lambda about: about["path"]):
-            yield _identity(f"{base}/{about['path'].removeprefix(folder)}", about)
+            for batch in _obstore().list(place.store, folder or None, chunk_size=1000):
+                found += [_identity(f"{base}/{about['path'].removeprefix(folder)}", about) for about in batch]
+        found.sort(key=attrgetter("uri"))
+        yield from found
 
     def _put(self, place: Place, file: Any) -> None:
         with self._errors(place.uri):

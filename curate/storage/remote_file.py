@@ -75,7 +75,8 @@ class RemoteFile(StoredFile):
         return RemoteFile(identity, fetch, least_bytes=_MEMBER_BYTES)
 
     def close(self) -> None:
-        self._held.clear()
+        with self._lock:  # other threads may be reading: the file stays usable
+            self._held.clear()
         super().close()
 
     def _block_at(self, offset: int, stop: int) -> tuple[int, bytes]:

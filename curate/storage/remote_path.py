@@ -8,12 +8,12 @@ import io
 import os
 import re
 import stat as modes
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path, PosixPath
 from typing import Any, BinaryIO
 
-from curate.storage.access import identity, open_file
+from curate.storage.access import identity, listing, open_file
 from curate.storage.file import Identity
 from curate.storage.scheme import scheme_of, store_of
 
@@ -123,15 +123,19 @@ def matching_urls(pattern: str) -> list[Identity]:
     """
     parts = pattern.split("/")
     first = next(number for number, part in enumerate(parts) if is_pattern(part))
-    listing: Any = getattr(store_of(pattern), "listing", None)
-    if listing is None or first < 3:
+    own: Any = getattr(store_of(pattern), "listing", None)
+    if own is None or first < 3:
         raise LookupError(f"{pattern:.300}: objects of this store cannot be listed; name them")
     wanted = re.compile("/".join(_translated(part) for part in parts).replace("(?:.*/)?/", "(?:.*/)?"))
-    found: list[Identity] = [one for one in listing("/".join(parts[:first])) if wanted.fullmatch(one.uri)]
+    found: list[Identity] = [one for one in own("/".join(parts[:first])) if wanted.fullmatch(one.uri)]
     return found
 
 
 _found: dict[str, list[Identity]] = {}
+_names: dict[str, bytes] = {}
+"""URL → the names below it, as one value, which takes less memory than a string for each."""
+
+_NAME = re.compile(rb"[^\0]+")
 
 
 def find_objects(url: str) -> list[Identity]:
@@ -146,9 +150,27 @@ def find_objects(url: str) -> list[Identity]:
     return _found[url]
 
 
+def names_below(folder: str) -> Iterator[str]:
+    """Yield the names of the objects below a URL, relative to it and sorted folder by folder, as `os.walk` finds files;
+    looked up once, until `forget_objects` is called.
+
+    Raises:
+        LookupError: the scheme is not registered, or its store lists nothing.
+        OSError: the store cannot be reached.
+    """
+    if folder not in _names:
+        names = [one.uri[len(folder) + 1 :] for one in listing(f"{folder}/")]
+        # a folder comes before what has its name and more, so the slash is less than any other character
+        names.sort(key=lambda name: name.replace("/", "\0"))
+        _names[folder] = "\0".join(names).encode()
+    for name in _NAME.finditer(_names[folder]):
+        yield name[0].decode()
+
+
 def forget_objects() -> None:
     """Look objects up anew: a plan begins, and what it finds is what its run reads."""
     _found.clear()
+    _names.clear()
 
 
 def _translated(part: str) -> str:

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import BinaryIO, Protocol, runtime_checkable
 
 from curate.storage.file import Identity, StoredFile
@@ -100,6 +101,11 @@ def scheme_of(uri: str) -> str | None:
     """Return the scheme of a URL, in lower case; None: it is a local path."""
     found = _URL.match(uri)
     return None if found is None else found[1].lower()
+
+
+def is_url(place: str | Path) -> bool:
+    """Return whether a place is opened as a URL: it begins with a scheme, registered or not."""
+    return _URL.match(str(place)) is not None
 
 
 def store_of(uri: str) -> Scheme:

@@ -48,7 +48,7 @@ class ExecutorContract:
 
     # What is below is inherited.
 
-    def test_every_pipeline_comes_to_the_bytes_of_local(self, tmp_path: Path) -> None:
+    def test_every_pipeline_gives_the_bytes_of_local(self, tmp_path: Path) -> None:
         """Law 2: published files, and who was left out or failed, where and why."""
         for name, stages in PIPELINES.items():
             for batch in self.batches:

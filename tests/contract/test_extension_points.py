@@ -158,19 +158,15 @@ def test_codes_verb_and_panel_are_known_to_the_command_line(project: Path, curat
     }
 
 
-def test_a_code_that_an_installed_plugin_does_not_announce_is_a_warning(host: PluginHost) -> None:
+def test_a_code_that_an_installed_plugin_does_not_announce_is_a_warning(host: PluginHost, warnings: list[str]) -> None:
     from curate.engine import RecordQuarantined
 
-    lines: list[str] = []
-    logger.enable("curate")
-    handler = logger.add(lines.append, level="WARNING", format="{message}")
     own = PluginHost()
     if "curate-example" not in {row.distribution for row in own.rows()}:
         pytest.skip("the distribution curate-example is not installed")
     for _ in range(2):
         own.on_record_quarantined(RecordQuarantined("m:1", "stage", "curate-example/no_duratoin", "misspelt"))
     host.on_record_quarantined(RecordQuarantined("m:1", "stage", "points/unheard_of", "not of a distribution"))
-    logger.remove(handler)
-    [line] = lines
+    [line] = warnings
     assert line.startswith("curate-example does not announce the error code 'curate-example/no_duratoin'")
     assert "curate-example/no_duration" in line

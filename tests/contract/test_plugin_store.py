@@ -65,10 +65,10 @@ def curate_storage_schemes():
 '''
 
 
-def _run(tmp_path: Path, executor: str, run_dir: str) -> tuple[int, str]:
+def _run(tmp_path: Path, executor: str, run_dir: str, file: str = "pipeline.yaml") -> tuple[int, str]:
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "curate.cli", "--plugins-file", "boxes.py", "run", "pipeline.yaml"),
+            *(sys.executable, "-m", "curate.cli", "--plugins-file", "boxes.py", "run", file),
             *("--executor", executor, "--run-dir", run_dir),
         ],
         cwd=tmp_path,
@@ -115,3 +115,34 @@ stages:
     (tmp_path / "boxes/in/part-3.jsonl").write_text("{}\n")
     code, output = _run(tmp_path, executor, "run")
     assert code == 0 and "box://in/part-3.jsonl among them" in " ".join(output.split())
+
+
+@pytest.mark.parametrize("executor", ["local", "multiprocessing"])
+def test_store_of_a_plugins_file_has_folders_of_recordings_and_objects_for_each_value(
+    tmp_path: Path, executor: str
+) -> None:
+    (tmp_path / "boxes.py").write_text(_PLUGIN)
+    for speaker, number in ((1, 1), (1, 2), (2, 1)):
+        path = write_tone(tmp_path / f"boxes/in/clips/s{speaker}/{number}.wav", float(number))
+        path.with_suffix(".txt").write_text(f"{speaker} {number}")
+    (tmp_path / "boxes/out").mkdir()
+    (tmp_path / "folder.yaml").write_text(
+        """\
+name: boxes
+stages:
+  - {use: read_folder, folder: "box://in/clips/", pattern: "{speaker}/{_}"}
+  - {use: audio_duration}
+  - {use: merge, path: "box://out/{speaker}.jsonl"}
+"""
+    )
+    code, output = _run(tmp_path, executor, "run", "folder.yaml")
+    assert code == 0, output
+    found = {path.name: path.read_text().splitlines() for path in (tmp_path / "boxes/out").iterdir()}
+    kept = {name: [json.loads(line) for line in lines] for name, lines in found.items()}
+    assert {name: [(row["text"], row["duration"]) for row in rows] for name, rows in kept.items()} == {
+        "s1.jsonl": [("1 1", 1.0), ("1 2", 2.0)],
+        "s2.jsonl": [("2 1", 1.0)],
+    }
+    assert kept["s2.jsonl"][0]["audio_filepath"] == "box://in/clips/s2/1.wav"
+    listed = (tmp_path / "run/listing.jsonl").read_text().splitlines()
+    assert [json.loads(name) for name in listed] == ["s1/1.wav", "s1/2.wav", "s2/1.wav"]

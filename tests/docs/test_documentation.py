@@ -277,7 +277,7 @@ def test_every_word_is_in_the_glossary(word: str) -> None:
 
 TITLES = {
     "architecture.md": "Architecture",
-    "audio.md": "Hearing audio in a stage",
+    "audio.md": "Audio stages",
     "audiobooks.md": "Audiobooks",
     "batching.md": "Batching",
     "benchmarks.md": "Benchmarks",

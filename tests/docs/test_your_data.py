@@ -29,8 +29,8 @@ MADE = {
 """A pipeline on the page → the form of its corpus, and the folder."""
 
 
-REMOTE = {"remote"}
-"""Pipelines over buckets, which tests/faults/test_s3.py runs against a server."""
+REMOTE = {"remote", "bucket"}
+"""Pipelines over buckets; tests/faults/test_s3.py runs their like, and the second itself, against a server."""
 
 
 @pytest.mark.parametrize("name", sorted(FILES.keys() - REMOTE))

@@ -1,8 +1,9 @@
 """A run over a folder or a pattern, to be killed in a process of its own while the input gains files.
 
-    python -m tests.faults.listings EXECUTOR INPUT RUN_DIR [grown]
+    python -m tests.faults.listings EXECUTOR INPUT RUN_DIR [grown] [TEMPLATE]
 
-INPUT is a folder of recordings, or a pattern of manifests.
+INPUT is a folder of recordings, or a pattern of manifests. TEMPLATE has the column `part` in braces, which is the first
+folder of a recording: the records are published there, and not in one file.
 """
 
 from __future__ import annotations
@@ -51,8 +52,11 @@ def live(executor: str, given: str, run_dir: str, *more: str) -> None:
     logger.enable("curate")
     failpoints.arm(os.environ.get(failpoints.VARIABLE, ""))
     commit_module.UNIT_BYTES = 250
-    source = ReadManifest(given) if "*" in given else FolderReader(given)
-    stages = [source, Partition(max_records=4), SetColumns({"known": "text"}), Merge("out.jsonl")]
+    template = next((word for word in more if "{" in word), "")
+    pattern = "{part}/{_}" if template else ""
+    source = ReadManifest(given) if "*" in given else FolderReader(given, pattern=pattern)
+    merge = Merge(template or "out.jsonl")
+    stages = [source, Partition(max_records=4), SetColumns({"known": "text"}), merge]
     Pipeline("listed", stages).run(executor, run_dir=run_dir, options=RunOptions(grown="grown" in more))
 
 

@@ -10,11 +10,19 @@ from tests.faults.listings import start
 from tests.object_servers import needs_s3, s3_environment, s3_server
 
 KILL = "commit.after_rename:kill@2"
+PUBLISHING = (
+    "publish.after_temporary:kill@2",  # nothing is sent
+    "set.before_rename:kill",
+    "object.after_upload:kill",
+    "object.after_upload:kill@2",
+    "set.after_rename:kill",
+)
+"""Places between the first and the last of several objects that are published together."""
 
 
 def recordings(folder: Path, *names: str) -> None:
-    folder.mkdir(exist_ok=True)
     for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.wav").write_bytes(b"RIFF")
         (folder / f"{name}.txt").write_text(name)
 
@@ -69,3 +77,46 @@ def test_killed_run_over_a_bucket_that_gains_objects_reads_what_was_listed(tmp_p
         put("b", 13)
         code, printed = start("local", pattern, run_dir, environment=environment)
         assert code != 0 and "s3://speech/parts/b.jsonl has changed since the run began" in printed
+
+
+@needs_s3
+def test_run_from_a_folder_to_objects_in_a_bucket_is_killed_at_every_place_and_publishes_the_bytes_of_a_local_run(
+    tmp_path: Path,
+) -> None:
+    folder, template, run_dir = tmp_path / "s3/speech/in", "sets/{part}/all.jsonl", tmp_path / "run"
+    names = [f"{part}/{number:02}" for part in "abc" for number in range(8)]
+    with s3_server(tmp_path / "s3") as server:
+        environment = s3_environment(f"http://127.0.0.1:{server.port}", tmp_path)
+        recordings(folder, *names)
+        assert start("local", str(folder), tmp_path / "undisturbed", template)[0] == 0
+        wanted = {
+            f"sets/{part}/all.jsonl": (tmp_path / "undisturbed/sets" / part / "all.jsonl").read_bytes()
+            for part in "abc"
+        }
+        sent: list[int] = []
+        for executor, place in (("multiprocessing", KILL), *(("local", place) for place in PUBLISHING)):
+            code, printed = start(
+                executor, "s3://speech/in", run_dir, f"s3://speech/{template}", failpoint=place, environment=environment
+            )
+            assert killed(code), printed
+            recordings(folder, "a/000")  # in front of all others but one
+            found = {name: server.get(name) for name in wanted if name in server.names()}
+            assert found.items() <= _from(wanted, folder).items(), "an object is whole, or not there"
+            sent.append(len(found))
+        assert sent[:3] == [0, 0, 0] and 1 <= sent[3] <= sent[4] <= sent[5] == 3
+        code, printed = start("local", "s3://speech/in", run_dir, f"s3://speech/{template}", environment=environment)
+        assert code == 0 and "a/000.wav among them" in printed, printed
+        assert {name: server.get(name) for name in wanted} == _from(wanted, folder)
+        assert not list(run_dir.rglob("*.tmp-*"))
+        more = f"s3://speech/{template}"
+        code, printed = start("local", "s3://speech/in", run_dir, more, "grown", environment=environment)
+        assert code == 0, printed
+        read = [json.loads(line)["text"] for line in server.get("sets/a/all.jsonl").splitlines()]
+        assert read == [*names[:8], "a/000"] and server.get("sets/b/all.jsonl").count(b"\n") == 8
+        code, printed = start("local", "s3://speech/in", tmp_path / "other", more, environment=environment)
+        assert code != 0 and "s3://speech/sets/a/all.jsonl is there already" in printed
+
+
+def _from(published: dict[str, bytes], folder: Path) -> dict[str, bytes]:
+    """Return the files with the recordings of a local folder behind the URL of the same folder."""
+    return {name: content.replace(str(folder).encode(), b"s3://speech/in") for name, content in published.items()}

@@ -91,6 +91,25 @@ def test_folders_that_are_in_use_or_not_ours_stay(folders: Path) -> None:
     os.close(lock)
 
 
+def test_folder_that_is_being_made_is_not_taken_for_abandoned(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flock, swept = fcntl.flock, list[int]()
+
+    def sweep_before(descriptor: int, operation: int) -> None:
+        """Let another driver start between the making of the owner's file and its lock."""
+        if not swept:
+            swept.append(descriptor)
+            sweep_abandoned_folders()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", sweep_before)
+    own = ClusterFolder()
+    assert swept
+    assert [path.name for path in own.path.iterdir()] == ["curate-owner.lock"]
+    sweep_abandoned_folders()
+    assert own.path.is_dir()
+    own.remove()
+
+
 @pytest.mark.ray
 @pytest.mark.slow
 def test_next_start_removes_the_cluster_of_a_driver_killed_by_sigkill(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ from curate import Pipeline, storage
 from curate.audio import load, probe
 from curate.errors import PlanError
 from curate.testing.audio import write_tone
+from tests.docs.test_your_data import FILES
 from tests.object_servers import KEY_ID, SECRET, Meter, S3Server, needs_s3, s3_environment, s3_server
 
 pytestmark = needs_s3
@@ -219,6 +220,41 @@ def test_manifest_behind_a_url_is_inspected_and_its_pipeline_runs(
     assert _texts((tmp_path / "run/curated.jsonl").read_bytes()) == texts
     code, output = curate("init", "s3://speech/none.jsonl")
     assert code == 2 and "s3://speech/none.jsonl does not exist" in output
+
+
+def test_folder_behind_a_url_is_inspected_and_the_pipeline_of_the_page_runs(
+    tmp_path: Path, server: S3Server, meter: Meter
+) -> None:
+    for number, name in enumerate(("s1/1", "s1/2", "s2/a b", "s2/long/1")):
+        server.put(f"calls/{name}.wav", write_tone(tmp_path / "tone.wav", seconds=0.5 + number).read_bytes())
+        server.put(f"calls/{name}.txt", f"call {name}".encode())
+    (tmp_path / "page.yaml").write_text(FILES["bucket"].replace("s3://corpora", "s3://speech"))
+    environment = {**os.environ, "CURATE_PLUGINS": "", **s3_environment(meter.url, tmp_path)}
+
+    def curate(*words: str) -> tuple[int, str]:
+        command = [sys.executable, "-m", "curate.cli", *words]
+        done = subprocess.run(
+            command, cwd=tmp_path, env={**environment, "PYTHONPATH": str(_ROOT)}, capture_output=True, check=False
+        )
+        return done.returncode, " ".join((done.stdout + done.stderr).decode().split())
+
+    code, output = curate("init", "s3://speech/calls/", "--output", "p.yaml")
+    assert code == 0 and "s3://speech/calls is a folder of recordings: 4, transcripts in .txt files" in output
+    assert 'folder: "s3://speech/calls"' in (tmp_path / "p.yaml").read_text()
+    code, output = curate("inspect", "s3://speech/calls", "--json")
+    assert code == 0 and '"records": 4' in output and "wav" in output.lower()
+    code, output = curate("run", "page.yaml", "--executor", "multiprocessing")
+    assert code == 0, output
+    published = {name: server.get(name) for name in server.names() if name.startswith("curated/")}
+    assert {name: _texts(content) for name, content in published.items()} == {
+        "curated/s1.jsonl": ["call s1/1", "call s1/2"],
+        "curated/s2.jsonl": ["call s2/a b"],
+    }
+    assert b"s3://speech/calls/s2/a b.wav" in published["curated/s2.jsonl"]
+    quarantined = _bytes_below(tmp_path / "runs/bucket/quarantine")
+    assert b"does not have the pattern {speaker}/{_}" in quarantined
+    code, output = curate("run", "page.yaml", "--run-dir", "other")
+    assert code == 2 and "s3://speech/curated/s1.jsonl is there already" in output
 
 
 @pytest.mark.parametrize(

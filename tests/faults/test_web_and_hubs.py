@@ -17,7 +17,7 @@ import pytest
 from curate import Pipeline, storage
 from curate.audio import load
 from curate.errors import InfrastructureError, PlanError, RecordError
-from curate.stages import AudioDuration, Merge, ReadManifest
+from curate.stages import AudioDuration, FolderReader, Merge, ReadManifest
 from curate.storage import StoreError, identity, open_file
 from curate.testing.audio import write_tone
 from tests.object_servers import GoogleServer, free_port, needs_remote, needs_s3, wait_for_port, web_server
@@ -130,6 +130,18 @@ def test_repository_of_the_hub_is_read_with_its_token(tmp_path: Path, web: Any, 
     result = Pipeline("hub", chain).run(run_dir=tmp_path / "run")
     assert [record["duration"] for record in result.records()] == [1.0]
     assert [record["audio_filepath"] for record in result.records()] == ["hf://datasets/owner/corpus@main/clips/a.wav"]
+    (files / "clips/a.txt").write_text("two")
+    listed = web.folder / "api/datasets/owner/corpus/tree/main/clips"
+    listed.parent.mkdir(parents=True)
+    found = [{"type": "file", "oid": "0" * 40, "size": 1, "path": f"clips/a.{suffix}"} for suffix in ("txt", "wav")]
+    listed.write_text(json.dumps(found))
+    chain = [FolderReader("hf://datasets/owner/corpus@main/clips"), AudioDuration(), Merge("out.jsonl")]
+    (record,) = Pipeline("folder", chain).run(run_dir=tmp_path / "folder").records()
+    assert (record["audio_filepath"], record["text"], record["duration"]) == (
+        "hf://datasets/owner/corpus@main/clips/a.wav",
+        "two",
+        1.0,
+    )
     signed = {authorisation for _, path, _, authorisation in web.requests if "resolve" in path}
     assert signed == {"Bearer hf_a_token_of_the_test"}
     held = b"".join(path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file())
@@ -172,6 +184,11 @@ def test_bucket_of_google_is_written_and_listed_by_the_interface_it_shares_with_
         assert [str(path) for path in result.outputs] == ["gs://speech/out/kept.jsonl"]
         rows = [json.loads(line) for line in server.get("out/kept.jsonl").splitlines()]
         assert [(row["text"], row["duration"]) for row in rows] == [("1", 2.0), ("2", 2.0)]
+        server.put("clips/a.txt", b"three")
+        folder = [FolderReader("gs://speech/clips"), AudioDuration(), Merge("gs://speech/each/{text}.jsonl")]
+        Pipeline("folder", folder).run(run_dir=tmp_path / "folder")
+        row = json.loads(server.get("each/three.jsonl"))
+        assert row == {"audio_filepath": "gs://speech/clips/a.wav", "text": "three", "duration": 2.0}
         with pytest.raises(PlanError, match=r"gs://speech/out/kept.jsonl is there already"):
             Pipeline("google", chain).run(run_dir=tmp_path / "other")
         large = tmp_path / "large"

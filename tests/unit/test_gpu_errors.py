@@ -80,6 +80,9 @@ UNUSABLE = [
     AcceleratorError("CUDA error: no kernel image is available for execution on the device"),
     AcceleratorError("CUDA error: invalid configuration argument"),
     AcceleratorError("CUDA error: all CUDA-capable devices are busy or unavailable"),
+    AcceleratorError("CUDA error: CUDA-capable device(s) is/are busy or unavailable"),  # since CUDA 11
+    AcceleratorError("CUDA error: device kernel image is invalid"),
+    AcceleratorError("CUDA error: the provided PTX was compiled with an unsupported toolchain."),
     RuntimeError("CUDA error: CUBLAS_STATUS_NOT_SUPPORTED when calling `cublasGemmStridedBatchedEx`"),
     RuntimeError("CUDA driver version is insufficient for CUDA runtime version"),
 ]

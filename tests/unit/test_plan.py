@@ -27,7 +27,9 @@ from curate import (
     processing_stage,
 )
 from curate.errors import PlanError, PluginError
+from curate.missing_column import WRITERS
 from curate.plan import Plan, make_plan
+from curate.plugin import current_host
 from curate.records import Record, RecordReader
 from curate.resolution import Resolved
 from curate.stage import Stage
@@ -82,6 +84,15 @@ def test_a_column_that_nobody_writes_is_named_with_its_stage() -> None:
         step("b", ["words"]),
         step("c", [], ["words"]),
     )
+
+
+@pytest.mark.parametrize(("column", "writer"), sorted(WRITERS.items()))
+def test_stage_that_the_error_names_writes_the_missing_column(column: str, writer: str) -> None:
+    made = current_host().stage(writer).load()
+    options = {"recogniser": "nemo", "options": {"model_name": "m.nemo"}} if writer == "asr" else {}
+    assert column in made(**options).writes()
+    read = ReadRecords([{"x": 1}])
+    refused(f"no earlier stage writes; the stage {writer} writes it", read, step("b", [column]))
 
 
 def test_after_a_stage_that_does_not_say_what_it_writes_every_column_may_be_there() -> None:

@@ -14,6 +14,11 @@ from curate.suggest import closest, nearest
         ("zzz", ["name", "batch_size"], "choose from name, batch_size"),
         ("zzz", iter(["name"]), "choose from name"),
         ("zzz", [], "there are none"),
+        (
+            "model_name",
+            ["name", "expression"],
+            "choose from name, expression",
+        ),  # shares letters, and means another thing
     ],
 )
 def test_a_hint_names_the_nearest_or_all(name: str, known: list[str], hint: str) -> None:

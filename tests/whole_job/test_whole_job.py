@@ -9,7 +9,6 @@ import gzip
 import hashlib
 import importlib
 import io
-import json
 import os
 import re
 import signal
@@ -286,21 +285,13 @@ def test_s3_to_s3_publishes_the_same_bytes(
         for path in sorted((folder / "recordings").rglob("*")):
             if path.is_file():
                 server.put(str(path.relative_to(folder)), path.read_bytes())
-        names = sorted(name for name in server.names() if name.startswith("recordings/"))
-        described = [
-            {"audio_filepath": f"s3://speech/{name}", "speaker": name.split("/")[1], "lang": "en", "license": "unknown"}
-            for name in names
-        ]
-        server.put("manifest.jsonl", "".join(f"{json.dumps(row)}\n" for row in described).encode())
         for name in ("whisper-model", "second-model"):
             (tmp_path / name).symlink_to(folder / name)
-        file = _from_and_to_s3(tmp_path)
+        file = _to_s3(tmp_path)
+        settings = ("--set", "vars.folder=s3://speech/recordings", *_settings()[2:])
         more = s3_environment(f"http://127.0.0.1:{server.port}", tmp_path)
-        _curate(tmp_path, more)(
-            "run", str(file), *_settings()[2:], *(part for each in SETS for part in ("--set", each))
-        )
+        _curate(tmp_path, more)("run", str(file), *settings, *(part for each in SETS for part in ("--set", each)))
         found = {name.removeprefix("sets/"): server.get(name) for name in server.names() if name.startswith("sets/")}
-    found |= {f"{split}.jsonl": (tmp_path / f"runs/granary/{split}.jsonl").read_bytes() for split in SPLITS}
     wanted = published(whole.run_dir)
     found = {name: content for name, content in found.items() if _is_content(name)}
     assert found.keys() == wanted.keys()
@@ -510,17 +501,13 @@ def _without_corpus_stages(folder: Path) -> Path:
     return _described(change, folder / "short.yaml")
 
 
-def _from_and_to_s3(folder: Path) -> Path:
+def _to_s3(folder: Path) -> Path:
+    """Write the pipeline with everything that it publishes in the bucket."""
+
     def change(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        read = {"use": "read_manifest", "name": "read", "manifest": "s3://speech/manifest.jsonl"}
-        return [read, *(_to_s3(stage) for stage in stages[1:])]
+        return [{**stage, "path": f"{SETS_URL}{stage['path']}"} if "path" in stage else stage for stage in stages]
 
     return _described(change, folder / "s3.yaml")
-
-
-def _to_s3(stage: dict[str, Any]) -> dict[str, Any]:
-    """Return a stage with its data set in the bucket; `merge` stays, because a URL takes no columns in its name."""
-    return stage if stage["use"] == "merge" or "path" not in stage else {**stage, "path": f"{SETS_URL}{stage['path']}"}
 
 
 def _told(name: str, content: bytes, roots: tuple[str, ...]) -> Any:
@@ -545,5 +532,5 @@ def _without(content: bytes, roots: tuple[str, ...]) -> bytes:
     return _MEMBER.sub(rb"\1", content)
 
 
-_MEMBER = re.compile(rb"\b(?:recordings|manifest)-(\d+_\d+)-[0-9a-f]{12}")
+_MEMBER = re.compile(rb"\brecordings-(\d+_\d+)-[0-9a-f]{12}")
 """The name of an utterance's file: the input's stem, the places of its `_id`, and a digest of the input's address."""

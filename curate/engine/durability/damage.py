@@ -115,6 +115,8 @@ def find_commits(directory: Path, fingerprints: Collection[str] = ()) -> FoundCo
             commit = None
         if commit is None:
             path, commit = copy_of(directory, name), _copied(directory, name, fingerprints)
+            if commit is None and not path.exists() and not (directory / "commits" / name).exists():
+                continue  # a run at work has superseded it since the names were listed
             damage.append(_damaged_commit(directory, name, problem, commit))
         if commit is not None:
             paths[commit.unit] = path

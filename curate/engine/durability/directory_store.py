@@ -13,7 +13,6 @@ import re
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import attrs
@@ -79,7 +78,7 @@ class DirectoryStore:
     Args:
         directory: the run directory.
         gathers: the phases that begin with a gather.
-        check: called before every commit; raises if this process may no longer write.
+        check: called before a commit and each of its renames; raises if this process may no longer write.
         fingerprint: the run's, which every new commit carries.
         fingerprints: the ones that the commits already there may carry; none: any.
 
@@ -99,7 +98,7 @@ class DirectoryStore:
     ) -> None:
         self._directory = directory
         self._gathers = frozenset(gathers)
-        self._check = check
+        self._check: Callable[[], object] = (lambda: None) if check is None else check
         self._fingerprint = fingerprint
         self._fingerprints = frozenset(fingerprints)
         self._retried: dict[int, frozenset[int]] = {}
@@ -176,7 +175,8 @@ class DirectoryStore:
         for path in found:
             if path.relative_to(self._directory) not in named and path.is_file():  # a folder is not the run's
                 path.unlink()
-        self._remove_unnamed_audio()
+        if (self._directory / AUDIO_FOLDER).exists():
+            self._remove_unnamed_audio()
         for path in sorted((self._directory / SHARD_FOLDER).rglob(f"*{TEMPORARY}*")):
             if path.is_dir():  # the files of a shard that was not finished
                 shutil.rmtree(path)
@@ -249,8 +249,7 @@ class DirectoryStore:
         rebuilds: str = "",
         renumbers: bool = False,
     ) -> Commit:
-        if self._check is not None:
-            self._check()
+        self._check()
         failpoint("commit.before_write")
         if not unit.name:
             unit.name, self._next = f"p{phase}-{self._next:06d}", self._next + 1
@@ -268,7 +267,10 @@ class DirectoryStore:
         )
         content = encode_commit(commit, accounts)
         path = self._directory / "commits" / f"{unit.name}.json"
-        write_atomically(path, content, before_rename=partial(failpoint, "commit.after_temporary_commit"))
+        # A disk that hangs in a write can hang until this driver counts as dead and is replaced.
+        write_atomically(
+            path, content, before_rename=lambda: (failpoint("commit.after_temporary_commit"), self._check())
+        )
         failpoint("commit.after_rename")
         with suppress(OSError):  # no result depends on the copy
             (self._directory / COPIES / path.name).write_bytes(content)
@@ -280,7 +282,9 @@ class DirectoryStore:
     def _write(self, kind: UnitFileKind, unit: str, lines: Iterable[bytes]) -> UnitFile:
         """Write a unit file, never holding all of it in memory, and return its description for the commit."""
         path, size, digest = f"{kind}/{unit}.jsonl", 0, hashlib.sha256()
-        with replacing(self._directory / path, before_rename=partial(failpoint, "commit.after_temporary")) as file:
+        with replacing(
+            self._directory / path, before_rename=lambda: (failpoint("commit.after_temporary"), self._check())
+        ) as file:
             for content in _together(lines):
                 size += len(content)
                 digest.update(content)
@@ -297,7 +301,8 @@ class DirectoryStore:
         write_atomically(self._completion(phase), b"{}\n")
         if self._retried.pop(phase, None):
             self._load()  # later outcomes of replaced records are superseded
-        if not self._retried:  # until then, a retry that is interrupted leaves earlier outcomes valid
+        has_audio = (self._directory / AUDIO_FOLDER).exists()
+        if has_audio and not self._retried:  # until then, a retry that is interrupted leaves earlier outcomes valid
             self._remove_unnamed_audio()
         if (self._directory / SHARD_FOLDER).exists():
             self._remove_unnamed_shards(phase)
@@ -369,10 +374,9 @@ class DirectoryStore:
         return read_accounts(self._directory / "commits" / f"{unit}.json")
 
     def write_again(self, file: UnitFile, lines: Iterable[bytes]) -> None:
-        if self._check is not None:
-            self._check()
+        self._check()
         with replacing(
-            self._directory / file.path, before_rename=partial(failpoint, "commit.after_temporary")
+            self._directory / file.path, before_rename=lambda: (failpoint("commit.after_temporary"), self._check())
         ) as written:
             for content in _together(lines):
                 written.write(content)

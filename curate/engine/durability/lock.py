@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import attrs
+from loguru import logger
 
 from curate.engine.durability.commit_file import repair_command
 from curate.engine.durability.copies import move_aside
@@ -86,7 +87,7 @@ class DriverLock:
 
     Args:
         directory: the run directory.
-        on_beat: called with every heartbeat; it must not raise.
+        on_beat: called with every heartbeat, until it raises.
         replaces_damaged: whether to take the place of a driver whose lock file is damaged. If it is at work, it notices
             that before its next commit, and stops. The damaged file is moved aside.
     """
@@ -98,6 +99,7 @@ class DriverLock:
         self._replaces_damaged = replaces_damaged
         self._on_beat = on_beat
         self._number = 0
+        self._beaten = directory
         self._left = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -112,13 +114,20 @@ class DriverLock:
         mine = _me()
         temporary = self._directory / f"driver{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
         try:
-            temporary.write_text(json.dumps(mine))
             while True:
-                holder = holder_of(self._directory, now=temporary.stat().st_mtime)
+                temporary.write_text(json.dumps(mine))  # again: a driver that starts removes it as a leftover
+                try:
+                    now = temporary.stat().st_mtime
+                except FileNotFoundError:
+                    continue
+                holder = holder_of(self._directory, now=now)
                 if holder is not None and holder.alive and not (holder.damaged and self._replaces_damaged):
                     raise _refusal(self._directory, holder)
                 self._number = 1 if holder is None else holder.number + 1
-                if not _linked(temporary, self._path(self._number)):
+                try:
+                    if not _linked(temporary, self._path(self._number)):
+                        continue
+                except FileNotFoundError:
                     continue
                 if max(_numbers(self._directory)) == self._number:
                     break
@@ -131,6 +140,7 @@ class DriverLock:
         for number in _numbers(self._directory):
             if number < self._number:
                 self._path(number).unlink(missing_ok=True)
+        self._beaten = self._path(self._number).absolute()  # a stage of this process may change the working directory
         self._thread = threading.Thread(target=self._beat, name="curate heartbeat", daemon=True)
         self._thread.start()
         return self
@@ -175,9 +185,13 @@ class DriverLock:
     def _beat(self) -> None:
         while not self._left.wait(HEARTBEAT_S):
             with contextlib.suppress(OSError):  # `check` finds out before the next commit
-                os.utime(self._path(self._number))
+                os.utime(self._beaten)
             if self._on_beat is not None:
-                self._on_beat()
+                try:
+                    self._on_beat()
+                except Exception as error:  # noqa: BLE001 (without heartbeats this driver would count as dead)
+                    logger.warning("the progress of the run is no longer reported: {}", error)
+                    self._on_beat = None
 
 
 def holder_of(directory: Path, *, now: float | None = None) -> Holder | None:
@@ -193,7 +207,8 @@ def holder_of(directory: Path, *, now: float | None = None) -> Holder | None:
             return None
         path = directory / lock_name(number)
         try:
-            silent_s = (time.time() if now is None else now) - path.stat().st_mtime
+            beaten = path.stat().st_mtime
+            silent_s = (time.time() if now is None else now) - beaten
             text = path.read_bytes()
         except FileNotFoundError:
             continue  # the next holder has just removed it
@@ -201,8 +216,7 @@ def holder_of(directory: Path, *, now: float | None = None) -> Holder | None:
             described = cast("dict[str, Any]", json.loads(text))
             return Holder(**described, number=number, silent_s=silent_s)
         except (ValueError, TypeError):  # by a crash of a machine while it was written, or by a damaged disk
-            since = path.stat().st_mtime
-            return Holder("unknown", "", 0, "", since, number=number, silent_s=silent_s, damaged=True)
+            return Holder("unknown", "", 0, "", beaten, number=number, silent_s=silent_s, damaged=True)
 
 
 def lock_name(number: int) -> str:
@@ -245,9 +259,10 @@ def _linked(source: Path, target: Path) -> bool:
     except OSError as error:
         if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
             raise
+        content = source.read_text()
         try:  # a file system without hard links
             with target.open("x") as file:
-                file.write(source.read_text())
+                file.write(content)
         except FileExistsError:
             return False
     return True

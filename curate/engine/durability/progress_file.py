@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import attrs
 
 from curate.engine.protocol.events import RunProgress
 from curate.engine.protocol.run_status import RunStatus
-from curate.storage import TEMPORARY
+from curate.storage import temporary_path
 
 STATE = "state.json"
 
@@ -32,13 +31,14 @@ class ProgressFile:
     """
 
     def __init__(self, directory: Path, executor: str, phases: int, count: Callable[[], int | None]) -> None:
-        self._directory = directory
+        self._directory = directory.absolute()  # a stage of this process may change the working directory
         self._about = {"executor": executor, "phases": phases, "started": time.time()}
         self._count = count
         self._expected: int | None = None
         self._first: RunProgress | None = None
         self._latest: RunProgress | None = None
         self._status, self._error = RunStatus.RUNNING, ""
+        self._writing = threading.Lock()
 
     def begin(self, expected: int | None) -> None:
         """Begin a phase of `expected` records; None: their number is not known yet."""
@@ -60,6 +60,10 @@ class ProgressFile:
 
     def write(self) -> None:
         """Write the file; it is not synced, because after a crash of the machine it is out of date anyway."""
+        with self._writing:  # or the heartbeat's thread could write an older state over the end of the run
+            self._write()
+
+    def _write(self) -> None:
         first, latest = self._first, self._latest
         state: dict[str, Any] = {**self._about, "status": self._status, "error": self._error, "written": time.time()}
         if latest is not None and first is not None:
@@ -72,7 +76,7 @@ class ProgressFile:
                     "elapsed_s": max(first.elapsed_s, latest.ready_s or 0.0),  # a speed does not count loading
                 },
             }
-        temporary = self._directory / f"{STATE}{TEMPORARY}{os.getpid()}-{threading.get_ident()}"
+        temporary = temporary_path(self._directory / STATE)
         with contextlib.suppress(OSError):
             temporary.write_text(json.dumps(state))
             temporary.replace(self._directory / STATE)

@@ -33,7 +33,7 @@ from curate.engine.protocol.options import RunOptions
 from curate.errors import InfrastructureError, RunDirectoryError
 from curate.plan import KEPT_BY_THE_RUN, Plan
 from curate.stage import Source, Writer
-from curate.storage import TEMPORARY, sync_directory, write_json
+from curate.storage import TEMPORARY, is_url, sync_directory, write_json
 
 _FORMAT = 4
 """The version of the run directory's files; a directory of another version is refused."""
@@ -411,7 +411,7 @@ def _check_outputs(directory: Path, plan: Plan) -> None:
         if isinstance(planned.stage, Source):
             owners |= {str(path.resolve()): planned.name for path in planned.stage.inputs()}
         for output in planned.stage.outputs() if isinstance(planned.stage, Writer) else ():
-            place = output if "://" in output else os.path.realpath(directory / output)
+            place = output if is_url(output) else os.path.realpath(directory / output)
             if place in own or any(place.startswith(kept + os.sep) for kept in own):
                 raise RunDirectoryError(
                     f"stage {planned.name!r} writes {output}, where the run keeps its own files; give it another path"

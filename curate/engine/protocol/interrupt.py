@@ -1,4 +1,4 @@
-"""The exception of a signal that ends the run, told apart from a `KeyboardInterrupt` that a stage raises by itself."""
+"""The exception of a signal that ends the run, other than a `KeyboardInterrupt` that a stage raises by itself."""
 
 from __future__ import annotations
 

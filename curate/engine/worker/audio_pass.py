@@ -75,7 +75,7 @@ class AudioPass:
         outcomes: OutcomeCollector,
         reread: Callable[[], list[Record]] | None,
     ) -> Iterator[list[Record]]:
-        """Yield the records that go on behind the pass."""
+        """Yield the records for the stage behind the pass."""
         reporter = self._reporter
         positions = () if reporter is None else reporter.positions(outcomes.roots_of([each[ID] for each in records]))
         activity = _Activity(reporter, self._level, positions)

@@ -21,7 +21,7 @@ from curate.engine.worker.outcomes import OutcomeCollector
 from curate.errors import InfrastructureError
 from curate.io.failpoints import failpoint
 from curate.records import ID, Record
-from curate.storage import TEMPORARY, sync_directory
+from curate.storage import sync_directory, temporary_path
 
 FOLDER = "audio"
 
@@ -157,7 +157,7 @@ def _path_of(identity: str, content: bytes) -> str:
 def _write(path: Path, content: bytes) -> None:
     """Write a file that appears whole, or not at all; it is not yet durable."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}{TEMPORARY}{os.getpid()}")
+    temporary = temporary_path(path)
     temporary.write_bytes(content)
     failpoint("audio.after_temporary")
     temporary.replace(path)

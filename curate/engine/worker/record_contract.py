@@ -51,7 +51,7 @@ class RecordContract:
     def interpret(
         self, result: Any, record: Record, snapshot: Snapshot, outcomes: OutcomeCollector, identity: str
     ) -> Iterable[Record]:
-        """Hold what the stage returned for one record to its cardinality, and return the records that go on.
+        """Hold what the stage returned for one record to its cardinality, and return the records for the next stage.
 
         Args:
             result: what the stage returned.
@@ -110,7 +110,7 @@ class RecordContract:
     def apply(
         self, record: Record, snapshot: Snapshot, outcomes: OutcomeCollector, process: Callable[[Record], Any]
     ) -> Iterable[Record]:
-        """Call `process` with a record, as often as the stage's `retries` allow, and return the records that go on."""
+        """Call `process` with a record, as often as `retries` allows, and return the records for the next stage."""
         identity: str = record[ID]
         try:
             after = self.interpret(process(record), record, snapshot, outcomes, identity)

@@ -177,10 +177,11 @@
         if (whole < 120) return `${short(seconds)} s`;
         return whole < 7200 ? `${short(seconds / 60)} min` : `${short(seconds / 3600)} h`;
       };
+      const end = Math.max(...chart.points.map((point) => point.at_s));
       const marks = [
         ...chart.attempts.map((at) => ({ name: "resumed", xAxis: at })),
         ...chart.phases.map((phase) => ({ name: phase.name, xAxis: phase.at })),
-      ];
+      ].map((mark) => ({ ...mark, label: { align: sideOf(mark.xAxis / end) } }));
       return {
         ...base(),
         option: {

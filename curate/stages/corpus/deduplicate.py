@@ -36,7 +36,7 @@ class Deduplicate(CompositeStage):
     """Finds duplicates: the same text is marked and, if asked for, limited; the same audio is left out.
 
     Columns: `duplicate_of`, the `_id` of the first record with this text (null: it is the first), and `text_count`, the
-    number of records with it, whoever speaks; both are null where the text is not compared. Texts are compared after
+    number of records with it, of any speaker; both are null where the text is not compared. Texts are compared after
     normalisation. Near duplicates are texts with an edit similarity of 0.8 below 40 letters, and with a Jaccard
     similarity of their character 3-grams of 0.8 from 40 on. Of the records with the same audio the first in the order
     of the input stays; the others are filtered.

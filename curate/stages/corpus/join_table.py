@@ -96,7 +96,7 @@ class JoinTable(KeyGather):
     def _path(self) -> Path:
         path = Path(self.table)
         if not path.is_file():
-            raise PlanError(f"table={str(self.table)!r}: there is no such file (looked from {Path.cwd()})")
+            raise PlanError(f"table={str(self.table)!r} does not exist (looked from {Path.cwd()})")
         return path
 
     def _keys(self) -> dict[str, str]:

@@ -18,7 +18,7 @@ _MOST_NAMED = 10
 
 @dataclass
 class Sample(KeyGather):
-    """Draws at most so many hours, or records, at random; the others are filtered. The order stays that of the input.
+    """Draws records at random, up to a number of hours or of records; the others are filtered. The order stays.
 
     The same seed draws the same records. A larger sample contains the smaller one. With `hours`, a record without a
     duration is left out. Groups that have less than was asked for stay whole, and a warning names them.

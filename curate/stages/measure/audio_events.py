@@ -1,4 +1,4 @@
-"""The stage that tells speech, singing and music apart."""
+"""The stage that distinguishes speech, singing and music."""
 
 from __future__ import annotations
 

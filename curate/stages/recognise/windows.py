@@ -2,8 +2,8 @@
 
 Neighbouring windows overlap, so each word of the overlap is recognised twice, and one that a window's edge cuts is
 whole in the other. The seam is a word that both windows have, as near to the middle of the overlap as possible: the
-words up to it are those of the first window, the words after it those of the second. Times alone do not tell, because
-two windows place the same word up to some tenths of a second apart.
+words up to it are those of the first window, the words after it those of the second. Times alone do not suffice,
+because two windows place the same word up to some tenths of a second apart.
 """
 
 from __future__ import annotations

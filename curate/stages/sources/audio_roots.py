@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from curate.errors import PlanError
-from curate.storage import scheme_of
+from curate.storage import is_url
 
 Paths = str | Path | Sequence[str | Path]
 
@@ -29,16 +29,17 @@ def check_within(path: Path, places: Sequence[str | Path], roots: Sequence[str |
 
 def root_paths(roots: Paths) -> list[Path]:
     """Return the roots that are folders."""
-    return [Path(root) for root in _listed(roots) if scheme_of(str(root)) is None]
+    return [Path(root) for root in listed_paths(roots) if not is_url(root)]
 
 
 def root_urls(roots: Paths) -> list[str]:
     """Return the roots that are URLs."""
-    return [str(root) for root in _listed(roots) if scheme_of(str(root)) is not None]
+    return [root for root in listed_paths(roots) if is_url(root)]
 
 
-def _listed(roots: Paths) -> Sequence[str | Path]:
-    return [roots] if isinstance(roots, str | Path) else roots
+def listed_paths(given: Paths) -> list[str]:
+    """Return the paths of a setting that takes one or several."""
+    return [str(path) for path in ([given] if isinstance(given, str | Path) else given)]
 
 
 def check_exist(roots: Paths) -> None:
@@ -52,11 +53,6 @@ def _lies_in(place: str | Path, root: str | Path) -> bool:
     if is_url(place) or is_url(root):
         return is_url(root) and str(place).startswith(f"{str(root).rstrip('/')}/")
     return Path(os.path.realpath(place)).is_relative_to(os.path.realpath(root))
-
-
-def is_url(place: str | Path) -> bool:
-    """Return whether a place is a URL."""
-    return scheme_of(str(place)) is not None
 
 
 def _absolute(root: str | Path) -> str:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,9 +19,12 @@ from curate.records import Record
 from curate.stages.sources.folder_source import FolderSource
 from curate.stages.sources.known_names import AUDIO_SUFFIXES, with_known_names
 from curate.stages.sources.patterns import is_file
-from curate.storage import NotRegularError, open_local
+from curate.storage import NotRegularError, is_url, names_below, open_file
 
 _FIELD = re.compile(r"\{(\w+)\}")
+
+_REQUESTS = 16
+"""The number of transcripts that are asked of a store at the same time."""
 
 
 @dataclass
@@ -29,7 +35,7 @@ class FolderReader(FolderSource):
     such a file becomes its columns. The folders and the name can be columns as well.
 
     Args:
-        folder: the folder; links to folders in it are not followed.
+        folder: the folder, or its URL, such as `s3://bucket/speech`; links to folders in it are not followed.
         suffixes: how the names of recordings end, in lower case; by default those of all usual formats.
         sidecars: the suffixes of files with transcripts, in the order in which they are looked for.
         pattern: the columns in the path below the folder, without the suffix: `{speaker}/{book}/{_}`. A field matches
@@ -40,13 +46,15 @@ class FolderReader(FolderSource):
 
     expects = "a recording"
 
+    reads_urls = True
+
     suffixes: Sequence[str] = ()
     sidecars: Sequence[str] = (".txt", ".lab", ".json")
     pattern: str = ""
 
     def row_files(self) -> Sequence[Path]:
         self.require_folder()
-        return [Path(self.folder)]
+        return [self.place]
 
     def inputs(self) -> Sequence[Path]:
         return ()
@@ -68,61 +76,44 @@ class FolderReader(FolderSource):
 
     def listing(self) -> Iterator[str]:
         """Yield the paths of the recordings that are there now, relative to the folder, sorted folder by folder."""
-        return _walk(str(self.folder), "", tuple(self._suffixes()))
+        suffixes = tuple(self._suffixes())
+        if not is_url(self.folder):
+            return _walk(str(self.folder), "", suffixes)
+        self.require_folder()
+        names = names_below(str(self.place))
+        return (name for name in names if name.lower().endswith(suffixes) and not _is_hidden(name))
 
     def use_listing(self, names: Iterable[str] | None) -> None:
         self._recordings_of_run = names
 
     def read_rows(self, path: Path, after: int) -> Iterator[Row]:
-        fields = self._fields()
-        for number, name in enumerate(self.recordings(), start=1):
-            if number > after:
-                yield number, self._row(name, fields)
+        remote, place = is_url(self.folder), str(self.place)
+        sidecars = self._sidecars_below(place) if remote else self.sidecars
+        row = partial(self._row, place if remote else os.path.abspath(place), self._fields(), sidecars)  # noqa: PTH100
+        names = enumerate(self.recordings(), start=1)
+        left = ((number, name) for number, name in names if number > after)
+        yield from _together(left, row) if remote and sidecars else ((number, row(name)) for number, name in left)
 
-    def _row(self, name: str, fields: re.Pattern[str] | None) -> Record | RecordError:
+    def _sidecars_below(self, url: str) -> Sequence[str]:
+        """Return the suffixes of transcripts that some object has, so that no other one is asked for."""
+        return [suffix for suffix in self.sidecars if any(name.endswith(suffix) for name in names_below(url))]
+
+    def _row(
+        self, folder: str, fields: re.Pattern[str] | None, sidecars: Collection[str], name: str
+    ) -> Record | RecordError:
         stem = name.rpartition(".")[0]
-        record: Record = {self.filepath_key: os.path.join(os.path.abspath(self.folder), name)}  # noqa: PTH118, PTH100
+        record: Record = {self.filepath_key: f"{folder.rstrip('/')}/{name}"}
         if fields is not None:
             match = fields.fullmatch(stem)
             if match is None:
                 return RecordError("bad_row", f"{name!r:.200} does not have the pattern {self.pattern}")
             record |= match.groupdict()
-        found = self._sidecar(stem)
+        found = _sidecar(f"{folder.rstrip('/')}/{stem}", sidecars)
         return (
             found
             if isinstance(found, RecordError)
             else {**record, **found, self.filepath_key: record[self.filepath_key]}
         )
-
-    def _sidecar(self, stem: str) -> Record | RecordError:
-        """Return the columns from the file next to a recording."""
-        for suffix in self.sidecars:
-            path = Path(self.folder) / f"{stem}{suffix}"
-            try:
-                with open_local(str(path)) as file:  # never a FIFO, which would not let go
-                    content = file.pread(MAX_LINE_BYTES + 1, 0)
-            except FileNotFoundError:
-                continue
-            except NotRegularError as error:
-                if path.is_dir():
-                    continue
-                return RecordError("not_a_regular_file", str(error))
-            except PermissionError as error:
-                return RecordError("unreadable_file", f"cannot read {path}: {error.strerror}")
-            except OSError as error:
-                raise InfrastructureError(f"cannot read {path}: {error.strerror or error}") from error
-            if len(content) > MAX_LINE_BYTES:
-                return RecordError("line_too_long", f"{path} is longer than {MAX_LINE_BYTES} bytes")
-            if suffix == ".json":
-                row = parse_line(content)
-                return (
-                    RecordError(row.code, f"{path}: {row}") if isinstance(row, RecordError) else with_known_names(row)
-                )
-            try:
-                return {"text": " ".join(content.decode("utf-8-sig").split())}
-            except UnicodeDecodeError as error:
-                return RecordError("bad_row", f"{path} is not UTF-8: {error.reason} at byte {error.start}")
-        return {}
 
     def _suffixes(self) -> frozenset[str]:
         return frozenset(self.suffixes) or AUDIO_SUFFIXES
@@ -144,6 +135,51 @@ class FolderReader(FolderSource):
             for index, part in enumerate(parts)
         )
         return re.compile(expression)
+
+
+def _sidecar(stem: str, suffixes: Collection[str]) -> Record | RecordError:
+    """Return the columns from the file next to a recording.
+
+    Args:
+        stem: the path or URL of the recording, without its suffix.
+        suffixes: of the files, in the order in which they are looked for.
+    """
+    for suffix in suffixes:
+        path = f"{stem}{suffix}"
+        try:
+            with open_file(path) as file:  # never a FIFO, which would not let go
+                content = file.pread(MAX_LINE_BYTES + 1, 0)
+        except FileNotFoundError:
+            continue
+        except NotRegularError as error:
+            if Path(path).is_dir():
+                continue
+            return RecordError("not_a_regular_file", str(error))
+        except PermissionError as error:
+            return RecordError("unreadable_file", f"cannot read {path}: {error.strerror}")
+        except OSError as error:
+            raise InfrastructureError(f"cannot read {path}: {error.strerror or error}") from error
+        if len(content) > MAX_LINE_BYTES:
+            return RecordError("line_too_long", f"{path} is longer than {MAX_LINE_BYTES} bytes")
+        if suffix == ".json":
+            row = parse_line(content)
+            return RecordError(row.code, f"{path}: {row}") if isinstance(row, RecordError) else with_known_names(row)
+        try:
+            return {"text": " ".join(content.decode("utf-8-sig").split())}
+        except UnicodeDecodeError as error:
+            return RecordError("bad_row", f"{path} is not UTF-8: {error.reason} at byte {error.start}")
+    return {}
+
+
+def _together(names: Iterator[tuple[int, str]], row: Callable[[str], Record | RecordError]) -> Iterator[Row]:
+    """Yield the rows of recordings whose transcripts are asked of a store several at a time."""
+    with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="transcripts") as pool:
+        while some := list(islice(names, _REQUESTS)):
+            yield from zip((number for number, _ in some), pool.map(row, (name for _, name in some)), strict=True)
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or "/." in name
 
 
 def _walk(root: str, below: str, suffixes: tuple[str, ...]) -> Iterator[str]:

@@ -6,12 +6,13 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from curate.errors import PlanError
 from curate.io.lines import bounded_lines
 from curate.stages.sources.audio_roots import root_paths
 from curate.stages.sources.manifest_source import RowSource
+from curate.storage import is_url, names_below, path_of
 
 MAX_UNSORTED_BYTES = 64 * 2**20
 """The maximum size of a keyed file that is not sorted, and so has to be held in memory."""
@@ -27,6 +28,18 @@ class FolderSource(RowSource):
 
     folder: str | Path
 
+    reads_urls: ClassVar[bool] = False
+    """Whether the folder may be a URL."""
+
+    @property
+    def place(self) -> Path:
+        """The folder as a path, or as the path of a URL.
+
+        Raises:
+            ValueError: the URL is malformed.
+        """
+        return path_of(str(self.folder).rstrip("/")) if is_url(self.folder) else Path(self.folder)
+
     def found_files(self, *patterns: str) -> list[Path]:
         """Return the files below the folder that match the patterns, in the order of patterns and names.
 
@@ -40,12 +53,25 @@ class FolderSource(RowSource):
         return files
 
     def require_folder(self) -> None:
-        """Raise `PlanError` if the folder is not there."""
-        if not Path(self.folder).is_dir():
+        """Raise `PlanError` if the folder is not there, or no object lies below its URL."""
+        if is_url(self.folder):
+            self._require_objects()
+        elif not Path(self.folder).is_dir():
             raise PlanError(f"{self.folder} is not a folder (looked from {Path.cwd()})")
 
+    def _require_objects(self) -> None:
+        if not self.reads_urls:
+            name = type(self).name
+            raise PlanError(f"{name} reads local folders, and {self.folder} is a URL: copy its objects into a folder")
+        try:
+            first = next(names_below(str(self.place)), None)
+        except (OSError, LookupError, ValueError) as error:
+            raise PlanError(f"{self.folder} cannot be listed: {error}") from error
+        if first is None:
+            raise PlanError(f"no object lies below {self.folder}")
+
     def roots_of(self, path: Path) -> list[Path]:
-        return root_paths(self.roots) if self.roots else [Path(self.folder)]
+        return root_paths(self.roots) if self.roots else [self.place]
 
     @property
     def described_input(self) -> str:

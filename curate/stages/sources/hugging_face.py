@@ -13,9 +13,9 @@ from curate.errors import InfrastructureError, PlanError, RecordError
 from curate.io import Row, audio_columns, count_rows, read_rows
 from curate.io.parquet import rows_of
 from curate.io.parquet_schema import parquet_source
-from curate.stages.sources.audio_roots import root_paths
+from curate.stages.sources.audio_roots import listed_paths, root_paths
 from curate.stages.sources.known_names import with_known_names
-from curate.stages.sources.manifest_source import RowSource, listed_paths, matching_files
+from curate.stages.sources.manifest_source import RowSource, matching_files
 from curate.storage import SEPARATOR, RemotePath, open_file
 from curate.storage.columnar import arrow_batches
 

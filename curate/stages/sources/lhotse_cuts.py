@@ -10,8 +10,8 @@ from typing import Any, cast
 from curate.errors import PlanError, RecordError
 from curate.io import Row, read_rows
 from curate.records import Record
-from curate.stages.sources.audio_roots import root_paths
-from curate.stages.sources.manifest_source import RowSource, listed_paths, matching_files
+from curate.stages.sources.audio_roots import listed_paths, root_paths
+from curate.stages.sources.manifest_source import RowSource, matching_files
 from curate.storage import SEPARATOR
 
 _TOLERANCE_S = 1e-3

@@ -16,10 +16,10 @@ from curate.io import Row
 from curate.io.rows import is_finite_number
 from curate.records import DEFAULT_FILEPATH_KEY, ID, Failed, Record, string_bytes
 from curate.stage import Source
-from curate.stages.sources.audio_roots import check_exist, check_within, root_paths, root_urls
+from curate.stages.sources.audio_roots import check_exist, check_within, listed_paths, root_paths, root_urls
 from curate.stages.sources.patterns import glob_files
 from curate.stages.sources.record_shape import SHAPING, ColumnSettings, bcp_47
-from curate.storage import find_objects, path_of, scheme_of
+from curate.storage import find_objects, is_url, path_of
 from curate.suggest import nearest
 
 SAMPLED_ROWS = 100
@@ -177,9 +177,7 @@ class RowSource(ColumnSettings, Source):
         """Raise when most of the first records' audio lies outside the roots: then the setting is at fault."""
         folder = path.parent / self.audio_folder
         named = [audio for record in records if isinstance(audio := record.get(self.filepath_key), str)]
-        places = [
-            folder / audio if _is_path(audio) else audio for audio in named if _is_path(audio) or scheme_of(audio)
-        ]
+        places = [folder / audio if _is_path(audio) else audio for audio in named if _is_path(audio) or is_url(audio)]
         check_within(path, places, [*self.roots_of(path), *root_urls(self.roots)])
 
     def roots_of(self, path: Path) -> list[Path]:
@@ -277,16 +275,11 @@ class ManifestSource(RowSource):
         return files
 
     def given(self) -> Collection[str]:
-        return [str(path) for path in ([self.manifest] if isinstance(self.manifest, str | Path) else self.manifest)]
+        return listed_paths(self.manifest)
 
     @property
     def described_input(self) -> str:
         return str(self.manifest)
-
-
-def listed_paths(given: str | Path | Sequence[str | Path]) -> list[str]:
-    """Return the paths of a setting that takes one or several."""
-    return [str(path) for path in ([given] if isinstance(given, str | Path) else given)]
 
 
 def matching_files(pattern: str) -> list[Path]:
@@ -295,7 +288,7 @@ def matching_files(pattern: str) -> list[Path]:
     Raises:
         PlanError: there is none, or the path names something other than a file.
     """
-    if "://" in pattern and scheme_of(pattern) is not None:
+    if is_url(pattern):
         return matching_objects(pattern)
     path = Path(pattern)
     if _SHARDED.search(pattern) and not path.is_file():

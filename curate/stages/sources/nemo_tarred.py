@@ -9,9 +9,9 @@ from pathlib import Path
 
 from curate.errors import PlanError, RecordError
 from curate.io import Row, count_rows, declared_columns, read_rows
-from curate.stages.sources.audio_roots import root_paths
+from curate.stages.sources.audio_roots import listed_paths, root_paths
 from curate.stages.sources.manifest_source import RowSource, matching_files
-from curate.storage import SEPARATOR, scheme_of
+from curate.storage import SEPARATOR, is_url
 
 _NUMBERED = re.compile(r"(?:_OP_|\{)(\d+)\.\.(\d+)(?:_CL_|\})")
 _SUB = re.compile(r"-sub\d+(?=\.[^.]*$)")
@@ -113,11 +113,10 @@ class NemoTarredReader(RowSource):
 
 def expand(given: str | Path | Sequence[str | Path]) -> list[str]:
     """Return names with NeMo's `_OP_0..7_CL_`, or a shell's `{0..7}`, written out; zeros in front are kept."""
-    names = [str(given)] if isinstance(given, str | Path) else [str(name) for name in given]
     found: list[str] = []
-    for name in names:
+    for name in listed_paths(given):
         match = _NUMBERED.search(name)
-        if match is None or (scheme_of(name) is None and Path(name).is_file()):
+        if match is None or (not is_url(name) and Path(name).is_file()):
             found.append(name)
             continue
         width = len(match[1]) if match[1].startswith("0") else 0

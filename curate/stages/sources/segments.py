@@ -13,6 +13,7 @@ from curate.stages.sources.audio_roots import root_paths
 from curate.stages.sources.folder_source import FolderSource
 from curate.stages.sources.known_names import AUDIO_SUFFIXES
 from curate.stages.sources.segment_files import SEGMENT_READERS
+from curate.storage import is_url
 
 
 @dataclass
@@ -38,6 +39,8 @@ class SegmentsReader(FolderSource):
 
     def row_files(self) -> Sequence[Path]:
         self.require_folder()
+        if is_url(self.audio):
+            raise PlanError(f"audio: {self.audio} is a URL, and read_segments reads local folders")
         suffixes = [f".{form.removeprefix('.').lower()}" for form in self.forms] or list(SEGMENT_READERS)
         unknown = [suffix for suffix in suffixes if suffix not in SEGMENT_READERS]
         if unknown:

@@ -115,7 +115,7 @@ class SplitShard(ColumnSettings, RecordStage):
             with open_file(shard) as file:
                 samples = list(self._samples(file, shard))
         except FileNotFoundError as error:
-            raise RecordError("missing_file", f"no such file: {shard}") from error
+            raise RecordError("missing_file", f"{shard} does not exist") from error
         except OSError as error:
             raise InfrastructureError(f"cannot read {shard} to its end: {error}") from error
         if not samples:

@@ -147,7 +147,7 @@ def _raise_collision(records: Iterable[Record], name_of: Any, wanted: bytes) -> 
     found = [(record[ID], name) for record in records if fits(name := str(name_of(record)))]
     raise PlanError(
         f"template: {len(found):,} records would have the name {found[0][1]!r}, such as {found[0][0]} and "
-        f"{found[1][0]}; add a column that tells them apart, or {{id}}"
+        f"{found[1][0]}; add a column that distinguishes them, or {{id}}"
     )
 
 

@@ -8,20 +8,31 @@ URL gets this file last, so until then a claim of the whole set counts.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from pathlib import Path
 from typing import Any, cast
 
 from curate.errors import InfrastructureError, PlanError
 from curate.io.provenance import PROVENANCE
-from curate.storage import RemotePath, identity, listing, lookup, open_file, path_of, read_json, scheme_of, write_json
+from curate.storage import (
+    RemotePath,
+    identity,
+    is_url,
+    listing,
+    lookup,
+    open_file,
+    path_of,
+    read_json,
+    scheme_of,
+    write_json,
+)
 
 CLAIMS = "claims.json"
 
 
-def is_url(path: str | Path) -> bool:
-    """Return whether a writer's path is a URL."""
-    return "://" in str(path)  # of any scheme: `check_url` refuses those that are not known
+def is_meant_as_url(path: str | Path) -> bool:
+    """Return whether a writer's path is meant as a URL: `check_url` refuses one with a malformed scheme."""
+    return "://" in str(path)
 
 
 def check_url(url: str) -> None:
@@ -49,13 +60,27 @@ def claim(stage: str, places: Iterable[Path], directory: Path) -> list[Path]:
         places: paths and URLs.
         directory: the run directory.
     """
-    noted = read_json(directory / CLAIMS)
-    before = cast("list[str]", noted.get(stage, []))
+    before = claimed(stage, directory)
     now = {str(place.absolute()) for place in places}
     now.update(place for place in before if is_url(place))
-    if now.symmetric_difference(before):
-        write_json(directory / CLAIMS, {**noted, stage: sorted(now)})
+    _note(stage, now, directory)
     return [Path(place) for place in before if place not in now]
+
+
+def claimed(stage: str, directory: Path) -> list[str]:
+    """Return the paths and URLs that a stage has claimed."""
+    return cast("list[str]", read_json(directory / CLAIMS).get(stage, []))
+
+
+def release(stage: str, urls: Iterable[str], directory: Path) -> None:
+    """Give up the claim on objects that a stage has deleted: what lies there next is another's."""
+    _note(stage, set(claimed(stage, directory)).difference(urls), directory)
+
+
+def _note(stage: str, places: Set[str], directory: Path) -> None:
+    noted = read_json(directory / CLAIMS)
+    if set(noted.get(stage, [])) != places:
+        write_json(directory / CLAIMS, {**noted, stage: sorted(places)})
 
 
 def require_own_file(place: Path, directory: Path) -> None:

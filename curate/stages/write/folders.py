@@ -17,7 +17,7 @@ from curate.errors import InfrastructureError, PlanError
 from curate.io.failpoints import failpoint
 from curate.io.provenance import PROVENANCE_FORMAT
 from curate.stage import RUN_FOLDERS, Writer
-from curate.stages.write.claims import check_url, claim, is_url, require_own_folder
+from curate.stages.write.claims import check_url, claim, is_meant_as_url, require_own_folder
 from curate.stages.write.places import check_writable
 from curate.stages.write.uploads import upload_folder
 from curate.storage import TEMPORARY, path_of, read_json, sync_directory
@@ -42,7 +42,7 @@ class FolderWriter(Writer):
     """The format, as `provenance.json` names it."""
 
     def check(self) -> None:
-        if is_url(self.path):
+        if is_meant_as_url(self.path):
             check_url(self._url)
             return
         path = Path(os.path.normpath(self.path))
@@ -55,14 +55,14 @@ class FolderWriter(Writer):
             raise PlanError(f"path={str(self.path)!r}: {path.parts[0]}/ is reserved for the run's own files")
 
     def outputs(self) -> tuple[str, ...]:
-        return (self._url if is_url(self.path) else os.path.normpath(self.path),)
+        return (self._url if is_meant_as_url(self.path) else os.path.normpath(self.path),)
 
     def check_place(self, directory: Path) -> None:
         require_own_folder(self.place(directory), directory)
 
     def place(self, directory: Path) -> Path:
         """Return where the folder is published."""
-        return path_of(self._url) if is_url(self.path) else directory / os.path.normpath(self.path)
+        return path_of(self._url) if is_meant_as_url(self.path) else directory / os.path.normpath(self.path)
 
     @property
     def _url(self) -> str:
@@ -73,28 +73,32 @@ class FolderWriter(Writer):
         """Give an empty folder, which takes the place of the published one when the block ends without an error.
 
         Raises:
+            PlanError: another run has published there meanwhile.
             InfrastructureError: a file cannot be written.
         """
         place = self.place(directory)
-        if is_url(self.path):
-            self.check_place(directory)  # something may have appeared since the run began
+        self.check_place(directory)  # something may have appeared since the run began
+        if is_meant_as_url(self.path):
             claim(self.name, [place], directory)
             place = directory / f"publish-{hashlib.sha256(self._url.encode()).hexdigest()[:12]}"
-        building = place.with_name(f"{place.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
+        # The name has the run in it: another one may be building a set for the same place at this moment.
+        own = f"{place.name}{TEMPORARY}{hashlib.sha256(os.fsencode(directory.absolute())).hexdigest()[:12]}-"
+        building = place.with_name(f"{own}{secrets.token_hex(4)}")
         try:
-            for left in place.parent.glob(f"{glob.escape(place.name)}{TEMPORARY}*/"):  # by a killed attempt
+            for left in place.parent.glob(f"{glob.escape(own)}*/"):  # by a killed attempt
                 shutil.rmtree(left)
             building.mkdir(parents=True)
             yield building
-            if is_url(self.path):
+            if is_meant_as_url(self.path):
                 upload_folder(building, self._url)
                 return
             _sync(building)
             failpoint("set.before_rename")
+            self.check_place(directory)  # or since this set was begun: it would be deleted
             _replace(building, place)
             failpoint("set.after_rename")
         except OSError as error:
-            name = self._url if is_url(self.path) else place
+            name = self._url if is_meant_as_url(self.path) else place
             raise InfrastructureError(f"cannot publish {name}: {error.strerror or error}") from error
         finally:
             shutil.rmtree(building, ignore_errors=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Collection, Generator, Mapping, Sequence
@@ -14,15 +15,17 @@ from typing import Literal
 
 from curate.errors import InfrastructureError, PlanError
 from curate.io import ManifestFormat, WriteOptions, publish_together, with_published_audio
+from curate.io.failpoints import failpoint
 from curate.io.selected import ChosenColumns, divide
 from curate.plugin import current_host
 from curate.records import Record, RecordReader
 from curate.stage import RUN_FOLDERS, Source, Writer
 from curate.stages.write.assignment import folder_name
-from curate.stages.write.claims import check_url, claim, is_url, require_own_file
+from curate.stages.write.claims import check_url, claim, claimed, is_meant_as_url, release, require_own_file
 from curate.stages.write.licenses import check_licenses, is_denied
 from curate.stages.write.places import check_writable
-from curate.storage import TEMPORARY, path_of
+from curate.stages.write.uploads import upload_files
+from curate.storage import TEMPORARY, delete, is_url, path_of
 
 _COMPRESSIONS = ("zstd", "snappy", "gzip", "none")
 
@@ -32,13 +35,13 @@ class Merge(Writer):
     """Writes one manifest atomically: it is complete or does not exist.
 
     A path such as `{split}.jsonl` gives one file for each value of the columns in braces; they are replaced together,
-    when all are written.
+    when all are written. Behind a URL they appear one after the other, each whole.
 
     Args:
-        path: the file to write; a relative path lies inside the run directory. It may be a URL without braces, such as
-            `s3://bucket/curated.jsonl`; an object that another has written there is not replaced. The suffix selects
-            the format: `.jsonl`, `.jsonl.gz`, `.csv`, `.tsv`, `.parquet`, or that of a plugin. A file outside the run
-            directory that this run has not written is never replaced.
+        path: the file to write; a relative path lies inside the run directory. It may be a URL, such as
+            `s3://bucket/curated.jsonl`. The suffix selects the format: `.jsonl`, `.jsonl.gz`, `.csv`, `.tsv`,
+            `.parquet`, or that of a plugin. A file outside the run directory, or an object, that this run has not
+            written is never replaced.
         columns: the only columns to write, in this order; empty: all, as they first occur.
         compression: of Parquet: `zstd` (the default), `snappy`, `gzip` or `none`.
         row_group_records: of Parquet: how many records a group of rows has.
@@ -55,15 +58,15 @@ class Merge(Writer):
     tuning = frozenset({"path", "columns", "compression", "row_group_records"})
 
     def check(self) -> None:
-        remote = is_url(self.path)
+        remote = is_meant_as_url(self.path)
         path = Path(str(self.path) if remote else os.path.normpath(self.path))
         self._check_options(_format_of(path))
+        template_columns(str(self.path) if remote else str(path))
         if remote:
             check_url(str(self.path))
-            if "{" in str(self.path):
-                raise PlanError(f"path={str(self.path)!r}: a URL takes no columns in braces; add a merge for each file")
+            if "{" in str(self.path).partition("://")[2].partition("/")[0]:
+                raise PlanError(f"path={str(self.path)!r}: columns in braces may name objects, and not the bucket")
             return
-        template_columns(str(path))
         check_writable(self.path, path)
         if path.is_absolute():
             return
@@ -111,15 +114,52 @@ class Merge(Writer):
         is_template = "{" in str(self.path)
         with ExitStack() as stack:
             files: Mapping[Path, RecordReader] = {place: records}
+            scratch = stack.enter_context(_scratch(directory)) if is_template else directory
             if is_template:
-                files = stack.enter_context(_divided(records, os.path.normpath(self.path), directory))
+                files = self._divided(records, directory, scratch)
             if is_template or not place.is_relative_to(directory):
                 self._claim(list(files), directory)
             if (directory / "audio").is_dir():  # the run has made audio of its own
                 files = {path: with_published_audio(each, path, directory) for path, each in files.items()}
             options = WriteOptions(self.compression, self.row_group_records, self.columns or list(self.planned_columns))
-            publish_together(files, format=_format_of(Path(self.path)), options=options)
+            format = _format_of(Path(self.path))
+            if not (is_template and is_url(self.path)):
+                publish_together(files, format=format, options=options)
+                return list(files)
+            # all are written to this disk first: a store's own buffers would be as many as the files
+            whole = {str(url): scratch / f"object-{number}" for number, url in enumerate(files)}
+            publish_together({whole[str(url)]: each for url, each in files.items()}, format=format, options=options)
+            self._upload(whole, directory)
             return list(files)
+
+    def _upload(self, files: Mapping[str, Path], directory: Path) -> None:
+        """Upload files, and delete the objects of values that are gone.
+
+        Raises:
+            InfrastructureError: the store cannot be reached, or refuses a file.
+        """
+        failpoint("set.before_rename")
+        try:
+            upload_files(files)
+            failpoint("set.after_rename")
+            own = _pattern(str(self.path))
+            gone = [url for url in claimed(self.name, directory) if url not in files and own.fullmatch(url)]
+            for url in gone:
+                delete(url)
+            release(self.name, [url for url in gone if not path_of(url).exists()], directory)
+        except OSError as error:
+            raise InfrastructureError(f"cannot publish {self.path}: {error}") from error
+
+    def _divided(self, records: RecordReader, directory: Path, scratch: Path) -> Mapping[Path, RecordReader]:
+        """Return the files to write, each with its records."""
+        template = str(self.path) if is_url(self.path) else os.path.normpath(self.path)
+        names = template_columns(template)
+
+        def place_of(record: Record) -> str:
+            return template.format(**{name: folder_name(record.get(name)) for name in names})
+
+        files = divide(records, place_of, scratch)
+        return {path_of(place) if is_url(place) else directory / place: each for place, each in files.items()}
 
     def _check_licenses(self, records: RecordReader) -> None:
         for record in records:
@@ -158,20 +198,21 @@ def template_columns(template: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _pattern(template: str) -> re.Pattern[str]:
+    """Return a pattern of the paths that a template gives."""
+    parts = Formatter().parse(template)
+    return re.compile("".join(re.escape(text) + ("" if name is None else "[^/]+") for text, name, _, _ in parts))
+
+
 @contextmanager
-def _divided(records: RecordReader, template: str, directory: Path) -> Generator[Mapping[Path, RecordReader]]:
-    """Give the files to write, each with its records."""
-    names = template_columns(template)
-
-    def path_of(record: Record) -> str:
-        return template.format(**{name: folder_name(record.get(name)) for name in names})
-
-    scratch = directory / f"merge{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"  # a killed attempt's is removed
-    scratch.mkdir()
+def _scratch(directory: Path) -> Generator[Path]:
+    """Give a folder in the run directory; that of a killed attempt is removed by the next."""
+    folder = directory / f"merge{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
+    folder.mkdir()
     try:
-        yield {directory / path: each for path, each in divide(records, path_of, scratch).items()}
+        yield folder
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _format_of(path: Path) -> ManifestFormat:

@@ -51,7 +51,11 @@ class NemoFormat(ShardFormat):
         return _NemoShard(self, TarShard(tar), manifest)
 
     def row(self, record: Record, audio: EncodedAudio, name: str) -> Record:
-        """Return the row of the manifest."""
+        """Return the row of the manifest.
+
+        Raises:
+            RecordError: neither the record nor the stage names the language.
+        """
         row = published_row(record, audio)
         lang = record.get("lang") or self.lang
         if lang is None:

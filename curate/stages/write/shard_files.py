@@ -18,12 +18,12 @@ from curate.stage import SHARD_MEMBERS
 from curate.stages.write.formats import OpenShard, ShardFormat, ShardPlace
 from curate.stages.write.tallies import ShardTally
 from curate.storage import (
-    TEMPORARY,
     DescribedFile,
     describe_bytes,
     describe_file,
     describe_folder,
     sync_folder,
+    temporary_path,
     write_atomically,
 )
 
@@ -76,7 +76,7 @@ def new_shard(folder: Path, name: str, format: ShardFormat, survey: str) -> Gene
         OSError: a file cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = f"{name}{TEMPORARY}{os.getpid()}"
+    unfinished = temporary_path(folder / name).name
     paths = [folder / f"{unfinished}{suffix}" for suffix in format.suffixes]
     members = folder / f"{unfinished}{SHARD_MEMBERS}"
     try:

@@ -19,7 +19,7 @@ from curate.stages.write.segment_formats import FORMS, NEEDED, SUFFIXES, Segment
 from curate.storage import describe_file, write_json
 
 _PARTS = 64
-"""Records are grouped by recording in so many parts, of which one is in memory at a time."""
+"""The number of parts in which records are grouped by recording; one of them is in memory at a time."""
 
 _USED = ("offset", "duration", "text", "speaker", "channel", "words", "segments")
 

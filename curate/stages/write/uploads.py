@@ -1,8 +1,8 @@
-"""Sends a data set behind a URL: its shards, then what describes them."""
+"""Sends files behind URLs: several at the same time, and of a data set the shards before what describes them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,25 @@ def upload_folder(folder: Path, url: str) -> None:
 
 
 def _upload_all(folder: Path, url: str, names: Iterable[str]) -> None:
-    """Upload files under their names, several at the same time."""
+    """Upload files of a folder under their names."""
+    upload_files({f"{url}/{name}": folder / name for name in names})
+
+
+def upload_files(files: Mapping[str, Path]) -> None:
+    """Upload files, several at the same time.
+
+    Args:
+        files: URL → the file.
+
+    Raises:
+        OSError: a file cannot be uploaded.
+    """
     with ThreadPoolExecutor(_UPLOADS, thread_name_prefix="upload") as pool:
-        futures = [pool.submit(upload, folder / name, f"{url}/{name}") for name in names]
+        futures = [pool.submit(upload, path, url) for url, path in files.items()]
         try:
             for future in futures:
                 future.result()
+                failpoint("object.after_upload")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise

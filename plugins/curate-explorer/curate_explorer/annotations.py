@@ -1,7 +1,7 @@
 """Labels of records: accepted or rejected, with a corrected text and a note, appended to a file of JSON lines.
 
-Every label is one line, written whole and flushed to the disk before the page is told; the last line about a record
-counts. A line that a crash has torn off at the end of the file is cut away when the file is opened again.
+Every label is one line, written whole and flushed to the disk before the page gets its answer; the last line about a
+record counts. A line that a crash has torn off at the end of the file is cut away when the file is opened again.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import attrs
 
 from curate.engine import RunReader
 from curate.expressions import Expression
+from curate.suggest import closest
 from curate.text.aligned_units import aligned_units
 from curate_explorer.annotations import Annotations
 from curate_explorer.expression_sql import kept_sql
@@ -24,7 +25,7 @@ HISTOGRAM_BINS: Final = 60
 SCATTER_POINTS: Final = 6_000
 SAMPLED_VALUES: Final = 20_000
 MAX_DISTINCT: Final = 300
-"""A column of text with more values than about this many is no facet; it is searched instead."""
+"""A column of text with more values than about this many is searched, and not shown as a facet."""
 BORDERLINE: Final = 4
 DIFFERENT_WORDS: Final = 400
 _NEAR_ROWS: Final = 5_000
@@ -285,7 +286,8 @@ class Answers:
         """
         stage = self.filters.get(str(wanted.get("filter") or ""))
         reached, values = self._reached(stage)
-        condition, own = kept_sql(Expression(str(wanted["expression"])), self.index)
+        expression = Expression(str(wanted["expression"]))
+        condition, own = kept_sql(expression, self.index)
         hours = self._hours()
         [(records, all_hours)] = self.index.query(f"SELECT count(*), {hours} FROM rows WHERE {reached}", values)
         [(kept, kept_hours, new)] = self.index.query(
@@ -303,10 +305,19 @@ class Answers:
             "new": new,
             "lost": now - (kept - new),
             "agreement": labels,
+            "unknown": self._unknown(expression),
         }
 
+    def _unknown(self, expression: Expression) -> str:
+        """Return that no record has a column of an expression; "" if there are all, or the index is incomplete."""
+        names = [each.name for each in self.index.columns]
+        missing = next((name for name in sorted(expression.required) if name not in names), None)
+        if missing is None or not self.index.is_complete:
+            return ""
+        return f"no record has the column {missing!r}: {closest(missing, names)}"
+
     def _reached(self, stage: FilterStage | None) -> tuple[str, list[Any]]:
-        """Return the rows that have reached a filter: it filtered them, or they went on to later stages."""
+        """Return the rows that have reached a filter: it filtered them, or they reached later stages."""
         if stage is None:
             return "TRUE", []
         here = [stage.name, *stage.after]

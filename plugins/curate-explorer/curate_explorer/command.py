@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 @click.option(
     "--annotations",
     type=click.Path(path_type=Path),
-    help="The file of labels; by default PATH.annotations.jsonl, beside the run or the manifest.",
+    help="The file of labels; by default PATH.annotations.jsonl, next to the run or the manifest.",
 )
 @click.option("--audio-root", multiple=True, help="A folder that a manifest's audio may lie in. Can be repeated.")
 @click.option(
@@ -112,7 +112,7 @@ def _listener(port: int) -> socket.socket:
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind(("127.0.0.1", port))
-        listener.listen(128)  # whoever comes before the server is ready waits
+        listener.listen(128)  # a request that arrives before the server is ready waits
     except OSError as error:
         listener.close()
         raise InfrastructureError(f"port {port} is not free ({error}); leave --port out to take a free one") from None

@@ -1,4 +1,4 @@
-"""The server: bound to loopback, for whoever has the token of its address.
+"""The server: bound to loopback, for requests with the token of its address.
 
 Every request is refused with 403 unless its `Host` is the server's own (so that no foreign page reaches it by DNS
 rebinding) and it has the token: in the address of the first page, later in a cookie that no other site can send. Audio

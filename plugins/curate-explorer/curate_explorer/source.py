@@ -92,7 +92,7 @@ class RunSource:
 
 
 class ManifestSource:
-    """A manifest in any format that curate reads; a line that is no record is shown as failed.
+    """A manifest in any format that curate reads; a line that is not a record is shown as failed.
 
     Args:
         path: the manifest.

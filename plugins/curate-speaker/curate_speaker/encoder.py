@@ -1,4 +1,4 @@
-"""The speaker encoder of Resemblyzer: an LSTM over 1.6 s of a voice, trained to tell speakers apart (GE2E)."""
+"""The speaker encoder of Resemblyzer: an LSTM over 1.6 s of a voice, trained to distinguish speakers (GE2E)."""
 
 from __future__ import annotations
 

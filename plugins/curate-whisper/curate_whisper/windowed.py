@@ -61,7 +61,7 @@ class LoadedModel(Protocol):
         ...
 
     def decode(self, recogniser: Any, staged: StagedClips) -> list[DecodedClip]:
-        """Return what is recognised in the audible clips of a batch."""
+        """Return the transcripts of the audible clips of a batch."""
         ...
 
 

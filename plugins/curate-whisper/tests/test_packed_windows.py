@@ -28,7 +28,7 @@ WORSE = 0.02
 
 
 def speaker(clip: Clip) -> str:
-    """Return what stands for the speaker of a clip: the beginning of its file's name."""
+    """Return the speaker of a clip, by the beginning of its file's name."""
     return re.split(r"[-_]", Path(clip.record["audio_filepath"]).stem)[0][:5]
 
 

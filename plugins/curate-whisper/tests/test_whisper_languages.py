@@ -29,7 +29,7 @@ class TestWhisperLanguages(AudioModelContract):
         return WhisperLanguageIdentifier(self.folder)
 
 
-def test_english_is_recognised_and_silence_is_no_language(base: Path, clips: list[Clip]) -> None:
+def test_english_is_recognised_and_silence_has_no_language(base: Path, clips: list[Clip]) -> None:
     model = WhisperLanguageIdentifier(base)
     model.setup()
     longest: Sequence[Clip] = sorted(clips, key=lambda clip: -clip.duration_s)[:2]

@@ -42,7 +42,7 @@ def write_pipeline(folder: Path, model: Path, manifest: str, **settings: Any) ->
             {
                 "use": "asr",
                 "recogniser": "whisper",
-                # int8 rounds the activations of each batch anew: a text would depend on its neighbours
+                # int8 rounds the activations of each batch anew: a transcript would depend on its neighbours
                 "options": {"model": str(model), "beam_size": 1, "language": "en", "compute_type": "float32"},
                 **settings,
             },

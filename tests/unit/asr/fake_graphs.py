@@ -21,10 +21,18 @@ class FakeMemory(GraphMemory):
     def __init__(self, *, pools: bool, checks: bool) -> None:
         super().__init__(None, pools=pools, checks=checks)
         self.releases = 0
+        self.replays: list[FakeGraph] = []
+        """Graphs that are replayed until something waits for the GPU."""
+        self.broken: Exception | None = None
         self.pools: weakref.WeakSet[Any] = weakref.WeakSet()
 
     def released_bytes(self, device: Any) -> int:
         return self.releases if self._checks else 0
+
+    def finish_replays(self, device: Any) -> None:
+        if self.broken is not None:
+            raise self.broken
+        self.replays.clear()
 
     def new_pool(self, device: Any) -> Any:
         if not self._pools:
@@ -59,6 +67,8 @@ class FakeGraph:
 
     def replay(self) -> None:
         self._check_memory()
+        if self._memory is not None:
+            self._memory.replays[:] = [self]
         computer = self._computer
         current, computer.state = computer.state, self._state
         computer._before_outer_loop()

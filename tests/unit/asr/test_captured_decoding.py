@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +141,7 @@ def test_graphs_with_fewer_rows_where_long_ones_would_not_fit(
 
 
 def test_capture_that_fails_for_another_reason_falls_back_and_says_so(
-    recogniser: NemoRecogniser, cuda: FakeCuda, eager: list[str], log: list[str]
+    recogniser: NemoRecogniser, cuda: FakeCuda, eager: list[str], messages: list[str]
 ) -> None:
     cuda.fails_at = "compile"
     cuda.failing = ImportError("libnvrtc.so.13: cannot open shared object file")
@@ -151,7 +150,7 @@ def test_capture_that_fails_for_another_reason_falls_back_and_says_so(
     assert texts(recogniser, CLIPS[:3]) == eager[:3]
     info = recogniser.runtime_info()
     assert (info["cuda_graphs"], info["cuda_graphs_mode"]) == (True, "no_while_loops")
-    [warning] = [line for line in log if "CUDA graphs" in line]
+    [warning] = [line for line in messages if "CUDA graphs" in line]
     assert "libnvrtc.so.13" in warning and "cuda-bindings<13" in warning
 
 
@@ -162,6 +161,21 @@ def test_broken_context_inside_a_capture_is_raised_as_it_is(recogniser: NemoReco
     with pytest.raises(torch.AcceleratorError, match="device-side assert"):
         recogniser.transcribe(CLIPS)
     assert cuda.loop.mode == "full_graph"
+
+
+def test_graphs_that_torch_forbids_fall_back_to_none(
+    recogniser: NemoRecogniser, eager: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    cuda = FakeCuda(recogniser, "no_while_loops")
+
+    def forbidden() -> None:
+        raise torch.AcceleratorError("CUDA error: operation not permitted when stream is capturing")
+
+    monkeypatch.setattr(cuda.computer, "_partial_graphs_compile", forbidden)
+    assert texts(recogniser, CLIPS) == eager
+    assert cuda.loop.mode is None
 
 
 def test_hypotheses_are_cut_before_they_leave_the_device(recogniser: NemoRecogniser, cuda: FakeCuda) -> None:
@@ -184,18 +198,6 @@ def test_hypotheses_are_cut_before_they_leave_the_device(recogniser: NemoRecogni
     [(rows, longest)] = seen
     assert rows == 3
     assert longest < 20 * 12.5 * 10
-
-
-@pytest.fixture
-def log() -> Iterator[list[str]]:
-    from loguru import logger
-
-    lines: list[str] = []
-    logger.enable("curate")
-    number = logger.add(lambda message: lines.append(str(message)), level="INFO", format="{message}")
-    yield lines
-    logger.remove(number)
-    logger.disable("curate")
 
 
 def test_one_graph_is_kept_and_serves_batches_of_other_sizes(

@@ -97,11 +97,14 @@ def test_large_batches_and_further_shapes_run_eagerly(recogniser: NemoRecogniser
 
 def test_memory_of_graphs_is_counted_and_bounded(recogniser: NemoRecogniser, cuda: FakeCuda, encoder: Any) -> None:
     cuda.per_capture = 600
+    cuda.reserved = cuda.cached = 5000  # what a capture releases first must not hide what it takes
     encoder._max_bytes = 1000
     for clips in (CLIPS, CLIPS[:1], CLIPS[:2], CLIPS[:3]) * 2:
         recogniser.transcribe(clips)
     assert cuda.captures == 2
     assert encoder.size_bytes == 1200  # the one that exceeds the bound is the last
+    [first, second] = cuda.captured_on
+    assert first == second, "only captures on one stream share the memory of their pool"
     encoder.close()
     assert (encoder.shapes, encoder.size_bytes) == ([], 0)
 
@@ -125,6 +128,7 @@ def test_capture_that_fails_leaves_the_encoder_eager(
         assert texts(recogniser, CLIPS) == eager
     assert cuda.current is cuda.model_stream, "the model's stream is current again"
     assert not CAPTURES.locked()
+    assert cuda.allocating_to is None, "the allocator believes in a capture that is over"
     cuda.failing = None
     assert texts(recogniser, CLIPS) == eager
     assert (cuda.captures, len(encoder.shapes)) == (1, kept)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Generator
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -11,6 +13,7 @@ import pytest
 
 from curate.asr import NemoRecogniser
 from curate.asr.graph_memory import GraphMemory, allocating_bodies_from, body_memory
+from curate.models import torch_device
 from curate.models.side_stream import CAPTURES
 from tests.models import babble
 from tests.unit.asr.fake_graphs import FakeCuda
@@ -119,3 +122,60 @@ def test_graph_without_either_measure_works_in_memory_that_is_gone(recogniser: N
     memory.empty_cache()
     with pytest.raises(RuntimeError, match="illegal memory access"):
         recogniser.transcribe(CLIPS)
+
+
+def fail_after_the_replay(cuda: FakeCuda, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the copy of the hypotheses not fit into memory, while the graph is still being replayed."""
+    import torch
+
+    def clone() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(cuda.computer.state.batched_hyps, "clone", clone)
+
+
+@pytest.mark.nemo
+def test_memory_of_a_graph_is_released_only_after_its_replay(
+    recogniser: NemoRecogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    eager = texts(recogniser, CLIPS)
+    cuda = FakeCuda(recogniser)
+    memory = cuda.use_memory(pools=True, checks=True)
+    assert texts(recogniser, CLIPS) == eager
+    [pool] = memory.pools
+    released: list[bool] = []
+    weakref.finalize(pool, lambda: released.append(not memory.replays))
+    del pool
+    fail_after_the_replay(cuda, monkeypatch)
+    with pytest.raises(torch.OutOfMemoryError):
+        recogniser.transcribe(CLIPS)
+    monkeypatch.undo()
+    gc.collect()
+    assert released == [True]
+    assert texts(recogniser, CLIPS) == eager
+
+
+@pytest.mark.nemo
+def test_graph_is_kept_where_the_context_is_broken_and_freeing_it_would_end_the_process(
+    recogniser: NemoRecogniser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    cuda = FakeCuda(recogniser)
+    memory = cuda.use_memory(pools=True, checks=True)
+    recogniser.transcribe(CLIPS)
+    kept: list[Any] = []
+    monkeypatch.setattr(torch_device, "_KEPT", kept)
+    memory.broken = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    fail_after_the_replay(cuda, monkeypatch)
+    with pytest.raises(torch.AcceleratorError, match="illegal memory access"):
+        recogniser.transcribe(CLIPS)
+    memory.broken = None  # whose traceback holds the graph as well
+    cuda.loop._pool.clear()
+    gc.collect()
+    assert len(memory.pools) == 1
+    kept.clear()
+    gc.collect()
+    assert len(memory.pools) == 0

@@ -36,16 +36,6 @@ CONTAINERS = {
 }
 
 
-@pytest.fixture
-def write(tmp_path: Path):
-    def write(content: bytes) -> Path:
-        path = tmp_path / "a.bin"
-        path.write_bytes(content)
-        return path
-
-    return write
-
-
 def made(kind: str, seconds: float = 2.0) -> tuple[bytes, int]:
     container, codec, rate_hz = CONTAINERS[kind]
     return packed(swept(seconds, rate_hz), container, codec, rate_hz), rate_hz

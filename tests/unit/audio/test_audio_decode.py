@@ -20,16 +20,6 @@ from curate.errors import RecordError
 SPEECH = Path(__file__).parents[4] / "shared" / "speech"
 
 
-@pytest.fixture
-def write(tmp_path: Path):
-    def write(content: bytes) -> Path:
-        path = tmp_path / "a.bin"
-        path.write_bytes(content)
-        return path
-
-    return write
-
-
 def load_code(path: Path, **options: object) -> str:
     with pytest.raises(RecordError) as caught:
         load(path, **options)  # type: ignore[arg-type]

@@ -13,16 +13,6 @@ from curate.audio import load, probe
 from curate.errors import RecordError
 
 
-@pytest.fixture
-def write(tmp_path: Path):
-    def write(content: bytes) -> Path:
-        path = tmp_path / "a.bin"
-        path.write_bytes(content)
-        return path
-
-    return write
-
-
 def refusal(path: Path) -> RecordError:
     with pytest.raises(RecordError) as caught:
         load(path)

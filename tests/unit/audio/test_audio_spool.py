@@ -99,6 +99,27 @@ def test_the_files_used_least_recently_go_first(tmp_path: Path) -> None:
     assert kept.read(0, 1).shape == (1, 2)
 
 
+def test_a_file_that_another_process_deletes_as_it_is_opened_is_read_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spool = Spool(tmp_path / "s")
+    array = frames(100)
+    assert stored(spool, "a", array) is not None
+    opens = os.open
+
+    def open_and_delete(path: Path, *arguments: int, **options: int) -> int:
+        """As a process does that makes room for another recording."""
+        fd = opens(path, *arguments, **options)
+        if str(path).endswith(".frames"):
+            Path(path).unlink()
+        return fd
+
+    monkeypatch.setattr(os, "open", open_and_delete)
+    found = stored(spool, "a", array)
+    assert found is not None
+    np.testing.assert_array_equal(found.read(0, 100), array)
+
+
 def test_a_recording_larger_than_the_spool_is_not_stored(tmp_path: Path) -> None:
     spool = Spool(tmp_path / "s", max_bytes=10_000)
     for _ in range(2):

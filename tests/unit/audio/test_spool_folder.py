@@ -5,6 +5,8 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from multiprocessing.synchronize import Barrier, Event
 from pathlib import Path
 from typing import Any
@@ -139,6 +141,38 @@ def test_a_folder_that_vanishes_while_it_is_made_is_made_again(
     assert removed
     assert folder.is_dir()
     held.release()
+
+
+def test_a_folder_that_is_being_removed_takes_nothing_from_its_next_user(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = folder_of(tmp_path, "a")
+    first, second = SpoolFolder(path), SpoolFolder(path)
+    first.hold()
+    (path / "x.lock").write_bytes(b"")
+    unlink, scandir, made = os.unlink, os.scandir, list[int]()
+
+    @contextmanager
+    def lock_first(folder: Any) -> Generator[Iterator[os.DirEntry[str]]]:
+        with scandir(folder) as entries:
+            yield iter(sorted(entries, key=lambda entry: entry.name))
+
+    def unlink_and_use(name: Any, *, dir_fd: int | None = None) -> None:
+        """Let another process use the folder as soon as its lock is gone; it decodes the same recordings."""
+        unlink(name, dir_fd=dir_fd)
+        if not (path / "in-use").exists() and not made:
+            made.append(1)
+            second.hold()
+            (path / "x.lock").write_bytes(b"held by the second")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "scandir", lock_first)
+        patch.setattr(os, "unlink", unlink_and_use)
+        first.release()
+    assert made
+    assert sorted(each.name for each in path.iterdir()) == ["in-use", "x.lock"]
+    second.release()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_file_in_the_place_of_the_folder_is_an_error(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_bench_history_gives_the_speed_of_a_stage(project: Path, capsys: pytest.
         (["--estimate", "--sample-s", "0", "--speed", "cut=fast"], "write STAGE=X"),
         (["--estimate", "--from", "runs/none"], "runs/none"),
         (["--estimate", "--from", "runs/none", "--sample-s", "5"], "leave one of them out"),
-        (["--estimate", "--history", "none.jsonl"], "there is no such file"),
+        (["--estimate", "--history", "none.jsonl"], "none.jsonl does not exist"),
     ],
 )
 def test_mistake_is_named_with_its_remedy(

@@ -47,6 +47,7 @@ def test_pipeline_that_init_writes_runs_to_kept_records(corpus: Path, reader: st
     kept = [json.loads(line) for line in Path("run/curated.jsonl").read_text().splitlines()]
     assert [record["text"] for record in kept] == [one.text for one in CORPUS]
     assert [record["duration"] for record in kept] == pytest.approx([one.duration_s for one in CORPUS], abs=1e-3)
+    assert "Other thresholds, without repeating phase 0: curate refilter" in done.out  # nothing is decoded again
 
 
 @pytest.mark.parametrize("corpus", ["read_manifest", "read_hf parquet", "read_webdataset"], indirect=True)
@@ -153,6 +154,6 @@ def test_recording_stands_for_its_folder_and_short_corpora_have_their_length_in_
         write_tone(tmp_path / "tones" / f"{number}.wav", 1.5)
     shown = curate("inspect", "tones/1.wav")
     assert f"tones/1.wav is a recording; its folder, {tmp_path}/tones, is a folder of recordings: 3" in shown.out
-    assert "3 records, 0 of them broken; about 4.5 seconds" in shown.out
+    assert "3 records, 0 of them broken; about 4.5 s" in shown.out
     assert "No record is far from the others" in shown.out
     assert "curate init tones/1.wav" in shown.out

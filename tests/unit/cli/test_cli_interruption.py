@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -101,7 +102,7 @@ def test_sigterm_stops_a_run_in_order(project: Path) -> None:
     goes_on(project)
 
 
-def test_ctrl_c_finishes_what_is_in_flight(project: Path) -> None:
+def test_ctrl_c_finishes_what_is_in_flight(project: Path, curate: Callable[..., Any]) -> None:
     os.mkfifo(project / "gate")
     with hanging(project, "wait") as process:
         process.send_signal(signal.SIGINT)
@@ -111,6 +112,8 @@ def test_ctrl_c_finishes_what_is_in_flight(project: Path) -> None:
 
     assert process.returncode == 130, err
     assert f"error: interrupted\n{ADVICE}" in err
+    status = curate("status", str(project / "runs/p")).out
+    assert status.partition("\n")[0].endswith(": interrupted"), status
     goes_on(project, done=3)
 
 

@@ -104,7 +104,7 @@ MISTAKES = {
     "run directory given to run": Mistake(
         "run done", ["this is a run directory", "--run-dir done", "curate report done"]
     ),
-    "missing pipeline file": Mistake("run q.yaml", ["q.yaml: there is no such file: did you mean p.yaml?"]),
+    "missing pipeline file": Mistake("run q.yaml", ["q.yaml: the file does not exist: did you mean p.yaml?"]),
     "short name of a stage": Mistake("plan p.yaml", ["did you mean 'word_error_rate'?"], staged("use: wer")),
     "text in another column": Mistake(
         "plan p.yaml",
@@ -130,6 +130,9 @@ MISTAKES = {
         {"p.yaml": PIPELINE.replace("expression:", "expresion:")},
     ),
     "misspelt executor": Mistake("plan p.yaml --executor multiprocess", ["did you mean 'multiprocessing'?"]),
+    "executor that is not there": Mistake(
+        "plan p.yaml --executor spark", ["; a plugins-file has to be named: curate --plugins-file FILE"]
+    ),
     "misspelt verb": Mistake("rnu p.yaml", ["unknown command 'rnu': did you mean 'run'?"]),
     "misspelt option of a verb": Mistake("run p.yaml --executer local", ["No such option", "--executor"]),
     "global option behind the verb": Mistake("plan p.yaml --no-plugin x", ["curate --no-plugin … plan …"]),

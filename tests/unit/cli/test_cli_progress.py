@@ -103,7 +103,7 @@ def test_heartbeat_names_the_stages_and_the_records_done_where_no_line_came_for_
     beats = [line for line in out.getvalue().splitlines() if "at work for" in line]
     assert beats == [
         "phase 0 (read, asr): at work for 60 s; setting up workers",
-        "phase 0 (read, asr): at work for 6 min; 200 of 1,000 records done, no new result for 5 min",
+        "phase 0 (read, asr): at work for 6.2 min; 200 of 1,000 records done, no new result for 5 min",
     ]
 
 
@@ -119,8 +119,8 @@ def test_heartbeat_names_the_stage_at_work_without_a_new_result() -> None:
     progress.curate_on_progress(attrs.evolve(event, at_work=("vad", "first", "second")))
     progress.beat()
     first, second = (line for line in out.getvalue().splitlines() if "at work" in line)
-    assert first.endswith("at work at second for 2 min; 1 record done, no new result for 2 min")
-    assert second.endswith("at work for 3 min; 1 record done, no new result for 3 min"), "nearly all stages"
+    assert first.endswith("at work at second for 100 s; 1 record done, no new result for 100 s")
+    assert second.endswith("at work for 3.3 min; 1 record done, no new result for 3.3 min"), "nearly all stages"
 
 
 @pytest.mark.processes

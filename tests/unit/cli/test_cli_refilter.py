@@ -45,6 +45,8 @@ def test_refilter_keeps_what_the_expression_says_and_takes_over_the_phases_befor
     assert main(["run", "p.yaml", "--run-dir", "runs/a"]) == 0
     (shown,) = [line for line in capsys.readouterr().out.splitlines() if "curate refilter" in line]
     assert shlex.split(shown)[-3:] == ["refilter", "runs/a", "duration <= 3"]  # at the end of every run with a filter
+    assert shown.startswith("Other thresholds, without repeating phase 0: ")
+    assert "(takes over phase 0)" in (folder / "runs" / "a" / "report.html").read_text()
     expression = "duration > 4 and 'a' in text"
     (folder / "elsewhere").mkdir()
     monkeypatch.chdir(folder / "elsewhere")
@@ -72,6 +74,16 @@ def test_several_filters_have_to_be_named(folder: Path, capsys: pytest.CaptureFi
     assert "name one with --stage short, --stage quality_filter" in capsys.readouterr().err
     assert main(["refilter", "runs/a", "duration <= 4", "--stage", "short"]) == 0
     assert kept(folder / "runs" / "a-2") == [2, 3, 4]
+
+
+def test_advice_without_checkpoint_says_that_all_stages_run_again(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (folder / "p.yaml").write_text(PIPELINE.format(more="").replace("    checkpoint: true\n", ""))
+    assert main(["run", "p.yaml", "--run-dir", "runs/a"]) == 0
+    (shown,) = [line for line in capsys.readouterr().out.splitlines() if "curate refilter" in line]
+    assert "all stages run again; `checkpoint: true`" in shown
+    assert "(all stages run again)" in (folder / "runs" / "a" / "report.html").read_text()
 
 
 def test_refusal_of_a_changed_filter_names_refilter(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -345,6 +345,19 @@ def test_a_missing_required_option_is_named_at_its_stage(refusals):
     assert refusals("stages:\n  - use: read") == ["pipe.yaml:2:5: Read needs 'manifest': write `manifest: …`"]
 
 
+def test_a_misspelt_required_option_is_one_mistake(refusals):
+    (message,) = refusals("stages:\n  - {use: read, manfest: m.jsonl}")
+    assert message == "pipe.yaml:2:17: Read has no option 'manfest': did you mean 'manifest'?"
+
+
+def test_a_mistake_at_the_top_of_the_file_has_its_place_once(refusals):
+    (message,) = refusals("stages: [{use: read, manifest: m}]\nmax_failure_ratio: 5%")
+    assert message == (
+        "pipe.yaml:2:20: `max_failure_ratio` must be float | None, not the string '5%': "
+        "write a number, without quotes, or write null"
+    )
+
+
 def test_a_decorated_function_takes_run_time_options_only(load, refusals):
     stage = load(stage_file("workers: 2\nname: loud", "shout")).pipeline.stages[0]
     assert (stage.name, stage.workers, shout.workers) == ("loud", 2, None)

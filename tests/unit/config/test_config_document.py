@@ -94,6 +94,7 @@ def test_each_key_and_value_knows_where_it_was_written():
         ("a: {b: ${here}/x}", "1:9", "put a string with ${…} into quotes"),
         ("a: [1", "1:6", "check the indentation, the brackets and the quotes"),
         ("a: 'x", "1:6", "quotes"),
+        ("a:\n  - use: b\n   c: 1", "3:4", "where no open block does; `use: b` on line 2 begins in column 5"),
         ("a: x\x07", "1:5", "U+0007 is not allowed"),
         ('a: "\\uD800"', "1:4", "surrogate"),
         ('a: "\\UFFFFFFFF"', "1:1", "\\U"),
@@ -135,7 +136,7 @@ def test_too_many_values_are_data_and_belong_into_a_manifest():
 @pytest.mark.parametrize(
     ("make", "place", "says"),
     [
-        (lambda path: None, "", "there is no such file"),
+        (lambda path: None, "", "the file does not exist"),
         (lambda path: path.mkdir(), "", "the file cannot be read"),
         (lambda path: path.write_text("- a"), ":1:1", "must hold a mapping"),
         (lambda path: path.write_text("just a text"), ":1:1", "must hold a mapping"),

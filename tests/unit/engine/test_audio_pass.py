@@ -13,7 +13,8 @@ import pytest
 from curate import AudioBatch, AudioSettings, AudioStage, Pipeline, processing_stage
 from curate.audio import Audio
 from curate.audio.recording import BLOCK_SAMPLES
-from curate.engine import RunOptions
+from curate.cli.status import describe_status
+from curate.engine import RunOptions, RunReader
 from curate.engine.protocol.messages import BatchTask
 from curate.engine.worker.stage_group import StageGroupRunner
 from curate.records import ID, Record
@@ -165,6 +166,10 @@ def test_hours_limits_speed_and_report_go_by_the_decoded_length(tmp_path: Path, 
     assert summary["audio_s"] == pytest.approx(67.0)
     assert 0 < summary["rtfx"] <= 67.0 / 0.001
     assert summary["rtfx"] == pytest.approx(67.0 / summary["wall_s"], rel=0.1)
+    reader = RunReader(tmp_path / "run")
+    last = [event for event in reader.events() if event["event"] == "progress"][-1]
+    assert last["audio_s"] == pytest.approx(67.0)
+    assert describe_status(reader)["phases"][0]["audio_hours_in"] == pytest.approx(67.0 / 3600, abs=1e-6)
     page = write_report(tmp_path / "run").read_text()
     assert "Wrong durations of 2 records" in page
     assert "100,000.000" in page

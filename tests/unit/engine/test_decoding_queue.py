@@ -85,7 +85,7 @@ def test_an_error_waits_for_the_turn_of_its_record(tmp_path: Path) -> None:
     records = recordings(tmp_path, 2, 0.05)
     Path(records[1]["audio_filepath"]).unlink()
     watched = Watched(records, 1 << 30)
-    with pytest.raises(Exception, match="no such file"):
+    with pytest.raises(Exception, match="does not exist"):
         watched.run()
     assert watched.opened == [0, 1]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -122,6 +123,33 @@ def test_a_commit_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     (found,) = DirectoryStore(tmp_path).commits(0)
     assert found == made
     assert list(found.ranges) == [(0, 1, 4), (5, 5, 2)]
+
+
+@pytest.mark.parametrize("hangs_at", [1, 3])
+def test_commit_leaves_alone_what_another_driver_has_written_while_the_disk_hung(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hangs_at: int
+) -> None:
+    fsync, synced, stolen = os.fsync, list[int](), list[DirectoryStore]()
+
+    def check() -> None:
+        if stolen:
+            raise InfrastructureError("held by another")
+
+    mine = DirectoryStore(tmp_path, check=check)
+
+    def hang(descriptor: int) -> None:
+        """Let another driver replace this one, and commit, while a file of this one is synced."""
+        fsync(descriptor)
+        synced.append(descriptor)
+        if len(synced) == hangs_at:
+            stolen.append(DirectoryStore(tmp_path))
+            commit(stolen[0], settled(0, 1, 2))
+
+    monkeypatch.setattr(os, "fsync", hang)
+    with pytest.raises(InfrastructureError, match="held by another"):
+        commit(mine, settled(0))
+    assert read(stolen[0]) == [(0, 0), (1, 0), (2, 0)]
+    assert read(DirectoryStore(tmp_path)) == [(0, 0), (1, 0), (2, 0)]
 
 
 def test_what_no_commit_names_is_removed(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from curate.engine.durability import lock
+from curate.engine.durability.directory_store import DirectoryStore
 from curate.engine.durability.lock import STALE_S, DriverLock, holder_of
 from curate.errors import InfrastructureError, RunDirectoryError
 
@@ -110,6 +111,77 @@ def test_signs_of_life_are_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         beaten.clear()
         assert beaten.wait(30)
         assert path.stat().st_mtime > 1
+
+
+def test_heartbeats_go_on_when_what_is_called_with_them_raises(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.001)
+    utime, beats, beaten = os.utime, list[Any](), threading.Event()
+
+    def count(path: Any, *times: Any) -> None:
+        utime(path, *times)
+        beats.append(path)
+        if len(beats) == 3:
+            beaten.set()
+
+    def fail() -> None:
+        raise InfrastructureError("the manifest cannot be counted")
+
+    monkeypatch.setattr(os, "utime", count)
+    with DriverLock(tmp_path, fail):
+        assert beaten.wait(10)
+
+
+def test_heartbeats_are_of_this_run_while_a_stage_has_another_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.setattr(lock, "HEARTBEAT_S", 0.001)
+    monkeypatch.chdir(tmp_path)
+    beaten = threading.Event()
+    with DriverLock(Path("run"), beaten.set):
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        (path,) = (tmp_path / "run").glob("driver-*.json")
+        for _ in range(2):  # the first may have begun before
+            os.utime(path, (1, 1))
+            beaten.clear()
+            assert beaten.wait(30)
+        beaten.clear()
+        assert beaten.wait(30)
+        assert path.stat().st_mtime > 1
+        monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("removed_at", ["written", "linked"])
+def test_refused_driver_names_the_holder_whose_start_has_removed_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed_at: str
+) -> None:
+    write_text, linked, holders = Path.write_text, lock._linked, list[DriverLock]()
+
+    def hold_and_clean() -> None:
+        if not holders:
+            holders.append(DriverLock(tmp_path))
+            holders[0].__enter__()
+            DirectoryStore(tmp_path)
+
+    def write(path: Path, *content: Any) -> int:
+        size = write_text(path, *content)
+        if removed_at == "written" and path.parent == tmp_path:
+            hold_and_clean()
+        return size
+
+    def link(source: Path, target: Path) -> bool:
+        if removed_at == "linked":
+            hold_and_clean()
+        return linked(source, target)
+
+    monkeypatch.setattr(Path, "write_text", write)
+    monkeypatch.setattr(lock, "_linked", link)
+    first = DriverLock(tmp_path)
+    with pytest.raises(RunDirectoryError, match=f"is in use by process {os.getpid()}"):
+        first.__enter__()
+    holders[0].__exit__()
+    assert names(tmp_path).count("driver-000001.json") == 1
 
 
 def test_a_driver_that_was_taken_for_dead_writes_nothing_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ import pytest
 from curate import Pipeline, RecordError, processing_stage
 from curate.cli import main
 from curate.engine import EVENTS_FILE, Interrupted, Retry, RunOptions, RunReader, RunStatus
+from curate.engine.durability.copies import remove_commit
 from curate.engine.durability.lock import DriverLock
 from curate.errors import BudgetExceededError, InfrastructureError, RunDirectoryError
 from curate.plugin import hookimpl
@@ -126,6 +127,44 @@ def test_reader_names_a_damaged_commit(run_dir: Path) -> None:
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(InfrastructureError, match=f"the commit .*{path.name} is damaged"):
         _ = RunReader(run_dir).commits
+
+
+@pytest.mark.parametrize("vanishes_at", ["exists", "stat", "read_bytes"])
+def test_reader_passes_over_a_commit_that_a_run_at_work_supersedes(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch, vanishes_at: str
+) -> None:
+    superseded = max((run_dir / "commits").glob("p1-*.json"))
+    original = getattr(Path, vanishes_at)
+
+    def remove_before(path: Path, *arguments: Any, **options: Any) -> Any:
+        """Let the driver remove the commit after its name was listed, and before it is looked at."""
+        if path == superseded:
+            remove_commit(run_dir, superseded.stem)
+        return original(path, *arguments, **options)
+
+    run = RunReader(run_dir)
+    monkeypatch.setattr(Path, vanishes_at, remove_before)
+    assert run.committed_at() is not None
+    assert [len(commits) for commits in run.commits.values()] == [1]
+    assert not superseded.is_file()
+
+
+def test_report_written_while_a_run_writes_its_summary_names_no_damage(
+    run_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = run_dir / "summary.json"
+    content, read_bytes = summary.read_bytes(), Path.read_bytes
+    summary.unlink()
+
+    def write_after(path: Path) -> bytes:
+        try:
+            return read_bytes(path)
+        finally:
+            if path == summary:
+                path.write_bytes(content)
+
+    monkeypatch.setattr(Path, "read_bytes", write_after)
+    assert "summary.json cannot be read" not in write_report(run_dir).read_text()
 
 
 def test_differences_are_listed_in_the_order_of_the_stages(run_dir: Path, tmp_path: Path) -> None:

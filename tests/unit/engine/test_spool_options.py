@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loguru import logger
 
 from curate import AudioStage, Pipeline
 from curate.audio import Audio
@@ -107,16 +106,9 @@ if __name__ == "__main__":
 
 
 def test_a_spool_that_is_too_small_costs_decodes_and_no_result_and_says_so_once(
-    segments: list[Record], tmp_path: Path
+    segments: list[Record], tmp_path: Path, warnings: list[str]
 ) -> None:
-    warnings: list[str] = []
-    logger.enable("curate")
-    sink = logger.add(lambda message: warnings.append(str(message)), level="WARNING")
-    try:
-        small = run(segments, run_dir=tmp_path / "small", spool_gb=0.0001)
-    finally:
-        logger.remove(sink)
-        logger.disable("curate")
+    small = run(segments, run_dir=tmp_path / "small", spool_gb=0.0001)
     large = run(segments, run_dir=tmp_path / "large", spool_gb=1)
     assert decodes(small) > decodes(large) == 1
     outputs = [(tmp_path / name / "out.jsonl").read_bytes() for name in ("small", "large")]

@@ -313,6 +313,8 @@ class TestRefusals:
             ("a | b", "write or", 0),
             ("~a", "write not", 0),
             ("a == true", "write True", 5),
+            ("duration <= 30s", "write the number without a unit", 12),
+            ("text != '30s' and rate > 16 kHz", "write the number without a unit", 25),
             ("a is null", "write None", 5),
             ("a == None", "write `is None`", 5),
             ("a is 3", "write ==", 5),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 from curate.models.side_stream import CAPTURES
@@ -83,6 +84,9 @@ class FakeCuda:
         failing: what a capture raises at its end, in place of ending.
         broken: what `synchronize` raises.
         reserved: what `memory_reserved` says; each capture adds `per_capture`.
+        cached: the part of it that `empty_cache` and the beginning of a capture release.
+        captured_on: the stream and the pool of each capture that was begun.
+        allocating_to: the pool of the capture that the allocator believes in; an error at its end leaves it.
     """
 
     def __init__(self, lazy: bool = True) -> None:
@@ -94,7 +98,9 @@ class FakeCuda:
         self.captures = 0
         self.failing: Exception | None = None
         self.broken: Exception | None = None
-        self.reserved, self.per_capture = 0, 0
+        self.reserved, self.per_capture, self.cached = 0, 0, 0
+        self.captured_on: list[tuple[FakeStream, object]] = []
+        self.allocating_to: object | None = None
         self.CUDAGraph = FakeGraph
         self.Event = FakeEvent
 
@@ -119,14 +125,29 @@ class FakeCuda:
     @contextmanager
     def graph(self, graph: FakeGraph, *, pool: Any, stream: FakeStream, capture_error_mode: str) -> Generator[None]:
         assert capture_error_mode == "thread_local"
-        self.capturing = graph
+        self.empty_cache()
+        self.captured_on.append((stream, pool))
+        self.capturing, self.allocating_to = graph, pool
         self.current = stream
         yield  # as torch's, this one restores nothing after an error
         self.capturing = None
         if self.failing is not None:
             raise self.failing
+        self.allocating_to = None
         self.captures += 1
         self.reserved += self.per_capture
+
+    def empty_cache(self) -> None:
+        self.reserved -= self.cached
+        self.cached = 0
+
+    def current_device(self) -> int:
+        return 0
+
+    def end_allocation(self, device: int, pool: object) -> None:
+        if self.allocating_to is not pool:
+            raise RuntimeError("endAllocatePool: not currently recording to mempool_id")
+        self.allocating_to = None
 
     def synchronize(self, device: Any = None) -> None:
         if self.broken is not None:
@@ -149,6 +170,7 @@ class FakeTorch:
 
         self._torch = torch
         self.cuda = cuda
+        self._C = SimpleNamespace(_cuda_endAllocateToPool=cuda.end_allocation)
         self._pins: list[weakref.ref[Any]] = []
 
         class Pinned(torch.Tensor):

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loguru import logger
 
 from curate import InfrastructureError, Pipeline, processing_stage
 from curate.engine import EVENTS_FILE
@@ -104,15 +103,8 @@ def test_progress_is_noted_seldom_and_more_seldom_the_longer_it_takes(tmp_path: 
     assert noted[1] - noted[0] < noted[-3] - noted[-4]
 
 
-def test_what_happens_is_said_to_the_log(tmp_path: Path, host: PluginHost) -> None:
-    said: list[str] = []
-    logger.enable("curate")
-    sink = logger.add(lambda message: said.append(message.record["message"]), level="INFO")
-    try:
-        Pipeline("p", [ReadRecords([{"n": 1}])]).run(run_dir=tmp_path / "run", host=host)
-    finally:
-        logger.remove(sink)
-        logger.disable("curate")
-    assert said.pop(0) == "no stage publishes the kept records: add an output stage, such as merge, at the end"
-    assert said[0] == "run p starts on local; 0 records are finished already"
-    assert "run finished: 1 in, 1 kept, 0 filtered, 0 quarantined" in said
+def test_run_logs_its_start_and_its_end(tmp_path: Path, host: PluginHost, messages: list[str]) -> None:
+    Pipeline("p", [ReadRecords([{"n": 1}])]).run(run_dir=tmp_path / "run", host=host)
+    assert messages.pop(0) == "no stage publishes the kept records: add an output stage, such as merge, at the end"
+    assert messages[0] == "run p starts on local; 0 records are finished already"
+    assert "run finished: 1 in, 1 kept, 0 filtered, 0 quarantined" in messages

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Iterator
 from typing import Any, cast
 
 import pytest
-from loguru import logger
 
 from curate.errors import PluginError
 from curate.plugin import PluginHost, hookimpl
@@ -36,15 +34,6 @@ class Grumbler(Listener):
     def curate_on_progress(self, event: object) -> None:
         super().curate_on_progress(event)
         raise RuntimeError("not today")
-
-
-@pytest.fixture
-def warnings() -> Iterator[list[str]]:
-    lines: list[str] = []
-    logger.enable("curate")
-    handler = logger.add(lines.append, level="WARNING", format="{message}")
-    yield lines
-    logger.remove(handler)
 
 
 def test_every_observer_hook_has_a_typed_method() -> None:

@@ -6,7 +6,6 @@ import importlib
 import pickle
 
 import pytest
-from loguru import logger
 
 from curate.errors import InfrastructureError
 from curate.plugin import PluginHost, SchemeRef
@@ -42,15 +41,11 @@ def test_store_is_made_when_a_url_of_its_scheme_is_first_used(site: Site) -> Non
     assert pickle.loads(pickle.dumps(store)).identity("lazily://c") == "lazily://c"
 
 
-def test_scheme_of_two_plugins_is_a_warning_and_left_out(site: Site) -> None:
+def test_scheme_of_two_plugins_is_a_warning_and_left_out(site: Site, warnings: list[str]) -> None:
     site.install("one", STORE.replace("NAME", "shared"))
     site.install("two", STORE.replace("NAME", "shared"))
-    lines: list[str] = []
-    logger.enable("curate")
-    handler = logger.add(lines.append, level="WARNING", format="{message}")
     assert "shared" not in schemes_of(PluginHost())
-    logger.remove(handler)
-    [line] = lines
+    [line] = warnings
     assert "storage scheme 'shared' is announced by 2 plugins: write one/shared or two/shared" in line
 
 

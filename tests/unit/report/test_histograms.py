@@ -66,3 +66,17 @@ def test_a_long_tail_goes_into_the_last_bar() -> None:
 
 def test_no_numbers_make_no_bars() -> None:
     assert Bars.over(Histogram()) is None
+
+
+@pytest.mark.parametrize("value", [0.0, 6.02, -3.5, 1e6])
+def test_column_with_one_value_gets_one_narrow_bar(value: float) -> None:
+    histogram = Histogram()
+    for _ in range(3):
+        histogram.add(value)
+    bars = Bars.over(histogram)
+    assert bars is not None
+    placed = bars.place(histogram)
+    assert (len(placed), sorted(placed)[-2:]) == (9, [0, 3])
+    at = bars.start + placed.index(3) * bars.width
+    assert at - 1e-9 <= value <= at + bars.width
+    assert bars.start >= 0 or value < 0

@@ -2,54 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import io
 import json
-from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import BinaryIO
 
 import pytest
 
 from curate.errors import PlanError
-from curate.stages.write.claims import claim, require_own_file, require_own_folder
-from curate.storage import Identity, StoredFile, path_of, scheme
-
-
-class Held(StoredFile):
-    """An object in memory."""
-
-    def __init__(self, identity: Identity, content: bytes) -> None:
-        super().__init__(identity)
-        self._content = content
-
-    def pread(self, length: int, offset: int) -> bytes:
-        return self._content[offset : offset + length]
-
-
-class Bucket:
-    """Objects in memory."""
-
-    def __init__(self) -> None:
-        self.objects: dict[str, bytes] = {}
-
-    def open(self, uri: str) -> StoredFile:
-        return Held(self.identity(uri), self.objects[uri])
-
-    def identity(self, uri: str) -> Identity:
-        if uri not in self.objects:
-            raise FileNotFoundError(errno.ENOENT, "no such object", uri)
-        return Identity(uri, len(self.objects[uri]))
-
-    @contextlib.contextmanager
-    def writing(self, uri: str) -> Generator[BinaryIO]:
-        held = io.BytesIO()
-        yield held
-        self.objects[uri] = held.getvalue()
-
-    def listing(self, prefix: str) -> Iterator[Identity]:
-        yield from (self.identity(uri) for uri in sorted(self.objects) if uri.startswith(prefix))
+from curate.stages.write.claims import claim, claimed, release, require_own_file, require_own_folder
+from curate.storage import path_of, scheme
+from tests.buckets import Bucket
 
 
 @pytest.fixture
@@ -67,6 +28,8 @@ def test_files_that_a_stage_no_longer_writes_are_returned_once_and_objects_stay_
     assert claim("merge", [other], tmp_path) == []
     claims = json.loads((tmp_path / "claims.json").read_bytes())
     assert claims == {"merge": sorted([str(other), str(url)]), "merge_2": [str(tmp_path / "c.jsonl")]}
+    release("merge", [str(url)], tmp_path)
+    assert claimed("merge", tmp_path) == [str(other)] and claimed("merge_2", tmp_path) == [str(tmp_path / "c.jsonl")]
 
 
 def test_file_or_object_without_a_claim_is_refused(bucket: Bucket, tmp_path: Path) -> None:

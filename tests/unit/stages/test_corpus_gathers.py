@@ -6,12 +6,11 @@ import math
 import random
 import statistics
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from loguru import logger
 
 from curate import Gather, Pipeline
 from curate.errors import PlanError
@@ -19,17 +18,6 @@ from curate.records import Record
 from curate.stages import Balance, QualityFilter, RateOutliers, ReadRecords, Sample, Shuffle, Sort
 
 pytest.importorskip("duckdb", reason="needs duckdb: pip install 'curate-speech[corpus]'")
-
-
-@pytest.fixture
-def messages() -> Iterator[list[str]]:
-    """The messages that are logged during the test."""
-    found: list[str] = []
-    logger.enable("curate")
-    number = logger.add(lambda message: found.append(message.record["message"]))
-    yield found
-    logger.remove(number)
-    logger.disable("curate")
 
 
 def gathered(stage: Gather, records: Sequence[Record]) -> Any:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from loguru import logger
 
 from curate import Resources
 from curate.asr import Transcript
@@ -276,7 +275,7 @@ class TestABudgetInMemory:
 
 
 class TestTheReport:
-    def test_it_says_what_was_used_and_what_it_cost(self, clip: MakeClip) -> None:
+    def test_it_says_what_was_used_and_what_it_cost(self, clip: MakeClip, messages: list[str]) -> None:
         class Reports(StubRecogniser):
             def capabilities(self) -> ModelCapabilities:
                 return ModelCapabilities(runtime_info=self.runtime_info)
@@ -286,16 +285,9 @@ class TestTheReport:
 
         stage = StubAsrStage(make=Reports, batching="static").with_(batch_size=2)
         assert stage.batching_report() == {}
-        lines: list[str] = []
-        logger.enable("curate")
-        sink = logger.add(lambda message: lines.append(str(message)), level="INFO", format="{message}")
-        try:
-            with ready(stage) as stage:
-                stage.process(AudioBatch(records(clip, 100, 300, 200)))
-                report = stage.batching_report()
-        finally:
-            logger.remove(sink)
-            logger.disable("curate")
+        with ready(stage) as stage:
+            stage.process(AudioBatch(records(clip, 100, 300, 200)))
+            report = stage.batching_report()
         figures = report.pop("performance")
         assert report == {
             "strategy": "static",
@@ -310,7 +302,7 @@ class TestTheReport:
         assert figures["padded_s"] == pytest.approx(0.8)
         assert figures["waste"] == pytest.approx(1 / 3)
         assert "peak_bytes" not in figures and "gpu_utilisation" not in figures
-        [line] = lines
+        [line] = messages
         assert line.startswith("asr: 3 records, 1 s, in 2 batches by static (2 items), 33.3% padding")
         assert stage.batching_report() == {}
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from loguru import logger
 
 from curate import InfrastructureError, Pipeline
 from curate.errors import PlanError
@@ -25,16 +24,6 @@ RECORDS = [
     {"n": 4, "speaker": "a", "book": 2},
     {"n": 5, "speaker": "é\"'", "book": 7.0},
 ]
-
-
-@pytest.fixture
-def messages() -> Iterator[list[str]]:
-    found: list[str] = []
-    logger.enable("curate")
-    number = logger.add(lambda message: found.append(message.record["message"]))
-    yield found
-    logger.remove(number)
-    logger.disable("curate")
 
 
 def table(folder: Path, *rows: dict[str, Any]) -> Path:
@@ -172,7 +161,7 @@ def test_row_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
         ({"keys": "speaker"}, "must be a list of columns"),
         ({"keys": ["speaker"], "how": "inner"}, "choose from left, anti"),
         ({"keys": ["speaker"], "how": "anti", "columns": ["gender"]}, "adds none"),
-        ({"keys": ["speaker"], "table": "gone.csv"}, "there is no such file"),
+        ({"keys": ["speaker"], "table": "gone.csv"}, "does not exist"),
     ],
 )
 def test_mistake_is_found_in_the_plan(tmp_path: Path, settings: dict[str, Any], message: str) -> None:

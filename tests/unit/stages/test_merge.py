@@ -14,6 +14,8 @@ from curate import Pipeline
 from curate.errors import InfrastructureError, PlanError
 from curate.records import Record
 from curate.stages import Merge, Partition, QualityFilter, ReadManifest, ReadRecords
+from curate.storage import StoreError, scheme
+from tests.buckets import Bucket
 
 RECORDS: list[dict[str, Any]] = [
     {"text": f"utterance {number}", "duration": number % 5 + 0.5, "meta": {"tags": [number]}} for number in range(40)
@@ -59,6 +61,7 @@ def test_an_absolute_path_lies_outside_the_run_directory(tmp_path: Path) -> None
         ("data/out.jsonl", "data/ is reserved for the run"),
         ("./commits/x/out.jsonl", "commits/ is reserved"),
         ("/dev/null/out.jsonl", "cannot write to /dev/null"),
+        ("s_3://bucket/out.jsonl", "the scheme of this URL is not known"),
     ],
 )
 def test_a_path_that_cannot_be_is_a_mistake_in_the_plan(path: str, complaint: str) -> None:
@@ -106,6 +109,70 @@ def test_a_file_of_a_value_that_is_gone_is_deleted(tmp_path: Path) -> None:
     assert sorted(path.name for path in place.iterdir()) == [*names, "other.jsonl"]
 
 
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    made = Bucket()
+    monkeypatch.setitem(scheme._registered, "bucket", made)
+    return made
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "parquet"])
+def test_a_template_behind_a_url_gives_the_objects_that_a_folder_has_as_files(
+    bucket: Bucket, tmp_path: Path, suffix: str
+) -> None:
+    name = f"sets/{{duration}}/all.{suffix}"
+    pipeline(Merge(name)).run(run_dir=tmp_path / "one")
+    result = pipeline(Merge(f"bucket://b/{name}")).run(run_dir=tmp_path / "two")
+    files = {f"bucket://b/sets/{number}.5/all.{suffix}": f"sets/{number}.5/all.{suffix}" for number in range(4)}
+    assert bucket.objects == {url: (tmp_path / "one" / file).read_bytes() for url, file in files.items()}
+    assert [str(path) for path in result.outputs] == list(files)
+    assert not list((tmp_path / "two").rglob("*.tmp-*"))
+
+
+def test_an_object_of_a_value_that_is_gone_is_deleted_and_no_other(bucket: Bucket, tmp_path: Path) -> None:
+    def run(path: str) -> None:
+        pipeline(Merge(path)).run(run_dir=tmp_path / "run")
+
+    run("bucket://b/{duration}.jsonl")
+    run("bucket://b/again/{duration}.jsonl")
+    names = [f"{number}.5.jsonl" for number in range(4)]
+    first, second = {f"bucket://b/{name}" for name in names}, {f"bucket://b/again/{name}" for name in names}
+    assert set(bucket.objects) == first | second, "what was published under another path stays"
+    gone = tmp_path / "run" / "claims.json"
+    claims = json.loads(gone.read_bytes())
+    gone.write_text(json.dumps({name: [*places, "bucket://b/again/7.jsonl"] for name, places in claims.items()}))
+    for name in ("again/7.jsonl", "again/8.jsonl", "again/sub/7.jsonl"):
+        bucket.objects[f"bucket://b/{name}"] = b""
+    run("bucket://b/again/{duration}.jsonl")
+    assert "bucket://b/again/7.jsonl" not in bucket.objects
+    assert {"bucket://b/again/8.jsonl", "bucket://b/again/sub/7.jsonl"} <= set(bucket.objects)
+    assert set(*json.loads(gone.read_bytes()).values()) == first | second
+
+
+def test_an_object_of_another_owner_is_refused_before_the_first_is_written(bucket: Bucket, tmp_path: Path) -> None:
+    bucket.objects["bucket://b/2.5.jsonl"] = b"another's"
+    with pytest.raises(PlanError, match=r"bucket://b/2\.5\.jsonl is there already, and this run has not written it"):
+        pipeline(Merge("bucket://b/{duration}.jsonl")).run(run_dir=tmp_path)
+    assert bucket.objects == {"bucket://b/2.5.jsonl": b"another's"}
+    result = pipeline(Merge("bucket://b/own/{duration}.jsonl")).run(run_dir=tmp_path)
+    assert len(result.outputs) == 4 and bucket.objects["bucket://b/2.5.jsonl"] == b"another's"
+
+
+def test_a_store_that_refuses_an_object_stops_the_run_and_the_next_attempt_publishes_all(
+    bucket: Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(path: Path, uri: str) -> None:
+        raise StoreError(f"{uri}: the store is full")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(bucket, "upload", refuse, raising=False)
+        with pytest.raises(InfrastructureError, match=r"cannot publish bucket://b/\{duration\}.jsonl: .*store is full"):
+            pipeline(Merge("bucket://b/{duration}.jsonl")).run(run_dir=tmp_path)
+    assert not bucket.objects
+    pipeline(Merge("bucket://b/{duration}.jsonl")).run(run_dir=tmp_path)
+    assert len(bucket.objects) == 4
+
+
 def test_a_file_of_another_owner_is_refused_before_any_work(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     pipeline(Merge(path)).run(run_dir=tmp_path / "run")
@@ -136,11 +203,15 @@ def test_chosen_columns_are_the_only_ones_in_their_order(tmp_path: Path) -> None
         (Merge("out.parquet", row_group_records=0), "must be at least 1"),
         (Merge("{split}.jsonl"), "'split'"),
         (Merge("{0}.jsonl"), "is not a column in braces"),
+        (Merge("bucket://b/{split}.jsonl"), "'split'"),
+        (Merge("bucket://{duration}/out.jsonl"), "may name objects, and not the bucket"),
+        (Merge("bucket://b//{duration}.jsonl"), "empty part"),
+        (Merge("bucket://b/{0}.jsonl"), "is not a column in braces"),
         (Merge("out.jsonl", columns=["a", "a"]), "a column stands twice"),
         (Merge("out.jsonl", columns=["wer"]), "'wer'"),
     ],
 )
-def test_options_that_do_not_fit_are_mistakes_in_the_plan(merge: Merge, complaint: str) -> None:
+def test_options_that_do_not_fit_are_mistakes_in_the_plan(bucket: Bucket, merge: Merge, complaint: str) -> None:
     with pytest.raises(PlanError, match=complaint):
         pipeline(merge).plan()
 

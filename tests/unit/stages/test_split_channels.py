@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from loguru import logger
 
 from curate import AudioSettings, AudioStage, Pipeline
 from curate.audio import Audio
@@ -170,7 +169,7 @@ def test_a_setting_that_disregards_the_channel_is_refused_before_work_starts(rec
         run([record], SplitChannels(), _Pitch(), audio=AudioSettings(channel="mean"))
 
 
-def test_the_mean_of_two_voices_is_counted_and_named_once(recording, tmp_path: Path) -> None:
+def test_the_mean_of_two_voices_is_counted_and_named_once(recording, tmp_path: Path, warnings: list[str]) -> None:
     two = [recording(SPEECH, OTHER, name=f"{number}.wav") for number in range(3)]
     others = [
         recording(SPEECH, SPEECH, name="dual.wav"),
@@ -179,14 +178,7 @@ def test_the_mean_of_two_voices_is_counted_and_named_once(recording, tmp_path: P
         recording(OTHER, name="mono.wav"),
         recording(SPEECH, OTHER, name="named.wav", channel=0),
     ]
-    warnings: list[str] = []
-    logger.enable("curate")
-    sink = logger.add(lambda message: warnings.append(str(message)), level="WARNING")
-    try:
-        result = run([*two, *others], _Pitch(), _Pitch().with_(name="again"), run_dir=tmp_path / "run")
-    finally:
-        logger.remove(sink)
-        logger.disable("curate")
+    result = run([*two, *others], _Pitch(), _Pitch().with_(name="again"), run_dir=tmp_path / "run")
     (measures,) = result.summary["audio"].values()
     assert measures["unlike_channels"] == 3
     (warning,) = [each for each in warnings if "channels" in each]

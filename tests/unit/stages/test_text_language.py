@@ -119,7 +119,7 @@ def test_missing_package_is_a_mistake_in_the_plan(monkeypatch: pytest.MonkeyPatc
     [
         ({"min_letters": 0}, "at least 1"),
         ({"min_prob": 1.5}, "between 0 and 1"),
-        ({"model": "gone.bin"}, "no such file"),
+        ({"model": "gone.bin"}, "does not exist"),
     ],
 )
 def test_wrong_setting_is_a_mistake_in_the_plan(settings: dict[str, Any], message: str) -> None:

@@ -33,6 +33,17 @@ def test_the_file_appears_at_the_end_and_replaces_the_old_one(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_two_nodes_with_the_same_process_number_write_the_same_file_without_mixing_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    with replacing(path) as mine:
+        mine.write(b"of the first node\n" * 3)
+        with replacing(path) as other:
+            other.write(b"of the second\n")
+        assert path.read_bytes() == b"of the second\n"
+    assert path.read_bytes() == b"of the first node\n" * 3
+    assert list(tmp_path.iterdir()) == [path]
+
+
 @pytest.mark.parametrize("error", [ValueError("mine"), KeyboardInterrupt()])
 def test_an_error_on_the_way_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: BaseException) -> None:
     path = tmp_path / "a.jsonl"

@@ -197,7 +197,7 @@ def test_a_stage_that_keeps_the_contract_passes(tmp_path: Path) -> None:
         (Sticky, "test_with_leaves_the_original_alone"),
         (Loses, "test_no_record_is_lost_repeated_or_invented"),
         (Greedy, "test_the_batch_makes_no_difference"),
-        (Remembers, "test_another_worker_comes_to_the_same"),
+        (Remembers, "test_another_worker_gives_the_same_result"),
         (Secretive, "test_it_writes_no_more_than_it_says"),
         (Nosy, "test_the_columns_that_it_reads_are_enough"),
     ],

@@ -3,6 +3,8 @@
 (() => {
 const {$, element, ask, count, later} = Page;
 const ROW_PX = 34, PAGE = 100, MAX_PX = 8_000_000;
+// The highest frequency of the spectrogram: recordings are decoded at twice this rate, so that it is filled to its top.
+const MAX_HZ = 8000;
 const OUTCOMES = ["kept", "filtered", "failed"];
 
 const view = {search: "", facets: {}, expression: "", side: "", polygon: null, label: "", sort: "#row", descending: false};
@@ -162,8 +164,8 @@ function drawRecord(row, play) {
 function openAudio(row, play) {
   const container = $("wave");
   const mine = row.row;
-  wave = WaveSurfer.create({container, url: `audio/${row.row}`, height: 62, waveColor: colour("faint"), progressColor: colour("accent"), cursorColor: colour("ink"), barWidth: 2, barGap: 1, barRadius: 1, normalize: true, fetchParams: {credentials: "same-origin"},
-    plugins: [WaveSurfer.Spectrogram.create({container: "#spectrogram", height: 96, labels: false, fftSamples: 512, scale: "mel", frequencyMax: 8000})]});
+  wave = WaveSurfer.create({container, url: `audio/${row.row}`, height: 62, sampleRate: 2 * MAX_HZ, waveColor: colour("faint"), progressColor: colour("accent"), cursorColor: colour("ink"), barWidth: 2, barGap: 1, barRadius: 1, normalize: true, fetchParams: {credentials: "same-origin"},
+    plugins: [WaveSurfer.Spectrogram.create({container: "#spectrogram", height: 96, labels: false, fftSamples: 512, scale: "mel", frequencyMax: MAX_HZ})]});
   wave.on("ready", (length) => { $("time").textContent = `${length.toFixed(2)} s`; document.body.dataset.heard = String(mine); if (play) wave.play(); });
   wave.on("play", () => { $("play").textContent = "❚❚ Pause"; document.body.dataset.playing = String(mine); });
   wave.on("pause", () => { $("play").textContent = "▶ Play"; });
@@ -299,7 +301,7 @@ function drawBins(canvas, found, slider) {
   const [context, width, height] = scaled(canvas), sums = found.bins.map((bin) => OUTCOMES.reduce((sum, name) => sum + (bin[name] || 0), 0)), most = Math.sqrt(Math.max(...sums, 1)), each = width / found.bins.length;
   found.bins.forEach((bin, at) => {
     const from = found.low + at * found.width, inside = (slider.low === null || from + found.width > slider.low) && (slider.high === null || from < slider.high);
-    // The height is the root of the number, so that small bins can be seen beside large ones; its parts are shares.
+    // The height is the root of the number, so that small bins can be seen next to large ones; its parts are shares.
     const tall = Math.sqrt(sums[at]) / most * (height - 2);
     let y = height;
     context.globalAlpha = inside ? 1 : .25;
@@ -317,7 +319,8 @@ const refreshThreshold = later(25, async () => {
     verdict.replaceChildren(element("b", {}, count(found.kept)), ` records${share}`, element("div", {class: "more"}, [hours(found.kept_hours) && `${hours(found.kept_hours)} of ${hours(found.reached_hours)}`, state.filters.length ? `${count(found.new)} more and ${count(found.lost)} fewer than the run kept` : ""].filter(Boolean).join(" · ")),
       found.agreement ? element("div", {class: "more"}, `labels: ${percent(found.agreement.precision)} precision, ${percent(found.agreement.recall)} recall, of ${count(found.agreement.accepted + found.agreement.rejected)}`) : "");
     document.body.dataset.threshold = `${found.kept} ${text}`;
-    $("fork").hidden = !found.command; $("command").textContent = found.command || "";
+    problem.hidden = !found.unknown; problem.textContent = found.unknown;
+    $("fork").hidden = !found.command || Boolean(found.unknown); $("command").textContent = found.command || "";
   } catch (error) { problem.hidden = false; problem.textContent = error.message; verdict.replaceChildren(); $("fork").hidden = true; }
 });
 const percent = (value) => value === null ? "no" : `${(100 * value).toFixed(1)} %`;

@@ -1,0 +1,1 @@
+"""What `tests.gpu.run_sections` measures, one function a section: `python -m tests.gpu.sections NAME --device cuda`."""
