@@ -91,7 +91,7 @@ class ProcessPool:
                 return outputs
 
     def _selected(self, left_s: float | None) -> Iterator[tuple[int, WorkerProcess, str, int]]:
-        """Wait, and yield what there is to receive: number and worker, the source, and the events of the selector."""
+        """Wait, and yield each ready source: number and worker, the source, and the events of the selector."""
         for key, events in self._selector.select(left_s):
             number, source = key.data
             worker = self._workers.get(number)
