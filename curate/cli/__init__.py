@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import threading
 from collections.abc import Sequence
@@ -19,8 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     with early_signals():
         code = _run(words)
-    if arguments is None and threading.active_count() > 1:
-        _leave(code)
+    if arguments is None:  # the process ends with this call
+        gc.freeze()  # or the collector would search modules and models for cycles while the interpreter shuts down
+        if threading.active_count() > 1:
+            _leave(code)
     return code
 
 

@@ -10,13 +10,22 @@ import re
 import sys
 import threading
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from curate.cli.session import Session
 
 _NOTE = re.compile(
     rb"\[[^\]]*libmpg123/[^\]]*\] (?:error|warning): "
     rb"|(?:Note|Warning): (?:Illegal Audio-MPEG|Trying to resync|Skipped \d+ bytes|Hit end of|Xing stream size"
     rb"|Encountered more data|missing \d+ bytes|Weird)"
 )
+
+
+def quiet_decoders(session: Session) -> AbstractContextManager[None]:
+    """Return a context in which the notes do not reach a terminal; elsewhere, such as in a log file, they stay."""
+    return without_decoder_notes() if session.messages.is_terminal and not session.json_lines else nullcontext()
 
 
 @contextmanager

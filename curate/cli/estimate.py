@@ -108,6 +108,7 @@ def estimates(verb: Callable[..., None]) -> Callable[..., None]:
 
 def show_estimate(session: Session, configured: Configured, asked: Estimating, *, as_json: bool) -> None:
     """Estimate a run and print the result."""
+    from curate.cli.decoder_notes import quiet_decoders
     from curate.engine import RunOptions
     from curate.estimate import Prices, estimate, measured_speeds
     from curate.estimate.making import SAMPLE_S, is_alike
@@ -118,7 +119,7 @@ def show_estimate(session: Session, configured: Configured, asked: Estimating, *
 
     pipeline = configured.pipeline
     run_dir = configured.run_dir or Path("runs") / pipeline.name
-    with configured.located():
+    with configured.located(), quiet_decoders(session):
         planned = pipeline.plan(host=session.host)
         speeds = {} if asked.history is None else measured_speeds(asked.history, planned)
         earlier = asked.earlier

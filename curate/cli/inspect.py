@@ -12,6 +12,7 @@ import click
 
 from curate.cli.corpus_form import corpus_path, recognise_form
 from curate.cli.corpus_sample import CorpusSample, describe_sample, measure_sample, read_sample
+from curate.cli.decoder_notes import quiet_decoders
 from curate.cli.listing import new_table
 from curate.cli.session import Session, pass_session
 from curate.plugin.schemes import schemes_of
@@ -33,9 +34,10 @@ def inspect(session: Session, path: Path, records: int, files: int, measure: boo
     register(schemes_of(session.host))
     form = recognise_form(path)
     reader: Any = session.host.stage(form.reader).load()
-    found, roots = read_sample(reader(**form.settings), records)
-    sample = describe_sample(found, roots, files)
-    measures = measure_sample(session.host.stage("audio_profile").load(), found, files) if measure else {}
+    with quiet_decoders(session):
+        found, roots = read_sample(reader(**form.settings), records)
+        sample = describe_sample(found, roots, files)
+        measures = measure_sample(session.host.stage("audio_profile").load(), found, files) if measure else {}
     if as_json:
         about = {"described": form.described, "reader": form.reader, "settings": dict(form.settings)}
         measured = {"measures": measures} if measure else {}

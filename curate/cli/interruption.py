@@ -104,7 +104,7 @@ class _Signals:
 
     def _watched(self) -> None:
         """End the process when one signal too many comes, or when the grace period is over."""
-        interrupts, terminated = 0, False
+        interrupts, terminated, own = 0, False, 0
         while True:
             waits_s = GRACE_S if terminated else FINISH_S if interrupts == 1 and not self._overdue else None
             ready, _, _ = select.select([self._read], [], [], waits_s)
@@ -113,13 +113,16 @@ class _Signals:
                 return
             if not ready and not terminated:  # the main thread gets the second Ctrl-C, which the user did not send
                 self._overdue = True
+                own += 1  # it is not counted, and comes behind whatever the user has sent by then
                 signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
-                self._read.recv(1)
                 continue
             if not ready:
                 _say(f"a stage has not returned for {GRACE_S:.0f} s; committed records are kept")
                 os._exit(EXIT_TERMINATED)
             for number in numbers:
+                if own and number == signal.SIGINT:
+                    own -= 1
+                    continue
                 if number in (signal.SIGINT, signal.SIGTERM) and (terminated or interrupts > 1):
                     os._exit(EXIT_TERMINATED if terminated else EXIT_INTERRUPTED)
                 interrupts += number == signal.SIGINT

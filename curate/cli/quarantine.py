@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable
 from contextlib import chdir
 from pathlib import Path
@@ -46,12 +47,20 @@ def list_(session: Session, run_dir: Path, code: str | None, stage: str | None, 
         session.console.print("no record has failed")
         return
     table = Table(box=None, pad_edge=False)
-    for heading in ("stage", "code", "records", "meaning", "such as"):
+    for heading in ("stage", "code", "records", "meaning"):
         table.add_column(heading, justify="right" if heading == "records" else "left", overflow="fold")
     for kind in kinds:
-        example = f"{kind['example']}: {kind['message']}"
-        table.add_row(kind["stage"], kind["code"], f"{kind['records']:,}", kind["meaning"], example)
+        table.add_row(kind["stage"], kind["code"], f"{kind['records']:,}", kind["meaning"])
     session.console.print(table)
+    session.console.print("\nExamples:")
+    for kind in kinds:  # not cut into lines, so that paths and ids can be copied
+        session.console.print(f"  {kind['code']}: {kind['example']}: {kind['message']}", soft_wrap=True)
+    run = shlex.quote(str(run_dir))
+    session.console.print(
+        f"\nRecords with traceback: curate quarantine show {run}\n"
+        f"Once the cause is fixed: curate quarantine retry {run}",
+        soft_wrap=True,
+    )
 
 
 @quarantine.command()
@@ -85,7 +94,8 @@ def show(
             click.echo(json.dumps(note, ensure_ascii=False))
             continue
         tries = "once" if note["attempts"] == 1 else f"{note['attempts']} times"
-        session.console.print(f"{note['_id']}: {note['code']} at {note['stage']}, tried {tries}: {note['message']}")
+        headline = f"{note['_id']}: {note['code']} at {note['stage']}, tried {tries}: {note['message']}"
+        session.console.print(headline, soft_wrap=True)
         session.console.print(json.dumps(note["record"], ensure_ascii=False), soft_wrap=True)
         if note["traceback"]:
             session.console.print(note["traceback"].rstrip(), soft_wrap=True)

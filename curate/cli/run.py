@@ -90,7 +90,7 @@ def run_configured(
     session: Session, configured: Configured, options: RunOptions, *, as_json: bool, report: bool = True
 ) -> None:
     """Run a pipeline with progress and signals, and print its results."""
-    from curate.cli.decoder_notes import without_decoder_notes
+    from curate.cli.decoder_notes import quiet_decoders
     from curate.cli.interruption import ResumeHint, orderly_stop
     from curate.cli.progress import LiveProgress, progress_on
 
@@ -100,8 +100,7 @@ def run_configured(
         stack.enter_context(resume_hint.advised())
         stack.enter_context(session.host.observed_by(resume_hint))
         if not session.quiet:
-            if session.messages.is_terminal and not session.json_lines:
-                stack.enter_context(without_decoder_notes())
+            stack.enter_context(quiet_decoders(session))
             models = [stage.name for stage in configured.pipeline.stages if hasattr(stage, "make_model")]
             progress = stack.enter_context(
                 progress_on(session.messages, as_json=session.json_lines, stop=options.stop, models=models)

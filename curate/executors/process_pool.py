@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import selectors
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 from curate.engine.protocol.messages import RecordsAnnounced, WorkerDied
@@ -66,9 +67,7 @@ class ProcessPool:
             outputs: list[WorkerOutput] = []
             ended: set[int] = set()
             receiving = False
-            for key, events in self._selector.select(left):
-                number, source = key.data
-                worker = self._workers[number]
+            for number, worker, source, events in self._selected(left):
                 if number in self._blocked:
                     self._unsent.add(number)
                 if source == "output":
@@ -90,6 +89,16 @@ class ProcessPool:
                 return outputs
             if outputs:
                 return outputs
+
+    def _selected(self, left_s: float | None) -> Iterator[tuple[int, WorkerProcess, str, int]]:
+        """Wait, and yield each ready source: number and worker, the source, and the events of the selector."""
+        for key, events in self._selector.select(left_s):
+            number, source = key.data
+            worker = self._workers.get(number)
+            if worker is None:  # an interrupt came while it was forgotten
+                self._selector.unregister(key.fileobj)
+            else:
+                yield number, worker, source, events
 
     def _read_output(self, worker: WorkerProcess) -> None:
         worker.read_output()
@@ -164,5 +173,6 @@ class ProcessPool:
         self._blocked.discard(number)
         self._exiting.pop(number, None)
         for descriptor, _ in worker.descriptors():
-            self._selector.unregister(descriptor)
+            with suppress(KeyError):  # an interrupt came after it was unregistered
+                self._selector.unregister(descriptor)
         return worker

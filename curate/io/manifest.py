@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -103,12 +103,17 @@ def publish(
 
 
 def publish_together(
-    files: Mapping[Path, RecordReader], *, format: ManifestFormat | None = None, options: WriteOptions | None = None
+    files: Mapping[Path, RecordReader],
+    *,
+    format: ManifestFormat | None = None,
+    options: WriteOptions | None = None,
+    check: Callable[[Path], object] | None = None,
 ) -> None:
     """Write records to several files, none of which is replaced before all are written.
 
     Args:
         files: path → records; the other arguments and the errors are those of `publish`.
+        check: called before a local file gets its name; what it raises leaves the file as it was.
     """
     with ExitStack() as renamed:
         for path, records in files.items():
@@ -123,13 +128,19 @@ def publish_together(
                 except OSError as error:
                     raise InfrastructureError(f"cannot create {path.parent}: {error.strerror or error}") from error
                 failpoint("publish.before_write")
-                temporary = replacing(path, before_rename=partial(failpoint, "publish.after_temporary"))
-                file = renamed.enter_context(temporary)
+                complete = partial(failpoint, "publish.after_temporary")
+                before_rename = complete if check is None else partial(_checked, complete, partial(check, path))
+                file = renamed.enter_context(replacing(path, before_rename=before_rename))
             if written.write_with is not None:
                 written.write_with(records, file, options or WriteOptions())
             elif written.write is not None:
                 written.write(records, file)
     failpoint("publish.after_rename")
+
+
+def _checked(complete: Callable[[], object], check: Callable[[], object]) -> None:
+    complete()
+    check()
 
 
 @contextmanager

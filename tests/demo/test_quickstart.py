@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import shutil
 import statistics
 import subprocess
@@ -158,6 +159,13 @@ def test_the_command_line_does_the_same_even_beside_a_broken_plugin(
     balance = [line.split() for line in done.stdout.splitlines() if line.startswith("records")]
     assert balance == [["records", "56", "44", "7", "5"]]
     assert "Traceback" not in done.stderr
+    readme = (QUICKSTART.parents[1] / "README.md").read_text(encoding="utf-8")
+    expected = readme.partition("```text\n")[2].partition("```")[0]
+    assert _without_times(done.stdout.replace(str(directory), "runs/quickstart")) == _without_times(expected)
+
+
+def _without_times(output: str) -> list[list[str]]:
+    return [re.sub(r"[\d.]+ s$", "", line.rstrip()).split() for line in output.splitlines()]
 
 
 def test_a_broken_plugin_is_listed_with_its_error(broken_plugin_environment: dict[str, str]) -> None:

@@ -179,7 +179,7 @@ class DirectoryStore:
             self._remove_unnamed_audio()
         for path in sorted((self._directory / SHARD_FOLDER).rglob(f"*{TEMPORARY}*")):
             if path.is_dir():  # the files of a shard that was not finished
-                shutil.rmtree(path)
+                shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
         for folder in (self._directory, self._directory / "commits"):
@@ -205,7 +205,11 @@ class DirectoryStore:
         return list(damaged_files(self._directory, notes, self._orders, thorough=False)) if notes else []
 
     def _remove_unnamed_audio(self) -> None:
-        """Delete new audio that no commit names, and folders that are empty then. No worker may be at work."""
+        """Delete new audio that no commit names, and folders that are empty then.
+
+        No worker may be at work, but one on another node may be about to end with a driver that was killed, or with a
+        node that was taken for lost: what it changes meanwhile is left to the next time.
+        """
         folders = sorted((self._directory / AUDIO_FOLDER).glob("[0-9a-f][0-9a-f]/"))
         named = self._named() if folders else set[Path]()
         for folder in folders:
@@ -214,9 +218,10 @@ class DirectoryStore:
                 if path.relative_to(self._directory) in named or not _NEW_AUDIO.match(path.name):
                     left += 1
                 else:
-                    path.unlink()
+                    path.unlink(missing_ok=True)
             if not left:
-                folder.rmdir()
+                with suppress(OSError):
+                    folder.rmdir()
 
     def retry(self, positions: Mapping[int, Collection[int]]) -> None:
         """Count roots, by phase, as not done, whatever their outcome was; their next outcome replaces it."""

@@ -6,9 +6,10 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from string import Formatter
 from typing import Literal
@@ -25,7 +26,7 @@ from curate.stages.write.claims import check_url, claim, claimed, is_meant_as_ur
 from curate.stages.write.licenses import check_licenses, is_denied
 from curate.stages.write.places import check_writable
 from curate.stages.write.uploads import upload_files
-from curate.storage import TEMPORARY, delete, is_url, path_of
+from curate.storage import TEMPORARY, RemotePath, delete, is_url, path_of
 
 _COMPRESSIONS = ("zstd", "snappy", "gzip", "none")
 
@@ -117,14 +118,17 @@ class Merge(Writer):
             scratch = stack.enter_context(_scratch(directory)) if is_template else directory
             if is_template:
                 files = self._divided(records, directory, scratch)
+            check: Callable[[Path], object] | None = None
             if is_template or not place.is_relative_to(directory):
+                new = {path for path in files if not isinstance(path, RemotePath) and not path.exists()}
                 self._claim(list(files), directory)
+                check = partial(self._require_free, new=new, directory=directory)
             if (directory / "audio").is_dir():  # the run has made audio of its own
                 files = {path: with_published_audio(each, path, directory) for path, each in files.items()}
             options = WriteOptions(self.compression, self.row_group_records, self.columns or list(self.planned_columns))
             format = _format_of(Path(self.path))
             if not (is_template and is_url(self.path)):
-                publish_together(files, format=format, options=options)
+                publish_together(files, format=format, options=options, check=check)
                 return list(files)
             # all are written to this disk first: a store's own buffers would be as many as the files
             whole = {str(url): scratch / f"object-{number}" for number, url in enumerate(files)}
@@ -180,6 +184,16 @@ class Merge(Writer):
                 require_own_file(path, directory)
         for gone in claim(self.name, paths, directory):
             gone.unlink(missing_ok=True)
+
+    def _require_free(self, path: Path, *, new: Collection[Path], directory: Path) -> None:
+        """Check that a file which was not there before it was written has not appeared meanwhile.
+
+        Raises:
+            PlanError: another run has published it; it is not claimed any more.
+        """
+        if path in new and path.exists():
+            release(self.name, [str(path.absolute())], directory)
+            require_own_file(path, directory)
 
 
 def template_columns(template: str) -> list[str]:

@@ -9,8 +9,10 @@ A column is an `integer`, a `number`, `text`, a `boolean`, or `json` (lists, map
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -68,7 +70,8 @@ class Index:
 
     Args:
         source: what is looked at.
-        folder: the cache; the index of a source is made once in it, and again when the source has changed.
+        folder: the cache; the index of a source is made once in it, and again when the source has changed. While
+            another process has it open, this one makes an index of its own, which ends with it.
         threads: of DuckDB.
     """
 
@@ -76,6 +79,13 @@ class Index:
         self.source = source
         folder.mkdir(parents=True, exist_ok=True)
         key = hashlib.sha256(f"{FORMAT} {source.key}".encode()).hexdigest()[:32]
+        self._own: tempfile.TemporaryDirectory[str] | None = None
+        self._held = (folder / f"{key}.lock").open("wb")
+        try:
+            fcntl.flock(self._held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # by another explorer of the same rows, which may be making the index
+            self._own = tempfile.TemporaryDirectory(prefix="own-", dir=folder)
+            folder = Path(self._own.name)
         self._path = folder / f"{key}.duckdb"
         self._done_path = folder / f"{key}.done"
         self.is_complete = self._path.exists() and self._done_path.exists()
@@ -233,15 +243,20 @@ class Index:
 
     def attach(self, other: Index) -> None:
         """Close another index, and let queries of this one read its table as `other.rows`."""
-        other.close()
+        other.detach()
         path = str(other.path).replace("'", "''")
         self._connection.execute(f"ATTACH '{path}' AS other (READ_ONLY)")
 
-    def close(self) -> None:
-        """Stop reading the source, and close the database; an index that is not complete is made anew next time."""
+    def detach(self) -> None:
+        """Stop reading the source, and close the database, which stays this process's until `close`."""
         self._closing.set()
         with self._lock:
             self._connection.close()
+
+    def close(self) -> None:
+        """Stop reading the source, and close the database; an index that is not complete is made anew next time."""
+        self.detach()
+        self._held.close()
 
     def _remove(self) -> None:
         for path in (self._done_path, self._path, self._path.with_name(self._path.name + ".wal")):

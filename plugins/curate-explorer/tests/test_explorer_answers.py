@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import random
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +40,29 @@ def index_of(rows: list[dict[str, Any]], folder: Path) -> Index:
     index.build()
     assert index.error == ""
     return index
+
+
+KILLED = """
+import os, sys
+from pathlib import Path
+from curate_explorer.index import Index
+from curate_explorer.source import open_source
+index = Index(open_source(Path(sys.argv[1])), Path(sys.argv[2]))
+print(index.rows, index.is_complete, flush=True)
+os._exit(0)
+"""
+
+
+def test_two_explorers_of_the_same_rows_make_an_index_each(tmp_path: Path) -> None:
+    path, cache = tmp_path / "rows.jsonl", tmp_path / "cache"
+    path.write_text("".join(f"{json.dumps(row)}\n" for row in ODD))
+    first = Index(open_source(path), cache)
+    other = [sys.executable, "-c", KILLED, str(path), str(cache)]
+    assert subprocess.run(other, capture_output=True, text=True, check=True).stdout == "0 False\n"
+    first.build()
+    assert subprocess.run(other, capture_output=True, text=True, check=True).stdout == "0 False\n"
+    first.close()
+    assert subprocess.run(other, capture_output=True, text=True, check=True).stdout == f"{len(ODD)} True\n"
 
 
 def answers_of(index: Index, folder: Path) -> Answers:

@@ -15,6 +15,10 @@ from typing import Any
 
 import pytest
 
+from curate.cli import interruption
+from curate.engine import StopRequest
+from curate.errors import EXIT_TERMINATED
+
 STAGES = """
 import os, threading
 from curate import InfrastructureError, processing_stage
@@ -180,3 +184,31 @@ def test_trouble_of_the_machine_says_how_to_go_on(project: Path) -> None:
     assert "the disk is full" in err
     assert err.endswith(ADVICE)
     goes_on(project)
+
+
+def test_sigterm_that_comes_with_the_watch_s_own_interrupt_ends_the_process_in_its_grace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    signals, ended = interruption._Signals(StopRequest(), shown=True), threading.Event()
+    codes: list[int] = []
+
+    def interrupt(*_: int) -> None:
+        """Let SIGTERM come first: the two wake the watch together."""
+        signals._write.send(bytes([signal.SIGTERM, signal.SIGINT]))
+
+    def leave(code: int) -> None:
+        codes.append(code)
+        signals._write.close()
+        ended.set()
+
+    monkeypatch.setattr(interruption, "FINISH_S", 0.0)
+    monkeypatch.setattr(interruption, "GRACE_S", 0.0)
+    monkeypatch.setattr(signal, "pthread_kill", interrupt)
+    monkeypatch.setattr(os, "_exit", leave)
+    signals._watch.start()
+    signals._write.send(bytes([signal.SIGINT]))
+    found = ended.wait(5)
+    if not found:
+        leave(0)
+    signals._watch.join()
+    assert codes == [EXIT_TERMINATED]

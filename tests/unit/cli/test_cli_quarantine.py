@@ -49,9 +49,13 @@ def mine(project: Path, curate: Callable[..., Any]) -> Callable[..., Any]:
 
 def test_list_counts_by_stage_and_code_with_an_example(project: Path, mine: Any) -> None:
     mine("run", "p.yaml")
-    words = [line.split() for line in mine("quarantine", "list", "runs/p").out.splitlines()]
-    assert words[0] == ["stage", "code", "records", "meaning", "such", "as"]
+    lines = mine("quarantine", "list", "runs/p").out.splitlines()
+    words = [line.split() for line in lines]
+    assert words[0] == ["stage", "code", "records", "meaning"]
     assert words[1][:3] == ["measure", "stage_error", "2"]
+    (example,) = [line for line in lines if line.startswith("  stage_error: ")]
+    assert "m.jsonl:" in example and example.endswith(".wav'")  # however narrow the terminal is
+    assert lines[-1].endswith("curate quarantine retry runs/p")
     kinds = json.loads(mine("quarantine", "list", "runs/p", "--json").out)
     assert [(kind["stage"], kind["code"], kind["records"]) for kind in kinds] == [
         ("measure", "stage_error", 2),

@@ -140,9 +140,10 @@ def test_a_hop_that_splits_may_make_many_records_of_one() -> None:
 
 
 def test_a_single_hop_takes_all_the_room() -> None:
-    transport = ScriptedTransport(lambda hop, record: 0.1, room=(6,))
+    transport = ScriptedTransport(lambda hop, record: 0.1, room=(6,), setup=lambda started: 8.0)
     run(transport, hops(None), batches(*[10] * 50))
     assert started(transport) == [6]
+    assert set(transport.started_at) == {0.0}  # a worker that waits for the speed of another is late by its set-up
 
 
 @pytest.mark.parametrize("slow", [0, 1, 2])

@@ -176,6 +176,37 @@ def test_what_no_commit_names_is_removed(tmp_path: Path) -> None:
     assert commit(store, settled(1)).unit == "p0-000001"
 
 
+def test_store_opens_while_a_worker_of_a_killed_driver_still_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    DirectoryStore(tmp_path)
+    audio, shard = tmp_path / "audio" / "ab", tmp_path / "shards" / "pack" / "s.tmp-1.files"
+    name = f"r_1-{'0' * 32}.flac"
+    audio.mkdir(parents=True)
+    shard.mkdir(parents=True)
+    (audio / f"{name}.tmp-1").write_bytes(b"new audio")
+    (shard / "a.flac").write_bytes(b"a member")
+    unlink, written = os.unlink, list[str]()
+
+    def unlink_and_write(path: Any, *, dir_fd: int | None = None) -> None:
+        """Let the worker go on with a file that is about to be removed, before it is."""
+        if Path(path).name == f"{name}.tmp-1" and not written:
+            written.append(os.fspath(path))
+            Path(path).rename(audio / name)
+            (audio / f"{name}.tmp-2").write_bytes(b"the next")
+        if Path(path).name == "a.flac":
+            (shard / "b.flac").write_bytes(b"the next")
+        unlink(path, dir_fd=dir_fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", unlink_and_write)
+        store = DirectoryStore(tmp_path)
+    assert written
+    commit(store, settled(0))
+    DirectoryStore(tmp_path)
+    assert [path for path in tmp_path.rglob("*") if "tmp-" in path.name or path.suffix == ".flac"] == []
+
+
 @pytest.mark.parametrize("damage", [b"", b'{"_id": "r:0", "seq": 9, "k": 0}\n', b"x" * 1000])
 def test_a_damaged_shard_is_named(tmp_path: Path, damage: bytes) -> None:
     made = commit(DirectoryStore(tmp_path), settled(0))

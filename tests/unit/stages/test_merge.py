@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,31 @@ def test_unusual_paths_inside_are_fine(tmp_path: Path, path: str) -> None:
     [output] = pipeline(Merge(path)).run(run_dir=tmp_path / "run").outputs
     assert output.is_file()
     assert output.is_relative_to(tmp_path / "run")
+
+
+def test_file_that_another_run_publishes_while_it_is_written_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, fsync = tmp_path / "elsewhere" / "out.jsonl", os.fsync
+    published: list[bytes] = []
+
+    def sync_and_publish(descriptor: int) -> None:
+        """Let another run publish while this one has its file under a temporary name."""
+        fsync(descriptor)
+        if not published and any(place.parent.glob("out.jsonl.tmp-*")):
+            published.append(b"")
+            place.write_bytes(b"of another run")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", sync_and_publish)
+        with pytest.raises(PlanError, match=r"out\.jsonl is there already, and this run has not written it"):
+            pipeline(Merge(place)).run(run_dir=tmp_path / "run")
+    assert place.read_bytes() == b"of another run"
+    with pytest.raises(PlanError, match=r"out\.jsonl is there already"):  # nor is it the next attempt's
+        pipeline(Merge(place)).run(run_dir=tmp_path / "run")
+    place.unlink()
+    for _ in range(2):
+        assert pipeline(Merge(place)).run(run_dir=tmp_path / "run").outputs == (place,)
 
 
 def test_two_writers_cannot_share_a_file() -> None:
