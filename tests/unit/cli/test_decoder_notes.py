@@ -17,10 +17,10 @@ from tests.unit.cli.test_cli_terminal import on_a_terminal
 def test_notes_are_left_out_and_other_output_stays(capfd: pytest.CaptureFixture[str]) -> None:
     stderr = sys.stderr
     with without_decoder_notes():
+        print("from Python", file=sys.stderr)  # directly: between two parts of a line, it would end up inside it
         os.write(2, b"[src/libmpg123/id3.c:process_comment():587] error: No comment text / valid description?\n")
         os.write(2, b"from C\nNote: Illegal Audio-MPEG-Header 0x00000000 at offset 22414.\n[a bracket]\nno line ")
         os.write(2, b"end\nWarning: something of a stage")
-        print("from Python", file=sys.stderr)
     assert sys.stderr is stderr
     os.write(2, b"afterwards\n")
     printed = capfd.readouterr().err
