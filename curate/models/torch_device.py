@@ -19,9 +19,9 @@ _KEPT: list[object] = []
 def keep_in_broken_context(*objects: object) -> None:
     """Keep objects for as long as this process runs, because a CUDA context is broken.
 
-    An error in one of torch's destructors ends the process: on an H200 with torch 2.11, one did so with SIGABRT after an
-    illegal memory access, and with it the report of that access. Which object it was is not known; pinned memory and
-    pools of memory are freed in destructors.
+    An error in one of torch's destructors ends the process: on an H200 with torch 2.11, one did so with SIGABRT after
+    an illegal memory access, and with it the report of that access. Which object it was is not known; pinned memory
+    and pools of memory are freed in destructors.
     """
     _KEPT.append(objects)
 
