@@ -2,8 +2,10 @@
 
 The calling process becomes the reaper of orphaned descendants, so that daemons which a command starts (Ray's, for
 instance) are seen, counted and ended too. CPU time is the kernel's own sum, collected when each process is reaped, so
-that processes too short for a sample count as well. Memory is the sum of the proportional set sizes of the whole tree,
-sampled: `ru_maxrss` is inherited over `exec`, and the sum of resident set sizes counts shared pages repeatedly.
+that processes too short for a sample count as well. A process whose parent ignores its end, as Ray's raylet may, is in
+no such sum; so the sum of all last samples counts where it is larger. Memory is the sum of the proportional set sizes of
+the whole tree, sampled: `ru_maxrss` is inherited over `exec`, and the sum of resident set sizes counts shared pages
+repeatedly.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ def run(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, env=env, start_new_session=True
         )
     wall_s, cpu_s, peak_kb, returncode, killed = 0.0, 0.0, 0, 0, False
-    seen: set[int] = set()
+    sampled_s: dict[int, float] = {}
     ended: float | None = None  # when the command itself ended
     try:
         while True:
@@ -76,8 +78,9 @@ def run(
                         returncode = root.returncode = os.waitstatus_to_exitcode(status)
             except ChildProcessError:
                 break
-            tree = descendants()
-            seen |= tree
+            times_s = descendants()
+            tree = set(times_s)
+            sampled_s |= times_s
             peak_kb = max(peak_kb, sum(map(proportional_kb, tree)))
             now = time.monotonic()
             if killed or now - began > timeout_s or (ended is not None and now - ended > GRACE_S):
@@ -87,27 +90,30 @@ def run(
                 kill(tree)
             time.sleep(SAMPLE_S)
     except BaseException:  # an interrupt leaves nothing running
-        kill(descendants())
+        kill(set(descendants()))
         raise
-    return Usage(wall_s, cpu_s, peak_kb / 1024, returncode, killed, len(seen))
+    return Usage(wall_s, max(cpu_s, sum(sampled_s.values())), peak_kb / 1024, returncode, killed, len(sampled_s))
 
 
-def descendants() -> set[int]:
-    """The processes below this one."""
+def descendants() -> dict[int, float]:
+    """The processes below this one, and the CPU seconds that each has used by itself."""
     parents: dict[int, int] = {}
+    times_s: dict[int, float] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():
             try:
                 stat = Path(entry.path, "stat").read_text(errors="replace")
             except (FileNotFoundError, ProcessLookupError):
                 continue
-            parents[int(entry.name)] = int(stat.rpartition(")")[2].split()[1])
+            fields = stat.rpartition(")")[2].split()  # from the third on
+            parents[int(entry.name)] = int(fields[1])
+            times_s[int(entry.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     tree: set[int] = set()
     level = {os.getpid()}
     while level:
         level = {pid for pid, parent in parents.items() if parent in level}
         tree |= level
-    return tree
+    return {pid: times_s[pid] for pid in tree}
 
 
 def proportional_kb(pid: int) -> int:

@@ -50,6 +50,33 @@ def measured(folder: Path, how: str) -> dict[str, float]:
     return json.loads(done.stdout)
 
 
+IGNORED = """
+import sys
+from pathlib import Path
+from tests.bench.peers import measure
+work = (
+    "import os, signal\\n"
+    "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\\n"  # the kernel reaps the child, and counts its time nowhere
+    "read, write = os.pipe()\\n"
+    "if os.fork() == 0:\\n"
+    "    os.close(read)\\n"
+    "    while sum(os.times()[:2]) < 1.5: pass\\n"
+    "    os._exit(0)\\n"
+    "os.close(write)\\n"
+    "os.read(read, 1)\\n"  # until the child has ended
+)
+print(measure.run([sys.executable, "-c", work], Path(sys.argv[1]) / "log", {"PATH": "/usr/bin:/bin"}).cpu_s)
+"""
+
+
+@pytest.mark.processes
+def test_measure_counts_the_cpu_of_a_process_whose_parent_ignores_its_end(tmp_path: Path) -> None:
+    env = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    command = [sys.executable, "-c", IGNORED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env, timeout=60)
+    assert 1.0 <= float(done.stdout) < 5
+
+
 @pytest.mark.processes
 def test_measure_counts_the_cpu_and_memory_of_a_daemon_and_ends_it(tmp_path: Path) -> None:
     used = measured(tmp_path, "wait")
