@@ -3,8 +3,8 @@
 The calling process becomes the reaper of orphaned descendants, so that daemons which a command starts (Ray's, for
 instance) are seen, counted and ended too. CPU time is the kernel's own sum, collected when each process is reaped, so
 that processes too short for a sample count as well. A process whose parent ignores its end, as Ray's raylet may, is in
-no such sum; so the sum of all last samples counts where it is larger. Memory is the sum of the proportional set sizes of
-the whole tree, sampled: `ru_maxrss` is inherited over `exec`, and the sum of resident set sizes counts shared pages
+no such sum; so the sum of all last samples counts where it is larger. Memory is the sum of the proportional set sizes
+of the whole tree, sampled: `ru_maxrss` is inherited over `exec`, and the sum of resident set sizes counts shared pages
 repeatedly.
 """
 
