@@ -7,9 +7,9 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from curate.audio.buffer import BlockBuffer
+from curate.audio.buffer import Block, BlockBuffer
 from curate.audio.files import Roots
 from curate.audio.recording import Recording, block_frames, open_recording
 from curate.audio.spool import Spool, SpooledFrames, SpoolFormat
@@ -17,8 +17,6 @@ from curate.errors import RecordError
 
 if TYPE_CHECKING:
     from curate.audio.sndfile import Integers, Samples
-
-_Block = TypeVar("_Block", "Samples", "Integers")
 
 BYTES_PER_SAMPLE = 4
 """Of the float32 samples that decoders give."""
@@ -276,7 +274,7 @@ class FrameReader:
         if failure is not None and (wanted is None or end < wanted):
             raise RecordError(failure.code, failure.message)
 
-    def _decoded(self, position: int, frames: int, read: Callable[[int, int], _Block]) -> _Block:
+    def _decoded(self, position: int, frames: int, read: Callable[[int, int], Block]) -> Block:
         if position != self._next:
             self._on_decode()
         block = read(position, frames)

@@ -6,8 +6,9 @@ import math
 import os
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from curate.audio.buffer import Block
 from curate.audio.claims import read_format_claim
 from curate.audio.decoders import open_sound
 from curate.audio.ffmpeg import FALLBACK_DEMUXERS, KINDS
@@ -21,8 +22,6 @@ from curate.errors import RecordError
 
 if TYPE_CHECKING:
     from curate.audio.sndfile import Integers, Samples
-
-_Block = TypeVar("_Block", "Samples", "Integers")
 
 MIN_RATE_HZ, MAX_RATE_HZ, MAX_CHANNELS = 1_000, 768_000, 64
 
@@ -108,7 +107,7 @@ class Recording:
         """Return the frames that `read` returns, before they are scaled to ±1, where it `holds_integers`."""
         return self._at(position, frames, self._read_integers)
 
-    def _at(self, position: int, frames: int, read: Callable[[int], _Block]) -> _Block:
+    def _at(self, position: int, frames: int, read: Callable[[int], Block]) -> Block:
         try:
             self._go_to(position)
             return read(frames if self._position == position else 0)

@@ -26,7 +26,7 @@ def children(code: str, variants: Iterable[tuple[str, Mapping[str, str]]], limit
     with ExitStack() as files:
         running: dict[str, tuple[subprocess.Popen[bytes], IO[bytes], IO[bytes]]] = {}
         for argument, environment in variants:
-            # Files, because a process would wait for whoever reads its pipe.
+            # Files, because a process would wait for the reader of its pipe.
             out, err = (files.enter_context(tempfile.TemporaryFile()) for _ in range(2))
             command, variables = [sys.executable, "-c", code, argument], {**os.environ, **environment}
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, env=variables)

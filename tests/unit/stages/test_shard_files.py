@@ -1,4 +1,4 @@
-"""The files of a shard below the run directory: whole or not there, whoever else writes the same shard."""
+"""The files of a shard below the run directory: whole or not there, whichever process writes the same shard."""
 
 from __future__ import annotations
 
