@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -19,7 +18,7 @@ from curate.engine.durability.damage import damaged_files, damaged_run
 from curate.engine.durability.directory_store import AUDIO_FOLDER, SHARD_FOLDER, UNIT_FOLDERS, resolved_commits
 from curate.engine.durability.listing import LISTING
 from curate.engine.durability.redo_order import read_orders
-from curate.storage import TEMPORARY, sync_directory
+from curate.storage import TEMPORARY, sync_directory, temporary_path
 
 _WriteRun: TypeAlias = "Callable[[Path, Mapping[str, Any]], None]"
 
@@ -49,7 +48,7 @@ def fork_run(
     damage = list(damaged_files(old, reused, {}, thorough=False))
     if damage:
         raise damaged_run(old, damage)
-    building = new.with_name(f"{new.name}{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
+    building = temporary_path(new)
     new.parent.mkdir(parents=True, exist_ok=True)
     try:
         for folder in (*UNIT_FOLDERS, "commits", COPIES):

@@ -13,7 +13,6 @@ import errno
 import json
 import os
 import re
-import secrets
 import socket
 import threading
 import time
@@ -27,7 +26,7 @@ from loguru import logger
 from curate.engine.durability.commit_file import repair_command
 from curate.engine.durability.copies import move_aside
 from curate.errors import CurateError, InfrastructureError, RunDirectoryError
-from curate.storage import TEMPORARY
+from curate.storage import temporary_path
 
 HEARTBEAT_S = 10.0
 """The interval between two heartbeats of a driver."""
@@ -112,7 +111,7 @@ class DriverLock:
             OSError: the directory cannot be written.
         """
         mine = _me()
-        temporary = self._directory / f"driver{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
+        temporary = temporary_path(self._directory / "driver")
         try:
             while True:
                 temporary.write_text(json.dumps(mine))  # again: a driver that starts removes it as a leftover
@@ -151,7 +150,7 @@ class DriverLock:
             self._thread.join()
         with contextlib.suppress(OSError):
             # the file stays: its number must not be given away again
-            left = self._path(self._number).with_name(f"driver{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}")
+            left = temporary_path(self._directory / "driver")
             if self._is_mine():
                 left.write_text(json.dumps(_me() | {"released": True}))
                 left.replace(self._path(self._number))

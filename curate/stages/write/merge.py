@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,7 +25,7 @@ from curate.stages.write.claims import check_url, claim, claimed, is_meant_as_ur
 from curate.stages.write.licenses import check_licenses, is_denied
 from curate.stages.write.places import check_writable
 from curate.stages.write.uploads import upload_files
-from curate.storage import TEMPORARY, RemotePath, delete, is_url, path_of
+from curate.storage import RemotePath, delete, is_url, path_of, temporary_path
 
 _COMPRESSIONS = ("zstd", "snappy", "gzip", "none")
 
@@ -221,7 +220,7 @@ def _pattern(template: str) -> re.Pattern[str]:
 @contextmanager
 def _scratch(directory: Path) -> Generator[Path]:
     """Give a folder in the run directory; that of a killed attempt is removed by the next."""
-    folder = directory / f"merge{TEMPORARY}{os.getpid()}-{secrets.token_hex(4)}"
+    folder = temporary_path(directory / "merge")
     folder.mkdir()
     try:
         yield folder
